@@ -1,0 +1,65 @@
+"""What travels with weights, so that nobody has to guess: the net, its preprocessing, its classes, its recipe.
+
+Read from and written to JSON through pydantic, so that a damaged or foreign file is refused with a reason.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from vggnet.errors import UserError
+from vggnet.paper.configurations import Architecture
+
+Rgb = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From 8-bit RGB pixels (0 to 255) to the net's input: (pixel - mean) / deviation, by channel.
+
+    The paper subtracts the training set's mean and divides by nothing (Sect. 2.1), hence the deviation of 1.
+    """
+
+    mean: Rgb = (123.68, 116.779, 103.939)
+    deviation: Rgb = (1.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """A model's contract. `classes` are in the order of its outputs (empty where outputs are no classes).
+
+    `train_scale` is S in the paper: () unknown, (256,) fixed, (256, 512) jittered; `recipe` is whatever else the
+    training wants to be remembered (JSON values only).
+    """
+
+    architecture: Architecture
+    preprocessing: Preprocessing = Preprocessing()
+    classes: tuple[str, ...] = ()
+    class_titles: tuple[str, ...] = ()  # readable names where classes are codes ("n01443537": "goldfish")
+    train_scale: tuple[int, ...] = ()
+    recipe: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.classes and len(self.classes) != self.architecture.outputs:
+            raise UserError(f"{len(self.classes)} class names for a net of {self.architecture.outputs} outputs")
+
+    def title(self, index: int) -> str:
+        """The readable name of a class."""
+        return (self.class_titles or self.classes)[index]
+
+    def to_json(self) -> str:
+        return _ADAPTER.dump_json(self).decode()
+
+    @classmethod
+    def from_json(cls, text: str, source: str) -> "ModelDescription":
+        """Parse `text`; `source` names the file in the error of a bad one."""
+        try:
+            return _ADAPTER.validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "the description"
+            raise UserError(f"{source}: not a vggnet model description: {where}: {first['msg']}") from error
+
+
+_ADAPTER = TypeAdapter(ModelDescription)

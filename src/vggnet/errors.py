@@ -1,0 +1,23 @@
+"""Errors that a user can mend: each says what is wrong, where, and what to do next.
+
+The command line prints their text without a traceback; from Python they are ordinary `ValueError`s.
+"""
+
+
+class UserError(ValueError):
+    """A mistake in what the user gave: an option, a folder, a file. Its text is the whole message."""
+
+
+class BadImage(UserError):
+    """One image that cannot be used.
+
+    `path` is the file and `reason` says what is wrong with it, in words ("0 bytes: the file is empty").
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type["BadImage"], tuple[str, str]]:
+        return BadImage, (self.path, self.reason)  # crosses process borders whole

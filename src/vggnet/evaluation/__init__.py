@@ -1,0 +1,1 @@
+"""The test protocol of Sect. 3.2."""

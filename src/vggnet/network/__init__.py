@@ -1,0 +1,1 @@
+"""The nets of Table 1: the model, its initialisation, its files."""

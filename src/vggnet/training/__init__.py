@@ -1,0 +1,1 @@
+"""The training protocol of Sect. 3.1."""
