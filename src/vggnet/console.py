@@ -1,0 +1,72 @@
+"""What a person sees while something runs: lines, and progress with time left.
+
+On a terminal progress is a bar that moves; in a log file it is a plain line now and then. Nothing is printed on the
+ranks of a distributed run other than the first.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+PLAIN_INTERVAL_S = 20.0
+
+
+def is_first_rank() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+def say(text: str = "") -> None:
+    """Print a line, as it is, to standard output."""
+    if is_first_rank():
+        print(text, flush=True)
+
+
+def rich_console() -> Console:
+    return Console(file=sys.stdout, quiet=not is_first_rank(), highlight=False)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 8 s, 3 min 20 s, 2 h 5 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+class Ticker:
+    """A progress display that callers feed with `(done, total, text)`."""
+
+    def __init__(self, title: str, bar: Progress | None) -> None:
+        self._title = title
+        self._bar = bar
+        self._task = bar.add_task(title, total=None, text="") if bar else None
+        self._started = self._spoken = time.monotonic()
+
+    def __call__(self, done: int, total: int, text: str = "") -> None:
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=done, total=total, text=text)
+            return
+        now = time.monotonic()
+        if now - self._spoken >= PLAIN_INTERVAL_S and 0 < done < total:
+            self._spoken = now
+            left = (now - self._started) / done * (total - done)
+            say(f"{self._title}: {done}/{total} {text}, about {duration(left)} left")
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Ticker]:
+    """Show progress under `title` until the block ends."""
+    console = rich_console()
+    if not console.is_terminal or not is_first_rank():
+        yield Ticker(title, None)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}"))
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+        yield Ticker(title, bar)

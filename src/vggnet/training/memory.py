@@ -1,0 +1,57 @@
+"""How many images fit into one pass: the batch is the recipe's, the micro-batch is the machine's."""
+
+import os
+from pathlib import Path
+
+import torch
+
+from vggnet.paper.configurations import Architecture
+
+GPU_SHARE = 0.7  # of the free memory, for activations
+CPU_SHARE = 0.4
+CPU_LIMIT_BYTES = 3_000_000_000  # so that any net trains within 8 GB, weights and momentum included
+CPU_MICRO_BATCH = 64  # larger ones only leave the caches
+
+
+def activation_bytes(architecture: Architecture, bytes_per_value: int) -> int:
+    """Bytes that one training image keeps between forward and backward, gradients of two layers included."""
+    side, values, largest = architecture.crop_px, 0, 0
+    copies = 3 if architecture.batch_norm else 2  # the convolution's output and what follows it
+    for layer in architecture.convolutions():
+        size = layer.out_channels * side * side
+        values += copies * size
+        largest = max(largest, size)
+        if layer.last_of_stage:
+            side //= 2
+    return (values + 2 * largest) * bytes_per_value
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that can still be had on the device; on a CPU the container's limit counts."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4_000_000_000
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = (group / "memory.max").read_text().strip()
+        if limit != "max":
+            free = min(free, int(limit) - int((group / "memory.current").read_text()))
+    except (OSError, ValueError):
+        pass  # no such group: the machine's own figure stands
+    return max(free, 0)
+
+
+def choose_micro_batch(architecture: Architecture, local_batch: int, precision: str, device: torch.device) -> int:
+    """The largest equal part of the batch whose activations fit into the memory that is free now."""
+    per_image = activation_bytes(architecture, 2 if precision == "bf16" else 4)
+    # weights' gradients, momentum, and the reduced-precision copy of the weights stand beside the activations
+    beside = architecture.parameters * (4 * 2 + 2)
+    if device.type == "cuda":
+        budget = GPU_SHARE * (free_bytes(device) - beside)
+        most = local_batch
+    else:
+        budget = min(CPU_SHARE * free_bytes(device) - beside, CPU_LIMIT_BYTES)
+        most = min(local_batch, CPU_MICRO_BATCH)
+    fitting = max(1, min(most, int(budget // per_image)))
+    parts = -(-local_batch // fitting)
+    return -(-local_batch // parts)

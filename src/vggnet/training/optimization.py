@@ -1,0 +1,74 @@
+"""SGD as in Sect. 3.1, and its learning rate: divided on a plateau, a stated number of times, then the end."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from vggnet.paper.recipes import Recipe
+
+
+def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
+    """Mini-batch SGD with momentum; weight decay on every parameter that trains, biases included."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return torch.optim.SGD(
+        parameters,
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        fused=True,  # one pass over weight, gradient and momentum, on CPUs too
+    )
+
+
+@dataclass
+class Plateau:
+    """The state of the schedule; a plain record, so that a checkpoint can hold it as JSON.
+
+    `after_epoch` is told the judged error of each epoch and answers whether training goes on.
+    """
+
+    recipe: Recipe
+    drops_done: int = 0
+    best_error: float = float("inf")
+    epochs_since: int = 0  # epochs since the error improved or the rate was divided
+    log: list[str] = field(default_factory=list)
+
+    @property
+    def learning_rate(self) -> float:
+        return self.recipe.learning_rate / self.recipe.drop_factor**self.drops_done
+
+    def after_epoch(self, epochs_done: int, error: float) -> bool:
+        """Take the error after `epochs_done` epochs; divide the rate if it is time; False when training is over."""
+        if error < self.best_error:
+            self.best_error, self.epochs_since = error, 0
+        else:
+            self.epochs_since += 1
+        if epochs_done >= self.recipe.epochs:
+            return False
+        stalled = self.epochs_since >= self.recipe.patience
+        if stalled and self.drops_done == self.recipe.drops:
+            self.log.append(f"epoch {epochs_done}: no improvement for {self.epochs_since} epochs at the last rate: end")
+            return False
+        if self.drops_done < self.recipe.drops and (stalled or self._due(epochs_done)):
+            why = f"no improvement for {self.epochs_since} epochs" if stalled else "the epoch budget asks for it"
+            self.drops_done += 1
+            self.epochs_since = 0
+            self.log.append(f"epoch {epochs_done}: learning rate now {self.learning_rate:.3g} ({why})")
+        return True
+
+    def _due(self, epochs_done: int) -> bool:
+        latest = self.recipe.latest_drops
+        return self.drops_done < len(latest) and epochs_done >= latest[self.drops_done] * self.recipe.epochs
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "drops_done": self.drops_done,
+            "best_error": self.best_error if self.best_error != float("inf") else None,
+            "epochs_since": self.epochs_since,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.drops_done = state["drops_done"]
+        self.best_error = float("inf") if state["best_error"] is None else state["best_error"]
+        self.epochs_since = state["epochs_since"]

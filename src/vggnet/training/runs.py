@@ -1,0 +1,143 @@
+"""The run folder: everything about one training, whole after a kill, used by one process at a time.
+
+    config.json        the resolved options         environment.json   versions, hardware, command
+    metrics.csv        one row an epoch             events/            the same for TensorBoard
+    best.safetensors   weights of the best epoch    last.safetensors   weights of the last epoch
+    state.safetensors  what `--resume` continues from
+"""
+
+import csv
+import fcntl
+import io
+import json
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+
+from vggnet.errors import UserError
+
+BEST = "best.safetensors"
+LAST = "last.safetensors"
+STATE = "state.safetensors"
+CONFIG = "config.json"
+SPARE_BYTES = 50_000_000  # beside the weights: metrics, events, posteriors
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a small file in one move."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def environment() -> dict[str, Any]:
+    """What a figure of this run depends on besides its options."""
+    return {
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "platform": platform.platform(),
+        "cpu": cpu_name(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "world_size": int(os.environ.get("WORLD_SIZE", "1")),
+    }
+
+
+def cpu_name() -> str:
+    """The processor's name, and which matrix instructions of reduced precision it has."""
+    name = platform.processor() or platform.machine()
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                name = line.split(":", 1)[1].strip()
+                break
+    except OSError:
+        pass  # not Linux: the short name stands
+    return name
+
+
+class RunFolder:
+    """One run on disk. Made by `open_run`, which holds its lock."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.best, self.last, self.state = path / BEST, path / LAST, path / STATE
+
+    @property
+    def config(self) -> dict[str, Any] | None:
+        """The options that the run was started with; None where nothing was saved yet."""
+        file = self.path / CONFIG
+        if not file.exists():
+            return None
+        try:
+            return dict(json.loads(file.read_text(encoding="utf-8")))
+        except ValueError as error:
+            raise UserError(f"{file}: damaged ({error}); start anew in another --out") from error
+
+    def write_config(self, config: dict[str, Any]) -> None:
+        write_text(self.path / CONFIG, json.dumps(config, indent=2) + "\n")
+        write_text(self.path / "environment.json", json.dumps(environment(), indent=2) + "\n")
+
+    def write_metrics(self, rows: list[dict[str, float]]) -> None:
+        """The whole table anew, so that rows of epochs that a kill undid do not stay."""
+        text = io.StringIO()
+        if rows:
+            writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        write_text(self.path / "metrics.csv", text.getvalue())
+
+    def check_space(self, parameters: int) -> None:
+        """Refuse to start where the weights (best, last, state with momentum, one of them twice) would not fit."""
+        needed = parameters * 4 * 6 + SPARE_BYTES
+        free = shutil.disk_usage(self.path).free
+        if free < needed:
+            raise UserError(
+                f"--out {self.path}: {free / 1e9:.2f} GB are free there and this run may need {needed / 1e9:.2f} GB; "
+                "free some space or choose another --out"
+            )
+
+
+@contextmanager
+def open_run(path: Path, *, resume: bool) -> Iterator[RunFolder]:
+    """Take the run folder for this process alone. Without `resume` a folder with anything in it is refused."""
+    if path.exists() and not path.is_dir():
+        raise UserError(f"--out {path}: a file stands there; give a folder that does not exist yet")
+    if not resume and path.is_dir() and any(path.iterdir()):
+        hint = "--resume continues it" if (path / CONFIG).exists() else "it is no run of vggnet"
+        raise UserError(f"--out {path}: the folder is there already and is never overwritten; {hint}, or give another")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = (path / ".lock").open("w")
+    except OSError as error:
+        raise UserError(f"--out {path}: cannot be written to ({error.strerror}); give another folder") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError(f"--out {path}: another process is training into it right now") from error
+        yield RunFolder(path)
+
+
+def check_same_options(run: RunFolder, options: dict[str, Any]) -> None:
+    """`--resume` continues the run that was started; an option that says otherwise is an error, not ignored."""
+    saved = run.config or {}
+    for name, value in options.items():
+        before = saved.get(name)
+        if json.loads(json.dumps(value)) != before:
+            flag = "--" + name.replace("_", "-")
+            raise UserError(
+                f"--resume: the run in {run.path} was started with {flag} {before}, now it says {value}; "
+                "repeat the run's own options, or start another with another --out"
+            )
