@@ -1,0 +1,158 @@
+"""Staged initialisation (Sect. 3.1): a deeper net starts from a trained shallower one.
+
+The paper: "we initialised the first four convolutional layers and the last three fully-connected layers with the layers
+of net A (the intermediate layers were initialised randomly)". A source's first four convolutions go where the target
+has a layer of the same name: B's are conv1_1, conv1_2, conv2_1, conv2_2 (by position, the deeper nets begin so too),
+A's are conv1_1, conv2_1, conv3_1, conv3_2 (its channels 64, 128, 256, 256 fit by stage only). From a net of the same
+configuration every layer is taken (S=384 from S=256). The classes' rows of fc8 are matched by name, never by position.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vggnet.contract import ModelDescription
+from vggnet.errors import UserError
+from vggnet.network.vgg import VGG, norm_name
+from vggnet.paper.configurations import Architecture, Layer
+
+FIRST_CONVOLUTIONS = 4  # taken from a shallower net
+HEAD = "fc8"
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """One layer's origin: a `source` layer ("A conv1_1"), or None for as initialised; `note` says more."""
+
+    layer: str
+    source: str | None
+    note: str = ""
+
+
+@torch.no_grad()
+def stage_from(
+    target: VGG,
+    source_state: Mapping[str, Tensor],
+    source_description: ModelDescription,
+    *,
+    new_head: bool = False,
+) -> list[Transfer]:
+    """Copy a source net's layers into `target`, in place; the rest stays as initialised.
+
+    `new_head` leaves fc8 as initialised, for other classes. Returns one Transfer per layer, in the paper's order.
+    Raises UserError, before anything is copied, where a layer or the classes do not fit.
+    """
+    source = source_description.architecture
+    if source.batch_norm != target.architecture.batch_norm:
+        having = {True: "with", False: "without"}
+        raise UserError(
+            f"the source net {source.net} is {having[source.batch_norm]} batch normalisation, the new net "
+            f"{target.architecture.net} {having[target.architecture.batch_norm]}: train both with, or both without"
+        )
+    layers = {layer.name: layer for layer in source.layers()}
+    wanted = _layers_to_take(target.architecture, source)
+    if new_head:
+        wanted.discard(HEAD)
+    for layer in target.architecture.layers():
+        if layer.name in wanted:
+            _check_fit(layer, layers[layer.name], target.architecture, source)
+    rows = _row_order(target.description, source_description) if HEAD in wanted else None
+
+    own_state = target.state_dict()
+    _check_complete(wanted, target, source_state)
+    transfers = []
+    for layer in target.architecture.layers():
+        if layer.name not in wanted:
+            note = f"random ({target.initialization})" + (", new head" if layer.name == HEAD and new_head else "")
+            transfers.append(Transfer(layer.name, None, note))
+            continue
+        for key in _tensors_of(layer, own_state):
+            values = source_state[key]
+            if layer.name == HEAD and rows is not None:
+                values = values[torch.tensor(rows, device=values.device)]
+            own_state[key].copy_(values)
+        note = "classes reordered by name" if layer.name == HEAD and rows is not None else ""
+        transfers.append(Transfer(layer.name, f"{source.net} {layer.name}", note))
+    return transfers
+
+
+def explain(transfers: list[Transfer]) -> list[str]:
+    """One printable line per layer: 'conv1_1 <- A conv1_1', 'conv1_2 random (gaussian 0.01)'."""
+    lines = []
+    for transfer in transfers:
+        if transfer.source is None:
+            lines.append(f"{transfer.layer} {transfer.note}")
+        else:
+            lines.append(f"{transfer.layer} <- {transfer.source}" + (f" ({transfer.note})" if transfer.note else ""))
+    return lines
+
+
+def _layers_to_take(target: Architecture, source: Architecture) -> set[str]:
+    """Names of the layers that the source gives: all of the same net's, else its first four convolutions and its FC."""
+    if target.configuration.kernels == source.configuration.kernels:
+        return {layer.name for layer in source.layers()}
+    first = [layer.name for layer in source.convolutions()][:FIRST_CONVOLUTIONS]
+    own = {layer.name for layer in target.layers()}
+    missing = [name for name in first if name not in own]
+    if missing:
+        raise UserError(
+            f"net {target.net} has no {missing[0]} to take from net {source.net}: staged initialisation goes from a "
+            f"shallower net to a deeper one; start net {target.net} from A or B, or without --init-from"
+        )
+    return {*first, *(layer.name for layer in source.fully_connected())}
+
+
+def _check_fit(own: Layer, given: Layer, target: Architecture, source: Architecture) -> None:
+    """Refuse a layer of another shape, with both shapes and the option that is the reason."""
+    if _shape(own) == _shape(given) or (own.name == HEAD and own.in_channels == given.in_channels):
+        return
+    if own.stage and own.kernel != given.kernel:
+        reason = f"the kernels differ: net {source.net} has {given.kernel}x{given.kernel}, its filters do not fit"
+    elif target.width != source.width:
+        reason = f"give the new net --width {source.width:g}"
+    else:
+        reason = f"give the new net --crop {source.crop_px}"
+    raise UserError(
+        f"{own.name} is {_shape(own)} in the new net {target.net} but {_shape(given)} in the source net "
+        f"{source.net}: {reason}"
+    )
+
+
+def _check_complete(wanted: set[str], target: VGG, source_state: Mapping[str, Tensor]) -> None:
+    """Refuse a source that lacks a tensor of its own description."""
+    keys = [key for key in target.state_dict() if key.split(".")[0].replace("norm", "conv") in wanted]
+    missing = [key for key in keys if key not in source_state]
+    if missing:
+        raise UserError(f"the source net's weights lack {', '.join(missing[:3])}: they do not fit their description")
+
+
+def _shape(layer: Layer) -> tuple[int, int, int, int]:
+    return (layer.out_channels, layer.in_channels, layer.kernel, layer.kernel)
+
+
+def _row_order(target: ModelDescription, source: ModelDescription) -> list[int] | None:
+    """For each of the target's classes the source's row of fc8; None where the rows already agree."""
+    if target.architecture.outputs != source.architecture.outputs:
+        raise UserError(
+            f"fc8 has {source.architecture.outputs} outputs in the source net and {target.architecture.outputs} in the "
+            "new one: --new-head takes all layers but fc8"
+        )
+    if not (target.classes and source.classes) or target.classes == source.classes:
+        return None
+    if set(target.classes) != set(source.classes):
+        new = sorted(set(target.classes) - set(source.classes))
+        gone = sorted(set(source.classes) - set(target.classes))
+        raise UserError(
+            f"the source net knows other classes ({len(new)} are new, such as {new[0]!r}; {len(gone)} are gone, such "
+            f"as {gone[0]!r}): --new-head takes all layers but fc8"
+        )
+    position = {name: row for row, name in enumerate(source.classes)}
+    return [position[name] for name in target.classes]
+
+
+def _tensors_of(layer: Layer, state: Mapping[str, Tensor]) -> list[str]:
+    """State-dict keys of a layer and of its normalisation."""
+    prefixes = (f"{layer.name}.", f"{norm_name(layer.name)}.")
+    return [key for key in state if key.startswith(prefixes)]

@@ -1,0 +1,211 @@
+"""The net of Table 1, fully convolutional from the start (Sect. 3.2).
+
+Notable:
+- The FC layers are convolutions (fc6's weight is (4096, 512, 7, 7)), so one forward pass serves training, dense
+  evaluation and features. Where a kernel covers its whole map, `FullyConnected` runs as the linear layer that it is.
+- In a stage's last layer max-pooling comes before the ReLU: both are monotonic, so the result is the same to the bit,
+  on a quarter of the elements.
+- Response normalisation (A-LRN) divides alpha by n, as Caffe and PyTorch do (the paper's nets were trained with
+  Caffe; Krizhevsky's formula does not divide), and is computed in fp32: in bf16, 2 + small is 2.
+- No adaptive pooling: it is not dense evaluation beyond the crop size, and its CUDA backward is not deterministic.
+
+Shapes: N images, C channels, H x W pixels, K outputs, H' x W' positions of the class score map.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vggnet.contract import ModelDescription
+from vggnet.errors import UserError
+from vggnet.network.initialization import initialize
+from vggnet.paper.configurations import TOTAL_STRIDE_PX, Architecture, Layer
+
+
+class FullyConnected(nn.Conv2d):
+    """A fully connected layer as a convolution without padding; (N, C, h, w) -> (N, K, h - k + 1, w - k + 1)."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if input.shape[-2:] != self.weight.shape[-2:]:
+            return super().forward(input)
+        # The weight is never copied (fc6's is 400 MB): flattened in the order in which it lies in memory, and the
+        # activation, which is small, follows it.
+        weight = self.weight
+        if not weight.is_contiguous() and weight.is_contiguous(memory_format=torch.channels_last):
+            weight, input = weight.permute(0, 2, 3, 1), input.permute(0, 2, 3, 1)
+        return F.linear(input.flatten(1), weight.flatten(1), self.bias)[:, :, None, None]
+
+
+class ResponseNormalization(nn.Module):
+    """Krizhevsky's local response normalisation across channels, Caffe's convention; any (N, C, H, W) to the same.
+
+    x / (k + alpha / n * sum of x^2 over n neighbouring channels) ** beta; n=5, alpha=1e-4, beta=0.75, k=2 (Sect. 2.3
+    of the paper, with Krizhevsky et al.'s values).
+    """
+
+    size, alpha, k = 5, 1e-4, 2.0  # beta is 0.75, below
+
+    def forward(self, x: Tensor) -> Tensor:
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        half = self.size // 2
+        channels = x.shape[1]
+        squares = F.pad(wide.square(), (0, 0, 0, 0, half, half))
+        total = squares[:, :channels]
+        for shift in range(1, self.size):
+            total = total + squares[:, shift : shift + channels]
+        root = (self.k + self.alpha / self.size * total).rsqrt()  # ** -0.5
+        return (wide * root * root.sqrt()).to(x.dtype)  # ** -0.75; pow() is many times slower
+
+
+class VGG(nn.Module):
+    """One column of Table 1 as a module.
+
+    Its children are named and ordered as in the paper (conv1_1, ..., fc6, fc7, fc8; `norm1_1` after conv1_1 with batch
+    normalisation), and so are its parameters. Weights are PyTorch's defaults until `initialize` or `load_model`
+    fills them; `build` does both.
+    """
+
+    fc6: FullyConnected
+    fc7: FullyConnected
+    fc8: FullyConnected
+    response_normalization: ResponseNormalization | None
+    initialization = "PyTorch's default"  # in words; `initialize` sets it
+
+    def __init__(self, description: ModelDescription) -> None:
+        super().__init__()
+        self.description = description
+        self._convolutions = tuple(self.architecture.convolutions())
+        for layer in self._convolutions:
+            sizes = (layer.in_channels, layer.out_channels, layer.kernel)
+            self.add_module(layer.name, nn.Conv2d(*sizes, padding=layer.padding))
+            if self.architecture.batch_norm:
+                self.add_module(norm_name(layer.name), nn.BatchNorm2d(layer.out_channels))
+        for layer in self.architecture.fully_connected():
+            self.add_module(layer.name, FullyConnected(layer.in_channels, layer.out_channels, layer.kernel))
+        self.response_normalization = (
+            ResponseNormalization() if self.architecture.configuration.response_normalization else None
+        )
+
+    @property
+    def architecture(self) -> Architecture:
+        return self.description.architecture
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Preprocessed images (N, 3, H, W) -> class score map (N, K, H', W'), H' = floor(H / 32) - fc_kernel + 1.
+
+        1 x 1 at crop size. Raises UserError for an image that is too small, naming the least size.
+        """
+        self._check_size(images, self.architecture.fc_kernel)
+        return self.forward_head(self.forward_features(images))
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        """Preprocessed images (N, 3, H, W) -> the pool5 map (N, 512, floor(H / 32), floor(W / 32)), after its ReLU."""
+        self._check_size(images, 1)
+        x = images
+        for layer in self._convolutions:
+            x = self._convolve(layer, x)
+        return x
+
+    def forward_head(self, pool5: Tensor) -> Tensor:
+        """pool5 map (N, 512, h, w) -> class score map (N, K, h - fc_kernel + 1, w - fc_kernel + 1)."""
+        kernel, dropout = self.architecture.fc_kernel, self.architecture.dropout
+        rows, columns = pool5.shape[-2:]
+        if min(rows, columns) < kernel:
+            raise UserError(f"the pool5 map is {rows}x{columns}, fc6 needs at least {kernel}x{kernel}")
+        x = F.dropout(F.relu(self.fc6(pool5)), dropout, self.training)
+        x = F.dropout(F.relu(self.fc7(x)), dropout, self.training)
+        return self.fc8(x)
+
+    def scores(self, images: Tensor) -> Tensor:
+        """Preprocessed images (N, 3, H, W) -> class scores (N, K): the score map averaged over positions (Sect. 3.2).
+
+        Without gradients and as in evaluation (no dropout, running statistics), whatever mode the net is in.
+        """
+        with torch.no_grad(), evaluating(self):
+            return self(images).mean((2, 3))
+
+    def posteriors(self, images: Tensor) -> Tensor:
+        """Preprocessed images (N, 3, H, W) -> class posteriors (N, K): the soft-max of `scores`, in fp32 or wider."""
+        scores = self.scores(images)
+        return scores.to(torch.promote_types(scores.dtype, torch.float32)).softmax(1)
+
+    def to_fast_layout(self) -> "VGG":
+        """Put the convolutions' weights in channels_last, in place, and leave the FC layers' as they are.
+
+        Faster on CPUs and GPUs with bf16; gives the same values to rounding. Returns the net.
+        """
+        for layer in self._convolutions:
+            weight = self.get_parameter(f"{layer.name}.weight")
+            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+        return self
+
+    def _convolve(self, layer: Layer, x: Tensor) -> Tensor:
+        """One convolution and what follows it. Nothing is in place on a convolution's output: hooks may keep it."""
+        x = getattr(self, layer.name)(x)
+        if self.architecture.batch_norm:
+            x = getattr(self, norm_name(layer.name))(x)
+        if self.response_normalization is not None and layer is self._convolutions[0]:
+            x = self.response_normalization(F.relu(x))
+            return F.max_pool2d(x, 2) if layer.last_of_stage else x
+        return F.relu(F.max_pool2d(x, 2) if layer.last_of_stage else x)
+
+    def _check_size(self, images: Tensor, needed: int) -> None:
+        """Refuse what is no batch of images, or has a pool5 map smaller than needed x needed."""
+        if images.dim() != 4 or images.shape[1] != 3:
+            raise UserError(f"the net takes images as (N, 3, H, W), not as {tuple(images.shape)}")
+        height, width = images.shape[-2:]
+        if min(height, width) < needed * TOTAL_STRIDE_PX:
+            map_size = f"{height // TOTAL_STRIDE_PX}x{width // TOTAL_STRIDE_PX}"
+            raise UserError(
+                f"the pool5 map of a {height}x{width} image would be {map_size}, fc6 needs {needed}x{needed}: "
+                f"the smallest side must be at least {needed * TOTAL_STRIDE_PX}"
+            )
+
+
+def norm_name(convolution: str) -> str:
+    """The batch normalisation that follows a convolution: conv3_2 -> norm3_2."""
+    return convolution.replace("conv", "norm")
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode for a while; every submodule gets its own mode back."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def on_meta(description: ModelDescription) -> VGG:
+    """The net without memory for its weights, for whoever fills them all: nothing is drawn twice."""
+    with torch.device("meta"):
+        return VGG(description)
+
+
+def build(
+    net: str = "D",
+    *,
+    num_classes: int = 1000,
+    width: float = 1.0,
+    crop: int = 224,
+    batch_norm: bool = False,
+    dropout: float = 0.5,
+    init: str = "glorot",
+    sigma: float = 0.01,
+    seed: int = 0,
+) -> VGG:
+    """A new net of Table 1, its weights drawn by `init` (gaussian, glorot, he; `sigma` is gaussian's) from `seed`.
+
+    `width` scales the channels of all layers but the last, `crop` is the image side (pixels) that gives one position.
+    Raises UserError for what does not exist.
+    """
+    architecture = Architecture(net, num_classes, width, crop, batch_norm, dropout)
+    model = on_meta(ModelDescription(architecture)).to_empty(device="cpu")
+    initialize(model, init, sigma=sigma, seed=seed)
+    return model
