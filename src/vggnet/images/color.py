@@ -1,0 +1,129 @@
+"""Mean RGB, PCA of RGB, Krizhevsky's colour shift, and the step from 8-bit pixels to the net's input.
+
+Everything is in gray levels, 0 to 255. Sect. 2.1: the training set's mean is subtracted. Sect. 3.1: "random RGB colour
+shift" is Krizhevsky et al. 2012, Sect. 4.1, second form.
+"""
+
+from dataclasses import dataclass, field
+from math import isqrt
+from typing import Any
+
+import numpy as np
+import torch
+
+from vggnet.contract import Preprocessing, Rgb
+
+_MOST_PIXELS = 1 << 20  # of an image that enter the sums; a larger one is sampled on a regular grid
+
+
+@dataclass(frozen=True)
+class ColorStatistics:
+    """Of RGB pixels in 0..255: mean and deviation by channel, and the principal axes of their covariance.
+
+    `eigenvalues` (variances) descend; column i of `eigenvectors` (three rows of three) is the axis of eigenvalue i,
+    its sign chosen so that its largest component is positive.
+    """
+
+    mean: Rgb
+    deviation: Rgb
+    eigenvalues: Rgb
+    eigenvectors: tuple[Rgb, Rgb, Rgb]
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """Lists and numbers only."""
+        return {
+            "mean": list(self.mean),
+            "deviation": list(self.deviation),
+            "eigenvalues": list(self.eigenvalues),
+            "eigenvectors": [list(row) for row in self.eigenvectors],
+        }
+
+    @classmethod
+    def from_json_dict(cls, values: dict[str, Any]) -> "ColorStatistics":
+        """The inverse of `to_json_dict`; KeyError, TypeError or ValueError where `values` are something else."""
+        rows = values["eigenvectors"]
+        first, second, third = (_rgb(row) for row in rows)
+        mean, deviation, eigenvalues = (_rgb(values[key]) for key in ("mean", "deviation", "eigenvalues"))
+        return cls(mean, deviation, eigenvalues, (first, second, third))
+
+
+@dataclass(frozen=True)
+class ColorSums:
+    """What adds up over images, in float64: each image counts once, by the means over its pixels.
+
+    Large images do not weigh more: training too sees one crop of each image.
+    """
+
+    count: int = 0
+    sum: np.ndarray = field(default_factory=lambda: np.zeros(3))  # (3,)
+    products: np.ndarray = field(default_factory=lambda: np.zeros((3, 3)))
+
+    @classmethod
+    def of_image(cls, pixels: np.ndarray) -> "ColorSums":
+        """From one image, uint8 (H, W, 3)."""
+        height, width = pixels.shape[:2]
+        step = 1 + isqrt((height * width - 1) // _MOST_PIXELS)
+        values = pixels[::step, ::step].reshape(-1, 3).astype(np.float32).T.copy()
+        # Products of bytes are exact in float32, and numpy adds them in pairs: 1e-6 relative at worst.
+        products = np.empty((3, 3))
+        for row in range(3):
+            for column in range(row, 3):
+                products[row, column] = products[column, row] = np.mean(values[row] * values[column])
+        return cls(1, values.mean(axis=1).astype(np.float64), products)
+
+    def __add__(self, other: "ColorSums") -> "ColorSums":
+        return ColorSums(self.count + other.count, self.sum + other.sum, self.products + other.products)
+
+    def statistics(self) -> ColorStatistics:
+        """Mean, deviation and principal axes. ValueError where nothing was added."""
+        if not self.count:
+            raise ValueError("no image was counted: there is no mean colour")
+        mean = self.sum / self.count
+        covariance = self.products / self.count - np.outer(mean, mean)
+        eigenvalues, eigenvectors = np.linalg.eigh(covariance)
+        eigenvalues, eigenvectors = np.clip(eigenvalues[::-1], 0.0, None), eigenvectors[:, ::-1]
+        largest = eigenvectors[np.abs(eigenvectors).argmax(axis=0), np.arange(3)]
+        eigenvectors = eigenvectors * np.where(largest < 0, -1.0, 1.0)
+        deviation = np.sqrt(np.clip(np.diag(covariance), 0.0, None))
+        first, second, third = (_rgb(row) for row in eigenvectors)
+        return ColorStatistics(_rgb(mean), _rgb(deviation), _rgb(eigenvalues), (first, second, third))
+
+
+def _rgb(values: Any) -> Rgb:
+    red, green, blue = (float(value) for value in values)
+    return red, green, blue
+
+
+def color_shift(statistics: ColorStatistics, normals: np.ndarray, sigma: float = 0.1) -> np.ndarray:
+    """float32 (3,): what is added to every pixel of one image, in gray levels; `normals` are three N(0, 1) draws.
+
+    Along principal axis i the shift is sigma * normal_i * sqrt(eigenvalue_i): a tenth of the axis's standard deviation.
+    Krizhevsky's text multiplies by the eigenvalue itself, which depends on the unit of the pixels (for ILSVRC's
+    pixels in 0..1, as common code has it, the first axis moves half as much). The standard deviation has no such unit.
+    """
+    axes = np.asarray(statistics.eigenvectors)
+    return (axes @ (sigma * normals * np.sqrt(statistics.eigenvalues))).astype(np.float32)
+
+
+def normalize(
+    pixels: torch.Tensor,
+    preprocessing: Preprocessing,
+    shift: torch.Tensor | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> torch.Tensor:
+    """(pixel + shift - mean) / deviation, on the device of `pixels`.
+
+    `pixels` uint8 (N, H, W, 3), `shift` float (N, 3) or None -> `dtype` (N, 3, H, W) in channels_last memory.
+    Computed in float32 and rounded once.
+    """
+    images, height, width, _ = pixels.shape
+    scale = 1.0 / torch.tensor(preprocessing.deviation, device=pixels.device)
+    offset = -torch.tensor(preprocessing.mean, device=pixels.device).expand(images, 3)
+    if shift is not None:
+        offset = offset + shift.to(device=pixels.device, dtype=torch.float32)
+    # RGBRGB... of a whole row at once: three channels innermost would leave nothing to vectorise.
+    rows = pixels.reshape(images, height, width * 3).to(torch.float32)
+    rows.add_(offset.repeat(1, width)[:, None])
+    if preprocessing.deviation != (1.0, 1.0, 1.0):
+        rows.mul_(scale.repeat(width))
+    return rows.to(dtype).view(images, height, width, 3).permute(0, 3, 1, 2)

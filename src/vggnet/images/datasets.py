@@ -1,0 +1,178 @@
+"""`open_data`: a folder in one of the layouts that people have, or a name, becomes lists of files with labels.
+
+Layouts: class folders under `train/` and `val/`; one folder of class folders, split by seed; the ILSVRC CLS-LOC
+download as it comes (`ilsvrc`). Names: `scenes` (made here, no download) and torchvision's sets (`downloads`).
+Classes are matched by name, never by position. What is wrong with a layout is said before any image is read.
+"""
+
+import csv
+import difflib
+from pathlib import Path
+
+import numpy as np
+
+from vggnet.errors import UserError
+from vggnet.images import downloads, ilsvrc, scenes
+from vggnet.images.cache import default_cache, made_once
+from vggnet.images.splits import (
+    ImageData,
+    Split,
+    class_folders,
+    hold_out,
+    labelled,
+    list_images,
+    named,
+    others_note,
+    refuse_empty_classes,
+    subfolders,
+    unlabelled_folder,
+)
+
+__all__ = ["ImageData", "Split", "data_names", "default_cache", "hold_out", "open_data", "unlabelled_folder"]
+
+_VAL_NAMES = ("val", "valid", "validation", "test")
+_LAYOUT = "expected train/CLASS/*.jpg with val/CLASS/*.jpg, or CLASS/*.jpg"
+
+
+def data_names() -> tuple[str, ...]:
+    """The names that `open_data` takes beside folders."""
+    return ("scenes", *sorted(downloads.SETS))
+
+
+def open_data(data: str, *, seed: int = 0, val_fraction: float = 0.2, cache: Path | None = None) -> ImageData:
+    """The data set `data`: a folder, or one of `data_names()` (a folder of such a name is reached as ./NAME).
+
+    `seed` and `val_fraction` split a folder that comes without a validation set; `cache` is where named sets are
+    kept. UserError says what a folder lacks.
+    """
+    cache = cache or default_cache()
+    if data == "scenes":
+        root = made_once(cache / f"scenes-{scenes.VERSION}-{seed}", lambda folder: scenes.write_scenes(folder, seed))
+        return _open_folder(root, "scenes", seed, val_fraction)
+    if data in downloads.SETS:
+        return _open_folder(downloads.fetched(data, cache), data, seed, val_fraction)
+    folder = Path(data).expanduser()
+    if folder.is_dir():
+        try:
+            return _open_folder(folder, folder.resolve().name, seed, val_fraction)
+        except OSError as error:
+            raise UserError(f"{error.filename or folder}: {error.strerror}") from error
+    if folder.exists():
+        raise UserError(f"{data} is a file: DATA is a folder of images or a name ({', '.join(data_names())})")
+    near = difflib.get_close_matches(data.lower(), data_names(), n=3, cutoff=0.6)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"the names are {', '.join(data_names())}"
+    raise UserError(f"{data!r} is neither a folder nor the name of a data set: {hint}")
+
+
+def _open_folder(root: Path, name: str, seed: int, val_fraction: float) -> ImageData:
+    if base := ilsvrc.find_base(root):
+        return ilsvrc.open_download(root, base, name)
+    present = subfolders(root)
+    val = next((each for each in _VAL_NAMES if each in present), None)
+    if "train" in present:
+        return _open_parts(root, name, val, seed, val_fraction)
+    if val and present == [val]:
+        return _open_val_only(root, name, val)
+    return _open_unsplit(root, "", name, seed, val_fraction)
+
+
+def _open_parts(root: Path, name: str, val: str | None, seed: int, val_fraction: float) -> ImageData:
+    """`train/` and a validation folder, both of class folders."""
+    if val is None:
+        return _open_unsplit(root, "train", name, seed, val_fraction)
+    files_of, others, notes = _read_classes(root, "train")
+    classes = tuple(sorted(files_of))
+    val_files_of, val_others = _val_classes(root, val)
+    strangers = sorted(set(val_files_of) - set(classes))
+    if strangers:
+        raise UserError(
+            f"{root / val}: class {named(strangers)} has no folder in {root / 'train'}: "
+            "a net cannot learn it; add training images or remove it"
+        )
+    absent = [each for each in classes if not val_files_of.get(each)]
+    if absent:
+        notes += (f"{len(absent)} classes have no image in {val}: {named(absent)}",)
+    if val != "val":
+        notes += (f"validation images come from the folder {val}",)
+    boxes = _read_boxes(root)
+    return ImageData(
+        name,
+        str(root),
+        classes,
+        (),
+        _with_boxes(labelled(str(root), files_of, classes), boxes),
+        _with_boxes(labelled(str(root), val_files_of, classes), boxes),
+        notes + others_note(others + val_others, str(root)),
+    )
+
+
+def _val_classes(root: Path, val: str) -> tuple[dict[str, list[str]], int]:
+    """As `class_folders`, without the empty ones; a flat folder is an error."""
+    files_of, others = class_folders(str(root), val)
+    files_of = {each: files for each, files in files_of.items() if files}
+    if not files_of:
+        flat, _ = list_images(str(root / val), recursive=False)
+        if not flat:
+            raise UserError(f"{root / val}: no image in any class folder; expected {val}/CLASS/*.jpg")
+        raise UserError(
+            f"{root / val}: {len(flat)} images without labels: put each in a folder of its class ({val}/CLASS/*.jpg); "
+            f"for the ILSVRC download, {ilsvrc.VAL_LABELS} is missing in {root}"
+        )
+    return files_of, others
+
+
+def _open_val_only(root: Path, name: str, val: str) -> ImageData:
+    files_of, others = _val_classes(root, val)
+    classes = tuple(sorted(files_of))
+    split = _with_boxes(labelled(str(root), files_of, classes), _read_boxes(root))
+    return ImageData(name, str(root), classes, (), None, split, others_note(others, str(root)))
+
+
+def _open_unsplit(root: Path, part: str, name: str, seed: int, val_fraction: float) -> ImageData:
+    """Class folders without a validation set: part of each class is set aside."""
+    files_of, others, notes = _read_classes(root, part)
+    classes = tuple(sorted(files_of))
+    everything = _with_boxes(labelled(str(root), files_of, classes), _read_boxes(root))
+    train, val = hold_out(everything, val_fraction, seed)
+    notes += (f"no validation folder: {len(val)} of {len(everything)} images set aside for it (by class, seed {seed})",)
+    assert val.labels is not None
+    absent = [classes[label] for label in sorted(set(range(len(classes))) - set(val.labels.tolist()))]
+    if absent:
+        notes += (f"{len(absent)} classes have a single image, which is for training: {named(absent)}",)
+    return ImageData(name, str(root), classes, (), train, val, notes + others_note(others, str(root)))
+
+
+def _read_classes(root: Path, part: str) -> tuple[dict[str, list[str]], int, tuple[str, ...]]:
+    """Training classes: {class: files}, other files, notes. Empty classes and a flat folder are errors."""
+    where = root / part
+    files_of, others = class_folders(str(root), part)
+    flat, _ = list_images(str(where), recursive=False)
+    if not any(files_of.values()):
+        found = f"{len(flat)} images outside class folders" if flat else "no images"
+        raise UserError(f"{where}: {found}; {_LAYOUT}")
+    refuse_empty_classes(files_of, str(where))
+    notes = (f"{len(flat)} images in {where} lie outside class folders and were left out",) if flat else ()
+    return files_of, others, notes
+
+
+def _read_boxes(root: Path) -> dict[str, np.ndarray] | None:
+    """`boxes.csv` beside the class folders: image (relative to `root`), class, xmin, ymin, xmax, ymax (inclusive)."""
+    path = root / "boxes.csv"
+    if not path.is_file():
+        return None
+    boxes: dict[str, list[list[int]]] = {}
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                corners = [int(row[key]) for key in ("xmin", "ymin", "xmax", "ymax")]
+                boxes.setdefault(row["image"], []).append(corners)
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise UserError(f"{path}: expected the columns image,class,xmin,ymin,xmax,ymax in whole pixels") from error
+    return {image: np.array(corners, np.int64) for image, corners in boxes.items()}
+
+
+def _with_boxes(split: Split, boxes: dict[str, np.ndarray] | None) -> Split:
+    if boxes is None:
+        return split
+    none = np.empty((0, 4), np.int64)
+    return Split(split.root, split.files, split.labels, tuple(boxes.get(file, none) for file in split.files))

@@ -1,0 +1,147 @@
+"""The ILSVRC CLS-LOC download as it comes from Kaggle.
+
+`ILSVRC/Data/CLS-LOC/train/<wnid>/*.JPEG`, a flat `ILSVRC/Data/CLS-LOC/val/*.JPEG`, and beside `ILSVRC` the files
+`LOC_train_solution.csv`, `LOC_val_solution.csv` (ImageId, then "wnid xmin ymin xmax ymax" for each box, inclusive
+pixels) and `LOC_synset_mapping.txt` (wnid, then its names). Training labels come from the folders; only some training
+images have boxes. The csv of the validation set is needed for its labels.
+"""
+
+import csv
+import os
+from pathlib import Path
+
+import numpy as np
+
+from vggnet.errors import UserError
+from vggnet.images.splits import (
+    ImageData,
+    Split,
+    class_folders,
+    labelled,
+    list_images,
+    named,
+    others_note,
+    refuse_empty_classes,
+)
+
+VAL_LABELS = "LOC_val_solution.csv"
+_TRAIN_BOXES = "LOC_train_solution.csv"
+_TITLES = "LOC_synset_mapping.txt"
+_BASES = ("ILSVRC/Data/CLS-LOC", "Data/CLS-LOC", "CLS-LOC")
+_NO_BOX = np.empty((0, 4), np.int64)
+
+
+def find_base(root: Path) -> Path | None:
+    """The folder of `train` and `val` where `root` holds (or is) such a download, else None."""
+    for base in _BASES:
+        if (root / base / "train").is_dir() or (root / base / "val").is_dir():
+            return root / base
+    if (root / "train").is_dir() and (root.resolve().name == "CLS-LOC" or (root / VAL_LABELS).is_file()):
+        return root
+    return None
+
+
+def open_download(root: Path, base: Path, name: str) -> ImageData:
+    """Both splits of the download at `base`; the csv files are looked for from `root` upwards."""
+    if not (base / "train").is_dir():
+        raise UserError(f"{base / 'train'}: no such folder; the classes are the names of its folders")
+    files_of, others = class_folders(str(base), "train")
+    if not files_of:
+        raise UserError(f"{base / 'train'}: no class folders; expected train/<wnid>/*.JPEG")
+    refuse_empty_classes(files_of, str(base / "train"))
+    classes = tuple(sorted(files_of))
+    train = labelled(str(base), files_of, classes)
+    boxes_file = _find(root, _TRAIN_BOXES)
+    if boxes_file:
+        train = _with_training_boxes(train, _read_solution(boxes_file))
+    val, notes = None, others_note(others, str(base / "train"))
+    if (base / "val").is_dir():
+        val, val_notes = _open_val(root, base, classes)
+        notes += val_notes
+    else:
+        notes += (f"{base / 'val'} is missing: there is no validation set",)
+    return ImageData(name, str(root), classes, _read_titles(root, classes), train, val, notes)
+
+
+def _find(root: Path, name: str) -> Path | None:
+    """The file `name` in `root` or up to three folders above it (for those who give the inner folder)."""
+    above = root.resolve()
+    for folder in (root, *list(above.parents)[:3]):
+        if (folder / name).is_file():
+            return folder / name
+    return None
+
+
+def _read_solution(path: Path) -> dict[str, tuple[str, np.ndarray]]:
+    """{image: (wnid of its first box, boxes (n, 4))} of a LOC_*_solution.csv."""
+    found = {}
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = csv.reader(file)
+            next(rows, None)  # ImageId,PredictionString
+            for image, prediction in rows:
+                words = prediction.split()
+                corners = [list(map(int, words[start + 1 : start + 5])) for start in range(0, len(words), 5)]
+                found[image] = (words[0], np.array(corners, np.int64).reshape(-1, 4))
+    except (ValueError, IndexError, csv.Error) as error:
+        raise UserError(
+            f"{path}: expected ImageId,PredictionString with 'wnid xmin ymin xmax ymax': {error}"
+        ) from error
+    return found
+
+
+def _stem(file: str) -> str:
+    return os.path.splitext(file.rpartition("/")[2])[0]
+
+
+def _with_training_boxes(train: Split, solution: dict[str, tuple[str, np.ndarray]]) -> Split:
+    boxes = tuple(solution[stem][1] if (stem := _stem(file)) in solution else _NO_BOX for file in train.files)
+    return Split(train.root, train.files, train.labels, boxes)
+
+
+def _open_val(root: Path, base: Path, classes: tuple[str, ...]) -> tuple[Split, tuple[str, ...]]:
+    """The flat validation folder with its labels, or class folders where someone has sorted it."""
+    where = base / "val"
+    files, others = list_images(str(where), "val/", recursive=False)
+    notes = others_note(others, str(where))
+    if not files:
+        files_of, _ = class_folders(str(base), "val")
+        if not any(files_of.values()):
+            raise UserError(f"{where}: no images; expected val/*.JPEG")
+        _refuse_strangers(sorted(set(files_of) - set(classes)), str(where), base)
+        return labelled(str(base), files_of, classes), notes
+    labels_file = _find(root, VAL_LABELS)
+    if labels_file is None:
+        raise UserError(
+            f"{where}: {len(files)} images without labels: {VAL_LABELS} is missing; "
+            f"it comes with the download and belongs in {root}"
+        )
+    solution = _read_solution(labels_file)
+    unknown = [file for file in files if _stem(file) not in solution]
+    if unknown:
+        raise UserError(f"{labels_file}: no line for {len(unknown)} images of {where}, such as {named(unknown, 3)}")
+    wnids = [solution[_stem(file)][0] for file in files]
+    _refuse_strangers(sorted(set(wnids) - set(classes)), str(labels_file), base)
+    if len(solution) > len(files):
+        notes += (f"{len(solution) - len(files)} images of {labels_file} are not in {where}",)
+    absent = sorted(set(classes) - set(wnids))
+    if absent:
+        notes += (f"{len(absent)} classes have no image in val: {named(absent)}",)
+    position = {wnid: place for place, wnid in enumerate(classes)}
+    labels = np.array([position[wnid] for wnid in wnids], np.int64)
+    boxes = tuple(solution[_stem(file)][1] for file in files)
+    return Split(str(base), tuple(files), labels, boxes), notes
+
+
+def _refuse_strangers(strangers: list[str], where: str, base: Path) -> None:
+    if strangers:
+        raise UserError(f"{where}: class {named(strangers)} has no folder in {base / 'train'}: a net cannot learn it")
+
+
+def _read_titles(root: Path, classes: tuple[str, ...]) -> tuple[str, ...]:
+    path = _find(root, _TITLES)
+    if path is None:
+        return ()
+    lines = path.read_text(encoding="utf-8").splitlines()
+    titles = {wnid: title.strip() for wnid, _, title in (line.partition(" ") for line in lines)}
+    return tuple(titles.get(name) or name for name in classes)

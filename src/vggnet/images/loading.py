@@ -1,0 +1,192 @@
+"""What training and evaluation eat: batches of random crops, and whole images, decoded in worker processes.
+
+Workers deliver bytes (crops of uint8); turning them into the net's input is `color.normalize`, where the net lives. A
+batch is decoded in pieces by several workers and put together here. An image that turns out bad is left out of its
+batch and reported in it.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from vggnet.errors import BadImage
+from vggnet.images.augmentation import draw_view
+from vggnet.images.color import ColorStatistics
+from vggnet.images.datasets import Split
+from vggnet.images.decoding import decode
+from vggnet.images.geometry import crop_of_rescaled
+from vggnet.images.workers import Workers, chunks
+
+_PIECE = 32  # images that a worker hands over at once: 5 MB of 224 x 224 crops
+_Piece = tuple[torch.Tensor, np.ndarray, np.ndarray, np.ndarray, tuple[BadImage, ...]]
+
+
+@dataclass
+class Batch:
+    """N crops of N images. N is less than asked for by the length of `bad`.
+
+    `views` rows are (scale, left, top, mirrored): where the crop lies in the rescaled image, for boxes.
+    """
+
+    pixels: torch.Tensor  # uint8 (N, crop, crop, 3)
+    shift: torch.Tensor  # float32 (N, 3), gray levels to add
+    labels: torch.Tensor  # int64 (N,); -1 where the split has none
+    indices: torch.Tensor  # int64 (N,), places in the split
+    views: torch.Tensor  # float32 (N, 4)
+    bad: tuple[BadImage, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+@dataclass(frozen=True)
+class _CropReader:
+    """Reads the crops of some images of one epoch; runs in a worker."""
+
+    split: Split
+    seed: int
+    train_scale: tuple[int, ...]
+    crop: int
+    statistics: ColorStatistics | None
+    mirror: bool
+
+    def __call__(self, item: tuple[int, np.ndarray]) -> _Piece:
+        epoch, wanted = item
+        pixels = np.empty((len(wanted), self.crop, self.crop, 3), np.uint8)
+        shifts, views = np.empty((len(wanted), 3), np.float32), np.empty((len(wanted), 4), np.float32)
+        read: list[int] = []
+        bad: list[BadImage] = []
+        for index in wanted.tolist():
+            try:
+                image = decode(self.split.path(index))
+            except BadImage as error:
+                bad.append(error)
+                continue
+            place = len(read)
+            view = draw_view(
+                self.seed, epoch, index, *image.size, self.train_scale, self.crop, self.statistics, self.mirror
+            )
+            pixels_of_crop = crop_of_rescaled(image, view.scale, view.left, view.top, self.crop)
+            pixels[place] = pixels_of_crop[:, ::-1] if view.mirrored else pixels_of_crop
+            shifts[place], views[place] = view.shift, (view.scale, view.left, view.top, view.mirrored)
+            read.append(index)
+        count = len(read)
+        return torch.from_numpy(pixels[:count]), shifts[:count], views[:count], np.array(read, np.int64), tuple(bad)
+
+
+class TrainingLoader:
+    """Batches of random crops of a split, epoch after epoch, from processes that stay alive between epochs.
+
+    `train_scale` as in `draw_view`; `workers` 0 reads in this process; `pin` puts pixels in page-locked memory where
+    there is a GPU. A context manager.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        *,
+        seed: int,
+        train_scale: tuple[int, ...],
+        crop: int,
+        statistics: ColorStatistics | None,
+        workers: int,
+        mirror: bool = True,
+        pin: bool = False,
+    ) -> None:
+        self.split, self.crop = split, crop
+        self.pin = pin and torch.cuda.is_available()
+        reader = _CropReader(split, seed, tuple(train_scale), crop, statistics, mirror)
+        self._workers: Workers[tuple[int, np.ndarray], _Piece] = Workers(reader, workers, ahead=4)
+
+    def batches(self, epoch: int, order: Iterable[np.ndarray]) -> Iterator[Batch]:
+        """One Batch for each array of indices in `order`, in that order, the same for any number of workers."""
+        pieces_of_batches = [chunks(np.asarray(indices, np.int64), _PIECE) for indices in order]
+        items = [(epoch, piece) for pieces in pieces_of_batches for piece in pieces]
+        results = self._workers.map(items)
+        for pieces in pieces_of_batches:
+            yield self._together([next(results) for _ in pieces])
+
+    def _together(self, pieces: list[_Piece]) -> Batch:
+        indices = np.concatenate([piece[3] for piece in pieces] or [np.empty(0, np.int64)])
+        pixels = torch.empty((len(indices), self.crop, self.crop, 3), dtype=torch.uint8, pin_memory=self.pin)
+        start = 0
+        for piece in pieces:
+            pixels[start : start + len(piece[0])] = piece[0]
+            start += len(piece[0])
+        labels = self.split.labels[indices] if self.split.labels is not None else np.full(len(indices), -1)
+        return Batch(
+            pixels,
+            torch.from_numpy(np.concatenate([piece[1] for piece in pieces] or [np.empty((0, 3), np.float32)])),
+            torch.from_numpy(labels.astype(np.int64)),
+            torch.from_numpy(indices),
+            torch.from_numpy(np.concatenate([piece[2] for piece in pieces] or [np.empty((0, 4), np.float32)])),
+            tuple(error for piece in pieces for error in piece[4]),
+        )
+
+    def close(self) -> None:
+        """End the worker processes."""
+        self._workers.close()
+
+    def __enter__(self) -> "TrainingLoader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def training_batches(
+    split: Split,
+    *,
+    epoch: int,
+    order: Iterable[np.ndarray],
+    seed: int,
+    train_scale: tuple[int, ...],
+    crop: int,
+    statistics: ColorStatistics | None,
+    workers: int,
+    mirror: bool = True,
+    pin: bool = False,
+) -> Iterator[Batch]:
+    """One epoch of a `TrainingLoader`, for those who want no second one."""
+    options: dict[str, Any] = {"mirror": mirror, "pin": pin, "workers": workers, "statistics": statistics}
+    with TrainingLoader(split, seed=seed, train_scale=train_scale, crop=crop, **options) as loader:
+        yield from loader.batches(epoch, order)
+
+
+@dataclass(frozen=True)
+class _ImageReader:
+    """Reads one whole image; runs in a worker."""
+
+    split: Split
+    prepare: Callable[[Image.Image], Any]
+
+    def __call__(self, index: int) -> Any:
+        try:
+            prepared = self.prepare(decode(self.split.path(index)))
+        except BadImage as error:
+            return error
+        return torch.from_numpy(prepared) if isinstance(prepared, np.ndarray) else prepared
+
+
+def whole_images(
+    split: Split,
+    indices: Sequence[int] | np.ndarray,
+    workers: int,
+    prepare: Callable[[Image.Image], Any] = np.array,
+) -> Iterator[tuple[int, Any] | BadImage]:
+    """(index, uint8 (H, W, 3) array at its own size) of each image, in order, or the BadImage in its place.
+
+    `prepare` runs in the worker on the decoded image: rescaling there, for one, spares this process the work. What it
+    returns stands instead of the array.
+    """
+    wanted = [int(index) for index in indices]
+    with Workers(_ImageReader(split, prepare), min(workers, len(wanted)), ahead=4) as pool:
+        for index, result in zip(wanted, pool.map(wanted), strict=True):
+            if isinstance(result, BadImage):
+                yield result
+            else:
+                yield index, result.numpy() if isinstance(result, torch.Tensor) else result

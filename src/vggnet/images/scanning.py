@@ -1,0 +1,168 @@
+"""Reads a training set once before the first epoch: its mean colour and PCA, and every image that cannot be used.
+
+Up to `exhaustive_limit` images all are decoded. Beyond, a fixed random sample gives the statistics and the rest is
+looked at by its first bytes only. The result is kept as JSON, found again by names, sizes and times of the files.
+"""
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vggnet.errors import BadImage, UserError
+from vggnet.images.color import ColorStatistics, ColorSums
+from vggnet.images.decoding import decode_with_note, header_problem
+from vggnet.images.splits import Split
+from vggnet.images.workers import Workers, chunks
+
+_VERSION = 1  # of the kept results: counts changes of what is computed
+_DECODED_PIECE, _GLANCED_PIECE = 64, 2048  # images to a worker at once
+
+
+@dataclass(frozen=True)
+class Scan:
+    """`checked` images were decoded; `conversions` counts what happened to those that were not plain RGB."""
+
+    statistics: ColorStatistics
+    bad: tuple[BadImage, ...]
+    conversions: dict[str, int]
+    checked: int
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What a worker found in some images."""
+
+    images: int
+    sums: ColorSums
+    bad: tuple[BadImage, ...]
+    conversions: Counter[str]
+
+
+@dataclass(frozen=True)
+class _Look:
+    """Looks at some images: thoroughly (decodes) or by their headers; runs in a worker."""
+
+    split: Split
+
+    def __call__(self, item: tuple[bool, np.ndarray]) -> _Part:
+        thorough, indices = item
+        sums, bad, conversions = ColorSums(), [], Counter[str]()
+        for index in indices.tolist():
+            path = self.split.path(index)
+            if not thorough:
+                if reason := header_problem(path):
+                    bad.append(BadImage(path, reason))
+                continue
+            try:
+                image, note = decode_with_note(path)
+            except BadImage as error:
+                bad.append(error)
+                continue
+            sums += ColorSums.of_image(np.asarray(image))
+            if note:
+                conversions[note] += 1
+        return _Part(len(indices), sums, tuple(bad), conversions)
+
+
+def scan(
+    split: Split,
+    *,
+    workers: int = 0,
+    cache: Path | None = None,
+    exhaustive_limit: int = 100_000,
+    sample: int = 10_000,
+    seed: int = 0,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Scan:
+    """Decode the images of `split` once (a sample of a very large one) in `workers` processes.
+
+    `on_progress(done, total)` counts images. With `cache` (a folder) the result is kept and found again. UserError
+    where no image at all can be read.
+    """
+    kept = _kept_path(split, cache, exhaustive_limit, sample, seed) if cache else None
+    if kept and (found := _read(kept)):
+        return found
+    result = _scan(split, workers, _items(len(split), exhaustive_limit, sample, seed), on_progress)
+    if kept and not any("cannot be read" in error.reason for error in result.bad):  # permissions may be mended
+        _write(kept, result)
+    return result
+
+
+def _items(count: int, exhaustive_limit: int, sample: int, seed: int) -> list[tuple[bool, np.ndarray]]:
+    """Pieces of work: (thorough, indices). The same pieces for any number of workers, so sums are the same too."""
+    if count <= exhaustive_limit:
+        return [(True, piece) for piece in chunks(np.arange(count), _DECODED_PIECE)]
+    chosen = np.zeros(count, bool)
+    chosen[np.random.default_rng(seed).permutation(count)[:sample]] = True
+    thorough = chunks(np.flatnonzero(chosen), _DECODED_PIECE)
+    return [(True, piece) for piece in thorough] + [
+        (False, piece) for piece in chunks(np.flatnonzero(~chosen), _GLANCED_PIECE)
+    ]
+
+
+def _scan(
+    split: Split,
+    workers: int,
+    items: list[tuple[bool, np.ndarray]],
+    on_progress: Callable[[int, int], None] | None,
+) -> Scan:
+    sums, conversions, bad, done = ColorSums(), Counter[str](), [], 0
+    with Workers(_Look(split), min(workers, len(items))) as pool:
+        for part in pool.map(items):
+            sums += part.sums
+            conversions += part.conversions
+            bad += part.bad
+            done += part.images
+            if on_progress:
+                on_progress(done, len(split))
+    if not sums.count:
+        first = f"; the first: {bad[0]}" if bad else ""
+        raise UserError(f"{split.root}: none of {len(split)} images can be read{first}")
+    checked = sum(len(indices) for thorough, indices in items if thorough)
+    bad.sort(key=lambda error: error.path)
+    return Scan(sums.statistics(), tuple(bad), dict(sorted(conversions.items())), checked)
+
+
+def _kept_path(split: Split, cache: Path, *options: int) -> Path | None:
+    """Named by a hash of every file's relative path, size and time; None where a file cannot be looked up."""
+    digest = hashlib.sha256(repr((_VERSION, options, os.path.abspath(split.root))).encode())
+    try:
+        for index, file in enumerate(split.files):
+            status = os.stat(split.path(index))
+            digest.update(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
+    except OSError:
+        return None
+    return cache / "scans" / f"{digest.hexdigest()[:32]}.json"
+
+
+def _read(path: Path) -> Scan | None:
+    """A kept result; None where there is none, or a damaged one (which is then made again)."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        bad = tuple(BadImage(str(each["path"]), str(each["reason"])) for each in values["bad"])
+        conversions = {str(note): int(count) for note, count in values["conversions"].items()}
+        return Scan(ColorStatistics.from_json_dict(values["statistics"]), bad, conversions, int(values["checked"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _write(path: Path, result: Scan) -> None:
+    values = {
+        "statistics": result.statistics.to_json_dict(),
+        "bad": [{"path": error.path, "reason": error.reason} for error in result.bad],
+        "conversions": result.conversions,
+        "checked": result.checked,
+    }
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}")
+        partial.write_text(json.dumps(values), encoding="utf-8")
+        partial.replace(path)
+    except OSError:
+        return  # a full or read-only cache costs the next run a scan, no more

@@ -1,0 +1,99 @@
+"""A function applied to items in order, here or in worker processes that stay alive from one round to the next.
+
+Underneath is torch's DataLoader: it moves tensors through shared memory, ends its workers with the main process and
+keeps Ctrl-C quiet. Results come in the order of the items, so nothing depends on the number of workers.
+"""
+
+import multiprocessing
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from vggnet.errors import UserError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class _Calls(Dataset):
+    """A data set whose indices are the items themselves."""
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self.function = function
+
+    def __getitem__(self, item: Any) -> Any:
+        return self.function(item)
+
+
+def _single_thread(_worker: int) -> None:
+    torch.set_num_threads(1)
+
+
+def _as_is(result: Any) -> Any:
+    return result
+
+
+class Workers(Generic[Item, Result]):
+    """`workers` processes (0: none, in this process) that apply `function`, each `ahead` items ahead of the reader.
+
+    A context manager; one round of `map` at a time, and a round that was left early is forgotten by the next one.
+    """
+
+    def __init__(self, function: Callable[[Item], Result], workers: int, ahead: int = 2) -> None:
+        if workers < 0:
+            raise UserError(f"workers must be 0 (none) or more, not {workers}")
+        self.function = function
+        self._items: list[Item] = []
+        self._loader = self._make_loader(workers, ahead) if workers else None
+
+    def _make_loader(self, workers: int, ahead: int) -> DataLoader:
+        method = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # more workers than cores is the user's choice
+            return DataLoader(
+                _Calls(self.function),
+                batch_size=None,
+                sampler=self._items,  # changed in place by `map`
+                num_workers=workers,
+                prefetch_factor=ahead,
+                collate_fn=_as_is,
+                worker_init_fn=_single_thread,
+                persistent_workers=True,
+                multiprocessing_context=method,
+                generator=torch.Generator(),  # or it would draw from torch's global one
+            )
+
+    def map(self, items: Iterable[Item]) -> Iterator[Result]:
+        """`function` of each item, in order. UserError where a worker process was killed."""
+        if self._loader is None:
+            yield from map(self.function, items)
+            return
+        self._items[:] = items
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python 3.12: "fork() in a multi-threaded process"; no worker uses threads
+            results = iter(self._loader)
+        try:
+            yield from results
+        except RuntimeError as error:
+            if "exited unexpectedly" not in str(error):
+                raise
+            advice = "often for lack of memory or of shared memory (/dev/shm): use fewer workers"
+            raise UserError(f"a process that reads images was killed, {advice}") from error
+
+    def close(self) -> None:
+        """End the processes (they end with this object, too)."""
+        self._loader = None
+
+    def __enter__(self) -> "Workers[Item, Result]":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def chunks(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
+    """`items` in pieces of `size`, the last one maybe shorter."""
+    return [items[start : start + size] for start in range(0, len(items), size)]
