@@ -1,0 +1,137 @@
+"""Errors, how sure they are, and whether two differ.
+
+Notable:
+- Counts are added and divided once at the end, so that ranks and shards may be of any size; an image counts once.
+- Equal posteriors are ranked by class index, so that a net that gives every class the same is at chance, not at 0 %.
+- Two protocols are compared on the same images, so the test is paired: McNemar's, exact (binomial), which looks only
+  at the images that one gets right and the other wrong.
+
+Shapes: n images, K classes, V views.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import binomtest  # type: ignore[import-untyped]
+
+from vggnet.errors import UserError
+
+NORMAL_95 = 1.959963984540054  # two-sided 95 % quantile of the normal distribution
+TOP = 5
+
+
+@dataclass(frozen=True)
+class Count:
+    """Wrong images among `images`; counts of separate images add up."""
+
+    wrong: int = 0
+    images: int = 0
+
+    def __add__(self, other: "Count") -> "Count":
+        return Count(self.wrong + other.wrong, self.images + other.images)
+
+    @property
+    def rate(self) -> float:
+        """The error, 0 to 1; not a number where no image was counted."""
+        return self.wrong / self.images if self.images else math.nan
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The error's 95 % interval, 0 to 1."""
+        return wilson(self.wrong, self.images)
+
+    def describe(self) -> str:
+        """In words: `28.5 % (95 % interval 26.6 to 30.5), 570 of 2,000 images wrong`."""
+        if not self.images:
+            return "unknown: no image was counted"
+        low, high = self.interval
+        return (
+            f"{100 * self.rate:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f}), "
+            f"{self.wrong:,} of {self.images:,} images wrong"
+        )
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Top-1 and top-5 errors of the same images; `top5` is None where there are fewer than five classes."""
+
+    top1: Count
+    top5: Count | None
+
+    def __add__(self, other: "Errors") -> "Errors":
+        assert (self.top5 is None) == (other.top5 is None)
+        top5 = self.top5 + other.top5 if self.top5 is not None and other.top5 is not None else None
+        return Errors(self.top1 + other.top1, top5)
+
+
+def ranks(posteriors: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Place of the true class, 0 the best: posteriors (n, K), labels (n,) -> (n,).
+
+    Raises UserError where posteriors are not finite: comparisons with them would count every image as right.
+    """
+    if not np.isfinite(posteriors).all():
+        raise UserError("the net's posteriors are not finite: its weights have diverged, take an earlier checkpoint")
+    labels = np.asarray(labels, dtype=np.int64)
+    true = np.take_along_axis(posteriors, labels[:, None], axis=1)
+    before = np.arange(posteriors.shape[1])[None, :] < labels[:, None]
+    return ((posteriors > true) | ((posteriors == true) & before)).sum(axis=1)
+
+
+def count_errors(posteriors: np.ndarray, labels: np.ndarray) -> Errors:
+    """Count top-1 and top-5 errors: posteriors (n, K), labels (n,)."""
+    return count_ranks(ranks(posteriors, labels), posteriors.shape[1])
+
+
+def count_ranks(places: np.ndarray, classes: int) -> Errors:
+    """Count errors from the places that `ranks` gives, (n,), among `classes` K."""
+    top5 = Count(int((places >= TOP).sum()), len(places)) if classes >= TOP else None
+    return Errors(Count(int((places >= 1).sum()), len(places)), top5)
+
+
+def wilson(wrong: int, images: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of an error of wrong / images, as fractions; (0, 1) without images."""
+    if images == 0:
+        return 0.0, 1.0
+    p, z = wrong / images, NORMAL_95
+    center = p + z * z / (2 * images)
+    half = z * math.sqrt(p * (1 - p) / images + z * z / (4 * images * images))
+    scale = 1 + z * z / images
+    # At 0 and at all the formula is exact; rounding must not leave a bound of 1e-19.
+    low = 0.0 if wrong == 0 else (center - half) / scale
+    return low, 1.0 if wrong == images else (center + half) / scale
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """McNemar's exact test of two lists of outcomes for the same images."""
+
+    only_first_wrong: int
+    only_second_wrong: int
+    p_value: float
+
+    @property
+    def significant(self) -> bool:
+        """At the 5 % level."""
+        return self.p_value < 0.05
+
+
+def compare(first_wrong: np.ndarray, second_wrong: np.ndarray) -> PairedTest:
+    """Test whether two protocols differ on the same images: booleans (n,) and (n,), in one order of images."""
+    assert first_wrong.shape == second_wrong.shape
+    b = int((first_wrong & ~second_wrong).sum())
+    c = int((second_wrong & ~first_wrong).sum())
+    return PairedTest(b, c, float(binomtest(b, b + c, 0.5).pvalue) if b + c else 1.0)
+
+
+def combine(posteriors: Iterable[np.ndarray]) -> np.ndarray:
+    """The mean of posteriors (n, K) of several views or nets (Sect. 3.2, 4.5), one array in memory at a time."""
+    total: np.ndarray | None = None
+    count = 0
+    for array in posteriors:
+        total = array.astype(np.float64) if total is None else np.add(total, array, out=total)
+        count += 1
+    if total is None:
+        raise ValueError("nothing to combine: give the posteriors of one view at least")
+    return total / count

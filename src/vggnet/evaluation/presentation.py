@@ -1,0 +1,153 @@
+"""From rescaled images to posteriors: the forward passes behind each kind of view.
+
+Notable: scores are averaged over a dense map's positions *before* the soft-max, posteriors over mirrors, crops and
+everything else after it (Sect. 3.2). Means and soft-max are in fp32 whatever the net's arithmetic. Pixels travel to
+the device as bytes; mirrors and crops are made there.
+
+Shapes: n images, K classes, C crops an image.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vggnet.errors import UserError
+from vggnet.evaluation.batching import Batcher, CountingBatcher, Item, batch_limit_px
+from vggnet.evaluation.masking import padding_kept_zero
+from vggnet.evaluation.views import GRID, View
+from vggnet.images.color import normalize
+from vggnet.images.geometry import center_crop_corner, crop_grid, ten_crop_corners
+from vggnet.network.vgg import VGG, evaluating
+
+Precision = Literal["fp32", "bf16"]
+
+
+@dataclass(frozen=True)
+class Presenter:
+    """A net, where and how it computes, and how many pixels it takes at once."""
+
+    model: VGG
+    device: torch.device
+    precision: Precision
+    limit_px: int
+
+    def batcher(self, view: View) -> Batcher | CountingBatcher:
+        """What collects the images of one view into batches."""
+        if view.kind == "dense":
+            return Batcher(self.limit_px)
+        crops = {"crops": 2 * GRID**2, "ten": 10, "center": 1}[view.kind]
+        return CountingBatcher(max(1, self.limit_px // (crops * self.model.architecture.crop_px**2)))
+
+    def posteriors(self, view: View, items: Sequence[Item]) -> Tensor:
+        """Images rescaled to the view's scale -> posteriors (n, K), fp32, on the device."""
+        return self._dense(items) if view.kind == "dense" else self._cropped(view, items)
+
+    def _inputs(self, pixels: Tensor) -> Tensor:
+        """uint8 (N, H, W, 3) -> the net's input (N, 3, H, W)."""
+        dtype = torch.bfloat16 if self.precision == "bf16" else self.model.fc8.weight.dtype
+        return normalize(pixels.to(self.device), self.model.description.preprocessing, dtype=dtype)
+
+    def _dense(self, items: Sequence[Item]) -> Tensor:
+        sizes = [item.size for item in items]
+        images = self._inputs(torch.from_numpy(_stack(items, sizes)))
+        mirrored = _mirror(images, sizes)
+        if 2 * images.shape[0] * images.shape[2] * images.shape[3] > self.limit_px:  # one large image: by halves
+            halves = [self._dense_scores(half, sizes).softmax(1) for half in (images, mirrored)]
+            return (halves[0] + halves[1]) / 2
+        both = self._dense_scores(torch.cat([images, mirrored]), [*sizes, *sizes]).softmax(1)
+        return (both[: len(items)] + both[len(items) :]) / 2
+
+    def _dense_scores(self, images: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
+        """Class scores (N, K), the mean over each image's own positions."""
+        if len(set(sizes)) == 1:
+            return _wide(self.model(images)).mean((2, 3))
+        with padding_kept_zero(self.model, sizes, self.device):
+            maps = _wide(self.model(images))
+        outside = self.model.architecture.fc_kernel - 1
+        return torch.stack(
+            [
+                scores[:, : height // 32 - outside, : width // 32 - outside].mean((1, 2))
+                for scores, (height, width) in zip(maps, sizes, strict=True)
+            ]
+        )
+
+    def _cropped(self, view: View, items: Sequence[Item]) -> Tensor:
+        crop, mirrored = self.model.architecture.crop_px, view.kind != "center"
+        at_once = max(1, self.limit_px // (crop * crop * (2 if mirrored else 1)))
+        crops: list[Tensor] = []
+        for item in items:
+            pixels = torch.from_numpy(item.pixels).to(self.device)
+            crops += [pixels[y : y + crop, x : x + crop] for x, y in corners(view, *item.size, crop)]
+        parts = []
+        for start in range(0, len(crops), at_once):
+            images = self._inputs(torch.stack(crops[start : start + at_once]))
+            parts.append(self._crop_posteriors(images, mirrored))
+        return torch.cat(parts).unflatten(0, (len(items), -1)).mean(1)  # (n, C, K) -> (n, K)
+
+    def _crop_posteriors(self, images: Tensor, mirrored: bool) -> Tensor:
+        """Crops (N, 3, crop, crop) -> posteriors (N, K), averaged with their mirrors'."""
+        if not mirrored:
+            return _wide(self.model(images)).flatten(1).softmax(1)
+        both = _wide(self.model(torch.cat([images, images.flip(3)]))).flatten(1).softmax(1)
+        return (both[: len(images)] + both[len(images) :]) / 2
+
+
+@contextmanager
+def presenting(model: VGG, device: str | torch.device, precision: Precision) -> Iterator[Presenter]:
+    """The net ready to score: moved to the device, in evaluation mode and without gradients for as long as it lasts.
+
+    fp32 is fp32 on a GPU too (no TF32). Raises UserError for a precision that does not exist.
+    """
+    if precision not in ("fp32", "bf16"):
+        raise UserError(f"precision {precision!r} does not exist; evaluation runs in fp32 or bf16")
+    device = torch.device(device)
+    model.to(device)
+    with ExitStack() as stack:
+        stack.enter_context(evaluating(model))
+        stack.enter_context(torch.inference_mode())
+        if device.type == "cuda":
+            exact = precision == "fp32"
+            stack.enter_context(torch.backends.cudnn.flags(enabled=True, benchmark=not exact, allow_tf32=not exact))
+        if precision == "bf16":
+            stack.enter_context(torch.autocast(device.type, torch.bfloat16))
+        yield Presenter(model, device, precision, batch_limit_px(model.architecture, device))
+
+
+def corners(view: View, height: int, width: int, crop: int) -> list[tuple[int, int]]:
+    """(left, top) of a view's crops in a rescaled image of height x width; mirrors double them."""
+    if view.kind == "crops":
+        return crop_grid(width, height, crop, GRID)
+    if view.kind == "ten":
+        return ten_crop_corners(width, height, crop)
+    return [center_crop_corner(width, height, crop)]
+
+
+def _wide(scores: Tensor) -> Tensor:
+    return scores.to(torch.promote_types(scores.dtype, torch.float32))
+
+
+def _stack(items: Sequence[Item], sizes: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Pixels in one array (n, H, W, 3), each in the upper left corner; what lies beyond is masked later."""
+    if len(set(sizes)) == 1:
+        return np.stack([item.pixels for item in items])
+    rows, columns = (max(side) for side in zip(*sizes, strict=True))
+    together = np.zeros((len(items), rows, columns, 3), np.uint8)
+    for place, item in zip(together, items, strict=True):
+        place[: item.size[0], : item.size[1]] = item.pixels
+    return together
+
+
+def _mirror(images: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
+    """Each image (N, 3, H, W) flipped within its own width."""
+    if len({width for _, width in sizes}) == 1:
+        return images.flip(3)
+    mirrored = torch.empty_like(images)
+    for target, image, (_, width) in zip(mirrored, images, sizes, strict=True):
+        target[:, :, :width] = image[:, :, :width].flip(2)
+        target[:, :, width:] = 0
+    return mirrored

@@ -1,0 +1,185 @@
+"""Every image of a split through the net, in every view asked for: decoded once, presented as often as needed.
+
+Notable: the work is one stream of images, cut into shards whose posteriors are complete, so that whoever keeps them
+(`posteriors`) loses at most one shard. A bad image stops the work or is listed; it is never replaced.
+
+Shapes: n images, K classes.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from vggnet.errors import BadImage, UserError
+from vggnet.evaluation.batching import Item, size_limit
+from vggnet.evaluation.presentation import Precision, Presenter, presenting
+from vggnet.evaluation.views import View
+from vggnet.images.datasets import Split
+from vggnet.images.geometry import rescale
+from vggnet.images.loading import whole_images
+from vggnet.network.vgg import VGG
+
+Progress = Callable[[int, int], Any]  # images done, images in all
+BadImages = Literal["stop", "skip"]
+_Prepared = tuple[list[tuple[int, int, int]], Tensor]  # shapes, and the pixels of all scales one after another
+_ON_DEVICE = 256  # batches whose posteriors may wait on the device, so that it is not held up for each
+
+
+@dataclass
+class Scores:
+    """Posteriors of some images of a split: `posteriors[view]` is float32 (n, K), rows in the order of `indices`."""
+
+    posteriors: dict[View, np.ndarray]
+    indices: np.ndarray  # int64 (n,), places in the split; without the bad ones
+    bad: list[BadImage] = field(default_factory=list)
+
+
+def score(
+    model: VGG,
+    split: Split,
+    views: Sequence[View],
+    *,
+    device: str | torch.device = "cpu",
+    precision: Precision = "fp32",
+    workers: int = 0,
+    on_progress: Progress | None = None,
+    bad_images: BadImages = "stop",
+    indices: Sequence[int] | np.ndarray | None = None,
+) -> Scores:
+    """Score the images of `split` (those at `indices`, by default all) in all `views`.
+
+    `workers` processes decode and rescale (0: this one). Raises UserError for a view that is too small for the net,
+    and BadImage for an image that cannot be used, unless `bad_images` is "skip": then it is listed in the result.
+    """
+    shards = list(
+        score_in_shards(
+            model,
+            split,
+            views,
+            shard=2**62,
+            device=device,
+            precision=precision,
+            workers=workers,
+            on_progress=on_progress,
+            bad_images=bad_images,
+            indices=indices,
+        )
+    )
+    if shards:
+        return shards[0]
+    outputs = model.architecture.outputs
+    return Scores({view: np.empty((0, outputs), np.float32) for view in views}, np.empty(0, np.int64))
+
+
+def score_in_shards(
+    model: VGG,
+    split: Split,
+    views: Sequence[View],
+    *,
+    shard: int,
+    device: str | torch.device = "cpu",
+    precision: Precision = "fp32",
+    workers: int = 0,
+    on_progress: Progress | None = None,
+    bad_images: BadImages = "stop",
+    indices: Sequence[int] | np.ndarray | None = None,
+) -> Iterator[Scores]:
+    """As `score`, but `shard` images at a time, each handed over as soon as it is complete."""
+    if bad_images not in ("stop", "skip"):
+        raise UserError(f"bad images: {bad_images!r} is no choice; use stop or skip")
+    for view in views:
+        view.check(model.architecture)
+    wanted = np.arange(len(split)) if indices is None else np.asarray(indices, np.int64)
+    if not len(wanted) or not views:
+        return
+    prepare = _Rescale(tuple(sorted({view.scale for view in views})))
+    results = whole_images(split, wanted, workers, prepare)
+    for start in range(0, len(wanted), shard):
+        # The net's modes end before the shard is handed over: the caller's code is none of theirs.
+        with presenting(model, device, precision) as presenter:
+            part = _Shard(presenter, views, wanted[start : start + shard])
+            for position, index in enumerate(part.wanted):
+                result = next(results)
+                if isinstance(result, BadImage):
+                    part.bad[position] = _named(result, split.path(int(index)), bad_images)
+                else:
+                    part.add(position, prepare.scales, result[1])
+                if on_progress is not None:
+                    on_progress(start + position + 1, len(wanted))
+            scores = part.finish()
+        yield scores
+
+
+@dataclass(frozen=True)
+class _Rescale:
+    """What the decoding process does with an image: every scale at once, in one tensor (one piece of shared memory)."""
+
+    scales: tuple[int, ...]
+
+    def __call__(self, image: Image.Image) -> _Prepared:
+        for scale in self.scales:
+            if (reason := size_limit(*image.size, scale)) is not None:
+                raise BadImage("", reason)
+        arrays = [np.asarray(rescale(image, scale)) for scale in self.scales]
+        shapes = [(array.shape[0], array.shape[1], 3) for array in arrays]
+        return shapes, torch.from_numpy(np.concatenate([array.ravel() for array in arrays]))
+
+
+def _named(error: BadImage, path: str, bad_images: BadImages) -> BadImage:
+    """The error with its file, which `_Rescale` does not know; raised where bad images stop the work."""
+    if bad_images == "stop":
+        raise BadImage(path, f"{error.reason} (--bad-images skip leaves such images out, and lists and counts them)")
+    return BadImage(path, error.reason)
+
+
+class _Shard:
+    """Images on their way through the net, and the posteriors that came out."""
+
+    def __init__(self, presenter: Presenter, views: Sequence[View], wanted: np.ndarray) -> None:
+        self.presenter, self.wanted = presenter, wanted
+        self.batchers = {view: presenter.batcher(view) for view in views}
+        self.bad: dict[int, BadImage] = {}
+        outputs = presenter.model.architecture.outputs
+        self.posteriors = {view: np.zeros((len(wanted), outputs), np.float32) for view in views}
+        self._on_device: list[tuple[View, list[int], Tensor]] = []
+
+    def add(self, position: int, scales: Sequence[int], prepared: _Prepared) -> None:
+        """Take an image at all its scales; batches that are complete go through the net."""
+        shapes, flat = prepared
+        pixels = np.array(flat.numpy())  # a copy: shared memory costs a file handle while it lives
+        start, by_scale = 0, {}
+        for scale, shape in zip(scales, shapes, strict=True):
+            size = shape[0] * shape[1] * 3
+            by_scale[scale] = Item(position, pixels[start : start + size].reshape(shape))
+            start += size
+        for view, batcher in self.batchers.items():
+            for batch in batcher.add(by_scale[view.scale]):
+                self._present(view, batch)
+
+    def finish(self) -> Scores:
+        """What waits goes through the net; the shard's posteriors, bad images left out."""
+        for view, batcher in self.batchers.items():
+            for batch in batcher.flush():
+                self._present(view, batch)
+        self._collect()
+        good = np.array([position for position in range(len(self.wanted)) if position not in self.bad], np.int64)
+        posteriors = self.posteriors
+        if self.bad:
+            posteriors = {view: array[good] for view, array in posteriors.items()}
+        return Scores(posteriors, self.wanted[good], list(self.bad.values()))
+
+    def _present(self, view: View, batch: list[Item]) -> None:
+        positions = [item.position for item in batch]
+        self._on_device.append((view, positions, self.presenter.posteriors(view, batch)))
+        if len(self._on_device) >= _ON_DEVICE:
+            self._collect()
+
+    def _collect(self) -> None:
+        for view, positions, posteriors in self._on_device:
+            self.posteriors[view][positions] = posteriors.float().cpu().numpy()
+        self._on_device.clear()

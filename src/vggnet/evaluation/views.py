@@ -1,0 +1,68 @@
+"""Views: the ways in which an image is shown to a net, each giving one vector of posteriors (Sect. 3.2).
+
+    dense    the whole uncropped image through the fully convolutional net; the class score map is averaged over its
+             positions, then the soft-max; the posteriors of the image and of its mirror are averaged
+    crops    a regular 5x5 grid of crops and their mirrors: a soft-max for each, the 50 *posteriors* averaged
+    center   one crop in the middle, no mirror: what most libraries report
+    ten      the middle and the four corners, with mirrors: the ten posteriors averaged (Krizhevsky et al.)
+
+Notable: the image is always rescaled isotropically first, its smallest side to Q, and Q need not be the S of training.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from vggnet.errors import UserError
+from vggnet.paper.configurations import TOTAL_STRIDE_PX, Architecture
+
+Kind = Literal["dense", "crops", "center", "ten"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+GRID = 5  # crops a side
+
+
+@dataclass(frozen=True, order=True)
+class View:
+    """One way to show an image; `scale` is its smallest side in pixels after rescaling (Q in the paper)."""
+
+    kind: Kind
+    scale: int
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise UserError(f"view {self.kind!r} does not exist; the views are {', '.join(KINDS)}")
+        if self.scale < 1:
+            raise UserError(f"test scale {self.scale}: the smallest side of an image must be at least 1 pixel")
+
+    @property
+    def key(self) -> str:
+        """A name for files and tables: dense-384."""
+        return f"{self.kind}-{self.scale}"
+
+    def check(self, architecture: Architecture) -> None:
+        """Raise UserError where an image at this scale is too small for the net, naming the least Q."""
+        crop = architecture.crop_px
+        if self.scale >= crop:
+            return
+        if self.kind == "dense":
+            side, kernel = self.scale // TOTAL_STRIDE_PX, architecture.fc_kernel
+            problem = f"the pool5 map would be {side}x{side}, fc6 needs {kernel}x{kernel}"
+        else:
+            problem = f"a crop of {crop} does not fit into an image whose smallest side is {self.scale}"
+        raise UserError(f"test scale {self.scale}: {problem}: Q must be at least {crop}")
+
+
+def views_of(kinds: Iterable[str], scales: Iterable[int]) -> tuple[View, ...]:
+    """Every kind at every scale, in the order given; UserError for a kind that does not exist."""
+    scales = tuple(scales)
+    return tuple(View(kind, scale) for kind in kinds for scale in scales)  # type: ignore[arg-type]
+
+
+def describe(views: Sequence[View]) -> str:
+    """Views in words, as a table states a protocol: `dense + crops, Q=256,384,512`."""
+    by_scales: dict[tuple[int, ...], list[str]] = {}
+    for kind in dict.fromkeys(view.kind for view in views):
+        scales = tuple(sorted(view.scale for view in views if view.kind == kind))
+        by_scales.setdefault(scales, []).append(kind)
+    parts = (f"{' + '.join(kinds)}, Q={','.join(map(str, scales))}" for scales, kinds in by_scales.items())
+    return "; ".join(parts)
