@@ -52,7 +52,8 @@ class _Look:
 
     def __call__(self, item: tuple[bool, np.ndarray]) -> _Part:
         thorough, indices = item
-        sums, bad, conversions = ColorSums(), [], Counter[str]()
+        sums, conversions = ColorSums(), Counter[str]()
+        bad: list[BadImage] = []
         for index in indices.tolist():
             path = self.split.path(index)
             if not thorough:
@@ -112,7 +113,8 @@ def _scan(
     items: list[tuple[bool, np.ndarray]],
     on_progress: Callable[[int, int], None] | None,
 ) -> Scan:
-    sums, conversions, bad, done = ColorSums(), Counter[str](), [], 0
+    sums, conversions, done = ColorSums(), Counter[str](), 0
+    bad: list[BadImage] = []
     with Workers(_Look(split), min(workers, len(items))) as pool:
         for part in pool.map(items):
             sums += part.sums

@@ -6,9 +6,10 @@ keeps Ctrl-C quiet. Results come in the order of the items, so nothing depends o
 
 import multiprocessing
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
@@ -94,6 +95,6 @@ class Workers(Generic[Item, Result]):
         self.close()
 
 
-def chunks(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
-    """`items` in pieces of `size`, the last one maybe shorter."""
+def chunks(items: np.ndarray, size: int) -> list[np.ndarray]:
+    """`items` (N,) in pieces of `size`, the last one maybe shorter."""
     return [items[start : start + size] for start in range(0, len(items), size)]

@@ -1,0 +1,129 @@
+"""Batches: the same for any number of workers, bad images reported, processes gone when nobody reads."""
+
+import multiprocessing
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vggnet.errors import BadImage, UserError
+from vggnet.images.augmentation import draw_view
+from vggnet.images.color import ColorStatistics
+from vggnet.images.geometry import crop_of_rescaled
+from vggnet.images.loading import Batch, TrainingLoader, training_batches, whole_images
+from vggnet.images.splits import Split
+from vggnet.images.workers import Workers
+
+STATISTICS = ColorStatistics((0, 0, 0), (1, 1, 1), (900.0, 90.0, 9.0), ((1, 0, 0), (0, 1, 0), (0, 0, 1)))
+OPTIONS = {"seed": 5, "train_scale": (36, 48), "crop": 32, "statistics": STATISTICS}
+
+
+@pytest.fixture
+def split(make_image, tmp_path):
+    files = tuple(f"d/{i:02d}.png" for i in range(50))
+    for number, file in enumerate(files):
+        make_image(file, size=(40 + number % 7, 30 + number % 5), seed=number)
+    return Split(str(tmp_path), files, np.arange(50) % 4)
+
+
+def same(one: Batch, other: Batch) -> bool:
+    fields = ("pixels", "shift", "labels", "indices", "views")
+    return all(torch.equal(getattr(one, each), getattr(other, each)) for each in fields)
+
+
+def gone(children) -> bool:
+    for _ in range(50):
+        if not any(child.is_alive() for child in children):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_a_batch_is_what_the_views_say(split):
+    order = [np.array([7, 3, 49]), np.array([0])]
+    first, second = training_batches(split, epoch=2, order=order, workers=0, **OPTIONS)
+    assert (len(first), len(second)) == (3, 1)
+    assert first.pixels.shape == (3, 32, 32, 3)
+    assert first.pixels.dtype == torch.uint8
+    assert first.indices.tolist() == [7, 3, 49]
+    assert first.labels.tolist() == [3, 3, 1]
+    for place, index in enumerate((7, 3, 49)):
+        image = Image.open(split.path(index))
+        view = draw_view(5, 2, index, *image.size, (36, 48), 32, STATISTICS)
+        crop = crop_of_rescaled(image, view.scale, view.left, view.top, 32)
+        assert np.array_equal(first.pixels[place].numpy(), crop[:, ::-1] if view.mirrored else crop)
+        assert np.array_equal(first.shift[place].numpy(), view.shift)
+        assert first.views[place].tolist() == [view.scale, view.left, view.top, view.mirrored]
+
+
+def test_workers_change_nothing_over_epochs(split):
+    order = [np.arange(40), np.array([], np.int64), np.arange(40, 50)]
+    state = torch.random.get_rng_state()
+    with TrainingLoader(split, workers=0, **OPTIONS) as alone, TrainingLoader(split, workers=2, **OPTIONS) as several:
+        for epoch in range(3):
+            pairs = list(zip(alone.batches(epoch, order), several.batches(epoch, order), strict=True))
+            assert len(pairs) == 3
+            assert all(same(one, other) for one, other in pairs)
+        children = multiprocessing.active_children()
+        assert len(children) == 2  # the same ones in every epoch
+    assert gone(children)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_bad_images_are_left_out_and_reported(split, workers):
+    with open(split.path(3), "wb"):
+        pass
+    (batch,) = training_batches(split, epoch=0, order=[np.arange(6)], workers=workers, **OPTIONS)
+    assert batch.indices.tolist() == [0, 1, 2, 4, 5]
+    assert batch.pixels.shape[0] == batch.labels.shape[0] == batch.views.shape[0] == 5
+    (error,) = batch.bad
+    assert isinstance(error, BadImage)
+    assert error.path == split.path(3)
+    assert "0 bytes" in error.reason
+
+
+def test_leaving_early_leaves_no_processes(split):
+    with TrainingLoader(split, workers=2, **OPTIONS) as loader:
+        order = [np.array([i]) for i in range(50)]
+        next(loader.batches(0, order))
+        assert [len(batch) for batch in loader.batches(1, [np.arange(3)])] == [3]  # and the next epoch is its own
+        children = multiprocessing.active_children()
+    assert gone(children)
+    images = whole_images(split, range(50), workers=2)
+    next(images)
+    children = multiprocessing.active_children()
+    assert children
+    images.close()
+    assert gone(children)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_whole_images(split, workers):
+    with open(split.path(1), "w") as file:
+        file.write("words")
+    results = list(whole_images(split, np.array([4, 1, 0]), workers))
+    assert isinstance(results[1], BadImage)
+    for (index, pixels), expected in ((results[0], 4), (results[2], 0)):
+        assert index == expected
+        assert np.array_equal(pixels, np.asarray(Image.open(split.path(expected))))
+    sizes = list(whole_images(split, [0], workers, prepare=lambda image: image.size))
+    assert sizes == [(0, (40, 30))]
+    assert list(whole_images(split, [], workers)) == []
+
+
+def test_a_killed_worker_is_said_in_words(split):
+    with Workers(_sleep_or_die, 1) as pool, pytest.raises(UserError, match="use fewer workers"):
+        list(pool.map([False, True]))
+    with pytest.raises(UserError, match=r"0 .none. or more"):
+        Workers(_sleep_or_die, -1)
+
+
+def _sleep_or_die(die: bool) -> bool:
+    if die:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return die

@@ -1,0 +1,71 @@
+"""One look at every training image: statistics, bad ones, conversions, and the kept result."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vggnet.errors import UserError
+from vggnet.images import scanning
+from vggnet.images.color import ColorSums
+from vggnet.images.scanning import scan
+from vggnet.images.splits import unlabelled_folder
+
+
+@pytest.fixture
+def split(make_image, tmp_path):
+    for number in range(150):
+        make_image(f"d/{number:03d}.png", size=(8, 6), seed=number)
+    Image.new("L", (8, 6), 9).save(tmp_path / "d/gray.png")
+    (tmp_path / "d/zero.jpg").touch()
+    (tmp_path / "d/text.jpg").write_text("words, not pixels")
+    return unlabelled_folder(tmp_path / "d")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_everything_is_looked_at(split, workers):
+    progress = []
+    result = scan(split, workers=workers, on_progress=lambda done, total: progress.append((done, total)))
+    assert result.checked == len(split) == 153
+    assert [error.path.rpartition("/")[2] for error in result.bad] == ["text.jpg", "zero.jpg"]
+    assert result.conversions == {"gray converted to RGB": 1}
+    assert progress[-1] == (153, 153)
+    good = [split.path(i) for i in range(len(split)) if split.files[i].endswith("png")]
+    sums = sum((ColorSums.of_image(np.asarray(Image.open(path).convert("RGB"))) for path in good), ColorSums())
+    assert np.allclose(result.statistics.mean, sums.statistics().mean)
+
+
+def test_workers_change_nothing(split):
+    assert scan(split, workers=0).statistics == scan(split, workers=2).statistics
+
+
+def test_a_sample_of_many(split):
+    result = scan(split, exhaustive_limit=100, sample=20, seed=1)
+    assert result.checked == 20
+    assert {error.path.rpartition("/")[2] for error in result.bad} == {"text.jpg", "zero.jpg"}
+    assert scan(split, exhaustive_limit=100, sample=20, seed=1).statistics == result.statistics
+    assert scan(split, exhaustive_limit=100, sample=20, seed=2).statistics != result.statistics
+
+
+def test_kept_until_a_file_changes(split, tmp_path, monkeypatch, make_image):
+    cache = tmp_path / "cache"
+    first = scan(split, cache=cache)
+    calls = []
+    real = scanning._scan
+    monkeypatch.setattr(scanning, "_scan", lambda *options: calls.append(1) or real(*options))
+    again = scan(split, cache=cache)
+    assert not calls
+    assert again.statistics == first.statistics
+    assert [str(error) for error in again.bad] == [str(error) for error in first.bad]
+    assert again.conversions == first.conversions
+    make_image("d/000.png", size=(9, 6), seed=999)
+    assert scan(split, cache=cache).statistics != first.statistics
+    assert calls
+    for path in cache.rglob("*.json"):
+        path.write_text("{damaged")
+    assert scan(split, cache=cache).checked == 153
+
+
+def test_nothing_readable(tmp_path):
+    (tmp_path / "a.jpg").touch()
+    with pytest.raises(UserError, match=r"none of 1 images can be read; the first: .*a\.jpg: 0 bytes"):
+        scan(unlabelled_folder(tmp_path))
