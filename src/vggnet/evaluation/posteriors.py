@@ -15,8 +15,9 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from PIL import features
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from vggnet.contract import Preprocessing
+from vggnet.contract import ModelDescription, Preprocessing
 from vggnet.errors import BadImage, UserError
 from vggnet.evaluation.presentation import Precision
 from vggnet.evaluation.scoring import BadImages, Progress, score_in_shards
@@ -35,6 +36,7 @@ from vggnet.evaluation.views import View
 from vggnet.images.datasets import Split, default_cache
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import find_weights
+from vggnet.paper.configurations import Architecture
 
 FORMAT = 1  # of what views mean and shards hold; a change makes every stored posterior a miss
 SHARD_IMAGES = {"cuda": 1024, "cpu": 128}  # seconds to minutes of work
@@ -52,8 +54,6 @@ class Source:
 
     def provenance(self, view: View) -> dict[str, Any]:
         """Everything that the posteriors of a view depend on, as JSON values."""
-        from vggnet import __version__  # here: the package's first lines import what imports this module
-
         return {
             "format": FORMAT,
             "view": view.key,
@@ -65,13 +65,20 @@ class Source:
             "device": self.device,
             "precision": self.precision,
             "torch": torch.__version__,
-            "vggnet": __version__,
+            "vggnet": _version(),
         }
 
 
 def decoder() -> str:
     """What decodes and rescales the images, with its versions."""
     return f"Pillow {PIL.__version__}, libjpeg {features.version('jpg')}"
+
+
+def _version() -> str:
+    try:
+        return version("vggnet")
+    except PackageNotFoundError:
+        return "not installed"  # run from its source folder
 
 
 def file_hash(path: Path) -> str:
@@ -102,26 +109,28 @@ def store_folder(model_path: str | Path) -> Path:
 class Store:
     """Posteriors of one net for one split, on disk.
 
-    >>> store = Store(folder, source, outputs=1000)
-    >>> bad = store.fill(lambda: model, split, views)
+    >>> store = Store.of("runs/d", description, split, "cpu", "fp32")
+    >>> bad = store.fill(lambda: load_model("runs/d"), split, views)
     >>> posteriors, present = store.read(views[0], len(split))
     """
 
-    def __init__(self, folder: Path, source: Source, outputs: int) -> None:
-        self.folder, self.source, self.outputs = folder, source, outputs
+    def __init__(self, folder: Path, source: Source, architecture: Architecture) -> None:
+        self.folder, self.source, self.architecture = folder, source, architecture
 
     @classmethod
-    def of(cls, model_path: str | Path, model: VGG, split: Split, device: str, precision: Precision) -> "Store":
+    def of(
+        cls,
+        model_path: str | Path,
+        description: ModelDescription,
+        split: Split,
+        device: str | torch.device,
+        precision: Precision,
+    ) -> "Store":
         """The store of a weight file or run folder for the images of `split`."""
-        device = torch.device(device).type
-        source = Source(
-            file_hash(find_weights(model_path)),
-            images_hash(split),
-            model.description.preprocessing,
-            device,
-            precision,
-        )
-        return cls(store_folder(model_path), source, model.architecture.outputs)
+        weights = file_hash(find_weights(model_path))
+        kind = torch.device(device).type
+        source = Source(weights, images_hash(split), description.preprocessing, kind, precision)
+        return cls(store_folder(model_path), source, description.architecture)
 
     def place(self, view: View) -> Path:
         """The folder of a view's posteriors."""
@@ -130,20 +139,20 @@ class Store:
 
     def read(self, view: View, images: int) -> tuple[np.ndarray, np.ndarray]:
         """float32 (images, K) and bool (images,): posteriors, and which of them are there."""
-        posteriors = np.zeros((images, self.outputs), np.float32)
+        posteriors = np.zeros((images, self.architecture.outputs), np.float32)
         present = np.zeros(images, bool)
         place = self.place(view)
         for file in sorted(place.glob("[0-9]*.safetensors")) if place.is_dir() else []:
             if (shard := _read_shard(file)) is None:
                 continue
             indices, values = shard
-            if values.shape[1] == self.outputs and len(indices) and indices.max() < images:
+            if values.shape[1] == posteriors.shape[1] and indices.max() < images:
                 posteriors[indices], present[indices] = values, True
         return posteriors, present
 
     def fill(
         self,
-        model: VGG,
+        load: Callable[[], VGG],
         split: Split,
         views: Sequence[View],
         *,
@@ -151,17 +160,21 @@ class Store:
         on_progress: Progress | None = None,
         bad_images: BadImages = "stop",
     ) -> list[BadImage]:
-        """Score what is missing of `views` and keep it; no forward pass where nothing is. Gives the bad images.
+        """Score what is missing of `views` and keep it; gives the bad images.
 
-        Raises as `score` does, and UserError where the store cannot be written to.
+        Where nothing is missing there is no forward pass, and `load`, which gives the net, is not called. Raises as
+        `score` does, and UserError where the store cannot be written to.
         """
         missing: dict[bytes, list[View]] = {}
         for view in dict.fromkeys(views):
-            view.check(model.architecture)
+            view.check(self.architecture)
             absent = np.flatnonzero(~self.read(view, len(split))[1]).astype(np.int64)
-            missing.setdefault(absent.tobytes(), []).append(view)
+            if len(absent):
+                missing.setdefault(absent.tobytes(), []).append(view)
+        model = load() if missing else None
         bad: dict[str, BadImage] = {}
         for indices, group in missing.items():
+            assert model is not None
             for shard in score_in_shards(
                 model,
                 split,

@@ -11,6 +11,7 @@ be given; a row says in words where it differs from the paper's.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, get_args
 
 from vggnet.contract import ModelDescription
@@ -30,10 +31,11 @@ METHODS: dict[tuple[Kind, ...], str] = {("dense",): "dense", ("crops",): "multi-
 
 @dataclass(frozen=True)
 class Entrant:
-    """A net that takes part: its name in the tables, and what is known about it."""
+    """A net that takes part: its name in the tables, what is known about it, its run folder or weight file."""
 
     name: str
     description: ModelDescription
+    path: Path = Path()
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,14 @@ def _beside_paper(row: Combination, entrants: Sequence[Entrant], protocol: Proto
         candidates = [paper for paper in candidates if not _scale_differences(row, descriptions, paper)]
     if not candidates:
         return row
-    paper = min(candidates, key=lambda paper: len(_scale_differences(row, descriptions, paper)))
+    jittered = len(descriptions[0].train_scale) == 2  # where S is none of the paper's, at least of the same kind
+    paper = min(
+        candidates,
+        key=lambda paper: (
+            len(_scale_differences(row, descriptions, paper)),
+            (len(paper.train_scale) == 2) != jittered,
+        ),
+    )
     differences = list(_scale_differences(row, descriptions, paper))
     if paper.nets != nets:
         differences.insert(0, "net")

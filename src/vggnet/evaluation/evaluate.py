@@ -1,0 +1,301 @@
+"""`vggnet evaluate` and `vggnet predict`, for the command line and for Python.
+
+Notable: all rows of a table count the same images, those that every view of every net could use, so that they can be
+compared in pairs. What needs no forward pass any more needs no weights either: nets are loaded when images are missing.
+
+Shapes: n images, K classes.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vggnet.contract import ModelDescription
+from vggnet.errors import BadImage, UserError
+from vggnet.evaluation.matching import match_labels, match_outputs, open_entrants, open_split, split_seed
+from vggnet.evaluation.metrics import Count, Errors, combine, compare, count_ranks, ranks
+from vggnet.evaluation.posteriors import Store
+from vggnet.evaluation.presentation import Precision
+from vggnet.evaluation.protocols import Combination, Entrant, Protocol, combinations, single_scale
+from vggnet.evaluation.scoring import BadImages, score
+from vggnet.evaluation.submission import Submission, best_classes
+from vggnet.evaluation.tables import NOTHING, Row, Table, write_text
+from vggnet.evaluation.views import View
+from vggnet.hardware import Precision as PrecisionName
+from vggnet.hardware import choose_device, choose_precision, environment
+from vggnet.images.datasets import ImageData, Split, unlabelled_folder
+from vggnet.network.vgg import VGG
+from vggnet.network.weights import load_model
+from vggnet.paper.recipes import FIXED_SCALE_PX, scaled_px
+
+ModelProgress = Callable[[int, int, str], Any]  # images done, images in all, which net
+KEPT_BYTES = 2**31  # posteriors that are held in memory between rows
+Prediction = tuple[str, list[tuple[str, str, float]]]
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is evaluated on what, where."""
+
+    entrants: tuple[Entrant, ...]
+    rows: tuple[Combination, ...]
+    split: Split
+    device: torch.device
+    precision: Precision
+    workers: int
+    bad_images: BadImages
+
+
+def evaluate(
+    models: Sequence[str | Path],
+    data: str | Path,
+    *,
+    views: Sequence[str] | None = None,
+    test_scale: Sequence[int] | None = None,
+    protocol: Protocol | None = None,
+    device: str = "auto",
+    precision: PrecisionName = "auto",
+    workers: int | None = None,
+    bad_images: BadImages = "stop",
+    seed: int | None = None,
+    json: str | Path | None = None,
+    csv: str | Path | None = None,
+    markdown: str | Path | None = None,
+    on_progress: ModelProgress | None = None,
+) -> Table | Submission:
+    """Errors of `models` (run folders or weight files) on the val images of `data`, by the paper's test protocol.
+
+    `views` (dense, crops, center, ten; by default center and dense) and `test_scale` (Q; by default from each net's S)
+    choose what is shown to the nets, or `protocol` does (table3 to table6). Posteriors are kept, so that only what is
+    new goes through the nets. A flat folder of images has no labels: five classes an image come back as a Submission.
+    `seed` sets val apart in a folder that comes without (by default the seed of the first run). `json`, `csv` and
+    `markdown` are files to write. Raises UserError (BadImage for an image).
+    """
+    entrants = open_entrants(models)
+    if not entrants:
+        raise UserError("give at least one model to evaluate: a run folder or a weight file")
+    opened = open_split(str(data), split_seed(entrants[0].path) if seed is None else seed)
+    split = opened if isinstance(opened, Split) else opened.val
+    if split is None or not len(split):
+        raise UserError(f"{data}: no val images with labels; for images without labels give the folder they lie in")
+    unlabelled = isinstance(opened, Split)
+    if unlabelled and protocol is None and not views:
+        views = ("dense",)
+    rows = combinations(entrants, protocol=protocol, views=views, test_scale=test_scale)
+    rows = rows[-1:] if unlabelled else rows
+    if unlabelled and len(rows[0].members) < len(entrants):
+        raise UserError(f"--protocol {protocol} does not fuse nets: give one model, or --protocol table6")
+    chosen = choose_device(device)
+    job = _Job(
+        entrants,
+        tuple(rows),
+        split,
+        chosen,
+        choose_precision(precision, chosen),
+        _workers(workers, chosen),
+        bad_images,
+    )
+    labels = None if isinstance(opened, Split) else match_labels(entrants, opened, split)  # before any image is read
+    orders = match_outputs(entrants, rows)
+    stores, bad = _fill(job, on_progress)
+    if labels is None:
+        result: Table | Submission = _submission(job, str(data), stores, orders, bad)
+    else:
+        result = _table(job, str(data), opened, stores, orders, labels, bad, protocol)  # type: ignore[arg-type]
+    for path, text in ((json, result.to_json), (csv, result.to_csv), (markdown, result.to_markdown)):
+        if path is not None:
+            write_text(Path(path), text())
+    return result
+
+
+def predict(
+    model: str | Path,
+    paths: Sequence[str | Path],
+    *,
+    top: int = 5,
+    scale: int | None = None,
+    device: str = "auto",
+    precision: PrecisionName = "auto",
+) -> list[Prediction]:
+    """(path, [(class, title, posterior), ...]) of images or folders of images: the `top` classes, the best first.
+
+    Dense with mirror at `scale` (Q; by default the net's S). Raises UserError, and BadImage for an image.
+    """
+    if top < 1:
+        raise UserError(f"--top {top}: at least one class is needed")
+    net = load_model(model).to_fast_layout()
+    files = [file for path in paths for file in _images_at(Path(path))]
+    if not files:
+        raise UserError("give at least one image, or a folder of images")
+    chosen = choose_device(device)
+    view = View("dense", scale or _default_scale(net.description))
+    scores = score(net, Split("", tuple(files)), [view], device=chosen, precision=choose_precision(precision, chosen))
+    return list(zip(files, best_classes(scores.posteriors[view], net.description, top), strict=True))
+
+
+def _images_at(path: Path) -> list[str]:
+    if not path.is_dir():
+        return [str(path)]
+    split = unlabelled_folder(path)
+    return [split.path(index) for index in range(len(split))]
+
+
+def _default_scale(description: ModelDescription) -> int:
+    if description.train_scale:
+        return single_scale(description)[0]
+    return scaled_px(FIXED_SCALE_PX, description.architecture.crop_px)
+
+
+def _workers(requested: int | None, device: torch.device) -> int:
+    """Processes that decode: many beside a GPU; on a CPU one, since the net wants the cores."""
+    if requested is not None:
+        return requested
+    return min(16, os.cpu_count() or 1) if device.type == "cuda" else 1
+
+
+def _fill(job: _Job, on_progress: ModelProgress | None) -> tuple[list[Store], dict[str, BadImage]]:
+    """All posteriors that the rows need, scored where they are not there yet; and the bad images by path."""
+    stores: list[Store] = []
+    bad: dict[str, BadImage] = {}
+    for place, entrant in enumerate(job.entrants):
+        store = Store.of(entrant.path, entrant.description, job.split, job.device, job.precision)
+        views = [view for row in job.rows for member, shown in row.members if member == place for view in shown]
+
+        def load(path: Path = entrant.path) -> VGG:
+            return load_model(path).to_fast_layout()
+
+        def tell(done: int, total: int, name: str = entrant.name) -> None:
+            if on_progress is not None:
+                on_progress(done, total, name)
+
+        found = store.fill(load, job.split, views, workers=job.workers, on_progress=tell, bad_images=job.bad_images)
+        bad |= {error.path: error for error in found}
+        stores.append(store)
+    return stores, bad
+
+
+class _Reader:
+    """Combined posteriors of rows, from the stores; what fits in memory is read once."""
+
+    def __init__(self, job: _Job, stores: Sequence[Store], orders: dict[tuple[int, int], np.ndarray]) -> None:
+        self.job, self.stores, self.orders = job, stores, orders
+        self._kept: dict[tuple[int, View], np.ndarray] = {}
+        self._bytes = 0
+        self.present = np.ones(len(job.split), bool)  # images that every view has
+        for place, view in {(place, view): None for row in job.rows for place, views in row.members for view in views}:
+            self.present &= self._read(place, view)[1]
+
+    def combined(self, row: Combination) -> np.ndarray:
+        """Posteriors (n, K) of the images present, in the class order of the row's first net."""
+        first = row.members[0][0]
+        nets = []
+        for place, views in row.members:
+            mean = combine(self._posteriors(place, view) for view in views)
+            nets.append(mean if place == first else mean[:, self.orders[first, place]])
+        return combine(nets)[self.present]
+
+    def _posteriors(self, place: int, view: View) -> np.ndarray:
+        kept = self._kept.get((place, view))
+        return self._read(place, view)[0] if kept is None else kept
+
+    def _read(self, place: int, view: View) -> tuple[np.ndarray, np.ndarray]:
+        posteriors, present = self.stores[place].read(view, len(self.job.split))
+        if self._bytes + posteriors.nbytes <= KEPT_BYTES:
+            self._kept[place, view] = posteriors
+            self._bytes += posteriors.nbytes
+        return posteriors, present
+
+
+def _table(
+    job: _Job,
+    data: str,
+    opened: ImageData,
+    stores: Sequence[Store],
+    orders: dict[tuple[int, int], np.ndarray],
+    labels: tuple[np.ndarray, ...],
+    bad: dict[str, BadImage],
+    protocol: str | None,
+) -> Table:
+    reader = _Reader(job, stores, orders)
+    places, errors = [], []
+    for row in job.rows:
+        posteriors = reader.combined(row)
+        places.append(ranks(posteriors, labels[row.members[0][0]][reader.present]))
+        errors.append(count_ranks(places[-1], posteriors.shape[1]))
+    wrong = [place >= 1 for place in places]
+    best = min(range(len(errors)), key=lambda index: errors[index].top1.wrong)
+    rows = []
+    for index, row in enumerate(job.rows):
+        above = compare(wrong[index - 1], wrong[index]) if index else None
+        against_best = compare(wrong[best], wrong[index]) if index != best else None
+        rows.append(_row(job, row, errors[index], above, against_best))
+    name = protocol.replace("table", "Table ") if protocol else "Evaluation"
+    title = f"{name} on {opened.name} (val), {job.precision} on {job.device.type}"
+    notes = list(opened.notes)
+    if any(row.paper is not None for row in rows):
+        notes.append("Paper: ILSVRC-2012 val, 50,000 images, 1000 classes, arXiv 1409.1556v6.")
+    return Table(title, tuple(rows), tuple(notes), tuple(bad.values()), _facts(job, data, stores))
+
+
+def _row(job: _Job, row: Combination, errors: Errors, above: Any, best: Any) -> Row:
+    entrants = [job.entrants[place] for place, _ in row.members]
+    scales = [",".join(str(q) for q in sorted({view.scale for view in views})) for _, views in row.members]
+    return Row(
+        " + ".join(entrant.name for entrant in entrants),
+        " + ".join(dict.fromkeys(_scale_text(entrant.description) for entrant in entrants)),
+        row.method,
+        " + ".join(dict.fromkeys(scales)),
+        errors,
+        len(job.split),
+        row.paper,
+        row.differences,
+        above,
+        best,
+    )
+
+
+def _scale_text(description: ModelDescription) -> str:
+    scale = description.train_scale
+    if not scale:
+        return NOTHING
+    return str(scale[0]) if len(scale) == 1 else f"[{scale[0]};{scale[1]}]"
+
+
+def _facts(job: _Job, data: str, stores: Sequence[Store]) -> dict[str, Any]:
+    return {
+        "data": data,
+        "models": [
+            {"name": entrant.name, "path": str(entrant.path), "weights_sha256": store.source.weights}
+            for entrant, store in zip(job.entrants, stores, strict=True)
+        ],
+        "precision": job.precision,
+        "environment": environment(),
+    }
+
+
+def _submission(
+    job: _Job,
+    data: str,
+    stores: Sequence[Store],
+    orders: dict[tuple[int, int], np.ndarray],
+    bad: dict[str, BadImage],
+) -> Submission:
+    reader = _Reader(job, stores, orders)
+    row = job.rows[0]
+    posteriors = reader.combined(row)
+    described = _row(job, row, Errors(Count(), None), None, None)
+    description = job.entrants[row.members[0][0]].description
+    images = tuple(name for name, present in zip(job.split.files, reader.present, strict=True) if present)
+    return Submission(
+        f"{described.nets}: {described.method}, Q={described.test_scale}",
+        images,
+        tuple(tuple(best) for best in best_classes(posteriors, description, 5)),
+        len(job.split),
+        tuple(bad.values()),
+        _facts(job, data, stores),
+    )

@@ -1,0 +1,101 @@
+"""The nets and the data of an evaluation, opened and matched: whatever names classes is matched by name.
+
+The data may have fewer classes than a net (which then still chooses among all of its own); a class that the net does
+not know is an error, and nets whose classes differ are not fused.
+
+Shapes: n images.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vggnet.errors import UserError
+from vggnet.evaluation.protocols import Combination, Entrant
+from vggnet.images.datasets import ImageData, Split, data_names, open_data, unlabelled_folder
+from vggnet.images.splits import list_images, named, subfolders
+from vggnet.network.weights import read_description
+
+
+def open_entrants(models: Sequence[str | Path]) -> tuple[Entrant, ...]:
+    """The nets with names that tell them apart: D; or D (run-1) and D (run-2)."""
+    paths = tuple(Path(model) for model in models)
+    descriptions = [read_description(path) for path in paths]
+    names = [
+        description.architecture.net + (" bn" if description.architecture.batch_norm else "")
+        for description in descriptions
+    ]
+    return tuple(
+        Entrant(name if names.count(name) == 1 else f"{name} ({_short(path)})", description, path)
+        for name, path, description in zip(names, paths, descriptions, strict=True)
+    )
+
+
+def _short(path: Path) -> str:
+    """The run's name; the file's too where it is none of a run's own."""
+    return path.name if path.is_dir() else f"{path.resolve().parent.name}/{path.stem}"
+
+
+def open_split(data: str, seed: int) -> ImageData | Split:
+    """The data set, or the images of a folder without labels: one with images in it, and no folder with images."""
+    folder = Path(data).expanduser()
+    if data not in data_names() and folder.is_dir():
+        flat, _ = list_images(str(folder), recursive=False)
+        if flat and not any(list_images(str(folder / name))[0] for name in subfolders(folder)):
+            return unlabelled_folder(folder)
+    return open_data(data, seed=seed)
+
+
+def split_seed(run: Path) -> int:
+    """The seed of a run: a folder without a val part was divided by it, and must be divided so again."""
+    try:
+        config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+        return int(config["seed"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0  # a weight file alone, or another kind of run
+
+
+def match_labels(entrants: Sequence[Entrant], data: ImageData, split: Split) -> tuple[np.ndarray, ...]:
+    """For each entrant the labels (n,) of `split` as positions among *its* classes, matched by name.
+
+    Raises UserError for a class that a net does not know.
+    """
+    assert split.labels is not None
+    labels = []
+    for entrant in entrants:
+        known = {name: position for position, name in enumerate(entrant.description.classes)}
+        if not known:
+            raise UserError(f"{entrant.path}: the model does not name its classes, so they cannot be matched")
+        strangers = [name for name in data.classes if name not in known]
+        if strangers:
+            raise UserError(
+                f"{entrant.path}: classes of {data.name} that the model does not know: {named(strangers)} "
+                f"({len(strangers)} of {len(data.classes)}; the model has {named(entrant.description.classes)}): "
+                "evaluate it on the data it was trained for, or rename the class folders"
+            )
+        labels.append(np.array([known[name] for name in data.classes])[split.labels])
+    return tuple(labels)
+
+
+def match_outputs(entrants: Sequence[Entrant], rows: Sequence[Combination]) -> dict[tuple[int, int], np.ndarray]:
+    """(first, other) -> where the first net's classes stand in the other's outputs, for the nets that rows fuse.
+
+    Raises UserError where their classes are not the same.
+    """
+    orders = {}
+    for row in rows:
+        first = row.members[0][0]
+        for other, _ in row.members[1:]:
+            ours, theirs = entrants[first].description.classes, entrants[other].description.classes
+            if set(ours) != set(theirs):
+                apart = named(sorted(set(ours) ^ set(theirs)))
+                raise UserError(
+                    f"models with different classes cannot be fused: {entrants[first].path} has {len(ours)}, "
+                    f"{entrants[other].path} has {len(theirs)}, and only one of them has {apart}; "
+                    "evaluate them separately"
+                )
+            position = {name: place for place, name in enumerate(theirs)}
+            orders[first, other] = np.array([position[name] for name in ours])
+    return orders

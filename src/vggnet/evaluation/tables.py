@@ -1,0 +1,200 @@
+"""Rows of errors beside the paper's: for a terminal, as Markdown, CSV and JSON.
+
+Notable: no number stands alone. Each has its protocol, its 95 % interval, how many images it counts (evaluated of
+expected) and whether it differs from the row above and from the best row, by a paired test on the same images. The
+paper's numbers are for 50,000 images of 1000 classes; what else differs is said in words.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from vggnet.errors import BadImage, UserError
+from vggnet.evaluation.metrics import Count, Errors, PairedTest
+from vggnet.paper.results import ClassificationRow
+
+NOTHING = "-"
+COLUMNS = (
+    "net",
+    "train scale S",
+    "test",
+    "test scale Q",
+    "top-1 error %",
+    "top-5 error %",
+    "images",
+    "paper top-1/top-5",
+    "not as in the paper",
+    "p, row above",
+    "p, best row",
+)
+ENDS = ("error", "low", "high")
+CSV_COLUMNS = (
+    *("nets", "train_scale", "method", "test_scale"),
+    *(f"{top}_{end}" for top in ("top1", "top5") for end in ENDS),
+    *("evaluated", "expected", "paper_top1", "paper_top5", "not_as_in_the_paper", "p_row_above", "p_best_row"),
+)
+LISTED = 20  # bad images that are named
+
+
+@dataclass(frozen=True)
+class Row:
+    """One combination's errors. `above` and `best` are tests against the row above and the best row (None for it)."""
+
+    nets: str
+    train_scale: str
+    method: str
+    test_scale: str
+    errors: Errors
+    expected: int
+    paper: ClassificationRow | None = None
+    differences: tuple[str, ...] = ()
+    above: PairedTest | None = None
+    best: PairedTest | None = None
+
+    def cells(self) -> tuple[str, ...]:
+        """The row as text, in the order of COLUMNS."""
+        top1, top5 = self.errors.top1, self.errors.top5
+        return (
+            self.nets,
+            self.train_scale,
+            self.method,
+            self.test_scale,
+            _percent(top1),
+            _percent(top5) if top5 is not None else NOTHING,
+            f"{top1.images:,}" if top1.images == self.expected else f"{top1.images:,} of {self.expected:,}",
+            f"{self.paper.top1:.1f}/{self.paper.top5:.1f}" if self.paper is not None else NOTHING,
+            ", ".join(self.differences) if self.paper is not None and self.differences else NOTHING,
+            _p_value(self.above),
+            _p_value(self.best),
+        )
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """Numbers and lists only; errors in percent."""
+        paper = self.paper
+        return {
+            "nets": self.nets,
+            "train_scale": self.train_scale,
+            "method": self.method,
+            "test_scale": self.test_scale,
+            "top1": _count_dict(self.errors.top1),
+            "top5": _count_dict(self.errors.top5) if self.errors.top5 is not None else None,
+            "images": {"evaluated": self.errors.top1.images, "expected": self.expected},
+            "paper": None
+            if paper is None
+            else {"source": paper.source, "nets": list(paper.nets), "top1": paper.top1, "top5": paper.top5},
+            "not_as_in_the_paper": list(self.differences),
+            "p_row_above": self.above.p_value if self.above is not None else None,
+            "p_best_row": self.best.p_value if self.best is not None else None,
+        }
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows with what they are about: `print` for people, `to_markdown`, `to_csv` and `to_json` for files."""
+
+    title: str
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+    bad: tuple[BadImage, ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict)  # data, models, hardware, versions, for JSON
+
+    def print(self, console: Console | None = None) -> None:
+        """Print to a terminal, columns that say nothing left out."""
+        console = console or Console(highlight=False)
+        shown = RichTable(title=Text(self.title), box=box.SIMPLE_HEAD, title_justify="left")
+        cells = [row.cells() for row in self.rows]
+        used = [place for place in range(len(COLUMNS)) if any(line[place] != NOTHING for line in cells)]
+        for place in used:
+            shown.add_column(COLUMNS[place])
+        for line in cells:
+            shown.add_row(*(Text(line[place]) for place in used))
+        console.print(shown)
+        for remark in self.remarks():
+            console.print(remark, markup=False, soft_wrap=True)
+
+    def remarks(self) -> tuple[str, ...]:
+        """What stands below the table: how to read it, notes, bad images."""
+        lines = ["Errors with 95 % intervals (Wilson); p: exact McNemar test on the same images, * below 0.05."]
+        lines += self.notes
+        if self.bad:
+            lines.append(f"{len(self.bad)} images could not be used and are not counted:")
+            lines += [f"  {bad}" for bad in self.bad[:LISTED]]
+            lines += [f"  and {len(self.bad) - LISTED} more"] if len(self.bad) > LISTED else []
+        return tuple(lines)
+
+    def to_markdown(self) -> str:
+        """A Markdown table, with title and remarks."""
+        lines = [f"**{self.title}**", "", _markdown_line(COLUMNS), _markdown_line(["---"] * len(COLUMNS))]
+        lines += [_markdown_line(row.cells()) for row in self.rows]
+        return "\n".join([*lines, "", *(f"{line}  " for line in self.remarks())]) + "\n"
+
+    def to_csv(self) -> str:
+        """One line a row, numbers unrounded: errors and bounds in percent."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(CSV_COLUMNS)
+        for row in self.rows:
+            values = row.to_json_dict()
+            top5 = values["top5"] or dict.fromkeys(ENDS, "")
+            paper = values["paper"] or {"top1": "", "top5": ""}
+            writer.writerow(
+                [row.nets, row.train_scale, row.method, row.test_scale]
+                + [values["top1"][end] for end in ENDS]
+                + [top5[end] for end in ENDS]
+                + [row.errors.top1.images, row.expected, paper["top1"], paper["top5"], "; ".join(row.differences)]
+                + ["" if p is None else p for p in (values["p_row_above"], values["p_best_row"])]
+            )
+        return text.getvalue()
+
+    def to_json(self) -> str:
+        """Everything, for programs."""
+        content = {
+            "title": self.title,
+            **self.facts,
+            "rows": [row.to_json_dict() for row in self.rows],
+            "notes": list(self.notes),
+            "bad_images": [{"path": bad.path, "reason": bad.reason} for bad in self.bad],
+        }
+        return json.dumps(content, indent=2) + "\n"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a result where the user wants it; UserError where that fails."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); give another file") from error
+
+
+def _percent(count: Count) -> str:
+    if not count.images:
+        return NOTHING
+    low, high = count.interval
+    return f"{100 * count.rate:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def _count_dict(count: Count) -> dict[str, Any]:
+    low, high = count.interval
+    error = 100 * count.rate if count.images else None
+    return {"error": error, "low": 100 * low, "high": 100 * high, "wrong": count.wrong, "images": count.images}
+
+
+def _p_value(test: PairedTest | None) -> str:
+    if test is None:
+        return NOTHING
+    mark = "*" if test.significant else ""
+    return ("<0.001" if test.p_value < 0.001 else f"{test.p_value:.3f}") + mark
+
+
+def _markdown_line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
