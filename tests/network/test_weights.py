@@ -1,0 +1,160 @@
+"""Weight files: there and back, killed half-way, damaged in every way we could think of."""
+
+import json
+import multiprocessing
+import os
+import resource
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from vggnet.contract import ModelDescription, Preprocessing
+from vggnet.errors import UserError
+from vggnet.network.initialization import initialize
+from vggnet.network.vgg import VGG
+from vggnet.network.weights import find_weights, load_model, read_description, read_extra, save_model
+from vggnet.paper.configurations import Architecture
+
+
+def net(seed: int = 0, batch_norm: bool = True) -> VGG:
+    architecture = Architecture("A", 3, width=1 / 16, crop_px=64, batch_norm=batch_norm)
+    description = ModelDescription(
+        architecture, Preprocessing((1.5, 2.0, 3.0)), ("chat", "chien", "émeu"), train_scale=(73,), recipe={"epochs": 3}
+    )
+    model = VGG(description)
+    initialize(model, "he", seed=seed)
+    return model
+
+
+def equal(first: VGG, second: VGG) -> bool:
+    theirs = second.state_dict()
+    return all(torch.equal(value, theirs[key]) for key, value in first.state_dict().items())
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    model, path = net().to_fast_layout(), tmp_path / "a.safetensors"
+    model.train()(torch.randn(4, 3, 64, 64))  # running statistics of its own
+    save_model(path, model, extra={"epoch": 3})
+    loaded = load_model(path)
+    assert equal(model, loaded)
+    assert loaded.description == model.description == read_description(path)
+    assert read_extra(path) == {"epoch": 3}
+    assert not loaded.training
+    assert all(parameter.requires_grad for parameter in loaded.parameters())
+    images = torch.randn(2, 3, 64, 64)
+    torch.testing.assert_close(loaded.scores(images), model.scores(images))
+    assert load_model(path, dtype=torch.float64).fc8.weight.dtype == torch.float64
+    assert [file.name for file in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+def test_a_loaded_net_does_not_hang_on_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    save_model(path, net())
+    loaded = load_model(path)
+    path.write_bytes(b"\0" * path.stat().st_size)
+    assert equal(net(), loaded)
+
+
+def test_a_run_folder_means_its_best_weights_else_its_last(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="has it saved yet"):
+        find_weights(tmp_path)
+    save_model(tmp_path / "last.safetensors", net(1))
+    assert equal(load_model(tmp_path), net(1))
+    save_model(tmp_path / "best.safetensors", net(2))
+    assert equal(load_model(tmp_path), net(2))
+
+
+def save_with_little_room(path: Path) -> None:
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # the write then fails as on a full disk
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+    try:
+        save_model(path, net(2))
+    except OSError:
+        os._exit(7)
+    os._exit(0)
+
+
+def save_and_die(path: Path) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # kills the process in the middle of the write
+    save_model(path, net(2))
+
+
+@pytest.mark.parametrize(("how", "exit_code"), [(save_with_little_room, 7), (save_and_die, -signal.SIGXFSZ)])
+def test_a_save_that_fails_half_way_leaves_the_old_file(tmp_path: Path, how: object, exit_code: int) -> None:
+    path = tmp_path / "best.safetensors"
+    save_model(path, net(1))
+    process = multiprocessing.get_context("spawn").Process(target=how, args=(path,))  # type: ignore[arg-type]
+    process.start()
+    process.join()
+    assert process.exitcode == exit_code
+    assert equal(load_model(tmp_path), net(1))
+    save_model(path, net(3))  # and what the dead one left is cleared away
+    assert equal(load_model(path), net(3))
+    assert [file.name for file in tmp_path.iterdir()] == ["best.safetensors"]
+
+
+@pytest.mark.parametrize("share", [0.0, 1e-5, 0.001, 0.5, 0.999999])
+def test_a_truncated_file_is_refused(tmp_path: Path, share: float) -> None:
+    path = tmp_path / "a.safetensors"
+    save_model(path, net())
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(UserError, match="not a whole safetensors file"):
+        load_model(path)
+
+
+def rewrite(path: Path, model: VGG, **changes: torch.Tensor | None) -> None:
+    """Save `model` with some tensors replaced, or left out (None)."""
+    tensors = {**{key: value.contiguous() for key, value in model.state_dict().items()}, **changes}
+    kept = {key: value for key, value in tensors.items() if value is not None}
+    save_file(kept, path, {"vggnet": model.description.to_json()})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"fc7.bias": None}, "fc7.bias is missing"),
+        ({"fc9.bias": torch.zeros(3)}, "fc9.bias does not belong"),
+        ({"fc8.bias": torch.zeros(4)}, r"fc8.bias is \(4,\), the net needs \(3,\)"),
+        ({"fc8.bias": torch.zeros(3, dtype=torch.int64)}, "fc8.bias is of type torch.int64"),
+        ({"fc8.bias": torch.tensor([0, float("nan"), 1])}, "fc8.bias has values that are not finite"),
+        ({"fc8.bias": torch.tensor([0, float("-inf"), 1])}, "fc8.bias has values that are not finite"),
+    ],
+)
+def test_tensors_that_do_not_fit_are_named(
+    tmp_path: Path, changes: dict[str, torch.Tensor | None], message: str
+) -> None:
+    path = tmp_path / "a.safetensors"
+    rewrite(path, net(), **changes)
+    with pytest.raises(UserError, match=message):
+        load_model(path)
+
+
+def test_foreign_files(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no such file"):
+        load_model(tmp_path / "nowhere.safetensors")
+    pickle = tmp_path / "vgg16.pth"
+    torch.save({"a": torch.zeros(1)}, pickle)
+    with pytest.raises(UserError, match="pickled weights are not read"):
+        load_model(pickle)
+    disguised = tmp_path / "vgg16.safetensors"
+    disguised.write_bytes(pickle.read_bytes())
+    with pytest.raises(UserError, match="not a whole safetensors file"):
+        load_model(disguised)
+    for metadata in (None, {"format": "pt"}):
+        save_file({"a": torch.zeros(1)}, tmp_path / "foreign.safetensors", metadata)
+        with pytest.raises(UserError, match="no model description inside"):
+            load_model(tmp_path / "foreign.safetensors")
+    for description in ("{", "[]", json.dumps({"architecture": {"net": "F"}})):
+        save_file({"a": torch.zeros(1)}, tmp_path / "foreign.safetensors", {"vggnet": description})
+        with pytest.raises(UserError):
+            load_model(tmp_path / "foreign.safetensors")
+
+
+def test_the_file_is_plain_safetensors(tmp_path: Path) -> None:
+    save_model(tmp_path / "a.safetensors", net())
+    assert load_file(tmp_path / "a.safetensors").keys() == net().state_dict().keys()

@@ -1,0 +1,77 @@
+"""The published tables hold together: each agrees with what the paper says about it."""
+
+import pytest
+
+from vggnet.paper.configurations import CONFIGURATIONS
+from vggnet.paper.results import (
+    CLASSIFICATION,
+    JITTERED,
+    TABLE_3,
+    TABLE_4,
+    TABLE_5,
+    TABLE_6,
+    TABLE_8,
+    TABLE_9,
+    TABLE_11,
+    THREE_SCALES,
+    published,
+)
+
+
+def test_rows_are_nets_of_table_1_and_their_errors_are_in_order() -> None:
+    for row in CLASSIFICATION:
+        assert set(row.nets) <= set(CONFIGURATIONS)
+        assert 0 < row.top5 < row.top1 < 100
+    assert (len(TABLE_3), len(TABLE_4), len(TABLE_5), len(TABLE_6)) == (12, 10, 6, 3)
+
+
+def test_scales_follow_the_protocol() -> None:
+    for row in TABLE_3:
+        assert row.test_scales == (sum(row.train_scale) // len(row.train_scale),)
+    for row in TABLE_4:
+        expected = THREE_SCALES if row.train_scale == JITTERED else tuple(row.train_scale[0] + d for d in (-32, 0, 32))
+        assert row.test_scales == expected
+
+
+def test_several_scales_are_better_than_one() -> None:
+    single = {(row.nets, row.train_scale): row for row in TABLE_3}
+    for row in TABLE_4:
+        assert row.top1 < single[row.nets, row.train_scale].top1
+        assert row.top5 < single[row.nets, row.train_scale].top5
+
+
+def test_dense_rows_of_table_5_repeat_table_4() -> None:
+    jittered = {row.nets: (row.top1, row.top5) for row in TABLE_4 if row.train_scale == JITTERED}
+    assert all(jittered[row.nets] == (row.top1, row.top5) for row in TABLE_5 if row.method == "dense")
+
+
+@pytest.mark.parametrize("rows", [TABLE_5, TABLE_6])
+def test_both_methods_are_better_than_either(rows: tuple) -> None:
+    for best in (row for row in rows if row.method == "both"):
+        assert all(best.top1 <= row.top1 and best.top5 <= row.top5 for row in rows if row.nets == best.nets)
+
+
+def test_two_nets_are_better_than_one() -> None:
+    for fused in TABLE_6:
+        assert all(fused.top1 < row.top1 for row in TABLE_5 if row.method == fused.method)
+
+
+def test_one_box_per_class_and_all_layers_and_fusion_are_better() -> None:
+    assert [row.error for row in TABLE_8] == sorted((row.error for row in TABLE_8), reverse=True)
+    assert [row.error for row in TABLE_9] == sorted((row.error for row in TABLE_9), reverse=True)
+
+
+def test_stacked_features_are_better() -> None:
+    for data in {row.data for row in TABLE_11}:
+        rows = [row for row in TABLE_11 if row.data == data]
+        assert max(rows, key=lambda row: row.score).nets == ("D", "E")
+
+
+def test_look_up() -> None:
+    row = published("D", (256, 512), (384,))
+    assert row is not None
+    assert (row.top1, row.top5, row.source) == (25.6, 8.1, "Table 3")
+    fused = published(("E", "D"), (256, 512), (512, 256, 384), "both")
+    assert fused is not None
+    assert fused.top5 == 6.8
+    assert published("5x5", (256,), (256,)) is None
