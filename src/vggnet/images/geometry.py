@@ -31,8 +31,8 @@ def rescale(image: Image.Image, scale: int) -> Image.Image:
 def crop_of_rescaled(image: Image.Image, scale: int, left: int, top: int, crop: int) -> np.ndarray:
     """uint8 (crop, crop, 3): `rescale(image, scale)` cut to the square of side `crop` at (left, top).
 
-    Only the crop's pixels are computed. Pillow holds the corners of the source box in 32-bit floats, so a pixel may
-    be off by one gray level (by two, rarely, in pure noise).
+    Only the crop's pixels are computed. Pillow may take rows before columns here and columns before rows there, with
+    rounding between, so a pixel may be off by one gray level (by two, rarely, in pure noise).
     """
     width, height = image.size
     full_width, full_height = rescaled_size(width, height, scale)
