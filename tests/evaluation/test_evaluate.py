@@ -1,0 +1,205 @@
+"""From runs and a data set to a table, a csv of five classes, or a list of predictions."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from vggnet.errors import BadImage, UserError
+from vggnet.evaluation.evaluate import evaluate, predict
+from vggnet.evaluation.metrics import Count, count_errors
+from vggnet.evaluation.scoring import score
+from vggnet.evaluation.submission import Submission
+from vggnet.evaluation.tables import Table
+from vggnet.evaluation.views import View
+from vggnet.images.datasets import open_data
+from vggnet.network.vgg import VGG
+from vggnet.network.weights import load_model, save_model
+
+CLASSES = ("bee", "cat", "dog", "elk", "fox", "gnu")
+CPU = {"device": "cpu", "precision": "fp32", "workers": 0}
+
+
+def printed(result) -> str:
+    console = Console(width=250, file=io.StringIO())
+    result.print(console)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_by_default_center_and_dense_at_the_scale_of_training(animals, run_folder):
+    run = run_folder()
+    table = evaluate([run], str(animals), **CPU)
+    assert [(row.method, row.test_scale) for row in table.rows] == [("center", "73"), ("dense", "73")]
+    split = open_data(str(animals)).val
+    view = View("dense", 73)
+    expected = count_errors(score(load_model(run), split, [view]).posteriors[view], split.labels)
+    assert table.rows[1].errors == expected
+    assert table.rows[1].expected == 18
+    assert table.rows[1].paper.top1 == 27.0
+    assert "crop 64" in table.rows[1].differences
+    assert "27.0/8.8" in printed(table)
+
+
+def test_table_5_and_a_second_time_without_a_forward_pass(animals, run_folder, tmp_path, monkeypatch):
+    run = run_folder()
+    files = {kind: tmp_path / "out" / f"table.{kind}" for kind in ("json", "csv", "markdown")}
+    table = evaluate([run], str(animals), protocol="table5", **files, **CPU)
+    monkeypatch.setattr(VGG, "forward_features", lambda *_: pytest.fail("a forward pass"))
+    again = evaluate([run], str(animals), protocol="table5", **CPU)
+    assert again.rows == table.rows
+    evaluate([run], str(animals), protocol="table4", **CPU)
+    assert [row.method for row in table.rows] == ["dense", "multi-crop", "both"]
+    content = json.loads(files["json"].read_text())
+    assert content["rows"][2]["top1"]["wrong"] == table.rows[2].errors.top1.wrong
+    assert content["rows"][0]["images"] == {"evaluated": 18, "expected": 18}
+    lines = list(csv.DictReader(files["csv"].read_text().splitlines()))
+    assert lines[1]["method"] == "multi-crop"
+    assert float(lines[1]["top1_error"]) == pytest.approx(100 * table.rows[1].errors.top1.rate)
+    assert files["markdown"].read_text().count("| both |") == 1
+
+
+def test_both_is_the_mean_of_dense_and_crops(animals, run_folder):
+    run = run_folder()
+    table = evaluate([run], str(animals), views=["dense", "crops"], test_scale=[64], **CPU)
+    split = open_data(str(animals)).val
+    scores = score(load_model(run), split, [View("dense", 64), View("crops", 64)])
+    mean = np.mean(list(scores.posteriors.values()), axis=0)
+    assert table.rows[-1].method == "both"
+    assert table.rows[-1].errors == count_errors(mean, split.labels)
+
+
+def permuted(run: Path, target: Path, order) -> Path:
+    """The same net with its outputs in another order."""
+    import dataclasses
+
+    model = load_model(run)
+    with torch.no_grad():
+        model.fc8.weight.copy_(model.fc8.weight[list(order)].clone())
+        model.fc8.bias.copy_(model.fc8.bias[list(order)].clone())
+    classes = tuple(model.description.classes[place] for place in order)
+    model.description = dataclasses.replace(model.description, classes=classes)
+    target.mkdir()
+    save_model(target / "best.safetensors", model)
+    return target
+
+
+def test_classes_are_matched_by_name(animals, run_folder, tmp_path):
+    run = run_folder()
+    shuffled = permuted(run, tmp_path / "shuffled", [3, 0, 5, 1, 4, 2])
+    first = evaluate([run], str(animals), **CPU)
+    second = evaluate([shuffled], str(animals), **CPU)
+    assert [row.errors for row in first.rows] == [row.errors for row in second.rows]
+    both = evaluate([run, shuffled], str(animals), protocol="table6", **CPU)
+    alone = evaluate([run], str(animals), protocol="table5", **CPU)
+    assert [row.errors for row in both.rows] == [row.errors for row in alone.rows]
+    assert both.rows[0].nets == "D (run) + D (shuffled)"
+    assert both.rows[0].differences[0] == "net"
+
+
+def test_a_model_of_more_classes_keeps_them(animals, run_folder):
+    run = run_folder(classes=("ant", *CLASSES, "hen"))
+    table = evaluate([run], str(animals), views=["center"], **CPU)
+    split = open_data(str(animals)).val
+    posteriors = score(load_model(run), split, [View("center", 73)]).posteriors[View("center", 73)]
+    assert table.rows[0].errors == count_errors(posteriors, split.labels + 1)
+
+
+def test_classes_that_do_not_match(animals, run_folder):
+    run, other = run_folder(), run_folder("other", classes=(*CLASSES[:5], "hen"))
+    with pytest.raises(UserError, match=r"does not know: 'gnu' \(1 of 6; the model has 'bee'.*rename"):
+        evaluate([other], str(animals), **CPU)
+    with pytest.raises(UserError, match="does not name its classes"):
+        evaluate([run_folder("nameless", classes=())], str(animals), **CPU)
+    wider = run_folder("wider", classes=(*CLASSES, "hen"))
+    with pytest.raises(UserError, match=r"models with different classes cannot be fused.*'hen'"):
+        evaluate([run, wider], str(animals), **CPU)
+    assert len(evaluate([run, wider], str(animals), protocol="table3", **CPU).rows) == 2
+
+
+def test_few_classes_have_no_top5(run_folder, tmp_path, write_images):
+    for name in ("bee", "cat", "dog"):
+        write_images(tmp_path / "few" / "val" / name, [(70, 70)] * 2)
+    table = evaluate([run_folder(classes=("bee", "cat", "dog"))], str(tmp_path / "few"), **CPU)
+    assert table.rows[0].errors.top5 is None
+    assert table.rows[0].cells()[5] == "-"
+    assert "top-5 error" not in printed(table)
+
+
+def test_bad_images_are_counted_and_listed(animals, run_folder):
+    run = run_folder()
+    bad = animals / "val" / "cat" / "001.png"
+    bad.write_bytes(b"no image")
+    with pytest.raises(BadImage, match=r"cat/001\.png"):
+        evaluate([run], str(animals), **CPU)
+    table = evaluate([run], str(animals), bad_images="skip", **CPU)
+    assert {(row.errors.top1.images, row.expected) for row in table.rows} == {(17, 18)}
+    text = printed(table)
+    assert "17 of 18" in text
+    assert str(bad) in text
+
+
+def test_rows_are_tested_in_pairs(animals, run_folder):
+    table = evaluate([run_folder(), run_folder("other", net="A")], str(animals), **CPU)
+    best = min(range(len(table.rows)), key=lambda index: table.rows[index].errors.top1.wrong)
+    assert [row.above is None for row in table.rows] == [True] + [False] * (len(table.rows) - 1)
+    assert [row.best is None for row in table.rows] == [index == best for index in range(len(table.rows))]
+
+
+def test_a_folder_without_labels_gives_five_classes_an_image(run_folder, tmp_path, write_images):
+    names = write_images(tmp_path / "flat", [(70, 90)] * 12)
+    run = run_folder()
+    result = evaluate([run], str(tmp_path / "flat"), csv=tmp_path / "out.csv", **CPU)
+    assert isinstance(result, Submission)
+    lines = list(csv.reader((tmp_path / "out.csv").read_text().splitlines()))
+    assert lines[0] == ["image", *(f"class_{i}" for i in range(1, 6)), *(f"posterior_{i}" for i in range(1, 6))]
+    assert [line[0] for line in lines[1:]] == names
+    posteriors = [float(value) for value in lines[1][6:]]
+    assert posteriors == sorted(posteriors, reverse=True)
+    assert set(lines[1][1:6]) <= set(CLASSES)
+    assert "12 of 12 images" in printed(result)
+    (path, guesses), *_ = predict(run, [tmp_path / "flat"], device="cpu", precision="fp32")
+    assert path == str(tmp_path / "flat" / names[0])
+    assert [name for name, _, _ in guesses] == lines[1][1:6]
+
+
+def test_predict(run_folder, tmp_path, write_images):
+    write_images(tmp_path / "flat", [(70, 90)] * 2)
+    run, image = run_folder(), tmp_path / "flat" / "000.png"
+    ((path, guesses),) = predict(run, [image], top=2, scale=64, device="cpu", precision="fp32")
+    assert path == str(image)
+    assert len(guesses) == 2
+    assert 1 >= guesses[0][2] >= guesses[1][2] >= 0
+    with pytest.raises(BadImage, match="missing"):
+        predict(run, [tmp_path / "nowhere.jpg"], device="cpu", precision="fp32")
+    with pytest.raises(UserError, match="at least one"):
+        predict(run, [image], top=0)
+
+
+def test_a_folder_is_divided_as_the_run_divided_it(run_folder, tmp_path, write_images):
+    for name in CLASSES:
+        write_images(tmp_path / "data" / name, [(70, 70)] * 5)
+    run = run_folder()
+    (run / "config.json").write_text(json.dumps({"seed": 3}))
+    expected = open_data(str(tmp_path / "data"), seed=3).val
+    from vggnet.evaluation import evaluate as module
+
+    seen = []
+    original = module.open_split
+    module_open = lambda data, seed: seen.append(seed) or original(data, seed)  # noqa: E731
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "open_split", module_open)
+        table = evaluate([run], str(tmp_path / "data"), **CPU)
+    assert seen == [3]
+    assert table.rows[0].expected == len(expected)
+    assert any("set aside" in note for note in table.remarks())
+
+
+def test_a_table_says_what_it_stands_for():
+    table = Table("Nothing", (), ("a note",))
+    assert "a note" in printed(table)
+    assert Count(0, 0).interval == (0, 1)

@@ -1,0 +1,224 @@
+"""Posteriors are computed once, kept whole whatever happens, and never taken for those of something else."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vggnet.errors import BadImage, UserError
+from vggnet.evaluation import posteriors as module
+from vggnet.evaluation.posteriors import Store, store_folder
+from vggnet.evaluation.scoring import score
+from vggnet.evaluation.views import View, views_of
+from vggnet.images.datasets import unlabelled_folder
+from vggnet.network.vgg import VGG
+from vggnet.network.weights import load_model, read_description, save_model
+
+VIEWS = views_of(["dense", "center"], [64, 73])
+
+
+@pytest.fixture
+def images(tmp_path, write_images):
+    write_images(tmp_path / "images", [(90, 70), (70, 90), (66, 70), (64, 64), (130, 65)])
+    return tmp_path / "images"
+
+
+def open_store(run, images, precision="fp32"):
+    return Store.of(run, read_description(run), unlabelled_folder(images), "cpu", precision)
+
+
+def fill(run, images, views=VIEWS, **options):
+    store, split = open_store(run, images), unlabelled_folder(images)
+    bad = store.fill(lambda: load_model(run), split, views, **options)
+    return store, bad
+
+
+def never():
+    raise AssertionError("the net was asked for")
+
+
+def test_a_second_time_needs_no_forward_pass(run_folder, images, monkeypatch):
+    run = run_folder()
+    store, bad = fill(run, images)
+    assert bad == []
+    split = unlabelled_folder(images)
+    expected = score(load_model(run), split, VIEWS)
+    monkeypatch.setattr(VGG, "forward", lambda *_: pytest.fail("a forward pass"))
+    again = open_store(run, images)
+    assert again.fill(never, split, VIEWS[::-1]) == []
+    for view in VIEWS:
+        kept, present = again.read(view, len(split))
+        assert present.all()
+        np.testing.assert_array_equal(kept, expected.posteriors[view])
+    assert store.place(VIEWS[0]).parent == run / "posteriors"
+
+
+def test_only_new_views_are_scored(run_folder, images, monkeypatch):
+    run = run_folder()
+    fill(run, images, VIEWS[:2])
+    scored = []
+    original = module.score_in_shards
+    monkeypatch.setattr(module, "score_in_shards", lambda *a, **k: scored.append(a[2]) or original(*a, **k))
+    fill(run, images, VIEWS)
+    assert scored == [list(VIEWS[2:])]
+
+
+def test_provenance_stands_beside_the_numbers(run_folder, images):
+    store, _ = fill(run_folder(), images, VIEWS[:1])
+    text = (store.place(VIEWS[0]) / "provenance.json").read_text()
+    for word in ("dense-64", "weights_sha256", "images_sha256", "Pillow", "fp32", torch.__version__, "mean"):
+        assert word in text
+
+
+def overwritten_keeping_size_and_date(run, images):
+    path = images / "002.png"
+    before = path.stat()
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def renamed(run, images):
+    (images / "002.png").rename(images / "0020.png")
+
+
+def added(run, images):
+    Image.new("RGB", (70, 70)).save(images / "zzz.png")
+
+
+def other_weights(run, images):
+    model = load_model(run)
+    with torch.no_grad():
+        model.fc8.bias[0] += 1e-6
+    save_model(run / "best.safetensors", model)
+
+
+def other_preprocessing(run, images):
+    import dataclasses
+
+    model = load_model(run)
+    preprocessing = dataclasses.replace(model.description.preprocessing, deviation=(2.0, 2.0, 2.0))
+    model.description = dataclasses.replace(model.description, preprocessing=preprocessing)
+    save_model(run / "best.safetensors", model)
+
+
+@pytest.mark.parametrize(
+    "change", [overwritten_keeping_size_and_date, renamed, added, other_weights, other_preprocessing]
+)
+def test_a_change_is_a_miss(run_folder, images, change):
+    run = run_folder()
+    fill(run, images, VIEWS[:1])
+    change(run, images)
+    assert not open_store(run, images).read(VIEWS[0], len(unlabelled_folder(images)))[1].any()
+
+
+def test_options_and_versions_are_told_apart(run_folder, images, monkeypatch):
+    run = run_folder()
+    store, _ = fill(run, images, VIEWS[:1])
+    place = store.place(VIEWS[0])
+    assert open_store(run, images, "bf16").place(VIEWS[0]) != place
+    assert store.place(VIEWS[1]) != place
+    monkeypatch.setattr(module, "decoder", lambda: "another 1.0")
+    assert open_store(run, images).place(VIEWS[0]) != place
+
+
+def test_damaged_shards_are_scored_again(run_folder, images, monkeypatch):
+    monkeypatch.setitem(module.SHARD_IMAGES, "cpu", 2)
+    run = run_folder()
+    store, _ = fill(run, images, VIEWS[:1])
+    whole, _ = store.read(VIEWS[0], 5)
+    shards = sorted(store.place(VIEWS[0]).glob("0*.safetensors"))
+    assert len(shards) == 3
+    content = bytearray(shards[0].read_bytes())
+    content[-1] ^= 64  # one bit of one posterior
+    shards[0].write_bytes(content)
+    shards[1].write_bytes(shards[1].read_bytes()[:50])
+    assert store.read(VIEWS[0], 5)[1].tolist() == [False] * 4 + [True]
+    fill(run, images, VIEWS[:1])
+    np.testing.assert_allclose(store.read(VIEWS[0], 5)[0], whole, rtol=1e-5)
+
+
+def test_bad_images_are_tried_again(run_folder, images):
+    run = run_folder()
+    (images / "001.png").write_bytes(b"")
+    with pytest.raises(BadImage, match="0 bytes"):
+        fill(run, images, VIEWS[:1])
+    for _ in range(2):
+        store, bad = fill(run, images, VIEWS[:1], bad_images="skip")
+        assert [Path(error.path).name for error in bad] == ["001.png"]
+        assert store.read(VIEWS[0], 5)[1].tolist() == [True, False, True, True, True]
+
+
+def test_a_store_that_cannot_be_written(run_folder, images):
+    run = run_folder()
+    (run / "posteriors").write_text("in the way")
+    with pytest.raises(UserError, match="posteriors cannot be kept there"):
+        fill(run, images, VIEWS[:1])
+
+
+def test_a_weight_file_alone_uses_the_cache(run_folder, images, monkeypatch, tmp_path):
+    monkeypatch.setenv("VGGNET_CACHE", str(tmp_path / "cache"))
+    run = run_folder()
+    assert store_folder(run / "best.safetensors") == tmp_path / "cache" / "posteriors"
+    fill(run / "best.safetensors", images, VIEWS[:1])
+    assert not (run / "posteriors").exists()
+    assert any((tmp_path / "cache" / "posteriors").iterdir())
+
+
+SCRIPT = """
+import os, signal, sys
+import torch
+torch.set_num_threads(1)
+from vggnet.evaluation import posteriors
+from vggnet.evaluation.views import views_of
+from vggnet.images.datasets import unlabelled_folder
+from vggnet.network.weights import load_model, read_description
+run, images, kill_at = sys.argv[1], sys.argv[2], int(sys.argv[3])
+posteriors.SHARD_IMAGES["cpu"] = 4
+def progress(done, total):
+    if done == kill_at:
+        os.kill(os.getpid(), signal.SIGKILL)
+split = unlabelled_folder(images)
+store = posteriors.Store.of(run, read_description(run), split, "cpu", "fp32")
+store.fill(lambda: load_model(run), split, views_of(["dense"], [64]), on_progress=progress)
+"""
+
+
+def start(run, images, kill_at):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    command = [sys.executable, "-c", SCRIPT, str(run), str(images), str(kill_at)]
+    return subprocess.Popen(command, env=environment)
+
+
+def test_a_kill_loses_one_shard_at_most(run_folder, tmp_path, write_images):
+    write_images(tmp_path / "images", [(90, 70), (70, 90)] * 10)
+    run, images, view = run_folder(), tmp_path / "images", View("dense", 64)
+    with start(run, images, kill_at=14) as process:
+        assert process.wait(60) == -signal.SIGKILL
+    assert open_store(run, images).read(view, 20)[1].tolist() == [True] * 12 + [False] * 8
+    seen = []
+    store, _ = fill(run, images, [view], on_progress=lambda done, total: seen.append(total))
+    assert seen == [8] * 8
+    expected = score(load_model(run), unlabelled_folder(images), [view]).posteriors[view]
+    kept, present = store.read(view, 20)
+    assert present.all()
+    np.testing.assert_allclose(kept, expected, rtol=1e-5)
+
+
+def test_two_processes_share_a_store(run_folder, tmp_path, write_images):
+    write_images(tmp_path / "images", [(90, 70), (70, 90)] * 10)
+    run, images, view = run_folder(), tmp_path / "images", View("dense", 64)
+    for process in [start(run, images, kill_at=-1), start(run, images, kill_at=-1)]:
+        assert process.wait(60) == 0
+    expected = score(load_model(run), unlabelled_folder(images), [view]).posteriors[view]
+    kept, present = open_store(run, images).read(view, 20)
+    assert present.all()
+    np.testing.assert_allclose(kept, expected, rtol=1e-5)
+    assert not list((run / "posteriors").rglob("*.part"))
