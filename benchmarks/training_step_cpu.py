@@ -4,7 +4,7 @@
 
 A step is forward, loss, backward and SGD with momentum and weight decay. Ours: bf16 autocast where the CPU has bf16
 instructions (AVX512_BF16 or AMX; fp32 elsewhere), convolutions in channels_last. Both start from the same weights, and
-their first losses (dropout off) must agree to bf16's precision before anything is timed.
+their scores and losses (dropout off) must agree to bf16's precision before anything is timed.
 """
 
 import argparse
@@ -31,22 +31,24 @@ def main() -> None:
     torch.manual_seed(0)
     ours, theirs = _same_nets()
     use_bf16 = _has_bf16()
-    images = torch.randn(options.batch, 3, CROP_PX, CROP_PX)
+    images = 60 * torch.randn(options.batch, 3, CROP_PX, CROP_PX)  # the size of pixels less their mean
     labels = torch.randint(CLASSES, (options.batch,))
 
-    def our_loss() -> Tensor:
+    def our_scores() -> Tensor:
         batch = images.contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16, enabled=use_bf16):
-            scores = ours(batch).flatten(1)
-        return F.cross_entropy(scores.float(), labels)
+            return ours(batch).flatten(1).float()
 
-    def their_loss() -> Tensor:
-        return F.cross_entropy(theirs(images), labels)
+    def their_scores() -> Tensor:
+        return theirs(images)
 
-    loss_gap = _check_agreement(ours, theirs, our_loss, their_loss)
-    steps = {"vggnet": _training_step(ours, our_loss), "torchvision": _training_step(theirs, their_loss)}
+    gap = _check_agreement(ours, theirs, our_scores, their_scores, labels)
+    steps = {
+        "vggnet": _training_step(ours, our_scores, labels),
+        "torchvision": _training_step(theirs, their_scores, labels),
+    }
     times = _interleaved(steps, options.repeats)
-    _report(options, times, use_bf16, loss_gap)
+    _report(options, times, use_bf16, gap)
 
 
 def _options() -> argparse.Namespace:
@@ -75,25 +77,33 @@ def _has_bf16() -> bool:
 
 
 def _check_agreement(
-    ours: nn.Module, theirs: nn.Module, our_loss: Callable[[], Tensor], their_loss: Callable[[], Tensor]
+    ours: nn.Module,
+    theirs: nn.Module,
+    our_scores: Callable[[], Tensor],
+    their_scores: Callable[[], Tensor],
+    labels: Tensor,
 ) -> float:
-    """The relative gap of the two losses on the same weights; stops the run where it is more than bf16 explains."""
+    """The largest gap between the two nets' scores, as a share of the largest score; stops the run where it is more
+    than bf16 explains (its numbers have 8 bits, and 16 layers round)."""
     ours.eval(), theirs.eval()
     with torch.no_grad():
-        own, other = our_loss().item(), their_loss().item()
-    gap = abs(own - other) / abs(other)
-    if gap > 0.01:
-        raise SystemExit(f"the losses disagree: {own} (vggnet), {other} (torchvision)")
+        own, other = our_scores(), their_scores()
     ours.train(), theirs.train()
+    gap = float((own - other).abs().max() / other.abs().max())
+    losses = F.cross_entropy(own, labels).item(), F.cross_entropy(other, labels).item()
+    if gap > 0.05 or abs(losses[0] - losses[1]) > 0.01 * losses[1]:
+        raise SystemExit(
+            f"the nets disagree: scores by {gap:.1%}, losses {losses[0]} (vggnet), {losses[1]} (torchvision)"
+        )
     return gap
 
 
-def _training_step(model: nn.Module, loss: Callable[[], Tensor]) -> Callable[[], None]:
+def _training_step(model: nn.Module, scores: Callable[[], Tensor], labels: Tensor) -> Callable[[], None]:
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9, weight_decay=5e-4)
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        loss().backward()
+        F.cross_entropy(scores(), labels).backward()
         optimizer.step()
 
     return step
@@ -111,7 +121,7 @@ def _interleaved(steps: dict[str, Callable[[], None]], repeats: int) -> dict[str
     return times
 
 
-def _report(options: argparse.Namespace, times: dict[str, list[float]], use_bf16: bool, loss_gap: float) -> None:
+def _report(options: argparse.Namespace, times: dict[str, list[float]], use_bf16: bool, gap: float) -> None:
     rates = {name: options.batch / statistics.median(seconds) for name, seconds in times.items()}
     ratio = rates["vggnet"] / rates["torchvision"]
     result = {
@@ -126,7 +136,7 @@ def _report(options: argparse.Namespace, times: dict[str, list[float]], use_bf16
         "precision": "bf16 autocast" if use_bf16 else "fp32",
         "batch": options.batch,
         "repeats": options.repeats,
-        "loss_gap": loss_gap,
+        "score_gap": gap,
         "step_wall_s": times,
         "images_per_s": rates,
         "ratio": ratio,
@@ -137,9 +147,7 @@ def _report(options: argparse.Namespace, times: dict[str, list[float]], use_bf16
             f"{name:12s} {rates[name]:6.2f} images/s  (median of {options.repeats} steps of {options.batch}; "
             f"{min(seconds):.2f} to {max(seconds):.2f} s)"
         )
-    print(
-        f"vggnet ({result['precision']}) is {ratio:.2f} times torchvision (fp32); first losses differ by {loss_gap:.1e}"
-    )
+    print(f"vggnet ({result['precision']}) is {ratio:.2f} times torchvision (fp32); scores differ by {gap:.1%}")
     if options.json:
         options.json.write_text(json.dumps(result, indent=2) + "\n")
 

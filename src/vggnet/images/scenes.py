@@ -7,24 +7,27 @@ The same seed writes the same bytes.
 """
 
 import csv
+from colorsys import hsv_to_rgb
 from math import cos, exp, log, radians, sin
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 
-VERSION = 1  # counts changes of what is written: part of the cached folder's name
+VERSION = 2  # counts changes of what is written: part of the cached folder's name
 _COPIES = 4  # training images of each training digit
 _VAL_FRACTION = 0.25
 _TRAIN_WIDTH = 0.65  # of each photograph, from the left
 _SHORT_SIDE_PX = (64, 96)
 _LONGEST_RATIO = 1.4
-_DIGIT_HEIGHT = (0.45, 0.85)  # of the short side
+_DIGIT_HEIGHT = (0.55, 0.9)  # of the short side
 _MAX_ANGLE_DEG = 14.0
 _MAX_SHEAR = 0.25
 _INK_PX = 6  # a digit's pixel before it takes its final size
 _VISIBLE = 0.5  # opacity from which ink counts for the box
-_LUMA = np.array([0.299, 0.587, 0.114])
+_DUSK = (0.35, 0.75)  # the photographs' brightness, so that light ink stands out
+_RIM_PX = 1.6  # how far the shadow around the ink reaches (deviation of its blur)
+_RIM_DARKNESS = 0.85  # of the shadow where it is deepest
 
 
 def write_scenes(folder: Path, seed: int = 0) -> None:
@@ -73,11 +76,11 @@ def _scene(
     square = min(width, height)
     top = (height - square) // 2 + int(generator.integers(square - rows + 1))
     left = (width - square) // 2 + int(generator.integers(square - columns + 1))
-    under = background[top : top + rows, left : left + columns]
-    colour = _contrasting_colour(under[opacity > _VISIBLE], generator)
-    pixels = background.copy()
-    mixed = under + opacity[..., None] * (colour - under)
-    pixels[top : top + rows, left : left + columns] = mixed
+    placed = np.zeros((height, width))
+    placed[top : top + rows, left : left + columns] = opacity
+    dimmed = background * generator.uniform(*_DUSK)
+    shaded = dimmed * (1 - _RIM_DARKNESS * _rim(placed))[..., None]
+    pixels = shaded + placed[..., None] * (_light_colour(generator) - shaded)
     ys, xs = np.nonzero(opacity > _VISIBLE)
     box = (left + int(xs.min()), top + int(ys.min()), left + int(xs.max()), top + int(ys.max()))
     return Image.fromarray(np.clip(pixels + 0.5, 0, 255).astype(np.uint8)), box
@@ -119,11 +122,14 @@ def _opacity(ink: np.ndarray, room: int, generator: np.random.Generator) -> np.n
     return np.asarray(small, np.float64) / 255
 
 
-def _contrasting_colour(under: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """A colour (3,) that people can tell from nine tenths of the pixels `under` (n, 3) the ink, by its lightness."""
-    lightness = under[::4] @ _LUMA  # one pixel in four is enough to judge
-    candidates = generator.uniform(0, 255, (24, 3))
-    candidates[-2:] = ((250, 250, 250), (5, 5, 5))
-    contrasts = np.quantile(np.abs(candidates @ _LUMA - lightness[:, None]), 0.1, axis=0)
-    enough = np.flatnonzero(contrasts >= 70)
-    return candidates[enough[0] if len(enough) else contrasts.argmax()]
+def _rim(opacity: np.ndarray) -> np.ndarray:
+    """float (H, W) in 0..1: a soft shadow around the ink, so that light ink is seen on a white sky, too."""
+    image = Image.fromarray((opacity * 255).astype(np.uint8))
+    blurred = np.asarray(image.filter(ImageFilter.GaussianBlur(_RIM_PX)), np.float64) / 255
+    return np.clip(2.5 * blurred, 0, 1)
+
+
+def _light_colour(generator: np.random.Generator) -> np.ndarray:
+    """A colour (3,) of any hue, always light: were it dark or light by chance, nets would have to learn that first."""
+    hue, saturation, value = generator.uniform((0, 0, 0.9), (1, 0.55, 1))
+    return 255 * np.array(hsv_to_rgb(hue, saturation, value))

@@ -62,7 +62,9 @@ def read_progress(path: Path) -> TrainingProgress:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: the saved training state cannot be read ({error}); start anew in another --out") from error
+        raise UserError(
+            f"{path}: the saved training state cannot be read ({error}); start anew in another --out"
+        ) from error
     if _KEY not in metadata:
         raise UserError(f"{path}: not a training state of vggnet; start anew in another --out")
     return TrainingProgress(**json.loads(metadata[_KEY]))

@@ -7,13 +7,13 @@ rank computes the gradient of its part, and DistributedDataParallel averages the
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 import torch.distributed as dist
 
-from vggnet.errors import UserError
+from vggnet.hardware import choose_device
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class World:
 
     rank: int = 0
     size: int = 1
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @property
     def is_first(self) -> bool:
@@ -47,24 +47,6 @@ class World:
     def wait(self) -> None:
         if self.size > 1:
             dist.barrier()
-
-
-def choose_device(name: str) -> torch.device:
-    """`auto`, `cpu`, `cuda` or `cuda:N`. A GPU that was asked for and is not there is an error, never the CPU."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UserError(f"--device {name}: not a device; use auto, cpu, cuda or cuda:0") from error
-    if device.type == "cuda":
-        if not torch.cuda.is_available():
-            raise UserError(f"--device {name}: PyTorch finds no GPU on this machine; use --device cpu, or auto")
-        if device.index is not None and device.index >= torch.cuda.device_count():
-            raise UserError(f"--device {name}: this machine has {torch.cuda.device_count()} GPU(s), counted from 0")
-    elif device.type != "cpu":
-        raise UserError(f"--device {name}: vggnet runs on cpu and cuda")
-    return device
 
 
 @contextmanager

@@ -1,9 +1,9 @@
 """The run folder: everything about one training, whole after a kill, used by one process at a time.
 
-    config.json        the resolved options         environment.json   versions, hardware, command
-    metrics.csv        one row an epoch             events/            the same for TensorBoard
-    best.safetensors   weights of the best epoch    last.safetensors   weights of the last epoch
-    state.safetensors  what `--resume` continues from
+config.json        the resolved options         environment.json   versions, hardware, command
+metrics.csv        one row an epoch             events/            the same for TensorBoard
+best.safetensors   weights of the best epoch    last.safetensors   weights of the last epoch
+state.safetensors  what `--resume` continues from
 """
 
 import csv
@@ -11,18 +11,14 @@ import fcntl
 import io
 import json
 import os
-import platform
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-import torchvision
-
 from vggnet.errors import UserError
+from vggnet.hardware import environment
 
 BEST = "best.safetensors"
 LAST = "last.safetensors"
@@ -36,35 +32,6 @@ def write_text(path: Path, text: str) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     partial.write_text(text, encoding="utf-8")
     partial.replace(path)
-
-
-def environment() -> dict[str, Any]:
-    """What a figure of this run depends on besides its options."""
-    return {
-        "command": sys.argv,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "platform": platform.platform(),
-        "cpu": cpu_name(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
-        "world_size": int(os.environ.get("WORLD_SIZE", "1")),
-    }
-
-
-def cpu_name() -> str:
-    """The processor's name, and which matrix instructions of reduced precision it has."""
-    name = platform.processor() or platform.machine()
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                name = line.split(":", 1)[1].strip()
-                break
-    except OSError:
-        pass  # not Linux: the short name stands
-    return name
 
 
 class RunFolder:

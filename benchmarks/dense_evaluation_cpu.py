@@ -1,0 +1,158 @@
+"""Dense evaluation of net D on the CPU, from JPEG files: ours against the obvious loop, interleaved in one run.
+
+    python benchmarks/dense_evaluation_cpu.py PHOTOS_FOLDER --scales 384 --images 8 --repeats 3 --json result.json
+
+The obvious loop: torchvision's vgg16 in fp32 with its FC layers as convolutions, one image at a time, the image and its
+mirror as a batch of two. Ours: `score`, in bf16 where the CPU has bf16 instructions (fp32 elsewhere), images of unequal
+size together in masked buckets. Both decode and rescale with the same code and start from the same weights, and their
+posteriors must agree (in fp32 to 1e-3 of each value, in bf16 to 0.02) before anything is timed.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+import PIL
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from vggnet.evaluation.scoring import score
+from vggnet.evaluation.views import View
+from vggnet.hardware import cpu_has_bf16, cpu_name
+from vggnet.images.color import normalize
+from vggnet.images.datasets import Split, unlabelled_folder
+from vggnet.images.decoding import decode
+from vggnet.images.geometry import rescale
+from vggnet.network.vgg import VGG, build
+
+TARGET = 2.0  # times the obvious loop's images/s, with bf16 instructions
+BF16_TOLERANCE = 0.02  # of a posterior
+
+
+def main() -> None:
+    options = _options()
+    torch.manual_seed(0)
+    ours, theirs = _same_nets()
+    split = _some(unlabelled_folder(options.photos), options.images)
+    precision = "bf16" if cpu_has_bf16() else "fp32"
+    views = [View("dense", scale) for scale in options.scales]
+
+    def run_ours(precision: str, part: Split = split) -> np.ndarray:
+        scores = score(ours, part, views, precision=precision)  # type: ignore[arg-type]
+        return np.stack([scores.posteriors[view] for view in views])  # (V, n, K)
+
+    def run_theirs(part: Split = split) -> np.ndarray:
+        return np.stack([_obvious(theirs, ours, part.path(index), options.scales) for index in range(len(part))], 1)
+
+    gaps = _check(run_ours, run_theirs, precision, split.subset(range(min(3, len(split)))))
+    times: dict[str, list[float]] = {"vggnet": [], "obvious loop": []}
+    for _ in range(options.repeats):
+        for name, work in (("vggnet", lambda: run_ours(precision)), ("obvious loop", run_theirs)):
+            started = time.perf_counter()
+            work()
+            times[name].append(time.perf_counter() - started)
+    _report(options, times, len(split), precision, gaps)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("photos", type=Path, help="a folder of JPEG files")
+    parser.add_argument("--scales", type=int, nargs="+", default=[384], help="Q; the paper's three are 256 384 512")
+    parser.add_argument("--images", type=int, default=8, help="how many photographs, taken evenly from the folder")
+    parser.add_argument("--repeats", type=int, default=3, help="timed runs of each")
+    parser.add_argument("--json", type=Path, help="write the numbers here too")
+    return parser.parse_args()
+
+
+def _same_nets() -> tuple[VGG, nn.Module]:
+    """Our net D, and torchvision's vgg16 as a fully convolutional net, with the same weights."""
+    source = torchvision.models.vgg16(weights=None)
+    convolutions = [layer for layer in source.features if isinstance(layer, nn.Conv2d)]
+    linear = [layer for layer in source.classifier if isinstance(layer, nn.Linear)]
+    ours = build("D", num_classes=1000)
+    with torch.no_grad():
+        for layer, theirs in zip(ours.architecture.layers(), [*convolutions, *linear], strict=True):
+            getattr(ours, layer.name).weight.copy_(theirs.weight.view_as(getattr(ours, layer.name).weight))
+            getattr(ours, layer.name).bias.copy_(theirs.bias)
+        example = ours(60 * torch.randn(1, 3, 224, 224))
+        ours.fc8.weight.mul_(2 / example.std())  # random weights make flat posteriors; these are not
+        head = []
+        for name in ("fc6", "fc7", "fc8"):
+            weight, bias = getattr(ours, name).weight, getattr(ours, name).bias
+            convolution = nn.Conv2d(weight.shape[1], weight.shape[0], weight.shape[2])
+            convolution.weight.copy_(weight)
+            convolution.bias.copy_(bias)
+            head += [convolution, nn.ReLU(inplace=True)]
+    return ours.to_fast_layout().eval(), nn.Sequential(*source.features, *head[:-1]).eval()
+
+
+def _some(split: Split, images: int) -> Split:
+    return split.subset(np.linspace(0, len(split) - 1, min(images, len(split))).round().astype(np.int64))
+
+
+@torch.inference_mode()
+def _obvious(net: nn.Module, ours: VGG, path: str, scales: list[int]) -> np.ndarray:
+    """Posteriors (V, K) of one image, as one would write it."""
+    image = decode(path)
+    posteriors: list[Tensor] = []
+    for scale in scales:
+        pixels = torch.from_numpy(np.array(rescale(image, scale)))[None]
+        x = normalize(pixels, ours.description.preprocessing).contiguous()
+        scores = net(torch.cat([x, x.flip(3)])).mean((2, 3))
+        posteriors.append(scores.softmax(1).mean(0))
+    return torch.stack(posteriors).numpy()
+
+
+def _check(run_ours, run_theirs, precision: str, part: Split) -> dict[str, float]:  # type: ignore[no-untyped-def]
+    """The largest differences of posteriors, relative in fp32 and absolute in the precision that is timed."""
+    expected, exact, timed = run_theirs(part), run_ours("fp32", part), run_ours(precision, part)
+    likely = expected > 1e-6
+    gaps = {
+        "fp32, relative": float(np.abs(exact[likely] / expected[likely] - 1).max()),
+        f"{precision}, absolute": float(np.abs(timed - expected).max()),
+        "largest posterior": float(expected.max()),
+    }
+    assert gaps["fp32, relative"] < 1e-3, gaps
+    assert gaps[f"{precision}, absolute"] < BF16_TOLERANCE, gaps
+    return gaps
+
+
+def _report(
+    options: argparse.Namespace, times: dict[str, list[float]], images: int, precision: str, gaps: dict[str, float]
+) -> None:
+    rates = {name: images / statistics.median(walls) for name, walls in times.items()}
+    ratio = rates["vggnet"] / rates["obvious loop"]
+    print(
+        f"dense, image and mirror, Q={options.scales}, {images} photographs, median of {options.repeats} (min to max)"
+    )
+    for name, walls in times.items():
+        kind = precision if name == "vggnet" else "fp32"
+        spread = f"({images / max(walls):.3f} to {images / min(walls):.3f})"
+        print(f"  {name:12} {kind}  {rates[name]:.3f} images/s {spread}")
+    print(f"  ratio {ratio:.2f} (target {TARGET} with bf16 instructions)")
+    print("  agreement: " + ", ".join(f"{name} {gap:.2g}" for name, gap in gaps.items()))
+    setup = {
+        "cpu": cpu_name(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "load_average": os.getloadavg()[0],
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "pillow": PIL.__version__,
+    }
+    print("  " + ", ".join(f"{name} {value}" for name, value in setup.items()))
+    if options.json:
+        content = {"scales": options.scales, "images": images, "precision": precision, "wall_s": times}
+        content |= {"images_per_s": rates, "ratio": ratio, "gaps": gaps, **setup}
+        options.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

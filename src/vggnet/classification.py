@@ -1,0 +1,256 @@
+"""Training a classifier: images, net, recipe and loop put together, and what is said before and after."""
+
+import dataclasses
+import json
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from vggnet.console import duration, say
+from vggnet.contract import Preprocessing
+from vggnet.errors import UserError
+from vggnet.evaluation.metrics import Count, Errors, count_errors
+from vggnet.evaluation.scoring import score
+from vggnet.evaluation.views import View
+from vggnet.hardware import choose_precision
+from vggnet.images.augmentation import epoch_order
+from vggnet.images.color import normalize
+from vggnet.images.datasets import Split
+from vggnet.images.loading import TrainingLoader
+from vggnet.network.vgg import VGG
+from vggnet.network.weights import load_model
+from vggnet.options.training import TrainOptions
+from vggnet.paper.recipes import Recipe
+from vggnet.pictures import Pictures, describe_bad, prepare_pictures
+from vggnet.startup import announce, architecture_of, build_model, recipe_of, resolve
+from vggnet.training.distributed import World, join_world
+from vggnet.training.loop import Inputs, Loop, LoopSettings
+from vggnet.training.memory import choose_micro_batch
+from vggnet.training.runs import RunFolder, check_same_options, open_run, write_text
+
+# what a continued run may have otherwise than when it was started: nothing of it changes what is learnt
+FREE_ON_RESUME = {"resume", "out", "workers", "save_every", "device", "init_from"}
+CHOSEN_AT_START = {"micro_batch", "threads"}  # by the program where the user did not; reused on resume
+
+
+@dataclass
+class ClassificationTask:
+    """Multinomial logistic regression (Sect. 3.1) on one split, judged by the centre crop of another."""
+
+    train: Split
+    judged: Split
+    loader: TrainingLoader
+    preprocessing: Preprocessing
+    recipe: Recipe
+    seed: int
+    world: World
+    precision: str
+    workers: int
+    skip_bad: bool
+
+    @property
+    def images(self) -> int:
+        return len(self.train)
+
+    def order(self, epoch: int) -> np.ndarray:
+        return epoch_order(self.seed, epoch, len(self.train))
+
+    def batches(self, epoch: int, batches: list[np.ndarray]) -> Iterator[Inputs]:
+        for batch in self.loader.batches(epoch, batches):
+            if batch.bad and not self.skip_bad:
+                raise UserError(f"an image became unreadable during training:\n{describe_bad(batch.bad)}")
+            device = self.world.device
+            pixels = batch.pixels.to(device, non_blocking=True)
+            images = normalize(pixels, self.preprocessing, batch.shift.to(device, non_blocking=True))
+            yield Inputs(images, batch.labels.to(device, non_blocking=True))
+
+    def losses(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        return F.cross_entropy(outputs, targets, reduction="none"), outputs.argmax(1) != targets
+
+    def judge(self, model: VGG) -> dict[str, float]:
+        counts = self.errors(model, self.judged, [View("center", self.recipe.judged_scale)])
+        (count, loss) = next(iter(counts.values()))
+        return {"error": 100 * count.top1.rate, "loss": loss}
+
+    def errors(self, model: VGG, split: Split, views: list[View]) -> dict[View, tuple[Errors, float]]:
+        """Wrong answers and mean loss by view, over all ranks, every image counted once."""
+        assert split.labels is not None
+        share = self.world.share(np.arange(len(split)))
+        scores = score(
+            model,
+            split,
+            views,
+            device=self.world.device,
+            precision=self.precision,  # type: ignore[arg-type]
+            workers=self.workers,
+            bad_images="skip" if self.skip_bad else "stop",
+            indices=share,
+        )
+        counts = {}
+        for view, posteriors in scores.posteriors.items():
+            labels = split.labels[scores.indices]
+            own = count_errors(posteriors, labels)
+            right = posteriors[np.arange(len(labels)), labels]
+            loss = float(-np.log(np.maximum(right, 1e-12)).sum())
+            top5_wrong = own.top5.wrong if own.top5 else 0
+            sums = self.world.total([own.top1.images, own.top1.wrong, top5_wrong, loss])
+            images, top1_wrong, top5_wrong = (round(value) for value in sums[:3])
+            top5 = Count(top5_wrong, images) if own.top5 else None
+            counts[view] = (Errors(Count(top1_wrong, images), top5), sums[3] / max(images, 1))
+        return counts
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A finished training: where it lies, and its error on val by protocol (empty where there is no labelled val)."""
+
+    run: Path
+    errors: dict[str, Errors]
+    epochs: int
+    wall_s: float
+
+
+def train_classifier(options: TrainOptions) -> TrainResult:
+    """`vggnet train`: from options to a finished run."""
+    with join_world(options.device) as world, ExitStack() as stack:
+        options = resolve(options)
+        architecture_of(options, 1)  # a net or a crop that does not exist is known before anything is read
+        recipe_of(options)
+        assert options.out is not None
+        run = _take_run(options, world, stack)
+        if run.config is not None and options.resume:
+            check_same_options(run, _saved_options(options))
+        pictures = _pictures_in_turn(options, world)
+        return _train(options, world, run, pictures)
+
+
+def _take_run(options: TrainOptions, world: World, stack: ExitStack) -> RunFolder:
+    assert options.out is not None
+    if world.is_first:
+        run = stack.enter_context(open_run(options.out, resume=options.resume))
+    world.wait()
+    return run if world.is_first else RunFolder(options.out)
+
+
+def _pictures_in_turn(options: TrainOptions, world: World) -> Pictures:
+    """The first rank checks the images, the others find its results in the cache."""
+    assert options.workers is not None
+
+    def prepare() -> Pictures:
+        return prepare_pictures(
+            options.data,
+            holdout=options.holdout,
+            seed=options.seed,
+            bad_images=options.bad_images,
+            workers=options.workers or 0,
+        )
+
+    pictures = prepare() if world.is_first else None
+    world.wait()
+    return pictures or prepare()
+
+
+def _saved_options(options: TrainOptions) -> dict[str, Any]:
+    values = dataclasses.asdict(options)
+    return {name: _plain(value) for name, value in values.items() if name not in FREE_ON_RESUME | CHOSEN_AT_START}
+
+
+def _plain(value: object) -> object:
+    return str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
+
+
+def _train(options: TrainOptions, world: World, run: RunFolder, pictures: Pictures) -> TrainResult:
+    saved = run.config or {}
+    assert options.crop is not None
+    recipe = recipe_of(options)
+    precision = choose_precision(options.precision, world.device)
+    resuming = options.resume and run.state.exists()
+    threads = saved.get("threads") or options.threads
+    if threads and world.device.type == "cpu":
+        torch.set_num_threads(threads)  # kept on resume: sums are split among threads, another number rounds otherwise
+    model = _start_model(options, pictures, resuming).to(world.device).to_fast_layout()
+    run.check_space(model.architecture.parameters)
+    batch = min(recipe.batch, len(pictures.train))
+    micro_batch = options.micro_batch or saved.get("micro_batch")
+    if micro_batch is None:
+        micro_batch = choose_micro_batch(model.architecture, -(-batch // world.size), precision, world.device)
+    settings = LoopSettings(options.seed, micro_batch, precision, options.save_every)
+    if world.is_first and not resuming:
+        extra = {"micro_batch": micro_batch, "threads": torch.get_num_threads(), "resolved_precision": precision}
+        run.write_config(_saved_options(options) | {"init_from": _plain(options.init_from)} | extra)
+    workers = options.workers or 0
+    with TrainingLoader(
+        pictures.train,
+        seed=options.seed,
+        train_scale=recipe.train_scale,
+        crop=options.crop,
+        statistics=pictures.statistics,
+        workers=workers,
+        mirror=recipe.mirror,
+        pin=world.device.type == "cuda",
+    ) as loader:
+        task = ClassificationTask(
+            pictures.train,
+            pictures.judge,
+            loader,
+            model.description.preprocessing,
+            recipe,
+            options.seed,
+            world,
+            precision,
+            workers,
+            options.bad_images == "skip",
+        )
+        loop = Loop(model, recipe, task, run, world, settings)
+        if resuming and loop.restore():
+            _say_resumed(loop, run)
+        else:
+            announce(options, model, pictures, world, loop)
+        begin = time.monotonic()
+        progress = loop.run_to_end()
+        trained_s = time.monotonic() - begin
+        say(f"trained {progress.epoch} epochs; this call took {duration(trained_s)}")
+        errors = _report(model, task, pictures, run)
+    return TrainResult(run.path, errors, progress.epoch, progress.wall_s)
+
+
+def _start_model(options: TrainOptions, pictures: Pictures, resuming: bool) -> VGG:
+    if resuming:  # weights come from the saved state; the source of a staged start may be gone
+        return build_model(dataclasses.replace(options, init_from=None, new_head=False), pictures)
+    return build_model(options, pictures)
+
+
+def _say_resumed(loop: Loop, run: RunFolder) -> None:
+    progress = loop.progress
+    if progress.finished:
+        say(f"{run.path}: this run is finished ({progress.epoch} epochs); nothing is left to train")
+    else:
+        where = f"epoch {progress.epoch + 1}, after {progress.step} of {loop.steps_per_epoch} batches"
+        say(f"{run.path}: continuing in {where}")
+
+
+def _report(model: VGG, task: ClassificationTask, pictures: Pictures, run: RunFolder) -> dict[str, Errors]:
+    """The best epoch's error on val, said with its protocol, and written into the run."""
+    if pictures.val is None or pictures.val.labels is None:
+        say("no labelled val images: nothing to report an error on")
+        return {}
+    task.world.wait()
+    best = load_model(run.best, device=task.world.device).to_fast_layout()
+    scale = task.recipe.judged_scale
+    counts = task.errors(best, pictures.val, [View("center", scale), View("dense", scale)])
+    said = {view.kind: count for view, (count, _) in counts.items()}
+    for kind, count in said.items():
+        how = {"center": f"centre crop, Q={scale}", "dense": f"dense with mirror, Q={scale}"}[kind]
+        say(f"val top-1 error, {how}: {count.top1.describe()}")
+    if task.world.is_first:
+        text = {kind: {"scale": scale, **dataclasses.asdict(count)} for kind, count in said.items()}
+        write_text(run.path / "val.json", json.dumps(text, indent=2) + "\n")
+    return {str(kind): count for kind, count in said.items()}

@@ -1,0 +1,97 @@
+"""The command line: parses, runs, and turns a user's mistake into a message and an exit status.
+
+Exit status: 0 done, 1 something failed on the machine (no space, no memory), 2 a mistake that the user can mend,
+130 stopped by the user.
+"""
+
+import errno
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import tyro
+
+from vggnet.errors import UserError
+from vggnet.options.evaluation import EvaluateOptions, PredictOptions
+from vggnet.options.training import DiagnoseOptions, LadderOptions, NetsOptions, QuickstartOptions, TrainOptions
+
+# name: options, and the module of vggnet.commands with a function of that name; imported only when it is asked for,
+# so that help needs no torch
+COMMANDS: dict[str, tuple[type, str]] = {
+    "quickstart": (QuickstartOptions, "training"),
+    "train": (TrainOptions, "training"),
+    "ladder": (LadderOptions, "training"),
+    "evaluate": (EvaluateOptions, "evaluation"),
+    "predict": (PredictOptions, "evaluation"),
+    "diagnose": (DiagnoseOptions, "training"),
+    "nets": (NetsOptions, "training"),
+}
+
+DESCRIPTION = """Simonyan and Zisserman's "Very Deep Convolutional Networks", the whole system: nets, training, testing.
+
+  vggnet quickstart                          nets A and D on an embedded data set, in minutes
+  vggnet train FOLDER --net D --out RUN      a net on your own images
+  vggnet evaluate RUN FOLDER                 its error, by the paper's test protocol"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run `vggnet ARGUMENTS` and exit."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; its exit status."""
+    try:
+        options = tyro.extras.subcommand_cli_from_dict(
+            {name: options for name, (options, _) in COMMANDS.items()},
+            prog="vggnet",
+            description=DESCRIPTION,
+            args=_bare_json_to_stdout(arguments),
+            config=(tyro.conf.FlagCreatePairsOff,),
+        )
+        name, module = next((name, module) for name, (kind, module) in COMMANDS.items() if kind is type(options))
+        getattr(importlib.import_module(f"vggnet.commands.{module}"), name)(options)
+    except UserError as error:
+        return _fail(str(error), 2)
+    except KeyboardInterrupt:
+        return _fail("stopped", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader went away: say no more
+        return 0
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        return _fail(f"no space left on the disk{where}; free some, then continue with --resume", 1)
+    except Exception as error:
+        return _explain(error)
+    return 0
+
+
+def _explain(error: Exception) -> int:
+    """Failures of the machine in words; anything else is a fault of ours and keeps its traceback."""
+    name = type(error).__name__
+    if name == "Interrupted":
+        return _fail("stopped; the state is saved, the same command with --resume continues", 130)
+    if name == "OutOfMemoryError" or isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        return _fail(f"out of memory ({str(error).splitlines()[0]}); try a smaller --micro-batch or --width", 1)
+    if "No space left on device" in str(error) or "os error 28" in str(error):
+        return _fail("no space left on the disk; free some, then continue with --resume", 1)
+    raise error
+
+
+def _fail(message: str, status: int) -> int:
+    print(f"vggnet: {message}", file=sys.stderr, flush=True)
+    return status
+
+
+def _bare_json_to_stdout(arguments: Sequence[str]) -> list[str]:
+    """`--json` without a file means standard output, written `--json -`."""
+    result: list[str] = []
+    for place, argument in enumerate(arguments):
+        result.append(argument)
+        following = arguments[place + 1] if place + 1 < len(arguments) else "--"
+        if argument == "--json" and following.startswith("--"):
+            result.append("-")
+    return result

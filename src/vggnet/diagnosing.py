@@ -1,0 +1,67 @@
+"""`vggnet diagnose`: a net that was not trained yet, looked at on real images of the user."""
+
+from rich.table import Table
+
+from vggnet.console import rich_console, say
+from vggnet.errors import UserError
+from vggnet.images.augmentation import epoch_order
+from vggnet.images.color import normalize
+from vggnet.images.loading import training_batches
+from vggnet.network.diagnosis import Diagnosis, diagnose
+from vggnet.options.training import DiagnoseOptions, TrainOptions
+from vggnet.pictures import prepare_pictures
+from vggnet.startup import build_model, default_workers, recipe_of, resolve
+
+
+def diagnose_on_images(options: DiagnoseOptions) -> Diagnosis:
+    """Build the net as `train` would, show it a few training crops, print the layers and the verdict."""
+    if options.images < 2:
+        raise UserError(f"--images {options.images}: at least 2 are needed, since what differs between images counts")
+    training = resolve(
+        TrainOptions(
+            options.data,
+            net=options.net,
+            init=options.init,
+            sigma=options.sigma,
+            init_from=options.init_from,
+            crop=options.crop,
+            width=options.width,
+            batch_norm=options.batch_norm,
+            divide=options.divide,
+            learning_rate=options.learning_rate,
+            seed=options.seed,
+        )
+    )
+    pictures = prepare_pictures(
+        options.data, holdout=0.1, seed=options.seed, bad_images="skip", workers=default_workers()
+    )
+    model = build_model(training, pictures)
+    assert training.crop is not None
+    batch = next(
+        training_batches(
+            pictures.train,
+            epoch=0,
+            order=[epoch_order(options.seed, 0, len(pictures.train))[: options.images]],
+            seed=options.seed,
+            train_scale=recipe_of(training).train_scale,
+            crop=training.crop,
+            statistics=pictures.statistics,
+            workers=0,
+        )
+    )
+    images = normalize(batch.pixels, model.description.preprocessing, batch.shift)
+    found = diagnose(model, images, batch.labels, options.learning_rate)
+    show(found, f"net {options.net}, {options.init}, {len(images)} images of {pictures.data.name}")
+    return found
+
+
+def show(found: Diagnosis, title: str) -> None:
+    """The layers as a table, and the verdict in words."""
+    table = Table(title=title)
+    for column in ("layer", "signal", "between images", "gradient", "first update / weight"):
+        table.add_column(column, justify="left" if column == "layer" else "right")
+    for layer in found.layers:
+        figures = (layer.signal_rms, layer.variation_rms, layer.gradient_rms, layer.relative_update)
+        table.add_row(layer.name, *(f"{figure:.2e}" for figure in figures))
+    rich_console().print(table)
+    say(f"loss {found.loss:.3f}. {found.words}")

@@ -1,0 +1,78 @@
+"""The machine: which device, which number format, and what is written down beside every figure."""
+
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torchvision
+
+from vggnet.errors import UserError
+
+Precision = Literal["auto", "bf16", "fp32"]
+
+
+def cpu_has_bf16() -> bool:
+    """Whether the processor multiplies bf16 in hardware (AVX512_BF16 or AMX); emulated it is slower than fp32."""
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def choose_precision(requested: Precision, device: torch.device) -> Literal["bf16", "fp32"]:
+    """Resolve `auto`; refuse bf16 where it would be emulated."""
+    if requested not in ("auto", "bf16", "fp32"):
+        raise UserError(f"--precision {requested}: use auto, bf16 or fp32")
+    capable = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else cpu_has_bf16()
+    if requested == "bf16" and not capable:
+        raise UserError(f"--precision bf16: this {device.type} has no bf16 arithmetic; use --precision fp32")
+    if requested == "auto":
+        return "bf16" if capable else "fp32"
+    return requested
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto`, `cpu`, `cuda` or `cuda:N`. A GPU that was asked for and is not there is an error, never the CPU."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"--device {name}: not a device; use auto, cpu, cuda or cuda:0") from error
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise UserError(f"--device {name}: PyTorch finds no GPU on this machine; use --device cpu, or auto")
+        if device.index is not None and device.index >= torch.cuda.device_count():
+            raise UserError(f"--device {name}: this machine has {torch.cuda.device_count()} GPU(s), counted from 0")
+    elif device.type != "cpu":
+        raise UserError(f"--device {name}: vggnet runs on cpu and cuda")
+    return device
+
+
+def environment() -> dict[str, Any]:
+    """What a figure of this run depends on besides its options."""
+    return {
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "platform": platform.platform(),
+        "cpu": cpu_name(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "world_size": int(os.environ.get("WORLD_SIZE", "1")),
+    }
+
+
+def cpu_name() -> str:
+    """The processor's name, and which matrix instructions of reduced precision it has."""
+    name = platform.processor() or platform.machine()
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                name = line.split(":", 1)[1].strip()
+                break
+    except OSError:
+        pass  # not Linux: the short name stands
+    return name

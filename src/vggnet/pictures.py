@@ -1,0 +1,96 @@
+"""The user's images made ready for a training: opened, checked, held out, their colours measured, a crop chosen."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from vggnet.images.datasets import ImageData, Split, default_cache, hold_out, open_data
+from vggnet.images.scanning import scan
+
+from vggnet.console import progress, say
+from vggnet.errors import BadImage, UserError
+from vggnet.images.color import ColorStatistics
+from vggnet.images.decoding import decode
+from vggnet.paper.configurations import PAPER_CROP_PX, TOTAL_STRIDE_PX
+
+LISTED_BAD_IMAGES = 10
+SIDES_SAMPLED = 50
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What one training sees: `train` is learnt from, `judge` steers the schedule, `val` is only reported."""
+
+    data: ImageData
+    train: Split
+    judge: Split
+    val: Split | None
+    judged_on: str  # "450 images held out of train" or "val"
+    statistics: ColorStatistics
+    skipped: int  # bad images left out
+
+
+def prepare_pictures(data: str, *, holdout: float, seed: int, bad_images: str, workers: int) -> Pictures:
+    """Open `data`, check every image before anything is trained, and hold out the part that judges."""
+    if not 0 <= holdout < 1:
+        raise UserError(f"--holdout {holdout}: a part of the training images, at least 0 and below 1; 0 judges on val")
+    opened = open_data(data, seed=seed)
+    for note in opened.notes:
+        say(f"note: {note}")
+    if opened.train is None or not len(opened.train):
+        raise UserError(f"{data}: there are no training images; put them into train/CLASS/ folders")
+    train, statistics, skipped = _checked(opened.train, "train", bad_images, workers)
+    val = opened.val
+    if val is not None:
+        val, _, skipped_val = _checked(val, "val", bad_images, workers)
+        skipped += skipped_val
+    if holdout > 0:
+        part, judge = hold_out(train, holdout, seed)
+        return Pictures(opened, part, judge, val, f"{len(judge)} images held out of train", statistics, skipped)
+    if val is None or val.labels is None:
+        raise UserError(f"{data}: --holdout 0 judges on val, and there is no labelled val; leave --holdout at 0.1")
+    return Pictures(opened, train, val, val, "val (--holdout 0)", statistics, skipped)
+
+
+def _checked(split: Split, name: str, bad_images: str, workers: int) -> tuple[Split, ColorStatistics, int]:
+    """Decode every image once; the split without the bad ones where they may be skipped."""
+    with progress(f"checking {len(split)} {name} images") as tick:
+        found = scan(split, workers=workers, cache=default_cache(), on_progress=tick)
+    for conversion, count in found.conversions.items():
+        say(f"note: {name}: {count} image{'s' * (count > 1)}: {conversion}")
+    if not found.bad:
+        return split, found.statistics, 0
+    listing = describe_bad(found.bad)
+    if bad_images == "stop":
+        raise UserError(
+            f"{len(found.bad)} of {len(split)} {name} images cannot be used:\n{listing}\n"
+            "Mend or remove them, or leave them out with --bad-images skip"
+        )
+    say(f"skipping {len(found.bad)} bad {name} images:\n{listing}")
+    bad_paths = {error.path for error in found.bad}
+    keep = np.array([i for i in range(len(split)) if split.path(i) not in bad_paths], np.int64)
+    if not len(keep):
+        raise UserError(f"{split.root}: not one of the {len(split)} {name} images can be read")
+    return split.subset(keep), found.statistics, len(found.bad)
+
+
+def describe_bad(bad: tuple[BadImage, ...] | list[BadImage]) -> str:
+    """The first few, a line each."""
+    lines = [f"  {error}" for error in bad[:LISTED_BAD_IMAGES]]
+    if len(bad) > LISTED_BAD_IMAGES:
+        lines.append(f"  ... and {len(bad) - LISTED_BAD_IMAGES} more")
+    return "\n".join(lines)
+
+
+def choose_crop(split: Split) -> int:
+    """The paper's 224, or the multiple of 32 that fits images which are smaller than that (median smallest side)."""
+    sides = []
+    for index in np.linspace(0, len(split) - 1, min(len(split), SIDES_SAMPLED)).astype(int):
+        try:
+            sides.append(min(decode(split.path(int(index))).size))
+        except BadImage:
+            continue  # reported by the check that follows
+    median = float(np.median(sides)) if sides else PAPER_CROP_PX
+    # images somewhat smaller than 224 are enlarged; of half that size they would be mostly blur
+    if median >= 0.7 * PAPER_CROP_PX:
+        return PAPER_CROP_PX
+    return max(TOTAL_STRIDE_PX, int(median) // TOTAL_STRIDE_PX * TOTAL_STRIDE_PX)

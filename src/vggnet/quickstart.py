@@ -1,0 +1,69 @@
+"""The main job in minutes, on data that is embedded: net A, then net D from A, then three predictions."""
+
+from pathlib import Path
+
+import numpy as np
+
+from vggnet.console import say
+from vggnet.evaluation.evaluate import predict
+from vggnet.images.datasets import open_data
+from vggnet.ladder import Stage, run_ladder, show, to_json
+from vggnet.options.training import QuickstartOptions, TrainOptions
+from vggnet.paper.recipes import fixed_scale
+from vggnet.training.runs import write_text
+
+CROP_PX = 64
+SHOWN = 3
+
+
+def stages_of(options: QuickstartOptions) -> list[Stage]:
+    """A at S, and D at S from A."""
+
+    def stage(net: str, source: str | None) -> Stage:
+        training = TrainOptions(
+            "scenes",
+            net=net,
+            out=options.out / net,
+            resume=True,
+            init_from=options.out / source if source else None,
+            crop=CROP_PX,
+            train_scale=fixed_scale(CROP_PX).train_scale,
+            width=0.25,
+            mirror=False,  # a mirrored digit is another one, or none
+            epochs=8,
+            batch=32,
+            learning_rate=6e-3,
+            divide=True,
+            patience=3,
+            device=options.device,
+            workers=options.workers,
+            threads=options.threads,
+        )
+        return Stage(training, source)
+
+    return [stage("A", None), stage("D", "A")]
+
+
+def quickstart(options: QuickstartOptions) -> None:
+    """`vggnet quickstart`."""
+    say(
+        "scenes: handwritten digits on photographs. Net A (11 layers) first, then net D (16 layers) from it (Sect. 3.1)"
+    )
+    results = run_ladder(stages_of(options))
+    write_text(options.out / "quickstart.json", to_json(results))
+    show(results)
+    deepest = options.out / "D"
+    paths = example_images()
+    say("\nthree predictions of net D:")
+    for path, answers in predict(deepest, paths, top=3):
+        say(f"  {path}: " + ", ".join(f"{title} {100 * posterior:.1f} %" for _, title, posterior in answers))
+    say("\nnext: your own folder of images, one folder a class")
+    say("  vggnet train FOLDER --net D --out runs/mine")
+    say(f"  vggnet evaluate {deepest} scenes --views center dense crops")
+
+
+def example_images() -> list[Path]:
+    """Validation images of different classes."""
+    val = open_data("scenes").val
+    assert val is not None
+    return [Path(val.path(int(index))) for index in np.linspace(0, len(val) - 1, SHOWN + 2).astype(int)[1:-1]]

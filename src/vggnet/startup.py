@@ -1,0 +1,132 @@
+"""From options to a net that can start: what depends on the data is filled in, and said before the first epoch."""
+
+import dataclasses
+import os
+from pathlib import Path
+
+import torch
+
+from vggnet.console import duration, say
+from vggnet.contract import ModelDescription, Preprocessing
+from vggnet.hardware import cpu_name
+from vggnet.images.datasets import open_data
+from vggnet.network.initialization import initialize
+from vggnet.network.staging import explain, stage_from
+from vggnet.network.vgg import VGG, on_meta
+from vggnet.network.weights import load_model, read_description
+from vggnet.options.training import TrainOptions
+from vggnet.paper.configurations import Architecture
+from vggnet.paper.recipes import FIXED_SCALE_PX, LATER_STAGE_RATE, Recipe, scaled_px
+from vggnet.pictures import Pictures, choose_crop
+from vggnet.training.distributed import World
+from vggnet.training.loop import Loop, seconds_per_image
+
+
+def resolve(options: TrainOptions) -> TrainOptions:
+    """Fill in what depends on the data: crop, S, learning rate, run folder, workers."""
+    crop = options.crop
+    if crop is None and options.init_from is not None:
+        crop = read_description(options.init_from).architecture.crop_px
+    if crop is None:
+        opened = open_data(options.data, seed=options.seed)
+        assert opened.train is not None
+        crop = choose_crop(opened.train)
+    scale = options.train_scale or (scaled_px(FIXED_SCALE_PX, crop),)
+    rate = options.learning_rate
+    if rate is None:
+        rate = Recipe.learning_rate
+        if options.init_from is not None and _same_net(options.net, options.init_from):
+            rate = LATER_STAGE_RATE
+    out = options.out or Path("runs") / f"{Path(options.data).name}-{options.net}"
+    workers = default_workers() if options.workers is None else options.workers
+    return dataclasses.replace(
+        options, crop=crop, train_scale=tuple(scale), learning_rate=rate, out=out, workers=workers
+    )
+
+
+def _same_net(net: str, source: Path) -> bool:
+    return read_description(source).architecture.net == net
+
+
+def default_workers() -> int:
+    """Processes that read images: they share the cores with the arithmetic where there is no GPU."""
+    cores = os.cpu_count() or 1
+    return min(16, cores) if torch.cuda.is_available() else max(1, min(8, cores // 2))
+
+
+def recipe_of(options: TrainOptions) -> Recipe:
+    """The recipe that resolved options ask for."""
+    assert options.crop is not None
+    assert options.learning_rate is not None
+    recipe = Recipe(
+        train_scale=options.train_scale,
+        epochs=options.epochs,
+        batch=options.batch,
+        learning_rate=options.learning_rate,
+        weight_decay=options.weight_decay,
+        patience=options.patience,
+        mirror=options.mirror,
+    )
+    recipe.check_crop(options.crop)
+    return recipe
+
+
+def architecture_of(options: TrainOptions, classes: int) -> Architecture:
+    assert options.crop is not None
+    return Architecture(options.net, classes, options.width, options.crop, options.batch_norm, options.dropout)
+
+
+def build_model(options: TrainOptions, pictures: Pictures) -> VGG:
+    """The net with its starting weights; prints which layer came from where."""
+    statistics = pictures.statistics
+    description = ModelDescription(
+        architecture=architecture_of(options, len(pictures.data.classes)),
+        preprocessing=Preprocessing(statistics.mean, statistics.deviation if options.divide else (1.0, 1.0, 1.0)),
+        classes=pictures.data.classes,
+        class_titles=pictures.data.titles,
+        train_scale=options.train_scale,
+        recipe=dataclasses.asdict(recipe_of(options)),
+    )
+    model = on_meta(description).to_empty(device="cpu")
+    initialize(model, options.init, sigma=options.sigma, seed=options.seed)
+    if options.init_from is not None:
+        source = load_model(options.init_from)
+        transfers = stage_from(model, source.state_dict(), source.description, new_head=options.new_head)
+        say("weights:")
+        for line in explain(transfers):
+            say(f"  {line}")
+    return model
+
+
+def announce(options: TrainOptions, model: VGG, pictures: Pictures, world: World, loop: Loop) -> None:
+    """What the user should know before the first epoch."""
+    architecture, recipe, settings = model.architecture, loop.recipe, loop.settings
+    device = torch.cuda.get_device_name(world.device) if world.device.type == "cuda" else cpu_name()
+    spent = seconds_per_image(model, settings, world.device)
+    expected = spent / world.size * loop.task.images * recipe.epochs
+    scale = " to ".join(map(str, recipe.train_scale))
+    val = f"{len(pictures.val)} val" if pictures.val is not None else "no val"
+    name = f"net {architecture.net}" + (" with batch normalisation" if architecture.batch_norm else "")
+    say(f"{name}, width {architecture.width:g}, crop {architecture.crop_px}: {architecture.parameters:,} parameters")
+    say(f"device    {device}, {world.size} process{'es' * (world.size > 1)}, {settings.precision}")
+    classes = len(pictures.data.classes)
+    say(f"data      {pictures.data.name}: {classes} classes, {len(pictures.train)} train, {val} images")
+    say(f"judged on {pictures.judged_on}" + (f"; {pictures.skipped} bad images skipped" if pictures.skipped else ""))
+    say(f"scales    S = {scale}, crop {architecture.crop_px}, mean {_rounded(model.description.preprocessing.mean)}")
+    local = -(-loop.batch // world.size)
+    parts = -(-local // settings.micro_batch)
+    parts_text = f"{world.size} x {parts} x up to {settings.micro_batch}"
+    say(f"batch     {loop.batch} images = {parts_text}; {loop.steps_per_epoch} batches an epoch")
+    if recipe.batch > loop.batch:
+        say(f"          (--batch {recipe.batch} is more than the {loop.batch} training images)")
+    if architecture.batch_norm:
+        say(f"          batch normalisation sees its micro-batch of {settings.micro_batch}")
+    say(
+        f"schedule  at most {recipe.epochs} epochs, learning rate {recipe.learning_rate:g}, divided by 10 up to 3 times"
+    )
+    say(f"time      about {duration(expected)} at most for the arithmetic")
+    say(f"output    {loop.run.path}")
+
+
+def _rounded(values: tuple[float, ...]) -> str:
+    return " ".join(f"{value:.1f}" for value in values)

@@ -1,0 +1,314 @@
+"""The one training loop (Sect. 3.1). What is learnt is a `Task` passed in; classification and box regression share it.
+
+Notable:
+- The gradient is that of the whole global batch, the mean over its images, whatever the micro-batch and the number of
+  ranks. A last batch with fewer images is divided by the full batch size: every image weighs the same.
+- Nothing random is kept: crops follow from (seed, epoch, image), dropout from (seed, epoch, step, rank, micro-batch).
+  So a run that was killed and resumed takes the very steps of one that was not.
+"""
+
+import hashlib
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from vggnet.console import progress as show_progress
+from vggnet.console import say
+from vggnet.errors import UserError
+from vggnet.network.vgg import VGG
+from vggnet.network.weights import save_model
+from vggnet.paper.recipes import Recipe
+from vggnet.training.checkpoints import TrainingProgress, restore_state, write_state
+from vggnet.training.distributed import World
+from vggnet.training.optimization import Plateau, build_optimizer
+from vggnet.training.runs import RunFolder
+
+
+@dataclass
+class Inputs:
+    """One rank's part of a batch on its way into the net: images (n, 3, crop, crop), targets (n, ...)."""
+
+    images: Tensor
+    targets: Tensor
+
+
+class Task(Protocol):
+    """What is learnt. All methods see one rank's images only; sums over ranks are the loop's work."""
+
+    @property
+    def images(self) -> int:
+        """Of one epoch, over all ranks."""
+        ...
+
+    def batches(self, epoch: int, batches: list[np.ndarray]) -> Iterator[Inputs]:
+        """The inputs for each array of image indices, in this order, decoded ahead."""
+        ...
+
+    def order(self, epoch: int) -> np.ndarray:
+        """The order of the images in this epoch: a permutation, the same on all ranks."""
+        ...
+
+    def losses(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """For fp32 outputs (n, K): each image's loss (n,), and whether it counts as wrong (n,)."""
+        ...
+
+    def judge(self, model: VGG) -> dict[str, float]:
+        """Figures on the images that the schedule is judged on; `error` is the one that counts. All ranks call."""
+        ...
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """How a training runs, beside its recipe: nothing here changes what is learnt but for rounding."""
+
+    seed: int
+    micro_batch: int
+    precision: str
+    save_every_s: float = 300.0
+
+
+class Interrupted(Exception):
+    """The user stopped the training (Ctrl-C or SIGTERM); its state was saved."""
+
+
+class Loop:
+    """Trains `model` by `recipe` on `task` into `run`; `run_to_end` starts or continues it."""
+
+    def __init__(
+        self, model: VGG, recipe: Recipe, task: Task, run: RunFolder, world: World, settings: LoopSettings
+    ) -> None:
+        self.model, self.recipe, self.task, self.run = model, recipe, task, run
+        self.world, self.settings = world, settings
+        self.optimizer = build_optimizer(model, recipe)
+        self.schedule = Plateau(recipe)
+        self.progress = TrainingProgress()
+        self.batch = min(recipe.batch, task.images)
+        self.steps_per_epoch = math.ceil(task.images / self.batch)
+        self._sums = torch.zeros(3, dtype=torch.float64, device=world.device)  # loss, wrong, images of this epoch
+        self._trained: nn.Module = model
+        if world.size > 1:
+            ids = [world.device] if world.device.type == "cuda" else None
+            self._trained = DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True)
+
+    def restore(self) -> bool:
+        """Continue from the run folder's state, if it holds one."""
+        if not self.run.state.exists():
+            return False
+        self.progress = restore_state(self.run.state, self.model, self.optimizer)
+        self.schedule.restore(self.progress.schedule)
+        if self.world.is_first:  # the sums over all ranks go on at the first
+            sums = [self.progress.epoch_loss, self.progress.epoch_wrong, self.progress.epoch_images]
+            self._sums.copy_(torch.tensor(sums, dtype=torch.float64))
+        return True
+
+    def run_to_end(self) -> TrainingProgress:
+        """Train until the schedule ends. On Ctrl-C or SIGTERM the state is saved and `Interrupted` raised."""
+        self._started = time.monotonic() - self.progress.wall_s
+        self._saved = time.monotonic()
+        going = not self.progress.finished
+        with stop_requests() as stop_requested:
+            while going:
+                wait_share, rate = self._run_epoch(stop_requested)
+                going = self._end_epoch(wait_share, rate)
+        return self.progress
+
+    def _run_epoch(self, stop_requested: Callable[[], bool]) -> tuple[float, float]:
+        """Run what is left of the epoch; the share of time spent waiting for images, and images/s."""
+        epoch, first_step = self.progress.epoch, self.progress.step
+        order = self.task.order(epoch)
+        batches = [order[i * self.batch : (i + 1) * self.batch] for i in range(self.steps_per_epoch)]
+        inputs = self.task.batches(epoch, [self.world.share(batch) for batch in batches[first_step:]])
+        self._trained.train()
+        begin = time.monotonic()
+        waited, images = 0.0, 0
+        with show_progress(f"epoch {epoch + 1}/{self.recipe.epochs}") as tick:
+            for step in range(first_step, self.steps_per_epoch):
+                asked = time.monotonic()
+                part = next(inputs)
+                waited += time.monotonic() - asked
+                self._step(part, step)
+                self.progress.step = step + 1
+                images += len(batches[step])
+                elapsed = time.monotonic() - begin
+                tick(step + 1, self.steps_per_epoch, self._line(images / elapsed, waited / elapsed))
+                if self.world.size > 1:
+                    continue  # the sums of the epoch lie on all ranks: saved at its end
+                if stop_requested() or time.monotonic() - self._saved >= self.settings.save_every_s:
+                    self._save()
+                if stop_requested():
+                    raise Interrupted
+        elapsed = max(time.monotonic() - begin, 1e-9)
+        return waited / elapsed, images / elapsed
+
+    def _line(self, rate: float, waiting: float) -> str:
+        loss, wrong, images = (float(value) for value in self._sums)
+        if not math.isfinite(loss):
+            raise UserError(
+                f"the loss is no longer a number in epoch {self.progress.epoch + 1}: the weights have diverged. Give a "
+                "lower --learning-rate or another --init; `vggnet diagnose` shows each layer's signal beforehand"
+            )
+        mean_loss, error = loss / max(images, 1), 100 * wrong / max(images, 1)
+        rate_text = f"lr {self.schedule.learning_rate:.3g}, {rate:.1f} images/s, waiting {waiting:.0%}"
+        return f"loss {mean_loss:.3f}, error {error:.1f} %, {rate_text}"
+
+    def _step(self, inputs: Inputs, step: int) -> None:
+        """One update with the gradient of the whole global batch."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.schedule.learning_rate
+        self.optimizer.zero_grad(set_to_none=True)
+        count = len(inputs.images)
+        parts = max(1, math.ceil(count / self.settings.micro_batch))
+        for number, rows in enumerate(np.array_split(np.arange(count), parts)):
+            torch.manual_seed(step_seed(self.settings.seed, self.progress.epoch, step, self.world.rank, number))
+            with self._synchronised(number == parts - 1):
+                self._accumulate(inputs.images[slice_of(rows)], inputs.targets[slice_of(rows)])
+        self.optimizer.step()
+
+    def _synchronised(self, last: bool) -> AbstractContextManager[None]:
+        """Ranks exchange gradients once a step, after the last micro-batch."""
+        if isinstance(self._trained, DistributedDataParallel) and not last:
+            return self._trained.no_sync()
+        return nullcontext()
+
+    def _accumulate(self, images: Tensor, targets: Tensor) -> None:
+        if len(images) == 0:
+            # a rank without images in a short last batch still takes part in the exchange, with nothing to say
+            crop = self.model.architecture.crop_px
+            (self._forward(images.new_zeros(1, 3, crop, crop)).sum() * 0).backward()
+            return
+        losses, wrong = self.task.losses(self._forward(images), targets)
+        # averaging over the ranks divides by their number: the factor makes it the mean over the global batch
+        (losses.sum() * (self.world.size / self.batch)).backward()
+        self._sums += torch.stack(
+            [losses.detach().sum().double(), wrong.sum().double(), losses.new_tensor(len(losses))]
+        )
+
+    def _forward(self, images: Tensor) -> Tensor:
+        reduced = self.settings.precision == "bf16"
+        with torch.autocast(self.world.device.type, dtype=torch.bfloat16, enabled=reduced):
+            outputs: Tensor = self._trained(images)
+        return outputs.flatten(1).float()
+
+    def _end_epoch(self, wait_share: float, rate: float) -> bool:
+        """Judge, write weights and metrics, move the schedule; whether training goes on."""
+        progress = self.progress
+        loss, wrong, images = self.world.total([float(value) for value in self._sums])
+        judged = self.task.judge(self.model)
+        row = {
+            "epoch": progress.epoch + 1,
+            "learning_rate": self.schedule.learning_rate,
+            "train_loss": loss / images,
+            "train_error": 100 * wrong / images,
+            **judged,
+            "images_per_s": rate,
+            "waiting_share": wait_share,
+        }
+        best_before = (progress.best.get("error", math.inf), progress.best.get("loss", math.inf))
+        is_best = (judged["error"], judged.get("loss", 0.0)) <= best_before
+        if is_best:
+            progress.best = {"epoch": progress.epoch + 1, **judged}
+        progress.rows.append(row)
+        notes = len(self.schedule.log)
+        going = self.schedule.after_epoch(progress.epoch + 1, judged["error"])
+        progress.epoch, progress.step = progress.epoch + 1, 0
+        progress.finished = not going
+        self._sums.zero_()
+        if self.world.is_first:
+            self._write_epoch(row, is_best)
+        self._save()
+        figures = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in judged.items())
+        say(
+            f"epoch {progress.epoch}/{self.recipe.epochs}: train loss {row['train_loss']:.3f}, "
+            f"train error {row['train_error']:.1f} %, held out: {figures}; {rate:.0f} images/s"
+            + (" (best so far)" if is_best else "")
+        )
+        for note in self.schedule.log[notes:]:
+            say(f"  {note}")
+        return going
+
+    def _write_epoch(self, row: dict[str, float], is_best: bool) -> None:
+        save_model(self.run.last, self.model)
+        if is_best:
+            save_model(self.run.best, self.model)
+        self.run.write_metrics(self.progress.rows)
+        from torch.utils.tensorboard import SummaryWriter  # slow to import, and only the first rank needs it
+
+        with SummaryWriter(self.run.path / "events", purge_step=int(row["epoch"])) as events:
+            for name, value in row.items():
+                events.add_scalar(name, value, int(row["epoch"]))
+
+    def _save(self) -> None:
+        progress = self.progress
+        progress.epoch_loss, progress.epoch_wrong, progress.epoch_images = (float(value) for value in self._sums)
+        progress.wall_s = time.monotonic() - self._started
+        progress.schedule = self.schedule.state()
+        if self.world.is_first:
+            write_state(self.run.state, self.model, self.optimizer, progress)
+        self._saved = time.monotonic()
+        self.world.wait()
+
+
+@contextmanager
+def stop_requests() -> Iterator[Callable[[], bool]]:
+    """Hold back Ctrl-C and SIGTERM until the step is done; a second one stops at once.
+
+    A step that is cut in the middle would leave half of the weights updated, and so nothing to continue from.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 or threading.current_thread() is not threading.main_thread():
+        yield lambda: False  # torchrun stops its ranks itself
+        return
+    received: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def slice_of(rows: np.ndarray) -> slice:
+    """Consecutive row numbers as a slice, which copies nothing."""
+    return slice(int(rows[0]), int(rows[-1]) + 1) if len(rows) else slice(0, 0)
+
+
+def step_seed(*numbers: int) -> int:
+    """A seed that is a function of the numbers and of nothing else."""
+    text = ",".join(map(str, numbers)).encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=7).digest(), "big")
+
+
+def seconds_per_image(model: VGG, settings: LoopSettings, device: torch.device) -> float:
+    """Time one micro-batch forward and backward; weights, running averages and gradients are left as they were."""
+    crop = model.architecture.crop_px
+    images = torch.rand(settings.micro_batch, 3, crop, crop, device=device).to(memory_format=torch.channels_last)
+    was_training = model.training
+    model.eval()
+    clock: list[float] = []
+    for _ in range(2):  # the first pass warms up
+        begin = time.monotonic()
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=settings.precision == "bf16"):
+            outputs = model(images)
+        outputs.float().sum().backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        clock.append(time.monotonic() - begin)
+    model.zero_grad(set_to_none=True)
+    model.train(was_training)
+    return clock[-1] / settings.micro_batch
