@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from vggnet.errors import UserError
-from vggnet.network.vgg import VGG, ResponseNormalization, build, evaluating
+from vggnet.network.response_normalization import ResponseNormalization
+from vggnet.network.vgg import VGG, build, evaluating
 from vggnet.paper.configurations import CONFIGURATIONS
 
 NETS = tuple(CONFIGURATIONS)
@@ -146,10 +147,13 @@ def test_fast_layout_changes_nothing_but_speed() -> None:
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), fast.parameters(), strict=True))
 
 
-def test_response_normalization_divides_alpha_by_n_as_pytorch_does() -> None:
-    x = torch.rand(2, 9, 5, 6) * 300
-    ours = ResponseNormalization()(x)
-    torch.testing.assert_close(ours, F.local_response_norm(x, 5, alpha=1e-4, beta=0.75, k=2.0))
+@pytest.mark.parametrize("channels", [1, 2, 3, 9])
+def test_response_normalization_divides_alpha_by_n_as_pytorch_does(channels: int) -> None:
+    x = (torch.rand(2, channels, 5, 6) * 300).requires_grad_()
+    ours, theirs = ResponseNormalization()(x), F.local_response_norm(x, 5, alpha=1e-4, beta=0.75, k=2.0)
+    torch.testing.assert_close(ours, theirs)
+    upstream = torch.randn_like(x)
+    torch.testing.assert_close(*(torch.autograd.grad(y, x, upstream)[0] for y in (ours, theirs)), rtol=1e-4, atol=1e-6)
     low = ResponseNormalization()(x.bfloat16())
     assert low.dtype == torch.bfloat16  # computed in fp32: off by bf16's rounding of input and output only
     torch.testing.assert_close(low.float(), ours, rtol=0.01, atol=0)

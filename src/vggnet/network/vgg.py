@@ -5,8 +5,6 @@ Notable:
   evaluation and features. `FullyConnected` runs them as linear layers, which they are at crop size.
 - In a stage's last layer max-pooling comes before the ReLU: both are monotonic, so the result is the same to the bit,
   on a quarter of the elements.
-- Response normalisation (A-LRN) divides alpha by n, as Caffe and PyTorch do (the paper's nets were trained with
-  Caffe; Krizhevsky's formula does not divide), and is computed in fp32: in bf16, 2 + small is 2.
 - No adaptive pooling: it is not dense evaluation beyond the crop size, and its CUDA backward is not deterministic.
 
 Shapes: N images, C channels, H x W pixels, K outputs, H' x W' positions of the class score map.
@@ -22,6 +20,7 @@ from torch.nn import functional as F
 from vggnet.contract import ModelDescription
 from vggnet.errors import UserError
 from vggnet.network.initialization import initialize
+from vggnet.network.response_normalization import ResponseNormalization
 from vggnet.paper.configurations import TOTAL_STRIDE_PX, Architecture, Layer
 
 
@@ -41,27 +40,6 @@ class FullyConnected(nn.Conv2d):
             weight, patches = weight.permute(0, 2, 3, 1), patches.permute(0, 1, 2, 4, 5, 3)
         outputs = F.linear(patches.reshape(-1, weight[0].numel()), weight.flatten(1), self.bias)
         return outputs.unflatten(0, patches.shape[:3]).permute(0, 3, 1, 2)
-
-
-class ResponseNormalization(nn.Module):
-    """Krizhevsky's local response normalisation across channels, Caffe's convention; any (N, C, H, W) to the same.
-
-    x / (k + alpha / n * sum of x^2 over n neighbouring channels) ** beta; n=5, alpha=1e-4, beta=0.75, k=2 (Sect. 2.3
-    of the paper, with Krizhevsky et al.'s values).
-    """
-
-    size, alpha, k = 5, 1e-4, 2.0  # beta is 0.75, below
-
-    def forward(self, x: Tensor) -> Tensor:
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        half = self.size // 2
-        channels = x.shape[1]
-        squares = F.pad(wide.square(), (0, 0, 0, 0, half, half))
-        total = squares[:, :channels]
-        for shift in range(1, self.size):
-            total = total + squares[:, shift : shift + channels]
-        root = (self.k + self.alpha / self.size * total).rsqrt()  # ** -0.5
-        return (wide * root * root.sqrt()).to(x.dtype)  # ** -0.75; pow() is many times slower
 
 
 class VGG(nn.Module):
