@@ -14,7 +14,7 @@ from vggnet.errors import BadImage, UserError
 from vggnet.evaluation import scoring
 from vggnet.evaluation.batching import LARGEST_IMAGE_PX, Batcher, Item, buckets, size_limit
 from vggnet.evaluation.masking import padding_kept_zero
-from vggnet.evaluation.presentation import corners, presenting
+from vggnet.evaluation.presentation import _true_fp32, corners, presenting
 from vggnet.evaluation.scoring import score, score_in_shards
 from vggnet.evaluation.views import View, views_of
 from vggnet.images.color import normalize
@@ -151,6 +151,27 @@ def test_scoring_leaves_the_net_and_the_caller_as_they_were(small_net, write_ima
         assert model.training
         assert torch.is_grad_enabled()
         assert not torch.is_inference_mode_enabled()
+
+
+def test_settings_of_the_gpu_are_given_back():
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = True
+    with _true_fp32():
+        assert not torch.backends.cudnn.allow_tf32
+    assert torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = before
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_gpu_gives_the_same(small_net, write_images, tmp_path, precision):
+    write_images(tmp_path, [(90, 70), (70, 90), (90, 70), (64, 64), (130, 65)])
+    split, model, views = unlabelled_folder(tmp_path), small_net("A"), views_of(["dense", "crops", "ten"], [64])
+    expected = score(model, split, views)
+    got = score(model, split, views, device="cuda", precision=precision, workers=2)
+    for view in views:
+        tolerance = 1e-4 if precision == "fp32" else 0.05
+        np.testing.assert_allclose(got.posteriors[view], expected.posteriors[view], atol=tolerance)
 
 
 def test_bf16_is_close(small_net, write_images, tmp_path):

@@ -111,11 +111,22 @@ def presenting(model: VGG, device: str | torch.device, precision: Precision) -> 
         stack.enter_context(evaluating(model))
         stack.enter_context(torch.inference_mode())
         if device.type == "cuda":
-            exact = precision == "fp32"
-            stack.enter_context(torch.backends.cudnn.flags(enabled=True, benchmark=not exact, allow_tf32=not exact))
+            stack.enter_context(_true_fp32())
         if precision == "bf16":
             stack.enter_context(torch.autocast(device.type, torch.bfloat16))
         yield Presenter(model, device, precision, batch_limit_px(model.architecture, device))
+
+
+@contextmanager
+def _true_fp32() -> Iterator[None]:
+    """No TF32 for a while, and no timing of algorithms: batches have too many shapes for that to pay."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, cudnn.benchmark, matmul.allow_tf32
+    cudnn.allow_tf32, cudnn.benchmark, matmul.allow_tf32 = False, False, False
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32, cudnn.benchmark, matmul.allow_tf32 = before
 
 
 def corners(view: View, height: int, width: int, crop: int) -> list[tuple[int, int]]:

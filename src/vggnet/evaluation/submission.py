@@ -14,6 +14,7 @@ from rich.console import Console
 
 from vggnet.contract import ModelDescription
 from vggnet.errors import BadImage, UserError
+from vggnet.evaluation.tables import plain_console
 
 Guess = tuple[str, str, float]  # class, its readable name, posterior
 SHOWN = 10  # images that `print` lists
@@ -76,7 +77,7 @@ class Submission:
 
     def print(self, console: Console | None = None) -> None:
         """Print the first images; all of them are in the CSV."""
-        console = console or Console(highlight=False)
+        console = console or plain_console()
 
         def say(line: str) -> None:
             console.print(line, markup=False, soft_wrap=True)

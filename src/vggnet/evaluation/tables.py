@@ -36,6 +36,10 @@ COLUMNS = (
     "p, row above",
     "p, best row",
 )
+HEADS = ("net", "S", "test", "Q", "top-1 error %", "top-5 error %", "images", "paper", "not as", "p above", "p best")
+TOP1, TOP5, IMAGES, PAPER, NOT_AS, ABOVE = range(4, 10)  # places of columns
+WIDE = 120  # characters: in a narrower terminal intervals stand below their numbers
+LETTERS = "abcdefghijklmnopqrstuvwxyz"  # marks of what is not as in the paper
 ENDS = ("error", "low", "high")
 CSV_COLUMNS = (
     *("nets", "train_scale", "method", "test_scale"),
@@ -108,18 +112,41 @@ class Table:
     facts: dict[str, Any] = field(default_factory=dict)  # data, models, hardware, versions, for JSON
 
     def print(self, console: Console | None = None) -> None:
-        """Print to a terminal, columns that say nothing left out."""
-        console = console or Console(highlight=False)
-        shown = RichTable(title=Text(self.title), box=box.SIMPLE_HEAD, title_justify="left")
-        cells = [row.cells() for row in self.rows]
-        used = [place for place in range(len(COLUMNS)) if any(line[place] != NOTHING for line in cells)]
+        """Print to a terminal: columns that say nothing left out, what is not as in the paper below the table."""
+        console = console or plain_console()
+        narrow = console.width < WIDE
+        marks = {text: letter for letter, text in zip(LETTERS, self._all_differences(), strict=False)}
+        lines = [list(row.cells()) for row in self.rows]
+        for line in lines:
+            line[PAPER] += f" {marks[line[NOT_AS]]}" if line[NOT_AS] in marks else ""
+            line[NOT_AS] = line[NOT_AS] if line[NOT_AS] not in marks else NOTHING
+            line[IMAGES] = NOTHING  # one number for all rows: in the title
+            if narrow:
+                line[ABOVE] = NOTHING
+                line[TOP1], line[TOP5] = (line[place].replace(" [", "\n[") for place in (TOP1, TOP5))
+        shown = RichTable(title=Text(f"{self.title}: {self.images}"), box=box.SIMPLE_HEAD, title_justify="left")
+        shown.pad_edge, shown.padding = False, (0, 2 if not narrow else 1, 0, 0)
+        used = [place for place in range(len(COLUMNS)) if any(line[place] != NOTHING for line in lines)]
         for place in used:
-            shown.add_column(COLUMNS[place])
-        for line in cells:
+            shown.add_column(HEADS[place], overflow="fold", no_wrap=place in (TOP1, TOP5, PAPER))
+        for line in lines:
             shown.add_row(*(Text(line[place]) for place in used))
         console.print(shown)
+        for text, letter in marks.items():
+            console.print(f"{letter}  not as in the paper: {text}", markup=False, soft_wrap=True)
         for remark in self.remarks():
             console.print(remark, markup=False, soft_wrap=True)
+
+    @property
+    def images(self) -> str:
+        """How many images every row counts: `2,000 images`, or `1,999 of 2,000 images`."""
+        counts = {row.cells()[IMAGES] for row in self.rows}
+        assert len(counts) <= 1, counts
+        return f"{counts.pop() if counts else 'no'} images"
+
+    def _all_differences(self) -> list[str]:
+        """The different texts of the column `not as in the paper`, in order."""
+        return [text for text in dict.fromkeys(row.cells()[NOT_AS] for row in self.rows) if text != NOTHING]
 
     def remarks(self) -> tuple[str, ...]:
         """What stands below the table: how to read it, notes, bad images."""
@@ -165,6 +192,12 @@ class Table:
             "bad_images": [{"path": bad.path, "reason": bad.reason} for bad in self.bad],
         }
         return json.dumps(content, indent=2) + "\n"
+
+
+def plain_console() -> Console:
+    """Standard output; wide where it is a file or a pipe, which no terminal breaks."""
+    terminal = Console(highlight=False)
+    return terminal if terminal.is_terminal else Console(highlight=False, width=160)
 
 
 def write_text(path: Path, text: str) -> None:
