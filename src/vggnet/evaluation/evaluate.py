@@ -100,13 +100,12 @@ def evaluate(
         _workers(workers, chosen),
         bad_images,
     )
-    labels = None if isinstance(opened, Split) else match_labels(entrants, opened, split)  # before any image is read
     orders = match_outputs(entrants, rows)
-    stores, bad = _fill(job, on_progress)
-    if labels is None:
-        result: Table | Submission = _submission(job, str(data), stores, orders, bad)
+    if isinstance(opened, Split):
+        result: Table | Submission = _submission(job, str(data), *_fill(job, on_progress), orders)
     else:
-        result = _table(job, str(data), opened, stores, orders, labels, bad, protocol)  # type: ignore[arg-type]
+        labels = match_labels(entrants, opened, split)  # before any image is read
+        result = _table(job, str(data), opened, labels, *_fill(job, on_progress), orders, protocol)
     for path, text in ((json, result.to_json), (csv, result.to_csv), (markdown, result.to_markdown)):
         if path is not None:
             write_text(Path(path), text())
@@ -134,7 +133,10 @@ def predict(
         raise UserError("give at least one image, or a folder of images")
     chosen = choose_device(device)
     view = View("dense", scale or _default_scale(net.description))
-    scores = score(net, Split("", tuple(files)), [view], device=chosen, precision=choose_precision(precision, chosen))
+    precision = choose_precision(precision, chosen)
+    scores = score(net, Split("", tuple(files)), [view], device=chosen, precision=precision, bad_images="skip")
+    if scores.bad:
+        raise scores.bad[0]
     return list(zip(files, best_classes(scores.posteriors[view], net.description, top), strict=True))
 
 
@@ -215,10 +217,10 @@ def _table(
     job: _Job,
     data: str,
     opened: ImageData,
-    stores: Sequence[Store],
-    orders: dict[tuple[int, int], np.ndarray],
     labels: tuple[np.ndarray, ...],
+    stores: Sequence[Store],
     bad: dict[str, BadImage],
+    orders: dict[tuple[int, int], np.ndarray],
     protocol: str | None,
 ) -> Table:
     reader = _Reader(job, stores, orders)
@@ -282,8 +284,8 @@ def _submission(
     job: _Job,
     data: str,
     stores: Sequence[Store],
-    orders: dict[tuple[int, int], np.ndarray],
     bad: dict[str, BadImage],
+    orders: dict[tuple[int, int], np.ndarray],
 ) -> Submission:
     reader = _Reader(job, stores, orders)
     row = job.rows[0]
