@@ -7,10 +7,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -20,7 +18,6 @@ from vggnet.errors import UserError
 from vggnet.evaluation.metrics import Count, Errors, count_errors
 from vggnet.evaluation.scoring import score
 from vggnet.evaluation.views import View
-from vggnet.hardware import choose_precision
 from vggnet.images.augmentation import epoch_order
 from vggnet.images.color import normalize
 from vggnet.images.datasets import Split
@@ -30,15 +27,11 @@ from vggnet.network.weights import load_model
 from vggnet.options.training import TrainOptions
 from vggnet.paper.recipes import Recipe
 from vggnet.pictures import Pictures, describe_bad, prepare_pictures
+from vggnet.sessions import in_turn, saved_options, say_resumed, settle, take_run, use_threads, write_start
 from vggnet.startup import announce, architecture_of, build_model, recipe_of, resolve
 from vggnet.training.distributed import World, join_world
-from vggnet.training.loop import Inputs, Loop, LoopSettings
-from vggnet.training.memory import choose_micro_batch
-from vggnet.training.runs import RunFolder, check_same_options, open_run, write_text
-
-# what a continued run may have otherwise than when it was started: nothing of it changes what is learnt
-FREE_ON_RESUME = {"resume", "out", "workers", "save_every", "device", "init_from"}
-CHOSEN_AT_START = {"micro_batch", "threads"}  # by the program where the user did not; reused on resume
+from vggnet.training.loop import Inputs, Loop
+from vggnet.training.runs import RunFolder, check_same_options, write_text
 
 
 @dataclass
@@ -125,67 +118,42 @@ def train_classifier(options: TrainOptions) -> TrainResult:
         architecture_of(options, 1)  # a net or a crop that does not exist is known before anything is read
         recipe_of(options)
         assert options.out is not None
-        run = _take_run(options, world, stack)
+        run = take_run(options.out, options.resume, world, stack)
         if run.config is not None and options.resume:
-            check_same_options(run, _saved_options(options))
-        pictures = _pictures_in_turn(options, world)
+            check_same_options(run, saved_options(options))
+        pictures = in_turn(world, lambda: _prepare(options))
         return _train(options, world, run, pictures)
 
 
-def _take_run(options: TrainOptions, world: World, stack: ExitStack) -> RunFolder:
-    assert options.out is not None
-    if world.is_first:
-        run = stack.enter_context(open_run(options.out, resume=options.resume))
-    world.wait()
-    return run if world.is_first else RunFolder(options.out)
-
-
-def _pictures_in_turn(options: TrainOptions, world: World) -> Pictures:
-    """The first rank checks the images, the others find its results in the cache."""
-    assert options.workers is not None
-
-    def prepare() -> Pictures:
-        return prepare_pictures(
-            options.data,
-            holdout=options.holdout,
-            seed=options.seed,
-            bad_images=options.bad_images,
-            workers=options.workers or 0,
-        )
-
-    pictures = prepare() if world.is_first else None
-    world.wait()
-    return pictures or prepare()
-
-
-def _saved_options(options: TrainOptions) -> dict[str, Any]:
-    values = dataclasses.asdict(options)
-    return {name: _plain(value) for name, value in values.items() if name not in FREE_ON_RESUME | CHOSEN_AT_START}
-
-
-def _plain(value: object) -> object:
-    return str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
+def _prepare(options: TrainOptions) -> Pictures:
+    return prepare_pictures(
+        options.data,
+        holdout=options.holdout,
+        seed=options.seed,
+        bad_images=options.bad_images,
+        workers=options.workers or 0,
+    )
 
 
 def _train(options: TrainOptions, world: World, run: RunFolder, pictures: Pictures) -> TrainResult:
-    saved = run.config or {}
     assert options.crop is not None
     recipe = recipe_of(options)
-    precision = choose_precision(options.precision, world.device)
     resuming = options.resume and run.state.exists()
-    threads = saved.get("threads") or options.threads
-    if threads and world.device.type == "cpu":
-        torch.set_num_threads(threads)  # kept on resume: sums are split among threads, another number rounds otherwise
+    use_threads(options.threads, run, world)
     model = _start_model(options, pictures, resuming).to(world.device).to_fast_layout()
     run.check_space(model.architecture.parameters)
-    batch = min(recipe.batch, len(pictures.train))
-    micro_batch = options.micro_batch or saved.get("micro_batch")
-    if micro_batch is None:
-        micro_batch = choose_micro_batch(model.architecture, -(-batch // world.size), precision, world.device)
-    settings = LoopSettings(options.seed, micro_batch, precision, options.save_every)
+    settings = settle(
+        model,
+        run,
+        world,
+        seed=options.seed,
+        batch=min(recipe.batch, len(pictures.train)),
+        micro_batch=options.micro_batch,
+        precision=options.precision,
+        save_every_s=options.save_every,
+    )
     if world.is_first and not resuming:
-        extra = {"micro_batch": micro_batch, "threads": torch.get_num_threads(), "resolved_precision": precision}
-        run.write_config(_saved_options(options) | {"init_from": _plain(options.init_from)} | extra)
+        write_start(options, run, settings)
     workers = options.workers or 0
     with TrainingLoader(
         pictures.train,
@@ -205,13 +173,13 @@ def _train(options: TrainOptions, world: World, run: RunFolder, pictures: Pictur
             recipe,
             options.seed,
             world,
-            precision,
+            settings.precision,
             workers,
             options.bad_images == "skip",
         )
         loop = Loop(model, recipe, task, run, world, settings)
         if resuming and loop.restore():
-            _say_resumed(loop, run)
+            say_resumed(loop, run)
         else:
             announce(options, model, pictures, world, loop)
         begin = time.monotonic()
@@ -226,15 +194,6 @@ def _start_model(options: TrainOptions, pictures: Pictures, resuming: bool) -> V
     if resuming:  # weights come from the saved state; the source of a staged start may be gone
         return build_model(dataclasses.replace(options, init_from=None, new_head=False), pictures)
     return build_model(options, pictures)
-
-
-def _say_resumed(loop: Loop, run: RunFolder) -> None:
-    progress = loop.progress
-    if progress.finished:
-        say(f"{run.path}: this run is finished ({progress.epoch} epochs); nothing is left to train")
-    else:
-        where = f"epoch {progress.epoch + 1}, after {progress.step} of {loop.steps_per_epoch} batches"
-        say(f"{run.path}: continuing in {where}")
 
 
 def _report(model: VGG, task: ClassificationTask, pictures: Pictures, run: RunFolder) -> dict[str, Errors]:

@@ -4,7 +4,7 @@ Read from and written to JSON through pydantic, so that a damaged or foreign fil
 """
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -12,6 +12,7 @@ from vggnet.errors import UserError
 from vggnet.paper.configurations import Architecture
 
 Rgb = tuple[float, float, float]
+BoxKind = Literal["", "scr", "pcr"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,9 @@ class Preprocessing:
 class ModelDescription:
     """A model's contract. `classes` are in the order of its outputs (empty where outputs are no classes).
 
+    `boxes` says that the outputs are box coordinates (App. A): "scr" one box for all classes, 4 outputs; "pcr" four
+    outputs for each class, in the order of `classes`.
+
     `train_scale` is S in the paper: () unknown, (256,) fixed, (256, 512) jittered; `recipe` is whatever else the
     training wants to be remembered (JSON values only).
     """
@@ -39,9 +43,11 @@ class ModelDescription:
     class_titles: tuple[str, ...] = ()  # readable names where classes are codes ("n01443537": "goldfish")
     train_scale: tuple[int, ...] = ()
     recipe: dict[str, Any] = field(default_factory=dict)
+    boxes: BoxKind = ""
 
     def __post_init__(self) -> None:
-        if self.classes and len(self.classes) != self.architecture.outputs:
+        expected = {"": len(self.classes), "scr": 4, "pcr": 4 * len(self.classes)}[self.boxes]
+        if self.classes and expected != self.architecture.outputs:
             raise UserError(f"{len(self.classes)} class names for a net of {self.architecture.outputs} outputs")
 
     def title(self, index: int) -> str:

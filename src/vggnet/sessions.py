@@ -1,0 +1,96 @@
+"""What every training shares around the loop: its run folder, its saved options, threads and micro-batch."""
+
+import dataclasses
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from vggnet.console import say
+from vggnet.hardware import choose_precision
+from vggnet.network.vgg import VGG
+from vggnet.options.common import PrecisionName
+from vggnet.training.distributed import World
+from vggnet.training.loop import Loop, LoopSettings
+from vggnet.training.memory import choose_micro_batch
+from vggnet.training.runs import RunFolder, open_run
+
+# what a continued run may have otherwise than when it was started: nothing of it changes what is learnt
+FREE_ON_RESUME = {"resume", "out", "workers", "save_every", "device", "init_from"}
+CHOSEN_AT_START = {"micro_batch", "threads"}  # by the program where the user did not; reused on resume
+
+Prepared = TypeVar("Prepared")
+
+
+def take_run(out: Path, resume: bool, world: World, stack: ExitStack) -> RunFolder:
+    """The run folder; the first rank holds its lock until `stack` ends."""
+    if world.is_first:
+        run = stack.enter_context(open_run(out, resume=resume))
+    world.wait()
+    return run if world.is_first else RunFolder(out)
+
+
+def in_turn(world: World, prepare: Callable[[], Prepared]) -> Prepared:
+    """`prepare` on the first rank, which checks the images; then on the others, which find its results in the cache."""
+    prepared = prepare() if world.is_first else None
+    world.wait()
+    return prepare() if prepared is None else prepared
+
+
+def saved_options(options: Any) -> dict[str, Any]:
+    """The options (a dataclass) that a continued run must repeat, as JSON values."""
+    values = dataclasses.asdict(options)
+    return {name: plain(value) for name, value in values.items() if name not in FREE_ON_RESUME | CHOSEN_AT_START}
+
+
+def plain(value: object) -> object:
+    """A value of an option as JSON has it."""
+    return str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
+
+
+def use_threads(threads: int | None, run: RunFolder, world: World) -> None:
+    """Set the CPU threads: those of the run's start on resume, since sums that are split otherwise round otherwise."""
+    threads = (run.config or {}).get("threads") or threads
+    if threads and world.device.type == "cpu":
+        torch.set_num_threads(threads)
+
+
+def settle(
+    model: VGG,
+    run: RunFolder,
+    world: World,
+    *,
+    seed: int,
+    batch: int,
+    micro_batch: int | None,
+    precision: PrecisionName,
+    save_every_s: float,
+) -> LoopSettings:
+    """The loop's settings: precision by the device, micro-batch as given, as at the run's start, or by memory."""
+    resolved = choose_precision(precision, world.device)
+    micro_batch = micro_batch or (run.config or {}).get("micro_batch")
+    if micro_batch is None:
+        micro_batch = choose_micro_batch(model.architecture, -(-batch // world.size), resolved, world.device)
+    return LoopSettings(seed, micro_batch, resolved, save_every_s)
+
+
+def write_start(options: Any, run: RunFolder, settings: LoopSettings) -> None:
+    """Write down what the run is started with: its options, and what the program chose."""
+    chosen = {
+        "micro_batch": settings.micro_batch,
+        "threads": torch.get_num_threads(),
+        "resolved_precision": settings.precision,
+    }
+    run.write_config(saved_options(options) | {"init_from": plain(options.init_from)} | chosen)
+
+
+def say_resumed(loop: Loop, run: RunFolder) -> None:
+    """Where a continued run goes on."""
+    progress = loop.progress
+    if progress.finished:
+        say(f"{run.path}: this run is finished ({progress.epoch} epochs); nothing is left to train")
+    else:
+        where = f"epoch {progress.epoch + 1}, after {progress.step} of {loop.steps_per_epoch} batches"
+        say(f"{run.path}: continuing in {where}")
