@@ -29,11 +29,17 @@ class Pictures:
     skipped: int  # bad images left out
 
 
-def prepare_pictures(data: str, *, holdout: float, seed: int, bad_images: str, workers: int) -> Pictures:
-    """Open `data`, check every image before anything is trained, and hold out the part that judges."""
+def prepare_pictures(
+    data: str, *, holdout: float, seed: int, bad_images: str, workers: int, opened: ImageData | None = None
+) -> Pictures:
+    """Open `data`, check every image before anything is trained, and hold out the part that judges.
+
+    `opened` is the data where the caller has opened it already.
+    """
     if not 0 <= holdout < 1:
         raise UserError(f"--holdout {holdout}: a part of the training images, at least 0 and below 1; 0 judges on val")
-    opened = open_data(data, seed=seed)
+    if opened is None:
+        opened = open_data(data, seed=seed)
     for note in opened.notes:
         say(f"note: {note}")
     if opened.train is None or not len(opened.train):

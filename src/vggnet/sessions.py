@@ -76,14 +76,14 @@ def settle(
     return LoopSettings(seed, micro_batch, resolved, save_every_s)
 
 
-def write_start(options: Any, run: RunFolder, settings: LoopSettings) -> None:
-    """Write down what the run is started with: its options, and what the program chose."""
+def write_start(options: Any, run: RunFolder, settings: LoopSettings, **more: Any) -> None:
+    """Write down what the run is started with: its options, what the program chose, and `more` (JSON values)."""
     chosen = {
         "micro_batch": settings.micro_batch,
         "threads": torch.get_num_threads(),
         "resolved_precision": settings.precision,
     }
-    run.write_config(saved_options(options) | {"init_from": plain(options.init_from)} | chosen)
+    run.write_config(saved_options(options) | {"init_from": plain(options.init_from)} | chosen | more)
 
 
 def say_resumed(loop: Loop, run: RunFolder) -> None:

@@ -54,8 +54,8 @@ class Presenter:
 
     def _dense(self, items: Sequence[Item]) -> Tensor:
         sizes = [item.size for item in items]
-        images = self._inputs(torch.from_numpy(_stack(items, sizes)))
-        mirrored = _mirror(images, sizes)
+        images = self._inputs(torch.from_numpy(stack_images(items, sizes)))
+        mirrored = mirror_images(images, sizes)
         if 2 * images.shape[0] * images.shape[2] * images.shape[3] > self.limit_px:  # one large image: by halves
             halves = [self._dense_scores(half, sizes).softmax(1) for half in (images, mirrored)]
             return (halves[0] + halves[1]) / 2
@@ -142,7 +142,7 @@ def _wide(scores: Tensor) -> Tensor:
     return scores.to(torch.promote_types(scores.dtype, torch.float32))
 
 
-def _stack(items: Sequence[Item], sizes: Sequence[tuple[int, int]]) -> np.ndarray:
+def stack_images(items: Sequence[Item], sizes: Sequence[tuple[int, int]]) -> np.ndarray:
     """Pixels in one array (n, H, W, 3), each in the upper left corner; what lies beyond is masked later."""
     if len(set(sizes)) == 1:
         return np.stack([item.pixels for item in items])
@@ -153,7 +153,7 @@ def _stack(items: Sequence[Item], sizes: Sequence[tuple[int, int]]) -> np.ndarra
     return together
 
 
-def _mirror(images: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
+def mirror_images(images: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
     """Each image (N, 3, H, W) flipped within its own width."""
     if len({width for _, width in sizes}) == 1:
         return images.flip(3)
