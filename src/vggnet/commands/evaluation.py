@@ -1,5 +1,7 @@
 """evaluate, predict."""
 
+import json
+
 from vggnet.commands.output import write_json
 from vggnet.console import progress, say
 from vggnet.errors import UserError
@@ -24,12 +26,14 @@ def evaluate(options: EvaluateOptions) -> None:
             precision=options.precision,
             workers=options.workers,
             bad_images=options.bad_images,
-            json=options.json,
             csv=options.csv,
             markdown=options.markdown,
             on_progress=tick,
         )
-    result.print()
+    if options.json is not None:
+        write_json(options.json, json.loads(result.to_json()))
+    if str(options.json) != "-":
+        result.print()
 
 
 def predict(options: PredictOptions) -> None:

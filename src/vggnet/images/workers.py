@@ -5,6 +5,7 @@ keeps Ctrl-C quiet. Results come in the order of the items, so nothing depends o
 """
 
 import multiprocessing
+import signal
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
@@ -29,8 +30,11 @@ class _Calls(Dataset):
         return self.function(item)
 
 
-def _single_thread(_worker: int) -> None:
+def _set_up(_worker: int) -> None:
     torch.set_num_threads(1)
+    # Ctrl-C reaches the whole process group: the main process decides, and ends its workers when it is ready
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _as_is(result: Any) -> Any:
@@ -61,7 +65,7 @@ class Workers(Generic[Item, Result]):
                 num_workers=workers,
                 prefetch_factor=ahead,
                 collate_fn=_as_is,
-                worker_init_fn=_single_thread,
+                worker_init_fn=_set_up,
                 persistent_workers=True,
                 multiprocessing_context=method,
                 generator=torch.Generator(),  # or it would draw from torch's global one

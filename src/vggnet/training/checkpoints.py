@@ -70,9 +70,8 @@ def read_progress(path: Path) -> TrainingProgress:
     return TrainingProgress(**json.loads(metadata[_KEY]))
 
 
-def restore_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> TrainingProgress:
+def restore_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Load weights, buffers and momentum in place; the next step is the one that would have followed."""
-    progress = read_progress(path)
     with safe_open(path, framework="pt") as file:
         names = list(file.keys())
         weights = {name[6:]: file.get_tensor(name) for name in names if name.startswith("model.")}
@@ -82,4 +81,3 @@ def restore_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer
         if name in momenta:
             # the layout of the parameter is kept, since the update runs over both in memory order
             optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(momenta[name])
-    return progress

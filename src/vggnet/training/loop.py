@@ -29,7 +29,7 @@ from vggnet.errors import UserError
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import save_model
 from vggnet.paper.recipes import Recipe
-from vggnet.training.checkpoints import TrainingProgress, restore_state, write_state
+from vggnet.training.checkpoints import TrainingProgress, read_progress, restore_state, write_state
 from vggnet.training.distributed import World
 from vggnet.training.optimization import Plateau, build_optimizer
 from vggnet.training.runs import RunFolder
@@ -105,7 +105,10 @@ class Loop:
         """Continue from the run folder's state, if it holds one."""
         if not self.run.state.exists():
             return False
-        self.progress = restore_state(self.run.state, self.model, self.optimizer)
+        self.progress = read_progress(self.run.state)
+        if self.progress.finished:
+            return True
+        restore_state(self.run.state, self.model, self.optimizer)
         self.schedule.restore(self.progress.schedule)
         if self.world.is_first:  # the sums over all ranks go on at the first
             sums = [self.progress.epoch_loss, self.progress.epoch_wrong, self.progress.epoch_images]

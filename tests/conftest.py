@@ -1,0 +1,40 @@
+"""What all tests share: one thread a process, a cache of their own, and small folders of images."""
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch: tests run side by side, and figures must not depend on the cores
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No test reads or fills the user's cache."""
+    cache = tmp_path_factory.getbasetemp() / "cache"
+    monkeypatch.setenv("VGGNET_CACHE", str(cache))
+    return cache
+
+
+@pytest.fixture
+def class_folders(tmp_path: Path) -> Callable[..., Path]:
+    """Makes train/CLASS and val/CLASS of small JPEGs whose colour tells the class."""
+
+    def make(classes: int = 3, train: int = 12, val: int = 4, side: int = 40, name: str = "images") -> Path:
+        generator = np.random.default_rng(0)
+        root = tmp_path / name
+        for part, count in (("train", train), ("val", val)):
+            for label in range(classes):
+                folder = root / part / f"class{label}"
+                folder.mkdir(parents=True)
+                for number in range(count):
+                    pixels = generator.integers(0, 90, (side, side + number % 5, 3))
+                    pixels[..., label % 3] += 120
+                    Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.jpg", quality=95)
+        return root
+
+    return make

@@ -1,0 +1,205 @@
+"""The loop: whole-batch gradients whatever the micro-batch and the ranks, exact resumption, faults."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.nn import functional as F
+
+from vggnet.network.vgg import VGG, build
+from vggnet.paper.recipes import Recipe
+from vggnet.training.checkpoints import read_progress
+from vggnet.training.distributed import World
+from vggnet.training.loop import Inputs, Loop, LoopSettings, step_seed
+from vggnet.training.runs import RunFolder
+
+Folders = Callable[..., Path]
+
+
+class NoiseTask:
+    """Ten fixed noise images of three classes; batches straight from memory."""
+
+    def __init__(self) -> None:
+        generator = torch.Generator().manual_seed(0)
+        self.pixels = torch.randn(10, 3, 32, 32, generator=generator)
+        self.labels = torch.arange(10) % 3
+
+    @property
+    def images(self) -> int:
+        return 10
+
+    def order(self, epoch: int) -> np.ndarray:
+        return np.random.default_rng([7, epoch]).permutation(10)
+
+    def batches(self, epoch: int, batches: list[np.ndarray]) -> Iterator[Inputs]:
+        for rows in batches:
+            yield Inputs(self.pixels[rows], self.labels[rows])
+
+    def losses(self, outputs: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return F.cross_entropy(outputs, targets, reduction="none"), outputs.argmax(1) != targets
+
+    def judge(self, model: VGG) -> dict[str, float]:
+        return {"error": 50.0}
+
+
+def small_net(dropout: float = 0.0) -> VGG:
+    return build("A", num_classes=3, width=1 / 32, crop=32, dropout=dropout, init="he", seed=3)
+
+
+def loop_in(folder: Path, micro_batch: int, batch: int = 10, epochs: int = 1, dropout: float = 0.0) -> Loop:
+    folder.mkdir(exist_ok=True)
+    recipe = Recipe(batch=batch, epochs=epochs, learning_rate=0.1)
+    settings = LoopSettings(seed=5, micro_batch=micro_batch, precision="fp32")
+    return Loop(small_net(dropout), recipe, NoiseTask(), RunFolder(folder), World(), settings)
+
+
+def test_the_first_step_is_plain_sgd_on_the_whole_batch(tmp_path: Path) -> None:
+    """Against the update written out: w - lr * (mean gradient + decay * w); momentum is the gradient at step one."""
+    loop = loop_in(tmp_path / "run", micro_batch=3)
+    reference = small_net()
+    task = NoiseTask()
+    F.cross_entropy(reference(task.pixels).flatten(1), task.labels).backward()
+    loop.run_to_end()
+    for (name, ours), theirs in zip(loop.model.named_parameters(), reference.parameters(), strict=True):
+        assert theirs.grad is not None
+        expected = theirs - 0.1 * (theirs.grad + 5e-4 * theirs)
+        torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize("micro_batch", [1, 4, 10])
+def test_the_micro_batch_changes_rounding_only(tmp_path: Path, micro_batch: int) -> None:
+    whole = loop_in(tmp_path / "whole", micro_batch=10, epochs=3)
+    parts = loop_in(tmp_path / "parts", micro_batch=micro_batch, epochs=3)
+    whole.run_to_end()
+    parts.run_to_end()
+    for ours, theirs in zip(parts.model.parameters(), whole.model.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_a_short_last_batch_weighs_its_images_like_any_other(tmp_path: Path) -> None:
+    """10 images in batches of 8: the second batch's two images count 2/8, not as a batch of their own."""
+    loop = loop_in(tmp_path / "run", micro_batch=8, batch=8)
+    reference, task = small_net(), NoiseTask()
+    optimizer = torch.optim.SGD(reference.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
+    order = task.order(0)
+    for rows in (order[:8], order[8:]):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(reference(task.pixels[rows]).flatten(1), task.labels[rows], reduction="sum") / 8
+        loss.backward()
+        optimizer.step()
+    loop.run_to_end()
+    for ours, theirs in zip(loop.model.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_dropout_follows_from_the_step_and_not_from_the_process(tmp_path: Path) -> None:
+    first = loop_in(tmp_path / "first", micro_batch=5, epochs=2, dropout=0.5)
+    first.run_to_end()
+    torch.manual_seed(99)  # whatever the global generator held
+    second = loop_in(tmp_path / "second", micro_batch=5, epochs=2, dropout=0.5)
+    second.run_to_end()
+    for ours, theirs in zip(first.model.parameters(), second.model.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    assert len({step_seed(0, epoch, step, 0, 0) for epoch in range(20) for step in range(20)}) == 400
+
+
+def test_diverged_weights_are_reported_in_words(tmp_path: Path) -> None:
+    loop = loop_in(tmp_path / "run", micro_batch=10, epochs=3)
+    with torch.no_grad():
+        loop.model.fc8.weight.fill_(float("nan"))
+    with pytest.raises(ValueError, match="no longer a number"):
+        loop.run_to_end()
+
+
+COMMAND = [sys.executable, "-m", "vggnet", "train"]
+SMALL = ["--net", "A", "--crop", "32", "--width", "0.05", "--batch", "8", "--epochs", "4", "--patience", "9"]
+SMALL += ["--workers", "0", "--device", "cpu", "--threads", "1"]
+
+
+def train(data: Path, out: Path, *more: str, **kwargs: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*COMMAND, str(data), "--out", str(out), *SMALL, *more],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        **kwargs,  # type: ignore[call-overload]
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
+    return output
+
+
+@pytest.mark.parametrize("batch_norm", [(), ("--batch-norm",)])
+def test_a_run_killed_at_random_moments_and_resumed_ends_with_the_same_weights(
+    class_folders: Folders, tmp_path: Path, batch_norm: tuple[str, ...]
+) -> None:
+    """SIGKILL, again and again, at moments drawn anew each time the test runs; the same bits at the end."""
+    data = class_folders()
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    finish(train(data, whole, *batch_norm))
+    moments = np.random.default_rng()
+    saved_often = ("--save-every", "0.01", "--resume", *batch_norm)
+    for _ in range(3):
+        process = train(data, killed, *saved_often)
+        deadline = time.monotonic() + 60
+        while not (killed / "config.json").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(float(moments.uniform(0.0, 1.5)))
+        process.kill()
+        process.communicate()
+    output = finish(train(data, killed, *saved_often))
+    assert "trained 4 epochs" in output or "finished" in output
+    for name in ("last.safetensors", "best.safetensors"):
+        ours, theirs = load_file(killed / name), load_file(whole / name)
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[key], theirs[key]) for key in ours), name
+    rows = [read_progress(run / "state.safetensors").rows for run in (whole, killed)]
+    figures = [[(row["epoch"], row["train_loss"], row["error"]) for row in each] for each in rows]
+    assert figures[0] == figures[1]
+    assert len((killed / "metrics.csv").read_text().splitlines()) == 1 + 4
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(class_folders: Folders, tmp_path: Path) -> None:
+    process = train(class_folders(), tmp_path / "run", "--epochs", "500", start_new_session=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("epoch 2/"):
+            break
+    os.killpg(process.pid, signal.SIGINT)
+    rest, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, rest
+    assert "--resume continues" in rest
+    assert "Traceback" not in rest
+    progress = read_progress(tmp_path / "run" / "state.safetensors")
+    assert progress.epoch >= 2
+    assert not progress.finished
+
+
+def test_a_second_run_never_overwrites_the_first(class_folders: Folders, tmp_path: Path) -> None:
+    data, out = class_folders(), tmp_path / "run"
+    finish(train(data, out, "--epochs", "1"))
+    before = (out / "last.safetensors").read_bytes()
+    second = train(data, out, "--epochs", "1")
+    text, _ = second.communicate(timeout=60)
+    assert second.returncode == 2
+    assert "--resume continues it" in text
+    third = train(data, out, "--epochs", "1", "--resume")
+    text, _ = third.communicate(timeout=60)
+    assert third.returncode == 0
+    assert "finished" in text
+    other = train(data, out, "--epochs", "2", "--resume")
+    text, _ = other.communicate(timeout=60)
+    assert other.returncode == 2
+    assert "--epochs 1" in text
+    assert (out / "last.safetensors").read_bytes() == before
