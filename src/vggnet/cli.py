@@ -14,6 +14,7 @@ import tyro
 
 from vggnet.errors import UserError
 from vggnet.options.evaluation import EvaluateOptions, PredictOptions
+from vggnet.options.localization import LocalizeOptions
 from vggnet.options.training import DiagnoseOptions, LadderOptions, NetsOptions, QuickstartOptions, TrainOptions
 
 # name: options, and the module of vggnet.commands with a function of that name; imported only when it is asked for,
@@ -24,6 +25,7 @@ COMMANDS: dict[str, tuple[type, str]] = {
     "ladder": (LadderOptions, "training"),
     "evaluate": (EvaluateOptions, "evaluation"),
     "predict": (PredictOptions, "evaluation"),
+    "localize": (LocalizeOptions, "localization"),
     "diagnose": (DiagnoseOptions, "training"),
     "nets": (NetsOptions, "training"),
 }
@@ -60,13 +62,17 @@ def run(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader went away: say no more
         return 0
     except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        where = f" ({error.filename})" if error.filename else ""
-        return _fail(f"no space left on the disk{where}; free some, then continue with --resume", 1)
+        return _fail(_explain_file(error), 1)
     except Exception as error:
         return _explain(error)
     return 0
+
+
+def _explain_file(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"{where}no space left to write it; free some, then continue with --resume"
+    return f"{where}{error.strerror or error}"
 
 
 def _explain(error: Exception) -> int:
@@ -76,8 +82,8 @@ def _explain(error: Exception) -> int:
         return _fail("stopped; the state is saved, the same command with --resume continues", 130)
     if name == "OutOfMemoryError" or isinstance(error, MemoryError) or "can't allocate memory" in str(error):
         return _fail(f"out of memory ({str(error).splitlines()[0]}); try a smaller --micro-batch or --width", 1)
-    if "No space left on device" in str(error) or "os error 28" in str(error):
-        return _fail("no space left on the disk; free some, then continue with --resume", 1)
+    if any(words in str(error) for words in ("No space left", "File too large", "Disk quota exceeded")):
+        return _fail("no space left to write; free some, then continue with --resume", 1)  # safetensors' own error
     raise error
 
 

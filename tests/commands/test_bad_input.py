@@ -1,0 +1,162 @@
+"""A user's mistakes on the command line: a message with what, where and what to do; status 2; never a traceback."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from vggnet.cli import run
+from vggnet.network.vgg import build
+from vggnet.network.weights import save_model
+
+Folders = Callable[..., Path]
+SMALL = ["--crop", "32", "--width", "0.05", "--epochs", "1", "--workers", "0", "--device", "cpu", "--net", "A"]
+
+
+def fails(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """Run a command that must be refused; its message."""
+    assert run([str(argument) for argument in arguments]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("vggnet: ")
+    assert "Traceback" not in message
+    return message
+
+
+def test_bad_images_stop_the_run_before_the_first_epoch(
+    class_folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = class_folders(), tmp_path / "run"
+    folder = data / "train" / "class1"
+    good = (folder / "0.jpg").read_bytes()
+    (folder / "empty.jpg").write_bytes(b"")
+    (folder / "cut.jpg").write_bytes(good[: len(good) // 2])
+    (folder / "text.jpg").write_text("no image at all")
+    Image.new("RGB", (1, 30000)).save(folder / "line.png")
+    message = fails(capsys, "train", data, "--out", out, *SMALL)
+    assert "4 of 40 train images cannot be used" in message
+    for name in ("empty.jpg", "cut.jpg", "text.jpg", "line.png"):
+        assert name in message
+    assert "--bad-images skip" in message
+    assert not (out / "last.safetensors").exists()
+    shutil.rmtree(out)
+    assert run(["train", str(data), "--out", str(out), *SMALL, "--bad-images", "skip"]) == 0
+    output = capsys.readouterr().out
+    assert "skipping 4 bad train images" in output
+    assert "4 bad images skipped" in output
+
+
+def test_images_of_unusual_kinds_are_converted_and_said(
+    class_folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = class_folders()
+    folder = data / "train" / "class0"
+    Image.new("CMYK", (40, 40), (10, 20, 30, 40)).save(folder / "cmyk.jpg")
+    Image.new("P", (40, 40)).save(folder / "palette.png")
+    Image.new("I;16", (40, 40), 40000).save(folder / "deep.png")
+    assert run(["train", str(data), "--out", str(tmp_path / "run"), *SMALL]) == 0
+    output = capsys.readouterr().out
+    assert "CMYK" in output
+    assert "16-bit" in output
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--batch", "0"], "--batch 0"),
+        (["--epochs", "0"], "--epochs 0"),
+        (["--net", "F"], "not in Table 1"),
+        (["--crop", "50"], "multiple of 32"),
+        (["--train-scale", "20"], "below the crop"),
+        (["--train-scale", "64", "32"], "smallest and largest"),
+        (["--width", "0"], "width 0"),
+        (["--dropout", "1"], "dropout 1"),
+        (["--learning-rate", "0"], "--learning-rate 0"),
+        (["--holdout", "1"], "--holdout 1"),
+        (["--device", "tpu"], "--device tpu"),
+        (["--init-from", "nowhere"], "nowhere"),
+    ],
+)
+def test_options_that_cannot_be(
+    class_folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], said: str
+) -> None:
+    message = fails(capsys, "train", class_folders(), "--out", tmp_path / "run", *SMALL, *options)
+    assert said in message
+
+
+def test_folders_that_cannot_be_trained_on(
+    class_folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    assert "neither a folder nor" in fails(capsys, "train", "scenesx", "--out", out, *SMALL)
+    shutil.rmtree(out, ignore_errors=True)
+    data = class_folders()
+    (data / "train" / "nothing").mkdir()
+    assert "nothing" in fails(capsys, "train", data, "--out", out, *SMALL)
+    shutil.rmtree(out, ignore_errors=True)
+    (data / "train" / "nothing").rmdir()
+    shutil.copytree(data / "val" / "class0", data / "val" / "onlyhere")
+    assert "onlyhere" in fails(capsys, "train", data, "--out", out, *SMALL)
+
+
+def test_an_output_folder_that_is_there_is_kept(
+    class_folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "mine"
+    out.mkdir()
+    (out / "letter.txt").write_text("dear")
+    message = fails(capsys, "train", class_folders(), "--out", out, *SMALL)
+    assert "never overwritten" in message
+    assert [path.name for path in out.iterdir()] == ["letter.txt"]
+    assert "a file stands there" in fails(capsys, "train", class_folders(name="b"), "--out", out / "letter.txt", *SMALL)
+
+
+def test_a_head_of_other_classes_is_refused_with_the_way_out(
+    class_folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "source.safetensors"
+    save_model(source, build("A", num_classes=1000, width=0.05, crop=32))
+    message = fails(capsys, "train", class_folders(), "--out", tmp_path / "r", *SMALL, "--init-from", source)
+    assert "1000" in message
+    assert "--new-head" in message
+
+
+def test_no_space_left_is_said_before_training(
+    class_folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 1000))  # type: ignore[attr-defined]
+    message = fails(capsys, "train", class_folders(), "--out", tmp_path / "run", *SMALL)
+    assert "GB are free" in message
+
+
+def test_a_disk_that_fills_up_during_training_is_a_message_and_the_run_goes_on_later(
+    class_folders: Folders, tmp_path: Path
+) -> None:
+    """A real limit: files may not grow beyond 200 kB, so the first weights cannot be written."""
+    data, out = class_folders(), tmp_path / "run"
+    script = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY));"
+        "from vggnet.cli import run; sys.exit(run(sys.argv[1:]))"
+    )
+    command = ["train", str(data), "--out", str(out), *SMALL, "--resume"]
+    full = subprocess.run(
+        [sys.executable, "-c", script, *command], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert full.returncode == 1, full.stderr
+    assert "Traceback" not in full.stderr
+    assert "space" in full.stderr or "too large" in full.stderr
+    assert run(command) == 0
+
+
+def test_a_misspelt_option_or_command_names_the_right_one() -> None:
+    for arguments, hint in ((["train", "x", "--epohcs", "3"], "--epochs"), (["trian", "x"], "train")):
+        done = subprocess.run(
+            [sys.executable, "-m", "vggnet", *arguments], capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 2
+        assert hint in done.stdout + done.stderr
+        assert "Traceback" not in done.stdout + done.stderr
