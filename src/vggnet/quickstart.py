@@ -30,10 +30,9 @@ def stages_of(options: QuickstartOptions) -> list[Stage]:
             train_scale=fixed_scale(CROP_PX).train_scale,
             width=0.25,
             mirror=False,  # a mirrored digit is another one, or none
-            epochs=8,
+            epochs=10,
             batch=32,
-            learning_rate=6e-3,
-            divide=True,
+            learning_rate=4e-3,  # with so small a batch 1e-2 kills the units of a narrow net
             patience=3,
             device=options.device,
             workers=options.workers,

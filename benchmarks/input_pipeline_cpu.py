@@ -1,0 +1,84 @@
+"""Input pipeline against plain decoding: how much of the decoder's rate is left after rescale, crop, mirror, collect.
+
+    python benchmarks/input_pipeline_cpu.py FOLDER_OF_PHOTOGRAPHS [--workers 2] [--repeats 5] [--json FILE]
+
+Both sides run in as many processes, interleaved in one run, over the same files: `plain` decodes each file to an RGB
+array with the same decoder and throws it away in the worker; `ours` delivers the training batches of Sect. 3.1
+(S = 256, crop 224, mirror, colour shift drawn). Ratios are quoted, since machines are noisy.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+import PIL
+
+from vggnet.hardware import environment
+from vggnet.images.color import ColorSums
+from vggnet.images.datasets import Split, unlabelled_folder
+from vggnet.images.decoding import decode
+from vggnet.images.loading import TrainingLoader
+from vggnet.images.workers import Workers, chunks
+
+BATCH, TRAIN_SCALE, CROP = 32, (256,), 224
+
+
+class Plain:
+    """Decodes some files to arrays, and hands over only how many pixels they had."""
+
+    def __init__(self, split: Split) -> None:
+        self.split = split
+
+    def __call__(self, indices: np.ndarray) -> int:
+        return sum(np.asarray(decode(self.split.path(int(index)))).shape[0] for index in indices)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--passes", type=int, default=4, help="times each file is read in one timing")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+
+    split = unlabelled_folder(arguments.folder)
+    statistics_of_one = ColorSums.of_image(np.asarray(decode(split.path(0)))).statistics()
+    order = np.tile(np.arange(len(split)), arguments.passes)
+    batches = chunks(order, BATCH)
+    rates: dict[str, list[float]] = {"plain": [], "ours": []}
+    loader = TrainingLoader(
+        split, seed=0, train_scale=TRAIN_SCALE, crop=CROP, statistics=statistics_of_one, workers=arguments.workers
+    )
+    with loader, Workers(Plain(split), arguments.workers, ahead=4) as plain:
+        for repeat in range(arguments.repeats + 1):  # the first warms up
+            begin = time.perf_counter()
+            list(plain.map(batches))
+            middle = time.perf_counter()
+            count = 0
+            for batch in loader.batches(repeat, batches):
+                assert batch.pixels.shape[1:] == (CROP, CROP, 3)
+                assert not batch.bad
+                count += len(batch)
+            end = time.perf_counter()
+            assert count == len(order)  # every image was delivered
+            if repeat:
+                rates["plain"].append(len(order) / (middle - begin))
+                rates["ours"].append(len(order) / (end - middle))
+    ratios = [ours / plain for ours, plain in zip(rates["ours"], rates["plain"], strict=True)]
+    for name, values in rates.items():
+        print(f"{name:6} {statistics.median(values):7.1f} images/s ({min(values):.1f} to {max(values):.1f})")
+    print(
+        f"ratio  {statistics.median(ratios):7.2f} ({min(ratios):.2f} to {max(ratios):.2f}), {arguments.repeats} pairs"
+    )
+    facts = {"images_per_s": rates, "ratios": ratios, "pillow": PIL.__version__, "environment": environment()}
+    print(json.dumps({key: facts[key] for key in ("pillow", "environment")}))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(facts, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
