@@ -1,0 +1,94 @@
+"""Every command and the Python of the README are run, in its order, on small images and with small nets."""
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from vggnet.cli import run
+
+README = Path(__file__).parents[2] / "README.md"
+# appended, so that what stands in the README is run as it stands but in seconds
+SMALLER = {
+    "train": "--crop 32 --width 0.05 --epochs 1 --batch 8 --workers 0 --device cpu",
+    "ladder": "--crop 32 --width 0.05 --epochs 1 --batch 8 --workers 0 --device cpu --nets D",
+    "diagnose": "--crop 32 --width 0.05",
+}
+ELSEWHERE = {"make quickstart", "make test"}  # the slow test below; this very run
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+def commands() -> list[str]:
+    lines = [line.split("#")[0].strip() for block in blocks("sh") for line in block.splitlines()]
+    return [line for line in lines if line and line not in ELSEWHERE]
+
+
+def smaller(command: str) -> list[str]:
+    """The words after the program, with the options that make the command small."""
+    words = shlex.split(command)
+    name = words[words.index("vggnet") + 1]
+    if name == "train" and "--train-scale" not in words:
+        words += ["--train-scale", "73"]
+    # S and Q stand in the README for a crop of 64: all nets here have one of 32, which they fit, too
+    return words[1:] + SMALLER.get(name, "").split()
+
+
+def run_command(command: str) -> None:
+    """`vggnet` in this process, which spares importing torch anew; torchrun as it is."""
+    if command.startswith("vggnet "):
+        assert run(smaller(command)) == 0, command
+        return
+    assert command.startswith("torchrun ")
+    launcher = [sys.executable, "-m", "torch.distributed.run"]
+    done = subprocess.run([*launcher, *smaller(command)], capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+
+
+def test_the_readme_holds_commands() -> None:
+    assert len(commands()) >= 12
+    assert all(word in " ".join(commands()) for word in ("train", "ladder", "evaluate", "predict", "diagnose", "nets"))
+
+
+def test_every_command_and_the_python_of_the_readme_run(
+    class_folders: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = class_folders(classes=5, train=8, val=3, name="photos")
+    shutil.copytree(images / "val" / "class0", tmp_path / "unlabelled")
+    monkeypatch.chdir(tmp_path)
+    for command in commands():
+        run_command(command)
+    assert (tmp_path / "table4.json").exists()
+    assert (tmp_path / "submission.csv").read_text().count("\n") == 1 + 3
+    for block in blocks("python"):
+        done = subprocess.run([sys.executable, "-W", "error", "-c", block], capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        assert "class0" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_quickstart_trains_both_nets_below_20_percent(tmp_path: Path) -> None:
+    """As `make quickstart` runs it, but for the folder."""
+    done = subprocess.run(
+        [sys.executable, "-m", "vggnet", "quickstart", "--out", str(tmp_path / "quickstart")],
+        capture_output=True,
+        text=True,
+        timeout=1800,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "quickstart" / "quickstart.json").read_text())
+    assert [row["net"] for row in rows] == ["A", "D"]
+    for row in rows:
+        for kind in ("center", "dense"):
+            assert row["val"][kind]["images"] >= 350
+            assert row["val"][kind]["top1_error"] <= 20
+    assert "three predictions" in done.stdout
