@@ -1,0 +1,130 @@
+"""The same net trained as people usually do it: torchvision's reference recipe, to stand beside the paper's protocol.
+
+    python benchmarks/usual_recipe.py DATA --net D --out usual.safetensors [--epochs 10 --width 0.25 --crop 64 ...]
+
+RandomResizedCrop and a mirror, inputs by mean and deviation, SGD 0.9 with weight decay 1e-4, the rate divided by 10
+after each third of the epochs, He initialisation as torchvision's vgg has it (convolutions by fan out, FC layers
+N(0, 0.01)). The images, their division into training and held-out part, the batch, the epochs and the rate are those
+of `vggnet train`; the weights of the last epoch are kept. Then: vggnet evaluate usual.safetensors DATA --views center.
+"""
+
+import argparse
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+
+from vggnet.contract import ModelDescription, Preprocessing
+from vggnet.hardware import choose_device, choose_precision
+from vggnet.images.decoding import decode
+from vggnet.images.splits import Split
+from vggnet.network.vgg import VGG
+from vggnet.network.weights import save_model
+from vggnet.paper.configurations import Architecture
+from vggnet.paper.recipes import fixed_scale
+from vggnet.pictures import prepare_pictures
+
+
+class Crops(Dataset):
+    """RandomResizedCrop and mirror of each image, as uint8."""
+
+    def __init__(self, split: Split, crop: int) -> None:
+        self.split = split
+        self.view = v2.Compose(
+            [v2.RandomResizedCrop(crop, antialias=True), v2.RandomHorizontalFlip(), v2.PILToTensor()]
+        )
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        assert self.split.labels is not None
+        return self.view(decode(self.split.path(index))), int(self.split.labels[index])
+
+
+def initialize_as_torchvision(model: VGG) -> None:
+    """torchvision.models.vgg.VGG's own loop over its modules."""
+    for name, module in model.named_children():
+        if not isinstance(module, torch.nn.Conv2d):
+            continue
+        if name.startswith("conv"):
+            torch.nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        else:
+            torch.nn.init.normal_(module.weight, 0, 0.01)
+        assert module.bias is not None
+        torch.nn.init.zeros_(module.bias)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data")
+    parser.add_argument("--net", default="D")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--crop", type=int, default=64)
+    parser.add_argument("--width", type=float, default=0.25)
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--learning-rate", type=float, default=0.01)
+    parser.add_argument("--batch-norm", action="store_true")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--device", default="auto")
+    options = parser.parse_args()
+
+    torch.manual_seed(options.seed)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    device = choose_device(options.device)
+    reduced = choose_precision("auto", device) == "bf16"
+    pictures = prepare_pictures(
+        options.data, holdout=0.1, seed=options.seed, bad_images="stop", workers=options.workers
+    )
+    classes = pictures.data.classes
+    architecture = Architecture(options.net, len(classes), options.width, options.crop, options.batch_norm)
+    preprocessing = Preprocessing(pictures.statistics.mean, pictures.statistics.deviation)
+    scale = fixed_scale(options.crop).train_scale
+    model = VGG(ModelDescription(architecture, preprocessing, classes, pictures.data.titles, train_scale=scale))
+    initialize_as_torchvision(model)
+    model.to(device).to_fast_layout().train()
+    mean, deviation = (
+        torch.tensor(values, device=device)[None, :, None, None]
+        for values in (preprocessing.mean, preprocessing.deviation)
+    )
+    optimizer = torch.optim.SGD(model.parameters(), lr=options.learning_rate, momentum=0.9, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.StepLR(optimizer, max(1, math.ceil(options.epochs / 3)), 0.1)
+    loader = DataLoader(
+        Crops(pictures.train, options.crop),
+        options.batch,
+        shuffle=True,
+        num_workers=options.workers,
+        generator=torch.Generator().manual_seed(options.seed),
+    )
+    begin = time.monotonic()
+    for epoch in range(options.epochs):
+        losses = []
+        for pixels, labels in loader:
+            images = ((pixels.to(device) - mean) / deviation).to(memory_format=torch.channels_last)
+            optimizer.zero_grad(set_to_none=True)
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=reduced):
+                scores = model(images)
+            loss = F.cross_entropy(scores.flatten(1).float(), labels.to(device))
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        schedule.step()
+        print(
+            f"epoch {epoch + 1}/{options.epochs}: loss {np.mean(losses):.3f}, {time.monotonic() - begin:.0f} s",
+            flush=True,
+        )
+    save_model(options.out, model)
+    print(f"written: {options.out}")
+
+
+if __name__ == "__main__":
+    main()
