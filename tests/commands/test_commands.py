@@ -1,0 +1,169 @@
+"""The commands as users give them: what they print, write and leave."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import vggnet
+from vggnet.cli import run
+from vggnet.ladder import stages_of
+from vggnet.options.training import LadderOptions
+
+Folders = Callable[..., Path]
+SMALL = ["--crop", "32", "--width", "0.05", "--epochs", "2", "--batch", "8", "--workers", "0", "--device", "cpu"]
+# Table 2 of the paper, in millions, to its own precision
+TABLE_2 = {"A": 133, "A-LRN": 133, "B": 133, "C": 134, "D": 138, "E": 144}
+
+
+def test_nets_prints_table_1_and_the_papers_parameter_counts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["nets", "--json"]) == 0
+    rows = {row["net"]: row for row in json.loads(capsys.readouterr().out)}
+    assert {net: round(rows[net]["parameters"] / 1e6) for net in TABLE_2} == TABLE_2
+    assert [rows[net]["depth"] for net in ("A", "A-LRN", "B", "C", "D", "E", "5x5")] == [11, 11, 13, 16, 16, 19, 8]
+    assert rows["D"]["parameters"] == 138_357_544
+    assert run(["nets"]) == 0
+    assert "138,357,544" in capsys.readouterr().out
+
+
+def test_a_run_folder_holds_what_it_promises(
+    class_folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = class_folders(), tmp_path / "run"
+    assert run(["train", str(data), "--net", "A", "--out", str(out), *SMALL]) == 0
+    said = capsys.readouterr().out
+    for expected in (
+        "3 classes, 33 train, 12 val",
+        "batch     8 images",
+        "fp32" if "fp32" in said else "bf16",
+        "time  ",
+    ):
+        assert expected in said
+    rows = list(csv.DictReader((out / "metrics.csv").read_text().splitlines()))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert {"learning_rate", "train_loss", "train_error", "error", "images_per_s"} <= rows[0].keys()
+    assert list((out / "events").glob("events.out.tfevents.*"))
+    config, environment = (json.loads((out / name).read_text()) for name in ("config.json", "environment.json"))
+    assert config["net"] == "A"
+    assert config["micro_batch"] >= 1
+    assert environment["torch"] == torch.__version__
+    model = vggnet.load(out)
+    assert model.description.classes == ("class0", "class1", "class2")
+    assert model.description.train_scale == (37,)  # 256 x 32 / 224
+    assert len(set(model.description.preprocessing.mean)) == 3
+    assert model.scores(torch.zeros(2, 3, 40, 50)).shape == (2, 3)
+
+
+def test_staged_initialisation_says_which_layer_came_from_where(
+    class_folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = class_folders()
+    for shallow, taken in (("A", "conv3_2"), ("B", "conv2_2")):
+        assert run(["train", str(data), "--net", shallow, "--out", str(tmp_path / shallow), *SMALL]) == 0
+        capsys.readouterr()
+        deep = tmp_path / f"D-{shallow}"
+        start = ["--init-from", str(tmp_path / shallow)]
+        assert run(["train", str(data), "--net", "D", "--out", str(deep), *start, *SMALL]) == 0
+        said = capsys.readouterr().out
+        assert f"{taken} <- {shallow} {taken}" in said
+        assert f"fc8 <- {shallow} fc8" in said
+        assert "conv5_3 random" in said
+        assert json.loads((deep / "config.json").read_text())["learning_rate"] == 0.01
+    again = ["--init-from", str(tmp_path / "D-A"), "--train-scale", "40", "60", "--out", str(tmp_path / "jittered")]
+    assert run(["train", str(data), "--net", "D", *again, *SMALL]) == 0
+    said = capsys.readouterr().out
+    assert "random" not in said.split("net D")[0].split("weights:")[1]  # of the same net: every layer
+    assert json.loads((tmp_path / "jittered" / "config.json").read_text())["learning_rate"] == 0.001
+
+
+def test_predict_and_evaluate_say_protocol_and_count(
+    class_folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = class_folders(), tmp_path / "run"
+    assert run(["train", str(data), "--net", "A", "--out", str(out), *SMALL]) == 0
+    capsys.readouterr()
+    assert run(["evaluate", str(out), str(data), "--device", "cpu", "--json"]) == 0
+    table = json.loads(capsys.readouterr().out)
+    assert len(table["rows"]) == 2
+    assert run(["evaluate", str(out), str(data), "--device", "cpu"]) == 0
+    assert "12" in capsys.readouterr().out
+    image = data / "val" / "class1" / "0.jpg"
+    assert run(["predict", str(out), str(image), "--top", "2", "--device", "cpu"]) == 0
+    said = capsys.readouterr().out
+    assert str(image) in said
+    assert said.count("%") == 2
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"")
+    assert run(["predict", str(out), str(broken), "--device", "cpu"]) == 2
+    assert "0 bytes" in capsys.readouterr().err
+
+
+def test_the_ladder_continues_where_it_was_stopped(
+    class_folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its third stage meets an unreadable image; mended, the same command goes on from there."""
+    data, out = class_folders(), tmp_path / "ladder"
+    command = ["ladder", str(data), "--out", str(out), "--nets", "D", *SMALL]
+    names = [stage.name for stage in stages_of(LadderOptions(str(data), out, nets=("D",), crop=32))]
+    assert names == ["A-S37", "D-S37", "D-S37-73"]
+    (out / "D-S37-73").mkdir(parents=True)
+    (out / "D-S37-73" / "config.json").write_text("{ not json")
+    assert run(command) == 2
+    first = capsys.readouterr()
+    assert "damaged" in first.err
+    assert "finished before" not in first.out
+    weights = (out / "D-S37" / "best.safetensors").read_bytes()
+    (out / "D-S37-73" / "config.json").unlink()
+    assert run([*command, "--json", str(tmp_path / "table.json")]) == 0
+    assert capsys.readouterr().out.count("finished before") == 2
+    assert (out / "D-S37" / "best.safetensors").read_bytes() == weights
+    rows = json.loads((tmp_path / "table.json").read_text())
+    assert [(row["stage"], row["from"]) for row in rows] == [
+        ("A-S37", None),
+        ("D-S37", "A-S37"),
+        ("D-S37-73", "D-S37"),
+    ]
+    assert all(row["val"]["dense"]["images"] == 12 for row in rows)
+
+
+def test_presets_are_the_papers_stages_and_their_scaled_ones(tmp_path: Path) -> None:
+    paper = stages_of(LadderOptions("scenes", tmp_path, preset="paper", device="cpu"))
+    assert [stage.name for stage in paper] == [
+        "A-S256",
+        *("D-S256", "D-S384", "D-S256-512"),
+        *("E-S256", "E-S384", "E-S256-512"),
+    ]
+    assert [stage.source for stage in paper][:4] == [None, "A-S256", "D-S256", "D-S384"]
+    assert [stage.options.learning_rate for stage in paper][:4] == [1e-2, 1e-2, 1e-3, 1e-3]
+    assert {(stage.options.batch, stage.options.epochs, stage.options.init) for stage in paper} == {
+        (256, 74, "gaussian")
+    }
+    desk = stages_of(LadderOptions("scenes", tmp_path, device="cpu", crop=64))
+    assert [stage.options.train_scale for stage in desk][:3] == [(73,), (73,), (73, 146)]
+
+
+def test_diagnose_prints_layers_and_a_verdict(
+    class_folders: Folders, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    data = class_folders()
+    more = ["--crop", "32", "--width", "0.25", "--images", "6"]
+    report = tmp_path / "report.json"
+    assert run(["diagnose", str(data), "--net", "E", "--init", "gaussian", "--json", str(report), *more]) == 0
+    assert "conv5_4" in capsys.readouterr().out
+    assert json.loads(report.read_text())["verdict"] == "vanishes"
+    assert run(["diagnose", str(data), "--net", "D", "--init", "gaussian", "--sigma", "0.3", *more]) == 0
+    assert "explode" in capsys.readouterr().out
+
+
+def test_two_pictures_of_unequal_size_go_through_the_python_interface(tmp_path: Path) -> None:
+    model = vggnet.build("B", num_classes=4, width=0.05, crop=32)
+    assert model(torch.zeros(1, 3, 64, 100)).shape == (1, 4, 2, 3)
+    with pytest.raises(ValueError, match="at least 32"):
+        model(torch.zeros(1, 3, 31, 64))
+    Image.new("RGB", (8, 8)).save(tmp_path / "x.png")
+    with pytest.raises(AttributeError):
+        _ = vggnet.nothing
