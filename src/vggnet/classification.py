@@ -181,7 +181,7 @@ def _train(options: TrainOptions, world: World, run: RunFolder, pictures: Pictur
         if resuming and loop.restore():
             say_resumed(loop, run)
         else:
-            announce(options, model, pictures, world, loop)
+            announce(model, pictures, world, loop)
         begin = time.monotonic()
         progress = loop.run_to_end()
         trained_s = time.monotonic() - begin

@@ -98,7 +98,7 @@ def build_model(options: TrainOptions, pictures: Pictures) -> VGG:
     return model
 
 
-def announce(options: TrainOptions, model: VGG, pictures: Pictures, world: World, loop: Loop) -> None:
+def announce(model: VGG, pictures: Pictures, world: World, loop: Loop) -> None:
     """What the user should know before the first epoch."""
     architecture, recipe, settings = model.architecture, loop.recipe, loop.settings
     device = torch.cuda.get_device_name(world.device) if world.device.type == "cuda" else cpu_name()

@@ -156,7 +156,7 @@ def check_boxes(names: tuple[str, ...], boxes: tuple[np.ndarray, ...], sizes: np
     corners = np.concatenate([np.empty((0, 4), np.int64), *boxes])
     size = sizes[owner].astype(np.int64) if len(owner) else np.empty((0, 2), np.int64)
     limit = np.concatenate([size, size], 1) - 1
-    known = (size > 0).all(1)
+    known: np.ndarray = np.all(size > 0, 1)
     fitting = np.where(known[:, None], np.clip(corners, 0, limit), corners)
     turned: np.ndarray = np.any(corners[:, :2] > corners[:, 2:], 1)
     # a one-pixel box just outside is moved onto the border pixel: it too is off by one pixel only

@@ -1,0 +1,279 @@
+"""Boxes out of images: one from the centre crop (test 1), and one from every position of the dense map (test 2).
+
+Notable: a position of the dense map is a window of crop size at 32 px steps; its box is relative to that window, and
+goes from there back to the image, through the mirror where there was one. Each batch goes through the classifiers and
+the box nets as it is in memory: an image is decoded, rescaled and mirrored once.
+
+Shapes: n images, K classes, T = min(5, K) best classes of an image, P positions (of both mirrors).
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from vggnet.errors import BadImage, UserError
+from vggnet.evaluation.batching import Batcher, Item, batch_limit_px, size_limit
+from vggnet.evaluation.masking import padding_kept_zero
+from vggnet.evaluation.presentation import Precision, mirror_images, presenting, stack_images
+from vggnet.images.boxes import Windows, clip, decode, rescaled_sizes
+from vggnet.images.color import normalize
+from vggnet.images.datasets import Split
+from vggnet.images.geometry import center_crop_corner, rescale
+from vggnet.images.loading import whole_images
+from vggnet.localization.regression import COORDINATES, select
+from vggnet.network.vgg import VGG
+from vggnet.paper.configurations import TOTAL_STRIDE_PX
+
+Size = tuple[int, int]  # rows, columns
+
+
+@dataclass(frozen=True)
+class Computing:
+    """Where and how nets compute, and how images are read."""
+
+    device: torch.device
+    precision: Precision
+    workers: int
+    skip_bad: bool = False
+
+
+@dataclass(frozen=True)
+class _CenterCrop:
+    """The centre crop of a rescaled image; runs in a worker."""
+
+    scale: int
+    crop: int
+
+    def __call__(self, image: Image.Image) -> np.ndarray:
+        rescaled = rescale(image, self.scale)
+        left, top = center_crop_corner(*rescaled.size, self.crop)
+        return np.array(rescaled.crop((left, top, left + self.crop, top + self.crop)))
+
+
+def center_windows(sizes: np.ndarray, scale: int, crop: int) -> Windows:
+    """The centre crop's window of each image: sizes (n, 2)."""
+    left, top = ((rescaled_sizes(sizes, scale) - crop) // 2).T
+    count = len(sizes)
+    return Windows(sizes, np.full(count, scale), left, top, np.zeros(count, bool), crop)
+
+
+def center_outputs(
+    model: VGG, split: Split, labels: np.ndarray, indices: np.ndarray, scale: int, computing: Computing
+) -> tuple[np.ndarray, np.ndarray]:
+    """(float32 (n, 4), indices (n,)): what the net says in the centre crop at `scale` (Q), for the classes `labels`.
+
+    `labels` (N,) and `indices` are of the split; bad images are left out where `computing` says so.
+    """
+    crop = model.architecture.crop_px
+    if scale < crop:
+        raise UserError(f"test scale {scale}: a crop of {crop} does not fit: Q must be at least {crop}")
+    kept: list[int] = []
+    parts: list[Tensor] = []
+    waiting: list[np.ndarray] = []
+    with presenting(model, computing.device, computing.precision):
+        at_once = max(1, batch_limit_px(model.architecture, computing.device) // crop**2)
+
+        def present() -> None:
+            pixels = torch.from_numpy(np.stack(waiting)).to(computing.device)
+            outputs = model(normalize(pixels, model.description.preprocessing)).flatten(1).float()
+            wanted = torch.from_numpy(labels[kept[len(kept) - len(waiting) :]]).to(computing.device)
+            parts.append(select(outputs, wanted, model.description.boxes).cpu())
+            waiting.clear()
+
+        for place, result in enumerate(whole_images(split, indices, computing.workers, _CenterCrop(scale, crop))):
+            if isinstance(result, BadImage):
+                _refuse(result, split.path(int(indices[place])), computing)
+                continue
+            kept.append(result[0])
+            waiting.append(result[1])
+            if len(waiting) >= at_once:
+                present()
+        if waiting:
+            present()
+    values = torch.cat(parts).numpy() if parts else np.empty((0, COORDINATES), np.float32)
+    return values, np.array(kept, np.int64)
+
+
+def _refuse(error: BadImage, path: str, computing: Computing) -> None:
+    if not computing.skip_bad:
+        raise BadImage(path, f"{error.reason} (--bad-images skip leaves such images out)")
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """A classifier whose scores rate boxes; `order[k]` is where class k of the first classifier stands in its own."""
+
+    model: VGG
+    order: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Drawer:
+    """A box net; `order` as in `Judge`. `mirrors`: whether it has learnt from mirrored images."""
+
+    model: VGG
+    order: np.ndarray
+    mirrors: bool = True
+
+
+@dataclass
+class Candidates:
+    """All boxes of one image from one net at one Q: edges (P, T, 4) on the image, and their class scores (P, T)."""
+
+    edges: np.ndarray
+    scores: np.ndarray
+
+
+@dataclass(frozen=True)
+class _AllScales:
+    """The image at every Q; runs in a worker."""
+
+    scales: tuple[int, ...]
+
+    def __call__(self, image: Image.Image) -> list[np.ndarray]:
+        for scale in self.scales:
+            if (reason := size_limit(*image.size, scale)) is not None:
+                raise BadImage("", reason)
+        return [np.array(rescale(image, scale)) for scale in self.scales]
+
+
+def dense_candidates(
+    drawers: Sequence[Drawer],
+    judges: Sequence[Judge],
+    split: Split,
+    sizes: np.ndarray,
+    best: np.ndarray,
+    indices: np.ndarray,
+    scales: Sequence[Sequence[int]],
+    computing: Computing,
+) -> dict[int, dict[tuple[int, int], Candidates]]:
+    """{image: {(drawer, Q): candidates}} of the images at `indices`; bad ones are not in it, where they are skipped.
+
+    `scales[i]` are the Q of drawer i; `sizes` (N, 2) and `best` (N, T), an image's best classes in the order of the
+    first judge, are of the whole split. Without judges all scores are 1.
+    """
+    wanted = tuple(sorted({scale for each in scales for scale in each}))
+    found: dict[int, dict[tuple[int, int], Candidates]] = {}
+    with ExitStack() as stack:
+        for model in [*(judge.model for judge in judges), *(drawer.model for drawer in drawers)]:
+            stack.enter_context(presenting(model, computing.device, computing.precision))
+        limit = min(batch_limit_px(drawer.model.architecture, computing.device) for drawer in drawers)
+        batchers = {scale: Batcher(limit) for scale in wanted}
+
+        def present(scale: int, items: list[Item]) -> None:
+            at_scale = [place for place, each in enumerate(scales) if scale in each]
+            chosen = np.array([item.position for item in items])
+            results = _present(
+                [drawers[place] for place in at_scale], judges, items, sizes[chosen], best[chosen], scale, computing
+            )
+            for place, by_image in zip(at_scale, results, strict=True):
+                for index, candidates in zip(chosen.tolist(), by_image, strict=True):
+                    found.setdefault(index, {})[place, scale] = candidates
+
+        for number, result in enumerate(whole_images(split, indices, computing.workers, _AllScales(wanted))):
+            if isinstance(result, BadImage):
+                _refuse(result, split.path(int(indices[number])), computing)
+                continue
+            for scale, pixels in zip(wanted, result[1], strict=True):
+                for items in batchers[scale].add(Item(result[0], pixels)):
+                    present(scale, items)
+        for scale, batcher in batchers.items():
+            for items in batcher.flush():
+                present(scale, items)
+    return found
+
+
+def _present(
+    drawers: Sequence[Drawer],
+    judges: Sequence[Judge],
+    items: Sequence[Item],
+    sizes: np.ndarray,
+    best: np.ndarray,
+    scale: int,
+    computing: Computing,
+) -> list[list[Candidates]]:
+    """For each drawer the candidates of each image of one batch, all at one Q."""
+    rescaled = [item.size for item in items]
+    pixels = torch.from_numpy(stack_images(items, rescaled)).to(computing.device)
+    results: list[list[list[Candidates]]] = [[] for _ in drawers]
+    for mirrored in (False, True):
+        taking = [drawer for drawer in drawers if drawer.mirrors or not mirrored]
+        if not taking:
+            continue
+        scores: list[list[np.ndarray]] = []
+        for judge in judges:
+            maps = _maps(judge.model, pixels, rescaled, mirrored)
+            scores.append([_position_scores(each, judge.order[best[i]]) for i, each in enumerate(maps)])
+        for place, drawer in enumerate(drawers):
+            if drawer.mirrors or not mirrored:
+                maps = _maps(drawer.model, pixels, rescaled, mirrored)
+                results[place].append(
+                    [
+                        Candidates(
+                            _edges(drawer, each, best[i], sizes[i], scale, mirrored),
+                            np.mean([score[i] for score in scores], 0)
+                            if scores
+                            else np.ones((each.shape[1] * each.shape[2], best.shape[1])),
+                        )
+                        for i, each in enumerate(maps)
+                    ]
+                )
+    return [[_joined(parts) for parts in zip(*by_mirror, strict=True)] for by_mirror in results]
+
+
+def _joined(parts: Sequence[Candidates]) -> Candidates:
+    return Candidates(np.concatenate([part.edges for part in parts]), np.concatenate([part.scores for part in parts]))
+
+
+def _maps(model: VGG, pixels: Tensor, sizes: Sequence[Size], mirrored: bool) -> Iterator[Tensor]:
+    """Each image's own map, fp32 on the CPU: (outputs, rows, columns)."""
+    images = normalize(pixels, model.description.preprocessing)
+    if mirrored:
+        images = mirror_images(images, sizes)
+    if len(set(sizes)) == 1:
+        maps = model(images)
+    else:
+        with padding_kept_zero(model, sizes, images.device):
+            maps = model(images)
+    outside = model.architecture.fc_kernel - 1
+    for each, (height, width) in zip(maps.float().cpu(), sizes, strict=True):
+        yield each[:, : height // TOTAL_STRIDE_PX - outside, : width // TOTAL_STRIDE_PX - outside]
+
+
+def _position_scores(scores: Tensor, classes: np.ndarray) -> np.ndarray:
+    """A class score map (K, rows, columns) -> the posteriors (P, T) of `classes` (T,) at each position."""
+    return scores.flatten(1).softmax(0)[torch.from_numpy(classes)].T.numpy()
+
+
+def _edges(
+    drawer: Drawer, outputs: Tensor, best: np.ndarray, size: np.ndarray, scale: int, mirrored: bool
+) -> np.ndarray:
+    """A map (4 or 4 K, rows, columns) -> edges (P, T, 4) on the image of width x height `size`, cut to it."""
+    side = drawer.model.architecture.crop_px
+    rows, columns = outputs.shape[1:]
+    flat = outputs.flatten(1).T  # (P, 4 or 4 K)
+    if drawer.model.description.boxes == "pcr":
+        coordinates = flat.unflatten(1, (-1, COORDINATES))[:, torch.from_numpy(drawer.order[best])].numpy()
+    else:
+        coordinates = np.repeat(flat.numpy()[:, None], len(best), 1)
+    width = rescaled_sizes(size[None], scale)[0, 0]
+    left = np.tile(np.arange(columns) * TOTAL_STRIDE_PX, rows)
+    left = width - left - side if mirrored else left  # the window on the image that is not mirrored
+    top = np.repeat(np.arange(rows) * TOTAL_STRIDE_PX, columns)
+    each = len(best)
+    count = rows * columns * each
+    windows = Windows(
+        np.broadcast_to(size, (count, 2)),
+        np.full(count, scale),
+        np.repeat(left, each),
+        np.repeat(top, each),
+        np.full(count, mirrored),
+        side,
+    )
+    edges = windows.leave(decode(coordinates.reshape(-1, COORDINATES), side))
+    return clip(edges, size).reshape(-1, each, COORDINATES)

@@ -1,0 +1,147 @@
+"""Images with the boxes of their objects, held against each other before anything is learnt or counted.
+
+An image without a box is left out and counted: many of ImageNet's training images have none. A box that is not on its
+image stops the work, or is left out and counted; see `images.boxes.check_boxes`.
+
+Shapes: N images, M the most boxes of one image.
+"""
+
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from vggnet.console import say
+from vggnet.errors import UserError
+from vggnet.images.annotations import open_annotated
+from vggnet.images.boxes import check_boxes, edges_of, refuse_faults
+from vggnet.images.datasets import ImageData, Split
+from vggnet.images.workers import Workers, chunks
+
+_PIECE = 256  # images to a worker at once
+_NO_BOX = np.empty((0, 4), np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Objects:
+    """N images, each with one or more boxes.
+
+    `sizes` int64 (N, 2) is width, height. `edges` float64 (sum of boxes, 4) holds the boxes of all images one after
+    another (see `images.boxes`); those of image i are `edges[starts[i] : starts[i + 1]]`.
+    """
+
+    split: Split
+    sizes: np.ndarray
+    edges: np.ndarray
+    starts: np.ndarray  # int64 (N + 1,)
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    @property
+    def labels(self) -> np.ndarray:
+        assert self.split.labels is not None
+        return self.split.labels
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Boxes by image, int64 (N,)."""
+        return np.diff(self.starts)
+
+    def padded(self) -> np.ndarray:
+        """Edges (N, M, 4); boxes that are not there have no area, and so overlap with nothing."""
+        counts = self.counts
+        result = np.zeros((len(self), int(counts.max(initial=1)), 4))
+        result[np.arange(result.shape[1]) < counts[:, None]] = self.edges
+        return result
+
+    def subset(self, indices: np.ndarray) -> "Objects":
+        """The images at `indices`, in that order."""
+        boxes = [self.edges[self.starts[i] : self.starts[i + 1]] for i in indices.tolist()]
+        return Objects(self.split.subset(indices), self.sizes[indices], *_flat(boxes))
+
+
+def _flat(boxes: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes of all images one after another, and where each image's begin."""
+    starts = np.concatenate([[0], np.cumsum([len(each) for each in boxes])]).astype(np.int64)
+    return np.concatenate([np.empty((0, 4)), *boxes]), starts
+
+
+def open_localizable(data: str, annotations: Path | None, val_annotations: Path | None, seed: int) -> ImageData:
+    """Open `data` (with annotations, where its boxes are apart), images without a box left out.
+
+    UserError where there are no boxes at all.
+    """
+    opened = open_annotated(data, annotations, val_annotations, seed=seed)
+    notes = list(opened.notes)
+    parts: dict[str, Split | None] = {}
+    for name, split in (("train", opened.train), ("val", opened.val)):
+        parts[name] = split
+        if split is None:
+            continue
+        if split.boxes is None:
+            parts[name] = None
+            notes.append(f"the {len(split)} {name} images have no boxes at all and were left out")
+            continue
+        having = np.array([len(boxes) > 0 for boxes in split.boxes], bool)
+        if not having.all():
+            notes.append(f"{int((~having).sum())} of {len(split)} {name} images have no box and were left out")
+        parts[name] = split.subset(np.flatnonzero(having)) if having.any() else None
+    if parts["train"] is None and parts["val"] is None:
+        raise UserError(
+            f"{data}: there are no boxes. Put boxes.csv (image,class,xmin,ymin,xmax,ymax) beside the class folders, or "
+            "name a csv, a COCO json or a folder of XML files with --annotations"
+        )
+    return replace(opened, train=parts["train"], val=parts["val"], notes=tuple(notes))
+
+
+def objects_of(split: Split, *, bad_boxes: str, workers: int, name: str = "") -> Objects:
+    """Measure the images, hold their boxes against them, and say what was clipped or left out.
+
+    UserError lists the boxes at fault, unless `bad_boxes` is "skip".
+    """
+    sizes = measure_sizes(split, workers)
+    assert split.boxes is not None
+    checked = check_boxes(split.files, split.boxes, sizes)
+    if bad_boxes != "skip":
+        refuse_faults(checked.faults)
+    elif checked.faults:
+        say(f"note: {name}: {len(checked.faults)} boxes are not on their images and were left out: {checked.faults[0]}")
+    if checked.clipped:
+        say(f"note: {name}: {checked.clipped} boxes reached a pixel beyond their images and were clipped")
+    having = np.flatnonzero([len(boxes) > 0 and sizes[i].all() for i, boxes in enumerate(checked.boxes)])
+    if not len(having):
+        raise UserError(f"{split.root}: not one of {len(split)} {name} images has a box that can be used")
+    if len(having) < len(split):
+        say(f"note: {name}: {len(split) - len(having)} images have no box that can be used and were left out")
+    kept = replace(split, boxes=checked.boxes).subset(having)
+    assert kept.boxes is not None
+    return Objects(kept, sizes[having], *_flat([edges_of(boxes) for boxes in kept.boxes]))
+
+
+def measure_sizes(split: Split, workers: int = 0) -> np.ndarray:
+    """int64 (N, 2): width and height of each image by its header; 0, 0 where that cannot be read."""
+    pieces = chunks(np.arange(len(split)), _PIECE)
+    with Workers(_Sizes(split), min(workers, len(pieces))) as pool:
+        return np.concatenate([np.empty((0, 2), np.int64), *pool.map(pieces)])
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """Reads the headers of some images; runs in a worker."""
+
+    split: Split
+
+    def __call__(self, indices: np.ndarray) -> np.ndarray:
+        sizes = np.zeros((len(indices), 2), np.int64)
+        for place, index in enumerate(indices.tolist()):
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    with Image.open(self.split.path(index)) as image:
+                        sizes[place] = image.size
+            except (OSError, Image.DecompressionBombError, ValueError, SyntaxError):
+                continue  # whoever decodes it will say what is wrong
+        return sizes
