@@ -19,10 +19,10 @@ quickstart: install
 	$(BIN)/vggnet quickstart
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 test-all: install
-	$(BIN)/python -m pytest -m 'not gpu or gpu'
+	$(BIN)/python -m pytest -m 'slow or not slow'
 
 lint: install
 	$(BIN)/ruff check .
