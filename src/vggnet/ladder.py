@@ -9,6 +9,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich import box
 from rich.table import Table
 
 from vggnet.classification import train_classifier
@@ -141,10 +142,10 @@ def epochs_to_reach(progress: TrainingProgress, error: float) -> int | None:
 def show(results: list[StageResult]) -> None:
     """The table at the end: a line a stage."""
     first = results[0]
-    table = Table(title="top-1 error in % on val, with 95 % intervals")
     first_name = first.stage.name
-    for column in ("stage", "from", "centre crop", "dense", "images", "epochs", f"epochs to {first_name}'s held-out"):
-        table.add_column(column)
+    table = Table(title="top-1 error on val in %, with 95 % intervals", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("stage", "from", "centre crop", "dense", "images", "epochs", f"to {first_name}"):
+        table.add_column(column, no_wrap=True)
     for result in results:
         reached = epochs_to_reach(result.progress, first.progress.best["error"])
         images = max((errors.top1.images for errors in result.errors.values()), default=0)
@@ -158,6 +159,7 @@ def show(results: list[StageResult]) -> None:
         )
     say()
     rich_console().print(table)
+    say(f"to {first_name}: the first epoch whose held-out error is no more than {first_name}'s best")
 
 
 def _percent(errors: Errors | None) -> str:
