@@ -1,11 +1,10 @@
 """localize train, localize evaluate, localize predict."""
 
+from vggnet.console import say
+from vggnet.localization.evaluating import evaluate_localizers
+from vggnet.localization.predicting import predict_boxes
 from vggnet.localization.training import train_localizer
-from vggnet.options.localization import (
-    LocalizeEvaluateOptions,
-    LocalizeOptions,
-    LocalizeTrainOptions,
-)
+from vggnet.options.localization import LocalizeOptions, LocalizePredictOptions, LocalizeTrainOptions
 
 
 def localize(options: LocalizeOptions) -> None:
@@ -13,7 +12,11 @@ def localize(options: LocalizeOptions) -> None:
     command = options.command
     if isinstance(command, LocalizeTrainOptions):
         train_localizer(command)
-    elif isinstance(command, LocalizeEvaluateOptions):
-        raise NotImplementedError
+    elif isinstance(command, LocalizePredictOptions):
+        for file, guesses, picture in predict_boxes(command):
+            say(f"{file} -> {picture}")
+            for guess in guesses:
+                box = f"{guess.xmin} {guess.ymin} {guess.xmax} {guess.ymax}"
+                say(f"  {100 * guess.posterior:5.1f} %  {guess.title}: {box}")
     else:
-        raise NotImplementedError
+        evaluate_localizers(command).print()

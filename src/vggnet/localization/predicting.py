@@ -1,0 +1,132 @@
+"""`vggnet localize predict`: the five best (class, box) pairs of an image, drawn on it."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from vggnet.errors import BadImage, UserError
+from vggnet.images.boxes import corners_of
+from vggnet.images.datasets import Split, unlabelled_folder
+from vggnet.images.decoding import decode
+from vggnet.localization.evaluating import computing_of, default_scale
+from vggnet.localization.guessing import Combining, classify, gather, guess
+from vggnet.localization.objects import measure_sizes
+from vggnet.network.weights import read_description
+from vggnet.options.localization import LocalizePredictOptions
+
+COLOURS = ("#e6194b", "#0082c8", "#3cb44b", "#f58231", "#911eb4")  # told apart by most people, best guess first
+SHOWN_SIDE_PX = 640  # smaller images are enlarged to it, so that lines and letters have room
+_LINE = 19  # pixels of a line of the legend
+_FONT = 14
+
+
+@dataclass(frozen=True)
+class Guess:
+    """One (class, box) pair: posterior of the class, inclusive pixel corners on the image."""
+
+    name: str
+    title: str
+    posterior: float
+    xmin: int
+    ymin: int
+    xmax: int
+    ymax: int
+
+
+def predict_boxes(options: LocalizePredictOptions) -> list[tuple[str, list[Guess], Path]]:
+    """(image, its guesses, the picture drawn) of each image; pictures and boxes.json go to `options.out`."""
+    if len(options.inputs) < 2:
+        raise UserError("give the run first, then images: vggnet localize predict RUN IMAGE... --classifier MODEL")
+    if not options.classifier:
+        raise UserError("--classifier is needed: a classification run, whose best classes name the boxes")
+    if options.top < 1:
+        raise UserError(f"--top {options.top}: at least one box is needed")
+    run, *images = options.inputs
+    files = [file for image in images for file in _images_at(Path(image))]
+    for file in files:
+        decode(file)  # what cannot be read is said before any net is loaded
+    party = gather([run], options.classifier)
+    computing = computing_of(options.device, options.precision, 0, False)
+    scales = tuple(sorted(set(options.test_scale))) or (default_scale(read_description(run)),)
+    split = Split("", tuple(files))
+    sizes = measure_sizes(split)
+    posteriors, _ = classify(party, split, scales, computing)
+    row = Combining(tuple((0, scale) for scale in scales))
+    found = guess(party, [row], split, sizes, posteriors, np.arange(len(files)), computing)[0]
+    corners = corners_of(found.edges)
+    description = party.descriptions[0]
+    results = []
+    for place, file in enumerate(files):
+        guesses = [
+            Guess(party.classes[label], description.title(label), float(posterior), *(int(v) for v in box))
+            for label, posterior, box in zip(
+                found.classes[place].tolist(), found.posteriors[place], corners[place], strict=True
+            )
+        ][: options.top]
+        results.append((file, guesses, _write(options.out, place, file, guesses)))
+    _write_json(options.out / "boxes.json", results)
+    return results
+
+
+def _images_at(path: Path) -> list[str]:
+    if not path.is_dir():
+        return [str(path)]
+    split = unlabelled_folder(path)
+    return [split.path(index) for index in range(len(split))]
+
+
+def _write(folder: Path, place: int, file: str, guesses: list[Guess]) -> Path:
+    """The picture in `folder`, numbered, since images of several folders may have one name."""
+    target = folder / f"{place:04d}-{Path(file).stem}.png"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        draw(decode(file), guesses).save(target)
+    except BadImage:
+        raise
+    except OSError as error:
+        raise UserError(f"--out {folder}: cannot be written to ({error.strerror}); give another folder") from error
+    return target
+
+
+def _write_json(path: Path, results: list[tuple[str, list[Guess], Path]]) -> None:
+    content = [
+        {"image": file, "picture": str(picture), "boxes": [asdict(each) for each in guesses]}
+        for file, guesses, picture in results
+    ]
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def draw(image: Image.Image, guesses: list[Guess]) -> Image.Image:
+    """The image with its boxes, the best one boldest, and below it a line for each: colour, class, posterior."""
+    factor = max(1, SHOWN_SIDE_PX // max(image.size))
+    width, height = image.width * factor, image.height * factor
+    font = ImageFont.load_default(_FONT)
+    canvas = Image.new("RGB", (max(width, 320), height + _LINE * len(guesses) + 8), "white")
+    canvas.paste(image.resize((width, height), Image.Resampling.BICUBIC))
+    pen = ImageDraw.Draw(canvas)
+    for rank in reversed(range(len(guesses))):  # the best one on top
+        guess = guesses[rank]
+        colour, thick = COLOURS[rank % len(COLOURS)], 5 if rank == 0 else 2
+        corners = (
+            guess.xmin * factor,
+            guess.ymin * factor,
+            (guess.xmax + 1) * factor - 1,
+            (guess.ymax + 1) * factor - 1,
+        )
+        pen.rectangle(corners, outline="white", width=thick + 2)  # a light rim, so that dark pictures show the line
+        pen.rectangle(corners, outline=colour, width=thick)
+    for rank, guess in enumerate(guesses):
+        top = height + 4 + rank * _LINE
+        pen.rectangle((6, top + 3, 20, top + 15), fill=COLOURS[rank % len(COLOURS)])
+        title = _shortened(f"{guess.title.split(',')[0]}  {100 * guess.posterior:.1f} %", canvas.width - 34, font)
+        pen.text((28, top), title, fill="black", font=font)
+    return canvas
+
+
+def _shortened(text: str, width: float, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+    while font.getlength(text) > width and len(text) > 4:
+        text = text[:-4] + "..."
+    return text

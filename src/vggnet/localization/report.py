@@ -1,0 +1,208 @@
+"""Tables 8 and 9 of the user's data, beside the paper's."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from vggnet.contract import ModelDescription
+from vggnet.errors import UserError
+from vggnet.evaluation.metrics import Count
+from vggnet.localization.judging import LocalizationErrors
+from vggnet.paper.recipes import FIXED_SCALE_PX, LARGER_SCALE_PX, scaled_px
+from vggnet.paper.results import TABLE_8, TABLE_9, LocalizationRow
+
+NOTHING = "-"
+FINE_TUNED = {"fc": "first and second FC", "all": "all"}
+PAPER = "Paper: net D of width 1, crop 224, ILSVRC-2014 val (50,000 images, 1000 classes), arXiv 1409.1556v6."
+HOW = (
+    "Errors with 95 % intervals (Wilson). A box is right above an overlap (intersection over union) of 0.5; several "
+    "true boxes of an image: any of them counts."
+)
+
+
+@dataclass(frozen=True)
+class CenterRow:
+    """Test 1: the true class's box in the centre crop. `net` is None for boxes that need no learning."""
+
+    name: str
+    net: ModelDescription | None
+    test_scale: int | None
+    error: Count
+    mean_iou: float | None
+
+    @property
+    def paper(self) -> LocalizationRow | None:
+        """The row of Table 8 with the same boxes and fine-tuned layers."""
+        if self.net is None:
+            return None
+        wanted = (self.net.boxes.upper(), FINE_TUNED.get(str(self.net.recipe.get("layers"))))
+        return next((row for row in TABLE_8 if (row.regression, row.fine_tuned) == wanted), None)
+
+    def cells(self) -> tuple[str, ...]:
+        net, paper = self.net, self.paper
+        return (
+            self.name,
+            net.boxes.upper() if net else NOTHING,
+            str(net.recipe.get("layers", NOTHING)) if net else NOTHING,
+            _scale(net.train_scale) if net else NOTHING,
+            str(self.test_scale or NOTHING),
+            percent(self.error),
+            NOTHING if self.mean_iou is None else f"{self.mean_iou:.3f}",
+            NOTHING if paper is None else f"{paper.error:.1f}",
+        )
+
+
+@dataclass(frozen=True)
+class DenseRow:
+    """Test 2: dense boxes of `nets`, merged, for the classifier's five best classes."""
+
+    name: str
+    nets: tuple[ModelDescription, ...]
+    test_scales: tuple[int, ...]
+    errors: LocalizationErrors
+
+    @property
+    def paper(self) -> LocalizationRow | None:
+        """The row of Table 9 of the same kind: several nets, several Q, or one S, in proportion to the crop."""
+        if len(self.nets) > 1:
+            return TABLE_9[3]
+        if len(self.test_scales) > 1:
+            return TABLE_9[2]
+        crop = self.nets[0].architecture.crop_px
+        paper_scale = {(scaled_px(scale, crop),): scale for scale in (FIXED_SCALE_PX, LARGER_SCALE_PX)}
+        found = paper_scale.get(self.nets[0].train_scale)
+        if found is None or self.test_scales != self.nets[0].train_scale:
+            return None
+        return next(row for row in TABLE_9 if row.train_scales == (found,) and len(row.test_scales) == 1)
+
+    def cells(self) -> tuple[str, ...]:
+        errors, paper = self.errors, self.paper
+        return (
+            self.name,
+            " + ".join(_scale(net.train_scale) for net in self.nets),
+            ",".join(map(str, self.test_scales)),
+            percent(errors.top1),
+            percent(errors.top5),
+            f"{100 * errors.class_top1.rate:.1f}/{100 * errors.class_top5.rate:.1f}",
+            f"{errors.mean_iou:.3f}",
+            NOTHING if paper is None else f"{paper.error:.1f}",
+        )
+
+
+CENTER_COLUMNS = ("net", "boxes", "fine-tuned", "S", "Q", "error %", "mean overlap", "paper")
+DENSE_COLUMNS = ("nets", "S", "Q", "top-1 error %", "top-5 error %", "class top-1/5", "mean overlap", "paper top-5")
+
+
+@dataclass(frozen=True)
+class Report:
+    """Both tables. `dense` is empty where no classifier was given."""
+
+    data: str
+    center: tuple[CenterRow, ...]
+    dense: tuple[DenseRow, ...]
+    notes: tuple[str, ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def print(self, console: Console | None = None) -> None:
+        """Print to a terminal."""
+        console = console or Console(highlight=False)
+        title = f"Test 1 on {self.data}: true class, centre crop (as Table 8)"
+        _print(console, title, CENTER_COLUMNS, [row.cells() for row in self.center])
+        if self.dense:
+            title = f"Test 2 on {self.data}: dense, merged, five best classes (as Table 9)"
+            _print(console, title, DENSE_COLUMNS, [row.cells() for row in self.dense])
+        for line in (HOW, PAPER, *self.notes):
+            console.print(line, markup=False, soft_wrap=True)
+
+    def to_json(self) -> str:
+        """Everything, for programs; errors in percent."""
+        content = {
+            "data": self.data,
+            **self.facts,
+            "test1": [
+                {
+                    **_described(row.name, (row.net,) if row.net else (), (row.test_scale,) if row.test_scale else ()),
+                    "error": _count(row.error),
+                    "mean_iou": row.mean_iou,
+                    "paper": row.paper.error if row.paper else None,
+                }
+                for row in self.center
+            ],
+            "test2": [
+                {
+                    **_described(row.name, row.nets, row.test_scales),
+                    "top1": _count(row.errors.top1),
+                    "top5": _count(row.errors.top5),
+                    "classification_top1": _count(row.errors.class_top1),
+                    "classification_top5": _count(row.errors.class_top5),
+                    "mean_iou_of_true_class": row.errors.mean_iou,
+                    "paper": row.paper.error if row.paper else None,
+                }
+                for row in self.dense
+            ],
+            "notes": list(self.notes),
+        }
+        return json.dumps(content, indent=2) + "\n"
+
+    def write(self, path: Path) -> None:
+        """Write the JSON; UserError where that fails."""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(self.to_json(), encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"--json {path}: cannot be written ({error.strerror}); give another file") from error
+
+
+def _print(console: Console, title: str, columns: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+    table = Table(title=Text(title), box=box.SIMPLE_HEAD, title_justify="left")
+    for column in columns:
+        table.add_column(column)
+    for line in lines:
+        table.add_row(*(Text(cell) for cell in line))
+    console.print(table)
+
+
+def percent(count: Count) -> str:
+    """An error and its interval: `28.5 [26.6, 30.5]`."""
+    low, high = count.interval
+    return f"{100 * count.rate:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def _scale(scale: tuple[int, ...]) -> str:
+    return "-".join(map(str, scale)) or NOTHING
+
+
+def _described(name: str, nets: tuple[ModelDescription, ...], scales: tuple[int, ...]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "nets": [
+            {
+                "net": net.architecture.net,
+                "width": net.architecture.width,
+                "crop_px": net.architecture.crop_px,
+                "boxes": net.boxes,
+                "layers": net.recipe.get("layers"),
+                "train_scale": list(net.train_scale),
+            }
+            for net in nets
+        ],
+        "test_scales": list(scales),
+    }
+
+
+def _count(count: Count) -> dict[str, Any]:
+    low, high = count.interval
+    return {
+        "error": 100 * count.rate if count.images else None,
+        "low": 100 * low,
+        "high": 100 * high,
+        "wrong": count.wrong,
+        "images": count.images,
+    }
