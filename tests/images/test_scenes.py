@@ -48,7 +48,7 @@ def test_boxes_are_inside_and_of_the_stated_size(data):
             assert 0 <= top <= bottom < height
             assert 64 <= min(width, height) <= 96
             assert max(width, height) <= 1.41 * min(width, height) + 1
-            assert 0.3 * min(width, height) <= bottom - top + 1 <= 0.87 * min(width, height)
+            assert 0.3 * min(width, height) <= bottom - top + 1 <= 0.92 * min(width, height)
 
 
 def test_windows_do_not_overlap():
