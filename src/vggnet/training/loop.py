@@ -35,6 +35,9 @@ from vggnet.training.optimization import Plateau, build_optimizer
 from vggnet.training.runs import RunFolder
 
 
+TOLD_EVERY_S = 0.5  # how often progress is shown and the loss is looked at
+
+
 @dataclass
 class Inputs:
     """One rank's part of a batch on its way into the net: images (n, 3, crop, crop), targets (n, ...)."""
@@ -134,7 +137,7 @@ class Loop:
         inputs = self.task.batches(epoch, [self.world.share(batch) for batch in batches[first_step:]])
         self._trained.train()
         begin = time.monotonic()
-        waited, images = 0.0, 0
+        told, waited, images = begin, 0.0, 0
         with show_progress(f"epoch {epoch + 1}/{self.recipe.epochs}") as tick:
             for step in range(first_step, self.steps_per_epoch):
                 asked = time.monotonic()
@@ -143,8 +146,10 @@ class Loop:
                 self._step(part, step)
                 self.progress.step = step + 1
                 images += len(batches[step])
-                elapsed = time.monotonic() - begin
-                tick(step + 1, self.steps_per_epoch, self._line(images / elapsed, waited / elapsed))
+                now = time.monotonic()
+                if now - told >= TOLD_EVERY_S or step + 1 == self.steps_per_epoch:
+                    told = now  # not at every step: reading the loss makes a GPU wait for its queue
+                    tick(step + 1, self.steps_per_epoch, self._line(images / (now - begin), waited / (now - begin)))
                 if self.world.size > 1:
                     continue  # the sums of the epoch lie on all ranks: saved at its end
                 if stop_requested() or time.monotonic() - self._saved >= self.settings.save_every_s:
