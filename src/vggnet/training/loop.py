@@ -34,7 +34,6 @@ from vggnet.training.distributed import World
 from vggnet.training.optimization import Plateau, build_optimizer
 from vggnet.training.runs import RunFolder
 
-
 TOLD_EVERY_S = 0.5  # how often progress is shown and the loss is looked at
 
 
