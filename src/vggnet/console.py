@@ -26,6 +26,16 @@ def say(text: str = "") -> None:
         print(text, flush=True)
 
 
+_noted: set[str] = set()
+
+
+def note(text: str) -> None:
+    """Print a line to standard error, where it spoils no results; the same one once."""
+    if is_first_rank() and text not in _noted:
+        _noted.add(text)
+        print(text, file=sys.stderr, flush=True)
+
+
 def rich_console() -> Console:
     return Console(file=sys.stdout, quiet=not is_first_rank(), highlight=False)
 

@@ -22,6 +22,7 @@ from vggnet.evaluation.masking import padding_kept_zero
 from vggnet.evaluation.views import GRID, View
 from vggnet.images.color import normalize
 from vggnet.images.geometry import center_crop_corner, crop_grid, ten_crop_corners
+from vggnet.network.fast import fast_inference
 from vggnet.network.vgg import VGG, evaluating
 
 Precision = Literal["fp32", "bf16"]
@@ -29,7 +30,7 @@ Precision = Literal["fp32", "bf16"]
 
 @dataclass(frozen=True)
 class Presenter:
-    """A net, where and how it computes, and how many pixels it takes at once."""
+    """A net as it computes fastest there, where and how it computes, and how many pixels it takes at once."""
 
     model: VGG
     device: torch.device
@@ -49,7 +50,7 @@ class Presenter:
 
     def _inputs(self, pixels: Tensor) -> Tensor:
         """uint8 (N, H, W, 3) -> the net's input (N, 3, H, W)."""
-        dtype = torch.bfloat16 if self.precision == "bf16" else self.model.fc8.weight.dtype
+        dtype = torch.bfloat16 if self.precision == "bf16" else self.model.conv1_1.weight.dtype
         return normalize(pixels.to(self.device), self.model.description.preprocessing, dtype=dtype)
 
     def _dense(self, items: Sequence[Item]) -> Tensor:
@@ -101,6 +102,7 @@ class Presenter:
 def presenting(model: VGG, device: str | torch.device, precision: Precision) -> Iterator[Presenter]:
     """The net ready to score: moved to the device, in evaluation mode and without gradients for as long as it lasts.
 
+    What computes is `Presenter.model`, which may be a copy made for speed (`network.fast`): use that one.
     fp32 is fp32 on a GPU too (no TF32). Raises UserError for a precision that does not exist.
     """
     if precision not in ("fp32", "bf16"):
@@ -114,7 +116,8 @@ def presenting(model: VGG, device: str | torch.device, precision: Precision) -> 
             stack.enter_context(_true_fp32())
         if precision == "bf16":
             stack.enter_context(torch.autocast(device.type, torch.bfloat16))
-        yield Presenter(model, device, precision, batch_limit_px(model.architecture, device))
+        ready = fast_inference(model, device, precision)
+        yield Presenter(ready, device, precision, batch_limit_px(model.architecture, device))
 
 
 @contextmanager

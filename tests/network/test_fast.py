@@ -1,0 +1,161 @@
+"""The fast path gives what the net gives in bf16: any net, any size, padded batches, and it never touches fp32."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from vggnet.evaluation.masking import padding_kept_zero
+from vggnet.evaluation.presentation import presenting
+from vggnet.evaluation.scoring import score
+from vggnet.evaluation.views import View
+from vggnet.hardware import cpu_has_bf16
+from vggnet.images.datasets import open_data
+from vggnet.network import fast
+from vggnet.network.fast import FastVGG, fast_inference, halve
+from vggnet.network.vgg import VGG, build, evaluating
+
+CPU = torch.device("cpu")
+needs_bf16 = pytest.mark.skipif(not cpu_has_bf16(), reason="this CPU has no bf16 instructions")
+
+
+def small(net: str, **more: object) -> VGG:
+    model = build(net, num_classes=10, width=1 / 8, crop=64, init="he", **more).to_fast_layout().eval()  # type: ignore[arg-type]
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            if "norm" in name and tensor.is_floating_point():  # statistics as a trained net has them
+                tensor.copy_(0.5 + torch.rand(tensor.shape, generator=generator))
+            elif name.endswith("bias"):
+                tensor.copy_(0.5 * torch.randn(tensor.shape, generator=generator))
+    return model
+
+
+def compare(model: VGG, images: torch.Tensor) -> None:
+    """bf16 has 8 bits, and up to 19 layers round: what counts is the distance to the plain net's own bf16 error."""
+    with torch.inference_mode():
+        exact = model(images)
+        with torch.autocast("cpu", torch.bfloat16):
+            plain = model(images.bfloat16()).float()
+        quick = FastVGG(model)(images.bfloat16()).float()
+    size = exact.abs().max()
+    assert quick.shape == exact.shape
+    assert (quick - exact).abs().max() / size < max(0.03, 2 * float((plain - exact).abs().max() / size))
+    assert F.cosine_similarity(quick.flatten(), exact.flatten(), 0) > 0.999
+
+
+@needs_bf16
+@pytest.mark.parametrize("net", ["A", "A-LRN", "B", "C", "D", "E", "5x5"])
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_every_net(net: str, batch_norm: bool) -> None:
+    torch.manual_seed(0)
+    compare(small(net, batch_norm=batch_norm), 60 * torch.randn(3, 3, 64, 64))
+
+
+@needs_bf16
+@pytest.mark.parametrize("shape", [(1, 3, 64, 64), (5, 3, 97, 130), (2, 3, 300, 224), (9, 3, 160, 96), (1, 3, 64, 513)])
+def test_every_size(shape: tuple[int, int, int, int]) -> None:
+    torch.manual_seed(0)
+    compare(small("D"), 60 * torch.randn(shape))
+
+
+@needs_bf16
+def test_the_same_to_the_bit_where_the_arithmetic_is() -> None:
+    """Without batch normalisation the convolutions are the very ones of autocast; only where one rounds may differ."""
+    torch.manual_seed(0)
+    model, images = small("D"), 60 * torch.randn(4, 3, 96, 96)
+    with torch.inference_mode():
+        with torch.autocast("cpu", torch.bfloat16):
+            plain = model.forward_features(images.bfloat16())
+        quick = FastVGG(model).forward_features(images.bfloat16())
+    assert F.cosine_similarity(quick.float().flatten(), plain.float().flatten(), 0) > 0.9999
+
+
+@needs_bf16
+def test_padded_batch() -> None:
+    """Through the masking hooks an image in a padded batch gives what it gives alone."""
+    torch.manual_seed(0)
+    quick = FastVGG(small("D"))
+    sizes = [(96, 128), (128, 80), (70, 100)]
+    images = [60 * torch.randn(1, 3, *size).bfloat16() for size in sizes]
+    batch = torch.zeros(3, 3, 128, 128, dtype=torch.bfloat16)
+    for place, image in zip(batch, images, strict=True):
+        place[:, : image.shape[2], : image.shape[3]] = image[0]
+    with torch.inference_mode():
+        with padding_kept_zero(quick, sizes, CPU):
+            maps = quick(batch.to(memory_format=torch.channels_last))
+        for (height, width), image, own in zip(sizes, images, maps, strict=True):
+            alone = quick(image)[0]
+            together = own[:, : height // 32 - 1, : width // 32 - 1]
+            assert (together - alone).abs().max() <= 0.02 * alone.abs().max()
+    assert not quick._is_hooked()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("size", [(2, 2), (3, 5), (14, 9), (1, 4)])
+def test_halving_is_max_pooling(size: tuple[int, int], dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 7, *size).to(dtype).contiguous(memory_format=torch.channels_last)
+    if min(size) < 2:
+        assert halve(x).numel() == 0
+        return
+    x[0, 0, 1, 1] = torch.nan
+    assert torch.equal(halve(x).nan_to_num(9), F.max_pool2d(x, 2).nan_to_num(9))
+
+
+@needs_bf16
+def test_the_model_is_left_as_it_was() -> None:
+    model = small("D", batch_norm=True)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with presenting(model, "cpu", "bf16") as presenter:
+        assert isinstance(presenter.model, FastVGG)
+        assert not presenter.model.train().training
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[name])
+        assert tensor.dtype == before[name].dtype
+
+
+def test_fp32_takes_the_plain_net() -> None:
+    model = small("A")
+    with presenting(model, "cpu", "fp32") as presenter:
+        assert presenter.model is model
+    assert fast_inference(model, torch.device("cuda"), "bf16") is model
+
+
+def test_why_there_is_no_fast_path(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(fast, "cpu_has_bf16", lambda: False)
+    monkeypatch.setattr("vggnet.console._noted", set())
+    model = small("A")
+    assert fast_inference(model, CPU, "fp32") is model
+    assert fast_inference(model, CPU, "bf16") is model
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "inference runs without the fast path: this CPU has no bf16 instructions (AVX512_BF16 or AMX)"
+    ]  # said once
+
+
+def test_a_changed_weight_is_seen_by_the_next_copy() -> None:
+    if not cpu_has_bf16():
+        pytest.skip("this CPU has no bf16 instructions")
+    model, images = small("A"), 60 * torch.randn(1, 3, 64, 64)
+    with torch.no_grad(), evaluating(model):
+        model.fc8.bias += 5000
+        assert float(fast_inference(model, CPU, "bf16")(images).float().min()) > 2000
+
+
+@needs_bf16
+def test_evaluation_agrees(class_folders: Callable[..., Path]) -> None:
+    """Posteriors of the test protocol from files, fast against fp32; dense views go through masked batches."""
+    split = open_data(str(class_folders(side=80, val=5))).val
+    assert split is not None
+    model = small("B")
+    with torch.no_grad():
+        model.fc8.weight *= 0.02
+    views = [View("center", 73), View("dense", 80), View("ten", 73)]
+    exact = score(model, split, views, precision="fp32").posteriors
+    quick = score(model, split, views, precision="bf16").posteriors
+    for view in views:
+        assert np.abs(exact[view] - quick[view]).max() < 0.05
