@@ -11,10 +11,26 @@ from typing import Any
 _PUBLIC = {
     "build": ("vggnet.network.vgg", "build"),
     "load": ("vggnet.network.weights", "load_model"),
+    "save": ("vggnet.network.weights", "save_model"),
+    "features": ("vggnet.network.taps", "features"),
+    "PerceptualLoss": ("vggnet.network.perceptual", "PerceptualLoss"),
+    "convert": ("vggnet.network.foreign.converting", "convert"),
+    "from_pretrained": ("vggnet.network.pretrained", "from_pretrained"),
+    "save_pretrained": ("vggnet.network.pretrained", "save_pretrained"),
 }
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "build", "load"]
+__all__ = [
+    "PerceptualLoss",
+    "__version__",
+    "build",
+    "convert",
+    "features",
+    "from_pretrained",
+    "load",
+    "save",
+    "save_pretrained",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -16,6 +16,7 @@ from vggnet.errors import UserError
 from vggnet.options.evaluation import EvaluateOptions, PredictOptions
 from vggnet.options.localization import LocalizeOptions
 from vggnet.options.training import DiagnoseOptions, LadderOptions, NetsOptions, QuickstartOptions, TrainOptions
+from vggnet.options.weights import ConvertOptions, ExportOptions
 
 # name: options, and the module of vggnet.commands with a function of that name; imported only when it is asked for,
 # so that help needs no torch
@@ -26,6 +27,8 @@ COMMANDS: dict[str, tuple[type, str]] = {
     "evaluate": (EvaluateOptions, "evaluation"),
     "predict": (PredictOptions, "evaluation"),
     "localize": (LocalizeOptions, "localization"),
+    "convert": (ConvertOptions, "weights"),
+    "export": (ExportOptions, "weights"),
     "diagnose": (DiagnoseOptions, "training"),
     "nets": (NetsOptions, "training"),
 }

@@ -23,6 +23,12 @@ def open_entrants(models: Sequence[str | Path]) -> tuple[Entrant, ...]:
     """The nets with names that tell them apart: D; or D (run-1) and D (run-2)."""
     paths = tuple(Path(model) for model in models)
     descriptions = [read_description(path) for path in paths]
+    for path, description in zip(paths, descriptions, strict=True):
+        if description.architecture.convolutions_only:
+            raise UserError(
+                f"{path}: this model has convolutions only, no head that could name classes: `vggnet features` and "
+                "`vggnet transfer` take it, or train a net from it (--init-from MODEL --new-head)"
+            )
     names = [
         description.architecture.net + (" bn" if description.architecture.batch_norm else "")
         for description in descriptions

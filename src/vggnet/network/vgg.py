@@ -50,6 +50,7 @@ class VGG(nn.Module):
     fills them; `build` does both.
     """
 
+    conv1_1: nn.Conv2d
     fc6: FullyConnected
     fc7: FullyConnected
     fc8: FullyConnected
@@ -93,6 +94,11 @@ class VGG(nn.Module):
 
     def forward_head(self, pool5: Tensor) -> Tensor:
         """pool5 map (N, 512, h, w) -> class score map (N, K, h - fc_kernel + 1, w - fc_kernel + 1)."""
+        if self.architecture.convolutions_only:
+            raise UserError(
+                "this model has convolutions only: it has no head that could name classes. Its features up to pool5 "
+                "work; for classes, train a net from it (--init-from MODEL --new-head)"
+            )
         kernel, dropout = self.architecture.fc_kernel, self.architecture.dropout
         rows, columns = pool5.shape[-2:]
         if min(rows, columns) < kernel:

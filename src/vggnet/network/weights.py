@@ -24,7 +24,8 @@ from vggnet.network.vgg import VGG, on_meta
 DESCRIPTION_KEY = "vggnet"
 EXTRA_KEY = "vggnet-extra"
 PICKLES = {".pth", ".pt", ".pkl", ".pickle", ".bin", ".ckpt"}
-RUN_FILES = ("best.safetensors", "last.safetensors")  # of a run folder, by preference
+MODEL_FILE = "model.safetensors"  # of a folder that `vggnet convert` or `save_pretrained` wrote
+RUN_FILES = ("best.safetensors", "last.safetensors", MODEL_FILE)  # by preference
 
 
 def save_model(path: str | Path, model: VGG, *, extra: dict[str, Any] | None = None) -> None:
@@ -111,12 +112,15 @@ def find_weights(path: str | Path) -> Path:
             if (path / name).is_file():
                 return path / name
         raise UserError(
-            f"{path}: no {' or '.join(RUN_FILES)} in this folder: is it a run folder, and has it saved yet?"
+            f"{path}: no {' or '.join(RUN_FILES)} in this folder: is it a run or a model folder, and has it saved yet?"
         )
     if not path.exists():
         raise UserError(f"{path}: there is no such file or run folder")
     if path.suffix.lower() in PICKLES:
-        raise UserError(f"{path}: pickled weights are not read (they can run code): give a .safetensors file or a run")
+        raise UserError(
+            f"{path}: pickled weights are not read (they can run code): give a .safetensors file or a run; "
+            "`vggnet convert` brings other libraries' files in"
+        )
     return path
 
 
@@ -144,13 +148,13 @@ def _check(file: Path, tensors: Mapping[str, Tensor], expected: Mapping[str, Ten
             problems.append(f"{name} is of type {tensor.dtype}, the net needs {expected[name].dtype}")
         elif tensor.shape != expected[name].shape:
             problems.append(f"{name} is {tuple(tensor.shape)}, the net needs {tuple(expected[name].shape)}")
-        elif not _finite(tensor):
+        elif not is_finite(tensor):
             problems.append(f"{name} has values that are not finite")
     if problems:
         more = f" (and {len(problems) - 3} more problems)" if len(problems) > 3 else ""
         raise UserError(f"{file}: the weights do not fit their own description: {'; '.join(problems[:3])}{more}")
 
 
-def _finite(tensor: Tensor) -> bool:
+def is_finite(tensor: Tensor) -> bool:
     """Whether all values are finite, without a boolean copy of the whole tensor."""
     return bool(torch.isfinite(torch.stack(torch.aminmax(tensor))).all()) if tensor.is_floating_point() else True

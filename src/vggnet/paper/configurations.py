@@ -71,7 +71,8 @@ class Architecture:
     """A net as it is built: a configuration of Table 1 and the options that the paper does not vary.
 
     `outputs` is the number of classes K (or of box coordinates), `width` scales the channels of convolutions and FC
-    layers, `crop_px` is the crop that gives a 1x1 class score map (224 in the paper).
+    layers, `crop_px` is the crop that gives a 1x1 class score map (224 in the paper). `convolutions_only` is a net
+    without FC layers, as feature extractors are published: it ends at pool5 and has no outputs (`outputs` is 0).
     """
 
     net: str = "D"
@@ -80,13 +81,16 @@ class Architecture:
     crop_px: int = PAPER_CROP_PX
     batch_norm: bool = False
     dropout: float = 0.5
+    convolutions_only: bool = False
 
     def __post_init__(self) -> None:
         if self.net not in CONFIGURATIONS:
             near = difflib.get_close_matches(self.net.upper(), CONFIGURATIONS, n=1, cutoff=0.3)
             hint = f" Did you mean {near[0]}?" if near else ""
             raise UserError(f"net {self.net!r} is not in Table 1; the nets are {', '.join(CONFIGURATIONS)}.{hint}")
-        if self.outputs < 1:
+        if self.convolutions_only and self.outputs:
+            raise UserError(f"a net of convolutions only ends at pool5: it has no outputs, not {self.outputs}")
+        if self.outputs < 1 and not self.convolutions_only:
             raise UserError(f"a net needs at least one output, not {self.outputs}")
         if not 0 < self.width <= 8:
             raise UserError(f"width {self.width} is out of range: it scales all channels, 1 is the paper's, at most 8")
@@ -125,7 +129,9 @@ class Architecture:
                 in_channels = out_channels
 
     def fully_connected(self) -> Iterator[Layer]:
-        """fc6, fc7, fc8: convolutions whose kernel covers the pool5 map of a crop (Sect. 3.2)."""
+        """fc6, fc7, fc8: convolutions whose kernel covers the pool5 map of a crop (Sect. 3.2); none without a head."""
+        if self.convolutions_only:
+            return
         hidden = self._scaled(HIDDEN_UNITS)
         yield Layer("fc6", 0, self._scaled(CHANNELS[-1]), hidden, self.fc_kernel, 0, False)
         yield Layer("fc7", 0, hidden, hidden, 1, 0, False)

@@ -1,0 +1,43 @@
+"""convert, export."""
+
+from pathlib import Path
+
+from vggnet.console import say
+from vggnet.errors import UserError
+from vggnet.network.foreign.converting import convert as run_conversion
+from vggnet.network.foreign.converting import write_layout
+from vggnet.network.pretrained import save_pretrained
+from vggnet.options.weights import ConvertOptions, ExportOptions
+
+
+def convert(options: ConvertOptions) -> None:
+    """`vggnet convert`."""
+    conversion = run_conversion(
+        options.file,
+        options.layout,
+        preprocessing=options.preprocessing,
+        classes=options.classes,
+        net=options.net,
+        convolutions_only=options.convolutions_only,
+    )
+    for line in conversion.report:
+        say(str(line))
+    for note in conversion.notes:
+        say(note)
+    if options.out.exists() and not options.out.is_dir():
+        raise UserError(f"--out {options.out} is a file; give a folder")
+    if options.to == "vggnet":
+        save_pretrained(conversion.model, options.out)
+        say(f"written to {options.out}; use it wherever a MODEL is asked for")
+    else:
+        say(f"written to {write_layout(conversion.model, options.to, options.out)}")
+
+
+def export(options: ExportOptions) -> None:
+    """`vggnet export`."""
+    from vggnet.network.exporting import SUFFIXES, export_model
+
+    model = options.model
+    out = options.out or Path(model.resolve().stem + SUFFIXES[options.format])
+    for line in export_model(model, out, options.format):
+        say(line)

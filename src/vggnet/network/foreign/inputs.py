@@ -1,0 +1,130 @@
+"""What other libraries feed their nets, in one form, and how it becomes this project's (mean, deviation) over RGB.
+
+A library's input is (pixel * scale - mean) / deviation, its channels in some order. Notable, what happens to each part:
+- the order of the channels folds into conv1_1, exactly: its filters' input channels are reversed;
+- a divisor that all channels share (Keras's 127.5, a bare 1/255) folds into conv1_1: a filter of w / d sees p as w does
+  p / d, at zero-padded borders too, since zero divided is zero;
+- deviations that differ by channel stay in the description, and so do the weights, bit by bit;
+- the mean never folds: at a padded border the net sees zero *after* the mean is subtracted, which no bias can repeat.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from torch import Tensor
+
+from vggnet.contract import Preprocessing, Rgb
+from vggnet.errors import UserError
+
+
+@dataclass(frozen=True)
+class InputConvention:
+    """(pixel * scale - mean) / deviation for pixels of 0 to 255; `mean` and `deviation` in the file's own order."""
+
+    order: Literal["RGB", "BGR"] = "RGB"
+    scale: float = 1.0
+    mean: Rgb = (0.0, 0.0, 0.0)
+    deviation: Rgb = (1.0, 1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        if self.scale <= 0 or min(self.deviation) <= 0:
+            raise UserError(f"preprocessing: scale {self.scale} and deviation {self.deviation} must be above 0")
+
+    def to_contract(self) -> tuple[Preprocessing, float]:
+        """The project's preprocessing (RGB, 0 to 255), and the divisor that conv1_1 has to take over (1 for none)."""
+        mean = [value / self.scale for value in self.mean]
+        deviation = [value / self.scale for value in self.deviation]
+        if self.order == "BGR":
+            mean, deviation = mean[::-1], deviation[::-1]
+        shared = deviation[0] if len(set(deviation)) == 1 else 1.0
+        divided = [value / shared for value in deviation]
+        return Preprocessing(_rgb(mean), _rgb(divided)), shared
+
+    def fold(self, weight: Tensor) -> Tensor:
+        """conv1_1's filters (O, 3, k, k) as they must be for the project's preprocessing; in float64 on the way."""
+        if self.order == "BGR":
+            weight = weight.flip(1)
+        shared = self.to_contract()[1]
+        return weight if shared == 1.0 else (weight.double() / shared).to(weight.dtype)
+
+    def describe(self) -> str:
+        """In words, for the report of a conversion."""
+        mean, deviation = (" ".join(f"{value:g}" for value in values) for values in (self.mean, self.deviation))
+        return f"{self.order} of 0..{255 * self.scale:g}, mean {mean}, deviation {deviation}"
+
+
+def _rgb(values: list[float]) -> Rgb:
+    red, green, blue = values
+    return red, green, blue
+
+
+CONVENTIONS = {
+    # torchvision and most of timm: pixels of 0..1, ImageNet's mean and deviation
+    "torchvision": InputConvention("RGB", 1 / 255, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    # the original nets, and Keras's VGGs (its mode "caffe")
+    "caffe": InputConvention("BGR", 1.0, (103.939, 116.779, 123.68)),
+    # the paper's arithmetic with channels as RGB: Caffe weights that somebody has turned round already
+    "paper": InputConvention("RGB", 1.0, (123.68, 116.779, 103.939)),
+    # -1..1: Keras's mode "tf", timm's "inception"
+    "tf": InputConvention("RGB", 1 / 127.5, (1.0, 1.0, 1.0)),
+    # 0..1 and nothing else
+    "unit": InputConvention("RGB", 1 / 255),
+}
+_ADAPTER = TypeAdapter(InputConvention)
+
+
+def open_convention(name: str | None, *, file: str = "this file", beside: Path | None = None) -> InputConvention:
+    """The convention called `name`, or described by the JSON file of that name.
+
+    Without a name, `beside` is timm's config.json, which says it. UserError where nothing is known: a guess would give
+    worse answers without a word.
+    """
+    if name is None:
+        if beside is not None and (found := _from_timm(beside)) is not None:
+            return found
+        raise UserError(
+            f"{file} does not say what pixels its net was trained on: give --preprocessing "
+            f"{', '.join(CONVENTIONS)}, or a JSON file with order, scale, mean and deviation"
+        )
+    if name in CONVENTIONS:
+        return CONVENTIONS[name]
+    path = Path(name)
+    if not path.is_file():
+        raise UserError(
+            f"--preprocessing {name}: neither one of {', '.join(CONVENTIONS)} nor a JSON file (order RGB or BGR, scale "
+            "on pixels of 0..255, mean and deviation after it, in that order of channels)"
+        )
+    try:
+        return _ADAPTER.validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "content"
+        raise UserError(f"{path}: not a preprocessing: {where}: {first['msg']}") from error
+
+
+def _from_timm(config: Path) -> InputConvention | None:
+    """From the `pretrained_cfg` of timm's config.json; None where it is none."""
+    try:
+        content = json.loads(config.read_text(encoding="utf-8"))["pretrained_cfg"]
+        return InputConvention("RGB", 1 / 255, _rgb(list(content["mean"])), _rgb(list(content["std"])))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def for_unit_pixels(preprocessing: Preprocessing) -> tuple[Rgb, Rgb]:
+    """(mean, deviation) for RGB pixels of 0..1, as torchvision's and timm's `Normalize` take them."""
+    mean, deviation = ([value / 255 for value in values] for values in (preprocessing.mean, preprocessing.deviation))
+    return _rgb(mean), _rgb(deviation)
+
+
+def net_input(images: Tensor, preprocessing: Preprocessing, low: float = 0.0, high: float = 1.0) -> Tensor:
+    """RGB images (N, 3, H, W) with values from `low` to `high` -> the net's input, with gradients."""
+    mean, deviation = (
+        torch.tensor(values, dtype=images.dtype, device=images.device).view(3, 1, 1)
+        for values in (preprocessing.mean, preprocessing.deviation)
+    )
+    return ((images - low) * (255 / (high - low)) - mean) / deviation

@@ -1,0 +1,129 @@
+"""Keras's VGGs out of .h5, .weights.h5 and .keras files, without Keras: its models may hold code, HDF5 holds arrays.
+
+Notable: kernels are (rows, columns, in, out), and a dense layer's inputs lie as rows, columns, channels when the map
+before it did. Layers are told apart by shape and put in order by the number in their names. Links to other files,
+which HDF5 has, are refused.
+"""
+
+import io
+import re
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vggnet.errors import UserError
+from vggnet.network.foreign.layers import ForeignLayer
+
+LARGEST_BYTES = 2**33  # of what a .keras archive says it holds; net E is 0.6 GB
+_KERNELS = ("kernel", "kernel:0", "0")
+_BIASES = ("bias", "bias:0", "1")
+
+
+def read_keras(path: str | Path) -> list[ForeignLayer]:
+    """The weight layers of a Keras file in order; UserError for files that are no such thing."""
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such file")
+    with _opened(path) as (file, config):
+        channels_first = '"data_format": "channels_first"' in config
+        arrays: dict[str, dict[str, np.ndarray]] = {}
+        for name, array in _arrays(path, file):
+            layer, _, part = name.rpartition("/")
+            arrays.setdefault(layer, {})[part] = array
+    if not arrays:
+        raise UserError(f"{path}: no weights in it")
+    names = sorted(arrays, key=lambda name: (_is_dense(arrays[name]), _place(name)))
+    return [_layer(path, name, arrays[name], channels_first) for name in names]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, str]]:
+    """The HDF5 file, in a .keras archive or alone, and the model's configuration as text ("" where there is none)."""
+    try:
+        import h5py  # type: ignore[import-not-found, import-untyped, unused-ignore]
+    except ImportError as error:
+        raise UserError("Keras files are read with h5py: pip install 'vggnet[keras]'") from error
+    config = ""
+    source: Any = path
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                size = sum(entry.file_size for entry in archive.infolist())
+                if size > LARGEST_BYTES:
+                    raise UserError(f"{path}: refused: {size:,} bytes inside, more than any VGG")
+                config = archive.read("config.json").decode()
+                source = io.BytesIO(archive.read("model.weights.h5"))
+        with h5py.File(source, "r") as file:
+            if "model_config" in file.attrs:
+                given = file.attrs["model_config"]
+                config = given.decode() if isinstance(given, bytes) else str(given)
+            yield file, config
+    except UserError:
+        raise
+    except Exception as error:  # damaged files make HDF5 raise many things
+        raise UserError(f"{path}: refused: not a whole Keras file ({type(error).__name__}: {error})") from error
+
+
+def _arrays(path: Path, file: Any) -> Iterator[tuple[str, np.ndarray]]:
+    """(name, array) of the file's data sets but those of the optimiser; links are not followed."""
+    import h5py
+
+    found: list[Any] = []
+    file.visititems(lambda name, item: found.append(item) if isinstance(item, h5py.Dataset) else None)
+    for item in found:
+        name = item.name.strip("/")
+        if item.shape == () or name.split("/")[0].startswith("optimizer"):
+            continue  # a seed generator's or the optimiser's state
+        if item.external or item.is_virtual:
+            raise UserError(f"{path}: refused: {name} lies in another file")
+        if item.dtype.kind != "f":
+            if "seed" in name:
+                continue
+            raise UserError(f"{path}: refused: {name} is of type {item.dtype}, weights are floating-point numbers")
+        if item.size * item.dtype.itemsize > LARGEST_BYTES:
+            raise UserError(f"{path}: refused: {name} claims {item.size:,} values")
+        yield name, item[()]
+
+
+def _is_dense(arrays: dict[str, np.ndarray]) -> bool:
+    return max(array.ndim for array in arrays.values()) < 4
+
+
+def _short(name: str) -> str:
+    return next((part for part in reversed(name.split("/")) if part != "vars"), name)
+
+
+def _place(name: str) -> list[tuple[int, str]]:
+    """Order of layers, by the numbers in their names; a name without one comes first ("dense", then "dense_1")."""
+    short = _short(name)
+    padded = short if re.search(r"\d$", short) else f"{short}_0"
+    return [(int(number), "") if number else (-1, text) for number, text in re.findall(r"(\d+)|(\D+)", padded)]
+
+
+def _layer(path: Path, name: str, arrays: dict[str, np.ndarray], channels_first: bool) -> ForeignLayer:
+    kernel = next((arrays[key] for key in arrays if key in _KERNELS or "_W" in key), None)
+    bias = next((arrays[key] for key in arrays if key in _BIASES or "_b" in key), None)
+    if kernel is None or kernel.ndim not in (2, 4) or len(arrays) > 2:
+        shapes = ", ".join(f"{key} {array.shape}" for key, array in arrays.items())
+        raise UserError(f"{path}: layer {name} is neither a convolution nor a dense layer ({shapes}): not a VGG")
+    weight = _tensor(kernel)
+    given = tuple(weight.shape)
+    weight = weight.permute(3, 2, 0, 1) if weight.dim() == 4 else weight.t()
+    return ForeignLayer(
+        _short(name),
+        weight,
+        None if bias is None else _tensor(bias),
+        flattened="CHW" if channels_first else "HWC",
+        given_shape=given,
+        notes=["out channels first"],
+    )
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array.astype(array.dtype.newbyteorder("="))))

@@ -1,0 +1,211 @@
+"""The common form of foreign weights, a list of weight layers in order, and the net of Table 1 that they make up.
+
+Names differ in every library; shapes do not. So a reader gives layers in order, and which net they are follows from
+their shapes: the convolutions must be one configuration's, the rest nothing (convolutions only) or fc6, fc7, fc8.
+Nothing is copied before every shape has been checked.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from vggnet.errors import UserError
+from vggnet.network.foreign.inputs import InputConvention
+from vggnet.network.vgg import norm_name
+from vggnet.network.weights import is_finite
+from vggnet.paper.configurations import CHANNELS, CONFIGURATIONS, TOTAL_STRIDE_PX, Architecture, Layer
+
+EPSILON = 1e-5  # of the net's own batch normalisation
+
+
+@dataclass
+class Norm:
+    """Batch normalisation after a convolution; tensors (C,)."""
+
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+    epsilon: float = EPSILON
+
+
+@dataclass
+class ForeignLayer:
+    """A weight layer as found: `weight` is (O, I, k, k), or (O, I) of a dense one; `source` is its name in the file.
+
+    `flattened` says how a dense layer's inputs lie where they came from a map: channels first (PyTorch, Caffe) or last
+    (Keras). `given_shape` is the shape in the file, where the reader has turned it.
+    """
+
+    source: str
+    weight: Tensor
+    bias: Tensor | None
+    norm: Norm | None = None
+    flattened: Literal["CHW", "HWC"] = "CHW"
+    given_shape: tuple[int, ...] = ()
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.weight.shape)
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """Where a layer came from: its source's name and shape (None where it is missing), its own shape, what was done."""
+
+    name: str
+    source: str | None
+    source_shape: tuple[int, ...] | None
+    shape: tuple[int, ...]
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        if self.source is None:
+            return f"{self.name} missing" + (f" ({'; '.join(self.notes)})" if self.notes else "")
+        turned = "" if self.source_shape == self.shape else f" -> {_text(self.shape)}"
+        notes = f" ({'; '.join(self.notes)})" if self.notes else ""
+        return f"{self.name} <- {self.source} {_text(self.source_shape or ())}{turned}{notes}"
+
+
+def recognise(
+    layers: Sequence[ForeignLayer], file: str, *, net: str | None = None, convolutions_only: bool = False
+) -> Architecture:
+    """The architecture whose layers these are, by their shapes; UserError that says what fits nothing.
+
+    `net` names it where shapes do not decide (A-LRN has A's); it must fit all the same. With
+    `convolutions_only` whatever follows the convolutions is ignored.
+    """
+    if not layers or layers[0].weight.dim() != 4:
+        raise UserError(f"{file}: no convolutions in it that could be a VGG's")
+    width = layers[0].shape[0] / CHANNELS[0]
+    if not 0 < width <= 8:
+        raise UserError(f"{file}: {layers[0].source} has {layers[0].shape[0]} filters: not a VGG's first convolution")
+    candidates = [net] if net is not None else list(CONFIGURATIONS)
+    for name in candidates:
+        trunk = Architecture(name, 0, width, convolutions_only=True)
+        expected = [_conv_shape(layer) for layer in trunk.convolutions()]
+        rest = [] if convolutions_only else layers[len(expected) :]
+        if [layer.shape for layer in layers[: len(expected)]] != expected or len(rest) not in (0, 3):
+            continue
+        normed = [layer.norm is not None for layer in layers[: len(expected)]]
+        if any(normed) and not all(normed):
+            raise UserError(f"{file}: {sum(normed)} of {len(normed)} convolutions have a norm: all or none, in a VGG")
+        batch_norm = all(normed)
+        if not rest:
+            return Architecture(name, 0, width, batch_norm=batch_norm, convolutions_only=True)
+        return _with_head(name, width, batch_norm, rest, file)
+    found = ", ".join(_text(layer.shape) for layer in layers)
+    asked = f"net {net} has" if net is not None else "no net of Table 1 has"
+    raise UserError(
+        f"{file}: {asked} these weight layers: {found}. A VGG has its convolutions and then fc6, fc7, fc8, or "
+        "its convolutions only (--convolutions-only leaves a head out that is none of these)"
+    )
+
+
+def _with_head(name: str, width: float, batch_norm: bool, rest: Sequence[ForeignLayer], file: str) -> Architecture:
+    """The architecture with these three FC layers, each checked."""
+    fc6, _, fc8 = rest
+    channels = max(1, round(CHANNELS[-1] * width))
+    kernel = fc6.shape[2] if fc6.weight.dim() == 4 else math.isqrt(fc6.shape[1] // channels)
+    if not 1 <= kernel <= 64:
+        raise UserError(f"{file}: {fc6.source} {_text(fc6.shape)} fits no pool5 map of {channels} channels")
+    architecture = Architecture(name, fc8.shape[0], width, kernel * TOTAL_STRIDE_PX, batch_norm)
+    for layer, expected in zip(rest, architecture.fully_connected(), strict=True):
+        inputs = math.prod(layer.shape[1:])
+        if (layer.shape[0], inputs) != (expected.out_channels, expected.fan_in):
+            raise UserError(
+                f"{file}: {layer.source} is {_text(layer.shape)}, {expected.name} of net {name} at width {width:g} is "
+                f"{expected.out_channels}x{expected.fan_in}: another head; --convolutions-only leaves it out"
+            )
+    return architecture
+
+
+def assemble(
+    layers: Sequence[ForeignLayer], architecture: Architecture, convention: InputConvention, file: str
+) -> tuple[dict[str, Tensor], list[LayerReport]]:
+    """State dict of the project's net and a report, from layers that `recognise` has found to fit.
+
+    Raises UserError for a bias or norm of another shape, for integers, and for values that are not finite.
+    """
+    state: dict[str, Tensor] = {}
+    report = []
+    for own, given in zip(architecture.layers(), layers, strict=True):
+        notes = list(given.notes)
+        weight = _weight(given, own, notes)
+        if own.name == "conv1_1":
+            notes += _input_notes(convention)
+            weight = convention.fold(weight)
+        bias = given.bias
+        if bias is None:
+            bias = torch.zeros(own.out_channels)
+            notes.append("no bias in the file: zeros")
+        tensors = {f"{own.name}.weight": weight, f"{own.name}.bias": bias}
+        if given.norm is not None:
+            tensors |= _norm_tensors(given.norm, norm_name(own.name), given.source, file)
+        for key, tensor in tensors.items():
+            own_shape = _conv_shape(own) if key == f"{own.name}.weight" else (own.out_channels,)
+            state[key] = _accepted(tensor, key, own_shape, given.source, file)
+        if given.norm is not None:
+            state[f"{norm_name(own.name)}.num_batches_tracked"] = torch.tensor(0)
+        report.append(
+            LayerReport(own.name, given.source, given.given_shape or given.shape, _conv_shape(own), tuple(notes))
+        )
+    if architecture.convolutions_only:
+        report += [LayerReport(name, None, None, (), ("convolutions only",)) for name in ("fc6", "fc7", "fc8")]
+    return state, report
+
+
+def _weight(given: ForeignLayer, own: Layer, notes: list[str]) -> Tensor:
+    """The weight as (O, I, k, k)."""
+    weight = given.weight
+    if weight.dim() == 4:
+        return weight
+    if given.flattened == "HWC" and own.kernel > 1:
+        notes.append("inputs put from rows, columns, channels into channels, rows, columns")
+        return weight.reshape(own.out_channels, own.kernel, own.kernel, own.in_channels).permute(0, 3, 1, 2)
+    return weight.reshape(_conv_shape(own))
+
+
+def _input_notes(convention: InputConvention) -> list[str]:
+    notes = ["BGR turned to RGB"] if convention.order == "BGR" else []
+    shared = convention.to_contract()[1]
+    return [*notes, f"divided by {shared:g}, the input's scale"] if shared != 1.0 else notes
+
+
+def _norm_tensors(norm: Norm, name: str, source: str, file: str) -> dict[str, Tensor]:
+    """Another epsilon becomes part of the variance, which gives the same net."""
+    variance = norm.running_var
+    if abs(norm.epsilon - EPSILON) > 1e-9:
+        variance = variance + (norm.epsilon - EPSILON)
+    if bool((variance + EPSILON <= 0).any()):
+        raise UserError(f"{file}: {source}: the normalisation's variance is not above 0")
+    return {
+        f"{name}.weight": norm.weight,
+        f"{name}.bias": norm.bias,
+        f"{name}.running_mean": norm.running_mean,
+        f"{name}.running_var": variance,
+    }
+
+
+def _accepted(tensor: Tensor, key: str, shape: tuple[int, ...], source: str, file: str) -> Tensor:
+    if not tensor.is_floating_point():
+        raise UserError(f"{file}: {source}: {key} is of type {tensor.dtype}, weights are floating-point numbers")
+    if tuple(tensor.shape) != shape:
+        raise UserError(f"{file}: {source}: {key} is {_text(tuple(tensor.shape))}, the net needs {_text(shape)}")
+    own = tensor.to(torch.float32).contiguous()
+    if not is_finite(own):
+        raise UserError(f"{file}: {source}: {key} has values that are not finite")
+    return own
+
+
+def _conv_shape(layer: Layer) -> tuple[int, int, int, int]:
+    return (layer.out_channels, layer.in_channels, layer.kernel, layer.kernel)
+
+
+def _text(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))

@@ -1,0 +1,85 @@
+"""Tensors out of files that others wrote: .pth (never more than tensors), .safetensors.
+
+Notable: a pickle is a program. `weights_only=True` reads tensors and plain containers and refuses the rest before any
+of it runs; what remains is judged here: names, types, and that a tensor's values are really in the file (a tensor may
+claim a shape of a million million values that all lie at one place).
+"""
+
+import math
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from vggnet.errors import UserError
+
+WRAPPERS = ("state_dict", "model_state_dict", "model", "net")  # under which training scripts put the weights
+MOST_TENSORS = 1000
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """Names and tensors of a `.pth` or `.safetensors` file, on the CPU; UserError for anything doubtful."""
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such file")
+    content = _read_safetensors(path) if path.suffix.lower() == ".safetensors" else _read_pickle(path)
+    return _checked(path, content)
+
+
+def _read_safetensors(path: Path) -> dict[str, Any]:
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: not a whole safetensors file ({error}): fetch it again") from error
+
+
+def _read_pickle(path: Path) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what a hostile file makes torch warn about is judged below
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a file made to break the reader may raise anything
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise UserError(
+            f"{path}: refused: not a whole file of tensors only ({type(error).__name__}: {reason[0][:160]}). Either it "
+            "is truncated or of another kind, or it holds objects that run code when they are read: where you trust "
+            "it, load it with its own library and save model.state_dict()"
+        ) from error
+
+
+def _checked(path: Path, content: Any) -> dict[str, Tensor]:
+    """The state dict in `content`, possibly wrapped, if it is nothing but named dense tensors."""
+    for wrapper in WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+            break
+    if not isinstance(content, Mapping) or not content:
+        raise UserError(f"{path}: refused: holds {type(content).__name__}, not a dictionary of named tensors")
+    if len(content) > MOST_TENSORS:
+        raise UserError(f"{path}: refused: {len(content):,} tensors, a VGG has fewer than {MOST_TENSORS}")
+    for name, tensor in content.items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor):
+            raise UserError(f"{path}: refused: {name!r:.80} is {type(tensor).__name__}, expected a named tensor")
+        check_tensor(path, name, tensor)
+    state = {str(name): tensor.detach() for name, tensor in content.items()}
+    if all(name.startswith("module.") for name in state):  # as DataParallel saves
+        state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    return state
+
+
+def check_tensor(path: Path, name: str, tensor: Tensor) -> None:
+    """Refuse what is no plain tensor of numbers, or claims more values than it holds."""
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
+        raise UserError(f"{path}: refused: {name} is no dense tensor ({tensor.layout}, {tensor.dtype})")
+    if tensor.is_floating_point() and tensor.dtype not in FLOATS:
+        raise UserError(f"{path}: refused: {name} has the type {tensor.dtype}; 16, 32 and 64 bit floats are read")
+    claimed = math.prod(tensor.shape) * tensor.element_size()
+    held = tensor.untyped_storage().nbytes()
+    if claimed > held:
+        raise UserError(f"{path}: refused: {name} claims {claimed:,} bytes and the file holds {held:,} of it")

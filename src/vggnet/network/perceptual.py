@@ -1,0 +1,135 @@
+"""Perceptual losses: distances between images in a VGG's layers instead of in pixels.
+
+    kind="features"   content: mean squared difference of activations (Johnson et al. 2016, Eq. 2); style: mean squared
+                      difference of Gram matrices, each divided by C h w (Eq. 3, 4)
+    kind="lpips"      Zhang et al. 2018 without learnt weights: activations scaled to unit length at each position,
+                      squared differences summed over channels, averaged over positions, summed over five layers; the
+                      `lpips` package's LPIPS(net="vgg", lpips=False), whose weights are torchvision's net D
+
+Notable: images are RGB of 0..1 (or `value_range`), and the net's own preprocessing is applied here, so that nobody
+feeds BGR to a net of RGB. The loss keeps a copy of the layers it needs, frozen and in evaluation mode,
+whatever becomes of the model it was given and whatever mode the training loop puts it in.
+"""
+
+import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from vggnet.errors import UserError
+from vggnet.network.foreign.converting import without_head
+from vggnet.network.foreign.inputs import net_input
+from vggnet.network.taps import Pooling, check_names, features
+from vggnet.network.vgg import VGG
+from vggnet.network.weights import load_model
+
+LPIPS_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
+LPIPS_EPSILON = 1e-10
+Weights = Mapping[str, float] | Sequence[str]
+
+
+class PerceptualLoss(nn.Module):
+    """Distance of images to their targets in a net's layers.
+
+    `content` and `style` name layers, with a weight each or all with 1. By default content is the third stage's
+    last ReLU (relu3_3 of net D) and there is no style.
+    """
+
+    def __init__(
+        self,
+        model: VGG | str | Path,
+        *,
+        kind: Literal["features", "lpips"] = "features",
+        content: Weights | None = None,
+        style: Weights = (),
+        pooling: Pooling = "max",
+        value_range: tuple[float, float] = (0.0, 1.0),
+        reduction: Literal["mean", "none"] = "mean",
+    ) -> None:
+        super().__init__()
+        net = model if isinstance(model, VGG) else load_model(model)
+        if kind not in ("features", "lpips"):
+            raise UserError(f"kind {kind!r} does not exist: features or lpips")
+        if reduction not in ("mean", "none"):
+            raise UserError(f"reduction {reduction!r} does not exist: mean or none")
+        if not value_range[0] < value_range[1]:
+            raise UserError(f"value_range {value_range}: the first must be below the second")
+        if kind == "lpips" and (content is not None or style):
+            raise UserError('kind="lpips" has its own layers: leave content and style out')
+        self.kind, self.pooling, self.value_range, self.reduction = kind, pooling, value_range, reduction
+        if content is None:
+            content = () if style or kind == "lpips" else (_default_content(net),)
+        self.content, self.style = _weights(content), _weights(style)
+        self.layers = LPIPS_LAYERS if kind == "lpips" else tuple({**self.content, **self.style})
+        check_names(net.architecture, self.layers)
+        deep = any("_" not in name and not name.startswith("pool") for name in self.layers)
+        self.backbone = copy.deepcopy(net) if deep else without_head(net)
+        self.backbone.eval().requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "PerceptualLoss":
+        """The backbone stays in evaluation mode."""
+        super().train(mode)
+        self.backbone.eval()
+        return self
+
+    def forward(self, images: Tensor, target: Tensor, style_target: Tensor | None = None) -> Tensor:
+        """The mean distance, or (N,) with `reduction="none"`, of RGB images (N, 3, H, W) to targets of the same shape.
+
+        `style_target` gives the style terms another image (any size, N or 1 of them); by default it is `target`. No
+        gradient flows to the targets of the "features" kind.
+        """
+        if images.shape != target.shape:
+            raise UserError(f"images {tuple(images.shape)} and target {tuple(target.shape)} must be of one shape")
+        lpips = self.kind == "lpips"
+        distance = self._lpips(images, target) if lpips else self._distance(images, target, style_target)
+        return distance.mean() if self.reduction == "mean" else distance
+
+    def _activations(self, images: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+        inputs = net_input(images, self.backbone.description.preprocessing, *self.value_range)
+        return features(self.backbone, inputs, names, pooling=self.pooling)
+
+    def _distance(self, images: Tensor, target: Tensor, style_target: Tensor | None) -> Tensor:
+        ours = self._activations(images, self.layers)
+        with torch.no_grad():
+            shared = style_target is None
+            wanted = self.layers if shared else tuple(self.content)
+            theirs = self._activations(target, wanted) if wanted else {}
+            styles = theirs if style_target is None else self._activations(style_target, tuple(self.style))
+        total = images.new_zeros(len(images))
+        for name, weight in self.content.items():
+            total = total + weight * (ours[name] - theirs[name]).square().flatten(1).mean(1)
+        for name, weight in self.style.items():
+            total = total + weight * (gram(ours[name]) - gram(styles[name])).square().flatten(1).mean(1)
+        return total
+
+    def _lpips(self, images: Tensor, target: Tensor) -> Tensor:
+        ours, theirs = (self._activations(each, self.layers) for each in (images, target))
+        total = images.new_zeros(len(images))
+        for name in self.layers:
+            total = total + (_unit(ours[name]) - _unit(theirs[name])).square().sum(1).mean((1, 2))
+        return total
+
+
+def gram(activations: Tensor) -> Tensor:
+    """Gram matrices (N, C, C) of activations (N, C, h, w): products of channels, summed over positions, / (C h w)."""
+    flat = activations.flatten(2)
+    return flat @ flat.transpose(1, 2) / (flat.shape[1] * flat.shape[2])
+
+
+def _unit(activations: Tensor) -> Tensor:
+    """Each position's channels at length 1. A dead position stays 0 and has no gradient (not NaN, as a bare root's)."""
+    return activations / (torch.linalg.vector_norm(activations, dim=1, keepdim=True) + LPIPS_EPSILON)
+
+
+def _weights(layers: Weights) -> dict[str, float]:
+    if isinstance(layers, str):
+        raise UserError(f"layers are a list or a dictionary with weights, not {layers!r}")
+    return dict(layers) if isinstance(layers, Mapping) else dict.fromkeys(layers, 1.0)
+
+
+def _default_content(net: VGG) -> str:
+    last = max(layer.name for layer in net.architecture.convolutions() if layer.stage == 3)
+    return last.replace("conv", "relu")

@@ -1,0 +1,114 @@
+"""Models as folders in the Hugging Face form: config.json, model.safetensors and a model card (README.md).
+
+Notable: works on a folder without any network; a name that is no folder is a repository of the Hugging Face hub and
+needs the huggingface_hub package. The description stands in config.json for people and other programs; the weights
+carry it too, and a folder whose two copies differ is refused.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vggnet.contract import ModelDescription
+from vggnet.errors import UserError
+from vggnet.network.vgg import VGG
+from vggnet.network.weights import MODEL_FILE, load_model, read_description, save_model, write_atomically
+
+CONFIG_FILE, CARD_FILE = "config.json", "README.md"
+MODEL_TYPE = "vggnet"
+
+
+def save_pretrained(model: VGG, folder: str | Path) -> Path:
+    """Write `model` into `folder` as config.json, model.safetensors and README.md; the folder."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {"model_type": MODEL_TYPE, "architectures": ["VGG"], **json.loads(model.description.to_json())}
+    save_model(folder / MODEL_FILE, model)
+    write_atomically(folder / CONFIG_FILE, (json.dumps(config, indent=2) + "\n").encode())
+    write_atomically(folder / CARD_FILE, _card(model.description).encode())
+    return folder
+
+
+def from_pretrained(
+    name: str | Path, *, revision: str | None = None, device: str | torch.device = "cpu", **hub: Any
+) -> VGG:
+    """The net in a folder that `save_pretrained` or `vggnet convert` wrote, or in a repository of the hub.
+
+    In evaluation mode on `device`. `hub` goes to `snapshot_download` (token, cache_dir, local_files_only, ...).
+    """
+    folder = Path(name) if Path(name).is_dir() else _fetched(str(name), revision, hub)
+    described = read_description(folder)
+    config = folder / CONFIG_FILE
+    if config.is_file() and _description(config) != described:
+        raise UserError(
+            f"{folder}: {CONFIG_FILE} and {MODEL_FILE} describe different models: copy both from one place; the "
+            f"description inside {MODEL_FILE} is of net {described.architecture.net}"
+        )
+    return load_model(folder, device=device)
+
+
+def _description(config: Path) -> ModelDescription:
+    try:
+        content = json.loads(config.read_text(encoding="utf-8"))
+        kind = content.pop("model_type", None)
+        content.pop("architectures", None)
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(f"{config}: not a model's configuration ({error})") from error
+    if kind != MODEL_TYPE:
+        raise UserError(
+            f"{config}: a model of type {kind!r}, not {MODEL_TYPE!r}: `vggnet convert` brings other libraries' files in"
+        )
+    return ModelDescription.from_json(json.dumps(content), str(config))
+
+
+def _fetched(name: str, revision: str | None, hub: dict[str, Any]) -> Path:
+    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+        raise UserError(f"{name}: neither a folder nor the name of a repository (OWNER/NAME)")
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise UserError(
+            f"{name}: there is no such folder; a repository of the hub needs pip install 'vggnet[hub]'"
+        ) from error
+    wanted = [MODEL_FILE, CONFIG_FILE, CARD_FILE]
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=wanted, **hub))
+    except Exception as error:  # the hub's errors are many, and all mean the same to the caller
+        raise UserError(f"{name}: no such folder, and the hub does not give it ({error})") from error
+
+
+def _card(description: ModelDescription) -> str:
+    """A model card: what the net is, what its input must be, how it is opened."""
+    architecture, preprocessing = description.architecture, description.preprocessing
+    norm = ", with batch normalisation" if architecture.batch_norm else ""
+    what = (
+        "Convolutions only: features up to pool5, no classes."
+        if architecture.convolutions_only
+        else f"{architecture.outputs} outputs" + (", named in config.json." if description.classes else ", unnamed.")
+    )
+    scale = " to ".join(map(str, description.train_scale)) or "unknown"
+    return f"""---
+library_name: vggnet
+tags: [image-classification, vgg]
+---
+# VGG, net {architecture.net}
+
+Net {architecture.net} of Simonyan and Zisserman (arXiv 1409.1556), Table 1{norm}, width {architecture.width:g}, crop \
+{architecture.crop_px}. {what}
+
+- Input: RGB pixels of 0 to 255, minus {_numbers(preprocessing.mean)}, divided by {_numbers(preprocessing.deviation)}
+- Training scale S: {scale}
+- Parameters: {architecture.parameters:,}
+
+```python
+import vggnet
+
+model = vggnet.from_pretrained("FOLDER")
+```
+"""
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return "(" + ", ".join(f"{value:g}" for value in values) + ")"

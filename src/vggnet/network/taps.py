@@ -1,0 +1,155 @@
+"""Named layers: any activation of a net by the paper's names, exact, from images of any size, with gradients.
+
+    conv3_3   the convolution's output, before everything else      norm3_3   after its batch normalisation
+    relu3_3   after the ReLU, at the convolution's full resolution  pool3     after the stage's pooling
+    fc6, fc7  before the ReLU          relu6, relu7  after it       fc8       the class score map
+    lrn1_1    net A-LRN's response normalisation, after relu1_1
+
+Notable: the net itself pools a stage's last map *before* the ReLU, which gives the same and costs less. relu3_3 of a
+pooled layer is computed here only when it is asked for. Nothing deeper than the deepest layer asked for is computed,
+nothing is in place on what is handed out, and hooks on the net's layers run as in the net's own forward pass.
+"""
+
+import difflib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from vggnet.errors import UserError
+from vggnet.network.vgg import VGG, norm_name
+from vggnet.paper.configurations import Architecture, Layer
+
+Pooling = Literal["max", "average"]
+
+
+@dataclass(frozen=True)
+class Tap:
+    """Where a named layer is: its channels, how often the image's sides were halved before it, and its kernel if FC."""
+
+    channels: int
+    halvings: int
+    fc_kernel: int = 0  # the pool5 positions that one position of an FC layer covers, to a side
+
+    def map_size(self, height: int, width: int) -> tuple[int, int]:
+        """(rows, columns) for an image of `height` x `width` pixels; not above 0 where it is too small."""
+        outside = max(0, self.fc_kernel - 1)
+        return (height >> self.halvings) - outside, (width >> self.halvings) - outside
+
+    @property
+    def least_px(self) -> int:
+        """The smallest image side that gives a position."""
+        return max(1, self.fc_kernel) << self.halvings
+
+
+@cache
+def taps(architecture: Architecture) -> dict[str, Tap]:
+    """All names that `features` knows for a net, from the image on."""
+    found: dict[str, Tap] = {}
+    for layer in architecture.convolutions():
+        here = Tap(layer.out_channels, layer.stage - 1)
+        names = [layer.name, *([norm_name(layer.name)] if architecture.batch_norm else []), relu_name(layer.name)]
+        if architecture.configuration.response_normalization and layer.name == "conv1_1":
+            names.append("lrn1_1")
+        found |= dict.fromkeys(names, here)
+        if layer.last_of_stage:
+            found[f"pool{layer.stage}"] = Tap(layer.out_channels, layer.stage)
+    for layer in architecture.fully_connected():
+        here = Tap(layer.out_channels, 5, architecture.fc_kernel)
+        found |= dict.fromkeys([layer.name] if layer.name == "fc8" else [layer.name, relu_name(layer.name)], here)
+    return found
+
+
+def relu_name(layer: str) -> str:
+    """conv3_2 -> relu3_2, fc7 -> relu7."""
+    return layer.replace("conv", "relu").replace("fc", "relu")
+
+
+def check_names(architecture: Architecture, names: Sequence[str]) -> None:
+    """Raise UserError for a name that the net does not have, with the nearest one."""
+    if isinstance(names, str) or not names:
+        raise UserError(f'features takes a list of layer names, such as ["relu3_3", "pool5"], not {names!r}')
+    known = list(taps(architecture))
+    for name in names:
+        if name in known:
+            continue
+        if architecture.convolutions_only and name in ("fc6", "relu6", "fc7", "relu7", "fc8"):
+            raise UserError(f"{name}: this model has convolutions only, its layers end at pool5")
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"they go from {known[0]} to {known[-1]}"
+        raise UserError(f"net {architecture.net} has no layer {name!r}: {hint} (all: {', '.join(known)})")
+
+
+def features(model: VGG, images: Tensor, names: Sequence[str], *, pooling: Pooling = "max") -> dict[str, Tensor]:
+    """{name: activations (N, C, h, w)} of preprocessed images (N, 3, H, W) at the layers `names`.
+
+    h and w are H and W halved as often as poolings come before the layer (rounded down); fc maps are
+    floor(H / 32) - fc_kernel + 1. `pooling="average"` averages where the net takes the maximum (style transfer's
+    habit). Gradients flow; the net's own mode (dropout, batch statistics) holds. Raises UserError for a layer that does
+    not exist and for an image that is too small for it.
+    """
+    check_names(model.architecture, names)
+    if pooling not in ("max", "average"):
+        raise UserError(f"pooling {pooling!r} does not exist: max or average")
+    _check_size(model.architecture, images, names)
+    wanted = set(names)
+    found: dict[str, Tensor] = {}
+    for name, activation in _run(model, images, wanted, pooling):
+        if name in wanted:
+            found[name] = activation
+            if len(found) == len(wanted):
+                break
+    return {name: found[name] for name in names}
+
+
+def _check_size(architecture: Architecture, images: Tensor, names: Sequence[str]) -> None:
+    if images.dim() != 4 or images.shape[1] != 3:
+        raise UserError(f"the net takes images as (N, 3, H, W), not as {tuple(images.shape)}")
+    height, width = images.shape[-2:]
+    for name in names:
+        least = taps(architecture)[name].least_px
+        if min(height, width) < least:
+            raise UserError(f"{name} of a {height}x{width} image is empty: the smallest side must be at least {least}")
+
+
+def _run(model: VGG, x: Tensor, wanted: set[str], pooling: Pooling) -> Iterator[tuple[str, Tensor]]:
+    """Layer by layer (name, activation); a generator, so that nothing runs that nobody waits for."""
+    for layer in model.architecture.convolutions():
+        for name, activation in _stage_step(model, layer, x, wanted, pooling):
+            yield name, activation
+            x = activation
+    for layer in model.architecture.fully_connected():
+        x = getattr(model, layer.name)(x)
+        yield layer.name, x
+        if layer.name != "fc8":
+            x = F.relu(x)
+            yield relu_name(layer.name), x
+            x = F.dropout(x, model.architecture.dropout, model.training)
+
+
+def _stage_step(
+    model: VGG, layer: Layer, x: Tensor, wanted: set[str], pooling: Pooling
+) -> Iterator[tuple[str, Tensor]]:
+    """One convolution and what follows it."""
+    x = getattr(model, layer.name)(x)
+    yield layer.name, x
+    norm = getattr(model, norm_name(layer.name), None)  # a net made for inference has it inside the convolution
+    if norm is not None:
+        x = norm(x)
+        yield norm_name(layer.name), x
+    relu = relu_name(layer.name)
+    normalised = model.response_normalization is not None and layer.name == "conv1_1"
+    pool_first = layer.last_of_stage and pooling == "max" and relu not in wanted and not normalised
+    if pool_first:
+        yield f"pool{layer.stage}", F.relu(F.max_pool2d(x, 2))
+        return
+    x = F.relu(x)
+    yield relu, x
+    if normalised and model.response_normalization is not None:
+        x = model.response_normalization(x)
+        yield "lrn1_1", x
+    if layer.last_of_stage:
+        yield f"pool{layer.stage}", F.max_pool2d(x, 2) if pooling == "max" else F.avg_pool2d(x, 2)

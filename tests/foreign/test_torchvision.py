@@ -1,0 +1,194 @@
+"""torchvision's layout, both ways, and what its preprocessing becomes."""
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from vggnet.contract import Preprocessing
+from vggnet.errors import UserError
+from vggnet.images.color import normalize
+from vggnet.network.foreign.converting import convert, read_classes, write_layout
+from vggnet.network.foreign.inputs import CONVENTIONS, InputConvention, open_convention
+from vggnet.network.pretrained import from_pretrained, save_pretrained
+from vggnet.network.vgg import VGG
+from vggnet.network.weights import load_model
+
+
+def saved(net: torch.nn.Module, path: Path) -> Path:
+    torch.save(net.state_dict(), path)
+    return path
+
+
+def their_input(pixels: torch.Tensor, convention: InputConvention) -> torch.Tensor:
+    """As the other library's users write it: uint8 (N, H, W, 3) RGB -> its input."""
+    x = pixels.permute(0, 3, 1, 2).double()
+    x = x.flip(1) if convention.order == "BGR" else x
+    mean, deviation = (torch.tensor(each).double().view(3, 1, 1) for each in (convention.mean, convention.deviation))
+    return ((x * convention.scale - mean) / deviation).float()
+
+
+def our_scores(model: VGG, pixels: torch.Tensor) -> torch.Tensor:
+    return model.scores(normalize(pixels, model.description.preprocessing))
+
+
+@pytest.mark.parametrize(("net", "batch_norm"), [("A", False), ("B", True), ("D", False), ("D", True), ("E", False)])
+@pytest.mark.parametrize("convention", ["torchvision", "caffe"])
+def test_scores_are_those_of_torchvisions_own_forward_pass(
+    torchvision_net: Callable, pixels: torch.Tensor, tmp_path: Path, net: str, batch_norm: bool, convention: str
+) -> None:
+    theirs = torchvision_net(net, batch_norm=batch_norm)
+    conversion = convert(saved(theirs, tmp_path / "w.pth"), "torchvision", preprocessing=convention)
+    architecture = conversion.model.architecture
+    assert (architecture.net, architecture.batch_norm, architecture.crop_px) == (net, batch_norm, 224)
+    with torch.no_grad():
+        expected = theirs(their_input(pixels, CONVENTIONS[convention]))
+    torch.testing.assert_close(our_scores(conversion.model, pixels), expected, rtol=2e-4, atol=2e-4)
+
+
+DEVIATIONS = ((1.0, 1.0, 1.0), (0.5, 0.5, 0.5), (0.2, 0.3, 0.4))
+orders = list(itertools.product(("RGB", "BGR"), (1.0, 1 / 255, 1 / 127.5), DEVIATIONS))
+
+
+@pytest.mark.parametrize(("order", "scale", "deviation"), orders)
+def test_any_convention_folds_exactly_up_to_the_zero_padded_borders(
+    torchvision_net: Callable, pixels: torch.Tensor, tmp_path: Path, order: str, scale: float, deviation: tuple
+) -> None:
+    mean = tuple(value * scale * 255 for value in (0.4, 0.45, 0.5))
+    convention = InputConvention(order, scale, mean, tuple(value * scale * 255 for value in deviation))  # type: ignore[arg-type]
+    file = tmp_path / "how.json"
+    content = {"order": order, "scale": scale, "mean": mean, "deviation": convention.deviation}
+    file.write_text(str(content).replace("'", '"').replace("(", "[").replace(")", "]"))
+    theirs = torchvision_net("A")
+    model = convert(saved(theirs, tmp_path / "w.pth"), "torchvision", preprocessing=str(file)).model
+    images = pixels[:, :40, :50]
+    with torch.no_grad():
+        expected = theirs.features(their_input(images, convention))
+        found = model.forward_features(normalize(images, model.description.preprocessing))
+    torch.testing.assert_close(found, expected, rtol=2e-4, atol=2e-5 * float(expected.abs().max()))
+    one_divisor = len(set(deviation)) == 1
+    assert (model.description.preprocessing.deviation == (1, 1, 1)) == one_divisor
+
+
+def test_torchvisions_own_preprocessing_leaves_every_weight_as_it_is(torchvision_net: Callable, tmp_path: Path) -> None:
+    theirs = torchvision_net()
+    conversion = convert(saved(theirs, tmp_path / "w.pth"), "torchvision", preprocessing="torchvision")
+    preprocessing = conversion.model.description.preprocessing
+    assert preprocessing.mean == pytest.approx((123.675, 116.28, 103.53))
+    assert preprocessing.deviation == pytest.approx((58.395, 57.12, 57.375))
+    write_layout(conversion.model, "torchvision", tmp_path / "back")
+    back = load_file(tmp_path / "back" / "vgg16.safetensors")
+    assert set(back) == set(theirs.state_dict())
+    assert all(torch.equal(back[name], tensor) for name, tensor in theirs.state_dict().items())
+
+
+@pytest.mark.parametrize("convention", ["caffe", "tf", "paper"])
+def test_written_for_torchvision_a_folded_net_is_used_as_its_json_says(
+    torchvision_net: Callable, pixels: torch.Tensor, tmp_path: Path, convention: str
+) -> None:
+    theirs = torchvision_net("D", batch_norm=True)
+    model = convert(saved(theirs, tmp_path / "w.pth"), "torchvision", preprocessing=convention).model
+    file = write_layout(model, "torchvision", tmp_path / "out")
+    import json
+
+    said = json.loads((tmp_path / "out" / "preprocessing.json").read_text())
+    again = torchvision_net("D", batch_norm=True)
+    again.load_state_dict(load_file(file))
+    mean, deviation = (torch.tensor(said[name]).view(3, 1, 1) for name in ("mean", "std"))
+    x = (pixels.permute(0, 3, 1, 2).float() / 255 - mean) / deviation
+    with torch.no_grad():
+        torch.testing.assert_close(again(x), our_scores(model, pixels), rtol=1e-3, atol=1e-3)
+
+
+def test_the_report_says_where_each_layer_came_from(torchvision_net: Callable, tmp_path: Path) -> None:
+    conversion = convert(saved(torchvision_net(), tmp_path / "w.pth"), "torchvision", preprocessing="caffe")
+    lines = [str(line) for line in conversion.report]
+    assert lines[0] == "conv1_1 <- features.0 4x3x3x3 (BGR turned to RGB)"
+    assert lines[13] == "fc6 <- classifier.0 256x1568 -> 256x32x7x7"
+    assert len(lines) == 16
+
+
+@pytest.mark.parametrize("prefix", ["features.", ""])
+def test_convolutions_only_end_at_pool5(
+    torchvision_net: Callable, pixels: torch.Tensor, tmp_path: Path, prefix: str
+) -> None:
+    theirs = torchvision_net()
+    state = {prefix + name: tensor for name, tensor in theirs.features.state_dict().items()}
+    torch.save({"state_dict": state}, tmp_path / "w.pth")
+    conversion = convert(tmp_path / "w.pth", "torchvision", preprocessing="torchvision")
+    assert [str(line) for line in conversion.report[-3:]] == [
+        f"{name} missing (convolutions only)" for name in ("fc6", "fc7", "fc8")
+    ]
+    model = from_pretrained(save_pretrained(conversion.model, tmp_path / "out"))
+    assert model.architecture.convolutions_only
+    assert model.architecture.parameters == sum(each.numel() for each in model.parameters())
+    images = normalize(pixels[:, :70, :96], model.description.preprocessing)
+    with torch.no_grad():
+        expected = theirs.features(their_input(pixels[:, :70, :96], CONVENTIONS["torchvision"]))
+        torch.testing.assert_close(model.forward_features(images), expected, rtol=1e-4, atol=1e-4)
+    with pytest.raises(UserError, match="convolutions only: it has no head"):
+        model.scores(normalize(pixels, model.description.preprocessing))
+
+
+def test_a_head_can_be_left_out(torchvision_net: Callable, tmp_path: Path) -> None:
+    state = torchvision_net().state_dict()
+    del state["classifier.3.weight"]
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.raises(UserError, match=r"lacks classifier\.3.*--convolutions-only"):
+        convert(tmp_path / "w.pth", "torchvision", preprocessing="torchvision")
+    conversion = convert(tmp_path / "w.pth", "torchvision", preprocessing="torchvision", convolutions_only=True)
+    assert conversion.model.architecture.convolutions_only
+
+
+def test_unknown_preprocessing_is_asked_for_and_never_guessed(torchvision_net: Callable, tmp_path: Path) -> None:
+    file = saved(torchvision_net("A"), tmp_path / "w.pth")
+    with pytest.raises(UserError, match="give --preprocessing torchvision, caffe"):
+        convert(file, "torchvision")
+    with pytest.raises(UserError, match="neither one of torchvision"):
+        convert(file, "torchvision", preprocessing="imagenet")
+    (tmp_path / "bad.json").write_text('{"order": "GBR"}')
+    with pytest.raises(UserError, match="not a preprocessing: order"):
+        open_convention(str(tmp_path / "bad.json"))
+
+
+def test_caffes_names_and_old_blobs(torchvision_net: Callable, pixels: torch.Tensor, tmp_path: Path) -> None:
+    theirs = torchvision_net()
+    model = convert(saved(theirs, tmp_path / "w.pth"), "torchvision", preprocessing="torchvision").model
+    blobs = {}
+    for layer in model.architecture.layers():
+        weight = model.get_parameter(f"{layer.name}.weight").detach()
+        blobs[f"{layer.name}.0"] = weight.flatten(1)[None, None] if layer.name.startswith("fc") else weight
+        blobs[f"{layer.name}.1"] = model.get_parameter(f"{layer.name}.bias").detach().view(1, 1, 1, -1)
+    blobs["conv1_1.0"] = blobs["conv1_1.0"].flip(1)
+    save_file({name: tensor.contiguous() for name, tensor in blobs.items()}, tmp_path / "caffe.safetensors")
+    found = convert(tmp_path / "caffe.safetensors", "caffe", preprocessing="caffe").model
+    assert found.description.preprocessing == Preprocessing()
+    with torch.no_grad():
+        expected = theirs(their_input(pixels, CONVENTIONS["paper"]))
+    torch.testing.assert_close(our_scores(found, pixels), expected, rtol=2e-4, atol=2e-2)
+
+
+def test_class_names_travel(torchvision_net: Callable, tmp_path: Path, class_file: Path) -> None:
+    file = saved(torchvision_net("A"), tmp_path / "w.pth")
+    model = convert(file, "torchvision", preprocessing="torchvision", classes=class_file).model
+    opened = load_model(save_pretrained(model, tmp_path / "out"))
+    assert opened.description.classes == ("ant", "bee", "cat", "dog", "elk")
+    codes = tmp_path / "codes.txt"
+    codes.write_text("n01440764 tench, Tinca tinca\nn01443537 goldfish\n")
+    assert read_classes(codes, 2) == (("n01440764", "n01443537"), ("tench, Tinca tinca", "goldfish"))
+    codes.write_text('["a", "a"]')
+    with pytest.raises(UserError, match="twice"):
+        read_classes(codes, 2)
+    with pytest.raises(UserError, match="2 names for 3 outputs"):
+        read_classes(codes, 3)
+
+
+def test_half_precision_weights_become_fp32(torchvision_net: Callable, tmp_path: Path) -> None:
+    net = torchvision_net("A").half()
+    model = convert(saved(net, tmp_path / "w.pth"), "torchvision", preprocessing="torchvision").model
+    assert np.all([each.dtype == torch.float32 for each in model.parameters()])
+    assert torch.equal(model.conv1_1.weight, net.features[0].weight.float())
