@@ -129,7 +129,7 @@ def test_bad_csv(tmp_path, text, message):
 def test_missing_and_foreign_files(tmp_path):
     with pytest.raises(UserError, match="no such file"):
         read_annotations(tmp_path / "none.csv")
-    with pytest.raises(UserError, match="not from .mat"):
+    with pytest.raises(UserError, match=r"not from \.mat"):
         read_annotations(write(tmp_path / "boxes.mat", ""))
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no XML files"):

@@ -16,7 +16,7 @@ from vggnet.images.datasets import ImageData
 from vggnet.images.splits import named
 from vggnet.localization.baselines import baselines
 from vggnet.localization.dense import Computing
-from vggnet.localization.guessing import Combining, check_draws_boxes, classify, gather, guess
+from vggnet.localization.guessing import Combining, Party, check_draws_boxes, classify, gather, guess
 from vggnet.localization.judging import center_test, judge_guesses
 from vggnet.localization.objects import Objects, objects_of, open_localizable
 from vggnet.localization.report import CenterRow, DenseRow, Report
@@ -36,14 +36,15 @@ def evaluate_localizers(options: LocalizeEvaluateOptions) -> Report:
     opened = open_localizable(data, options.annotations, options.val_annotations, split_seed(Path(runs[0])))
     if opened.val is None:
         raise UserError(f"{data}: no val image has a box")
+    party = gather(runs, options.classifier) if options.classifier else None  # what does not fit is said first
     computing = computing_of(options.device, options.precision, options.workers, options.bad_images == "skip")
     workers = computing.workers
     val = objects_of(opened.val, bad_boxes=options.bad_boxes, workers=workers, name="val")
     names = _names(runs, descriptions)
     present = np.ones(len(val), bool)
     center = []
-    for run, name, description in zip(runs, names, descriptions, strict=True):
-        model = load_model(run).to_fast_layout()
+    for place, (run, name, description) in enumerate(zip(runs, names, descriptions, strict=True)):
+        model = party.drawers[place].model if party else load_model(run).to_fast_layout()
         labels = _labels(opened, val, description.classes, run)
         scale = default_scale(description)
         result = center_test(model, val, labels, scale, computing, np.arange(len(val)))
@@ -53,9 +54,9 @@ def evaluate_localizers(options: LocalizeEvaluateOptions) -> Report:
         train = objects_of(opened.train, bad_boxes=options.bad_boxes, workers=workers, name="train")
         for name, count in baselines(train, val, len(opened.classes)).items():
             center.append(CenterRow(name, None, None, count, None))
-    dense = (
-        _dense_rows(options, runs, names, descriptions, opened, val, present, computing) if options.classifier else ()
-    )
+    dense: tuple[DenseRow, ...] = ()
+    if party is not None:
+        dense = _dense_rows(options, party, names, descriptions, opened, val, present, computing)
     notes = opened.notes
     if not present.all():
         notes += (f"{int((~present).sum())} of {len(val)} images could not be used and are not counted",)
@@ -68,7 +69,7 @@ def evaluate_localizers(options: LocalizeEvaluateOptions) -> Report:
 
 def _dense_rows(
     options: LocalizeEvaluateOptions,
-    runs: Sequence[str],
+    party: Party,
     names: Sequence[str],
     descriptions: Sequence[ModelDescription],
     opened: ImageData,
@@ -76,7 +77,6 @@ def _dense_rows(
     present: np.ndarray,
     computing: Computing,
 ) -> tuple[DenseRow, ...]:
-    party = gather(runs, options.classifier)
     scales = [tuple(sorted(set(options.test_scale))) or (default_scale(each),) for each in descriptions]
     rows = combinations(scales)
     labels = _labels(opened, val, party.classes, options.classifier[0])

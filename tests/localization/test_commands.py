@@ -1,0 +1,204 @@
+"""localize train, evaluate and predict from the command line: runs, kills, mistakes."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vggnet.cli import run
+from vggnet.errors import UserError
+from vggnet.localization.drawing import COLOURS, Guess, draw
+from vggnet.localization.evaluating import combinations
+from vggnet.localization.guessing import Combining
+from vggnet.localization.training import train_localizer
+from vggnet.network.weights import load_model, read_tensors
+from vggnet.options.localization import LocalizeTrainOptions
+from vggnet.training.loop import Loop
+
+
+@pytest.fixture
+def options(blocks, classifier, tmp_path):
+    def make(**changes) -> LocalizeTrainOptions:
+        values = {
+            "data": str(blocks),
+            "init_from": classifier,
+            "epochs": 2,
+            "batch": 8,
+            "workers": 0,
+            "threads": 1,
+            "precision": "fp32",
+            "out": tmp_path / "run",
+            "device": "cpu",
+        }
+        return LocalizeTrainOptions(**values | changes)  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.mark.parametrize(("boxes", "outputs"), [("scr", 4), ("pcr", 24)])
+def test_train_all_layers(options, classifier, boxes, outputs, capsys):
+    result = train_localizer(options(boxes=boxes))
+    model = load_model(result.run)
+    assert model.architecture.outputs == outputs
+    assert model.description.boxes == boxes
+    assert model.description.classes == ("bee", "cat", "dog", "elk", "fox", "gnu")
+    assert model.description.preprocessing == load_model(classifier).description.preprocessing
+    assert model.description.train_scale == (40,)
+    assert result.error.images == 12
+    report = json.loads((result.run / "val.json").read_text())
+    assert report["test1"]["wrong"] == result.error.wrong
+    assert len(report["baselines"]) == 4
+    said = capsys.readouterr().out
+    assert "fc8 random (glorot), new head" in said
+    assert "best constant box" in said
+    before, after = read_tensors(classifier), read_tensors(result.run)
+    assert all((before[name] != after[name]).any() for name in before if not name.startswith("fc8"))
+
+
+def test_only_the_fully_connected_layers(options, classifier):
+    run_folder = train_localizer(options(layers="fc")).run
+    before, after = read_tensors(classifier), read_tensors(run_folder)
+    for name in before:
+        if name.startswith("conv"):
+            torch.testing.assert_close(before[name], after[name], rtol=0, atol=0)
+        elif not name.startswith("fc8"):
+            assert (before[name] != after[name]).any(), name
+    assert load_model(run_folder).description.recipe["layers"] == "fc"
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_a_killed_run_ends_with_the_same_weights(options, tmp_path, classifier, monkeypatch, steps):
+    whole = train_localizer(options(out=tmp_path / "whole")).run
+    real, calls = Loop._save, []
+
+    def save(self):
+        real(self)
+        calls.append(1)
+        if len(calls) == steps:
+            raise Killed
+
+    monkeypatch.setattr(Loop, "_save", save)
+    with pytest.raises(Killed):
+        train_localizer(options(out=tmp_path / "killed", save_every=0.0))
+    monkeypatch.setattr(Loop, "_save", real)
+    classifier.unlink()  # what it started from may be gone
+    resumed = train_localizer(options(out=tmp_path / "killed", save_every=0.0, resume=True)).run
+    for name in ("last.safetensors", "best.safetensors"):
+        assert (whole / name).read_bytes() == (resumed / name).read_bytes()
+
+
+def test_resuming_with_other_options_is_refused(options):
+    train_localizer(options(epochs=1))
+    with pytest.raises(UserError, match="--boxes pcr, now it says scr"):
+        train_localizer(options(epochs=1, boxes="scr", resume=True))
+
+
+def test_the_whole_command_line(blocks, classifier, tmp_path, capsys):
+    """Two trainings, fused and evaluated, boxes drawn."""
+    common = ["--init-from", str(classifier), "--epochs", "1", "--batch", "8", "--workers", "0", "--threads", "1"]
+    for boxes in ("pcr", "scr"):
+        out = ["--boxes", boxes, "--out", str(tmp_path / boxes)]
+        assert run(["localize", "train", str(blocks), *common, *out]) == 0
+    runs = [str(tmp_path / "pcr"), str(tmp_path / "scr")]
+    asked = ["--classifier", str(classifier), "--test-scale", "40", "64", "--json", str(tmp_path / "tables.json")]
+    assert run(["localize", "evaluate", *runs, str(blocks), *asked, "--workers", "0"]) == 0
+    said = capsys.readouterr().out
+    assert "as Table 8" in said
+    assert "as Table 9" in said
+    tables = json.loads((tmp_path / "tables.json").read_text())
+    assert [row["name"] for row in tables["test1"]][:3] == ["A (pcr)", "A (scr)", "whole image"]
+    assert [row["paper"] for row in tables["test1"]][:2] == [33.1, None]  # the paper has no SCR with all layers
+    assert [row["test_scales"] for row in tables["test2"]] == [[40], [64], [40, 64]] * 2 + [[40, 64]]
+    assert tables["test2"][-1]["paper"] == 26.9
+    for row in tables["test2"]:
+        assert row["top1"]["images"] == 12
+        assert row["top1"]["wrong"] >= row["classification_top1"]["wrong"]
+        assert row["top5"]["wrong"] >= row["classification_top5"]["wrong"]
+    images = [str(blocks / "val" / "bee" / "0.png"), str(blocks / "val" / "cat")]
+    drawn = ["--classifier", str(classifier), "--out", str(tmp_path / "drawn")]
+    assert run(["localize", "predict", runs[0], *images, *drawn]) == 0
+    assert len(list((tmp_path / "drawn").glob("*.png"))) == 3
+    predicted = json.loads((tmp_path / "drawn" / "boxes.json").read_text())
+    assert [len(each["boxes"]) for each in predicted] == [5, 5, 5]
+    posteriors = [box["posterior"] for box in predicted[0]["boxes"]]
+    assert posteriors == sorted(posteriors, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["evaluate", "CLASSIFIER", "DATA"], "draws no boxes; `vggnet localize train` makes one"),
+        (["evaluate", "DATA"], "give the runs first and the images last"),
+        (["predict", "CLASSIFIER", "IMAGE"], "--classifier is needed"),
+        (["predict", "CLASSIFIER", "IMAGE", "--classifier", "CLASSIFIER"], "draws no boxes"),
+        (["predict", "CLASSIFIER", "missing.png", "--classifier", "CLASSIFIER"], "missing.png"),
+        (["train", "DATA", "--init-from", "nowhere"], "nowhere: there is no such file"),
+        (["train", "DATA", "--init-from", "CLASSIFIER", "--annotations", "no.csv"], "no.csv: there is no such file"),
+        (["train", "DATA", "--init-from", "CLASSIFIER", "--train-scale", "20"], "below the crop of 32"),
+    ],
+)
+def test_mistakes(arguments, message, blocks, classifier, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {"CLASSIFIER": str(classifier), "DATA": str(blocks), "IMAGE": str(blocks / "val" / "bee" / "0.png")}
+    assert run(["localize", *(names.get(each, each) for each in arguments)]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_nets_that_do_not_go_together(blocks, classifier, save_net, tmp_path, capsys):
+    for name, changes in (
+        ("crop", {"crop": 64, "boxes": "pcr"}),
+        ("classes", {"classes": ("bee", "ant"), "boxes": "pcr"}),
+        ("fine", {"boxes": "pcr"}),
+    ):
+        save_net(tmp_path / f"{name}.safetensors", **changes)
+
+    def evaluate(net: str, judge=classifier) -> str:
+        arguments = [str(tmp_path / f"{net}.safetensors"), str(blocks), "--classifier", str(judge), "--workers", "0"]
+        assert run(["localize", "evaluate", *arguments, "--test-scale", "64"]) == 2
+        return capsys.readouterr().err
+
+    assert "nets of different crops (32, 64)" in evaluate("crop")
+    assert "does not know" in evaluate("classes")
+    assert "this net draws boxes; give a classification run" in evaluate("fine", tmp_path / "fine.safetensors")
+
+
+def test_an_unreadable_image(blocks, classifier, save_net, tmp_path, capsys):
+    save_net(tmp_path / "net.safetensors", boxes="pcr")
+    broken = blocks / "val" / "bee" / "0.png"
+    broken.write_bytes(broken.read_bytes()[:200])
+    arguments = [str(tmp_path / "net.safetensors"), str(blocks), "--classifier", str(classifier), "--workers", "0"]
+    assert run(["localize", "evaluate", *arguments]) == 2
+    assert "--bad-images skip leaves such images out" in capsys.readouterr().err
+    table = tmp_path / "t.json"
+    assert run(["localize", "evaluate", *arguments, "--bad-images", "skip", "--json", str(table)]) == 0
+    rows = json.loads(table.read_text())
+    assert rows["test2"][0]["top1"]["images"] == 11
+    assert rows["test1"][0]["error"]["images"] == 11
+    assert "1 of 12 images could not be used" in capsys.readouterr().out
+
+
+def test_rows_of_table_9():
+    rows = combinations([(64, 80), (64,)])
+    assert rows == [
+        Combining(((0, 64),)),
+        Combining(((0, 80),)),
+        Combining(((0, 64), (0, 80))),
+        Combining(((1, 64),)),
+        Combining(((0, 64), (0, 80), (1, 64))),
+    ]
+
+
+def test_the_best_box_is_drawn_where_it_is():
+    guesses = [Guess("a", "ant, emmet", 0.9, 10, 20, 29, 39), Guess("b", "bee", 0.1, 0, 0, 5, 5)]
+    picture = np.asarray(draw(Image.new("RGB", (64, 64)), guesses))
+    assert picture.shape == (640 + 2 * 19 + 8, 640, 3)  # enlarged ten times; a line for each box
+    colour = np.array([int(COLOURS[0][i : i + 2], 16) for i in (1, 3, 5)])
+    ys, xs = np.nonzero((picture[:640] == colour).all(2))
+    assert (xs.min(), ys.min(), xs.max(), ys.max()) == (100, 200, 299, 399)
+    assert (picture[250, 150] == 0).all()  # not filled
