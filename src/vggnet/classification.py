@@ -27,8 +27,8 @@ from vggnet.network.weights import load_model
 from vggnet.options.training import TrainOptions
 from vggnet.paper.recipes import Recipe
 from vggnet.pictures import Pictures, describe_bad, prepare_pictures
-from vggnet.sessions import in_turn, saved_options, say_resumed, settle, take_run, use_threads, write_start
-from vggnet.startup import announce, architecture_of, build_model, recipe_of, resolve
+from vggnet.sessions import as_started, in_turn, saved_options, say_resumed, settle, take_run, use_threads, write_start
+from vggnet.startup import announce, architecture_of, build_model, default_out, recipe_of, resolve
 from vggnet.training.distributed import World, join_world
 from vggnet.training.loop import Inputs, Loop
 from vggnet.training.runs import RunFolder, check_same_options, write_text
@@ -114,6 +114,8 @@ class TrainResult:
 def train_classifier(options: TrainOptions) -> TrainResult:
     """`vggnet train`: from options to a finished run."""
     with join_world(options.device) as world, ExitStack() as stack:
+        if options.resume:
+            options = as_started(options, options.out or default_out(options))
         options = resolve(options)
         architecture_of(options, 1)  # a net or a crop that does not exist is known before anything is read
         recipe_of(options)

@@ -22,6 +22,7 @@ FREE_ON_RESUME = {"resume", "out", "workers", "save_every", "device", "init_from
 CHOSEN_AT_START = {"micro_batch", "threads"}  # by the program where the user did not; reused on resume
 
 Prepared = TypeVar("Prepared")
+Options = TypeVar("Options")
 
 
 def take_run(out: Path, resume: bool, world: World, stack: ExitStack) -> RunFolder:
@@ -30,6 +31,19 @@ def take_run(out: Path, resume: bool, world: World, stack: ExitStack) -> RunFold
         run = stack.enter_context(open_run(out, resume=resume))
     world.wait()
     return run if world.is_first else RunFolder(out)
+
+
+def as_started(options: Options, out: Path) -> Options:
+    """Options of a run to continue: what the user leaves open is as the run was started with."""
+    saved = RunFolder(out).config or {}
+    missing: dict[str, Any] = {}
+    for field in dataclasses.fields(options):  # type: ignore[arg-type]
+        if field.name in saved and getattr(options, field.name) in (None, ()):
+            value = saved[field.name]
+            missing[field.name] = tuple(value) if isinstance(value, list) else value
+    if missing.get("init_from") is not None:
+        missing["init_from"] = Path(missing["init_from"])
+    return dataclasses.replace(options, **missing)  # type: ignore[type-var]
 
 
 def in_turn(world: World, prepare: Callable[[], Prepared]) -> Prepared:
@@ -69,8 +83,9 @@ def settle(
     save_every_s: float,
 ) -> LoopSettings:
     """The loop's settings: precision by the device, micro-batch as given, as at the run's start, or by memory."""
-    resolved = choose_precision(precision, world.device)
-    micro_batch = micro_batch or (run.config or {}).get("micro_batch")
+    saved = run.config or {}
+    resolved = choose_precision(saved.get("resolved_precision", precision), world.device)
+    micro_batch = micro_batch or saved.get("micro_batch")
     if micro_batch is None:
         micro_batch = choose_micro_batch(model.architecture, -(-batch // world.size), resolved, world.device)
     return LoopSettings(seed, micro_batch, resolved, save_every_s)

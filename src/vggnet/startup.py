@@ -37,11 +37,16 @@ def resolve(options: TrainOptions) -> TrainOptions:
         rate = Recipe.learning_rate
         if options.init_from is not None and _same_net(options.net, options.init_from):
             rate = LATER_STAGE_RATE
-    out = options.out or Path("runs") / f"{Path(options.data).name}-{options.net}"
+    out = options.out or default_out(options)
     workers = default_workers() if options.workers is None else options.workers
     return dataclasses.replace(
         options, crop=crop, train_scale=tuple(scale), learning_rate=rate, out=out, workers=workers
     )
+
+
+def default_out(options: TrainOptions) -> Path:
+    """The run folder where none is named."""
+    return Path("runs") / f"{Path(options.data).name}-{options.net}"
 
 
 def _same_net(net: str, source: Path) -> bool:

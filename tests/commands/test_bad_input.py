@@ -42,7 +42,6 @@ def test_bad_images_stop_the_run_before_the_first_epoch(
         assert name in message
     assert "--bad-images skip" in message
     assert not (out / "last.safetensors").exists()
-    shutil.rmtree(out)
     assert run(["train", str(data), "--out", str(out), *SMALL, "--bad-images", "skip"]) == 0
     output = capsys.readouterr().out
     assert "skipping 4 bad train images" in output
@@ -92,11 +91,9 @@ def test_folders_that_cannot_be_trained_on(
 ) -> None:
     out = tmp_path / "run"
     assert "neither a folder nor" in fails(capsys, "train", "scenesx", "--out", out, *SMALL)
-    shutil.rmtree(out, ignore_errors=True)
     data = class_folders()
     (data / "train" / "nothing").mkdir()
     assert "nothing" in fails(capsys, "train", data, "--out", out, *SMALL)
-    shutil.rmtree(out, ignore_errors=True)
     (data / "train" / "nothing").rmdir()
     shutil.copytree(data / "val" / "class0", data / "val" / "onlyhere")
     assert "onlyhere" in fails(capsys, "train", data, "--out", out, *SMALL)

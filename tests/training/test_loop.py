@@ -1,6 +1,7 @@
 """The loop: whole-batch gradients whatever the micro-batch and the ranks, exact resumption, faults."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -203,3 +204,19 @@ def test_a_second_run_never_overwrites_the_first(class_folders: Folders, tmp_pat
     assert other.returncode == 2
     assert "--epochs 1" in text
     assert (out / "last.safetensors").read_bytes() == before
+
+
+def test_a_resumed_run_needs_neither_its_options_again_nor_the_net_it_started_from(
+    class_folders: Folders, tmp_path: Path
+) -> None:
+    data, shallow, deep = class_folders(), tmp_path / "shallow", tmp_path / "deep"
+    finish(train(data, shallow, "--epochs", "1"))
+    command = ["--net", "B", "--init-from", str(shallow), "--train-scale", "40", "50", "--save-every", "0.01"]
+    process = train(data, deep, *command)
+    while not (deep / "state.safetensors").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+    shutil.rmtree(shallow)
+    assert "trained 4 epochs" in finish(train(data, deep, "--net", "B", "--resume"))

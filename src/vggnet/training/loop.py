@@ -26,6 +26,7 @@ from torch.nn.parallel import DistributedDataParallel
 from vggnet.console import progress as show_progress
 from vggnet.console import say
 from vggnet.errors import UserError
+from vggnet.hardware import keep_freed_memory
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import save_model
 from vggnet.paper.recipes import Recipe
@@ -98,6 +99,8 @@ class Loop:
         self.batch = min(recipe.batch, task.images)
         self.steps_per_epoch = math.ceil(task.images / self.batch)
         self._sums = torch.zeros(3, dtype=torch.float64, device=world.device)  # loss, wrong, images of this epoch
+        if world.device.type == "cpu":
+            keep_freed_memory()
         self._trained: nn.Module = model
         if world.size > 1:
             ids = [world.device] if world.device.type == "cuda" else None

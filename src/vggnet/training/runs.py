@@ -24,6 +24,7 @@ BEST = "best.safetensors"
 LAST = "last.safetensors"
 STATE = "state.safetensors"
 CONFIG = "config.json"
+LOCK = ".lock"
 SPARE_BYTES = 50_000_000  # beside the weights: metrics, events, posteriors
 
 
@@ -81,12 +82,13 @@ def open_run(path: Path, *, resume: bool) -> Iterator[RunFolder]:
     """Take the run folder for this process alone. Without `resume` a folder with anything in it is refused."""
     if path.exists() and not path.is_dir():
         raise UserError(f"--out {path}: a file stands there; give a folder that does not exist yet")
-    if not resume and path.is_dir() and any(path.iterdir()):
+    # a start that failed before anything was trained left its lock only, and is no run
+    if not resume and path.is_dir() and any(each.name != LOCK for each in path.iterdir()):
         hint = "--resume continues it" if (path / CONFIG).exists() else "it is no run of vggnet"
         raise UserError(f"--out {path}: the folder is there already and is never overwritten; {hint}, or give another")
     try:
         path.mkdir(parents=True, exist_ok=True)
-        lock = (path / ".lock").open("w")
+        lock = (path / LOCK).open("w")
     except OSError as error:
         raise UserError(f"--out {path}: cannot be written to ({error.strerror}); give another folder") from error
     with lock:
