@@ -13,9 +13,11 @@ from collections.abc import Sequence
 import tyro
 
 from vggnet.errors import UserError
+from vggnet.options.bench import BenchOptions
 from vggnet.options.evaluation import EvaluateOptions, PredictOptions
 from vggnet.options.localization import LocalizeOptions
 from vggnet.options.training import DiagnoseOptions, LadderOptions, NetsOptions, QuickstartOptions, TrainOptions
+from vggnet.options.transfer import FeaturesOptions, TransferOptions
 from vggnet.options.weights import ConvertOptions, ExportOptions
 
 # name: options, and the module of vggnet.commands with a function of that name; imported only when it is asked for,
@@ -27,10 +29,13 @@ COMMANDS: dict[str, tuple[type, str]] = {
     "evaluate": (EvaluateOptions, "evaluation"),
     "predict": (PredictOptions, "evaluation"),
     "localize": (LocalizeOptions, "localization"),
+    "features": (FeaturesOptions, "transfer"),
+    "transfer": (TransferOptions, "transfer"),
     "convert": (ConvertOptions, "weights"),
     "export": (ExportOptions, "weights"),
     "diagnose": (DiagnoseOptions, "training"),
     "nets": (NetsOptions, "training"),
+    "bench": (BenchOptions, "bench"),
 }
 
 DESCRIPTION = """Simonyan and Zisserman's "Very Deep Convolutional Networks", the whole system: nets, training, testing.

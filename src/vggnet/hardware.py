@@ -1,8 +1,10 @@
 """The machine: which device, which number format, and what is written down beside every figure."""
 
+import ctypes
 import os
 import platform
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,6 +49,22 @@ def choose_device(name: str) -> torch.device:
     elif device.type != "cpu":
         raise UserError(f"--device {name}: vggnet runs on cpu and cuda")
     return device
+
+
+@cache
+def keep_freed_memory() -> bool:
+    """Let this process keep the memory that it frees, for its next activations; whether that could be set.
+
+    The C library gives large pieces back to the system at once, which hands out zeroed pages again a moment later: a
+    net's every activation pays for that. Changes no number. Net D's training step became 1.4 times as fast by it, its
+    peak memory 15 % higher (virtual machine, Xeon with AMX). Only glibc has these settings.
+    """
+    mmap_max, trim_threshold = -4, -1  # M_MMAP_MAX, M_TRIM_THRESHOLD of <malloc.h>
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return False
+    return bool(mallopt(mmap_max, 0) and mallopt(trim_threshold, 2**31 - 1))
 
 
 def environment() -> dict[str, Any]:

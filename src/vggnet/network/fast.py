@@ -8,14 +8,15 @@ Notable:
 - The first two stages, whose maps are the largest, run a few images at a time, so that maps stay in the caches.
 
 `fast_inference` gives a `VGG` whose layers stand where the net's do, so whoever hooks into them (masking) notices
-nothing. What a layer gives out has passed its ReLU, though: named activations (`taps`) are read from the plain net.
+nothing. What a convolution gives out has passed its normalisation and its ReLU, though: `taps` gives relu3_3 and what
+follows as it should, conv3_3 and norm3_3 only of the plain net.
 """
 
 import torch
 from torch import Tensor, nn
 
 from vggnet.console import note
-from vggnet.hardware import cpu_has_bf16
+from vggnet.hardware import cpu_has_bf16, keep_freed_memory
 from vggnet.network.vgg import VGG, FullyConnected, norm_name
 from vggnet.paper.configurations import Layer
 
@@ -32,6 +33,7 @@ def fast_inference(model: VGG, device: torch.device, precision: str) -> VGG:
     """
     if device.type != "cpu":
         return model
+    keep_freed_memory()
     if reason := _why_not():
         note(f"inference runs without the fast path: {reason}")
         return model
@@ -61,7 +63,7 @@ class FastVGG(VGG):
                 weight, bias = _with_normalization(model, layer)
                 setattr(self, layer.name, _Convolution(weight, bias, layer.padding))
                 if self.architecture.batch_norm:
-                    delattr(self, norm_name(layer.name))
+                    setattr(self, norm_name(layer.name), nn.Identity())
             for layer in self.architecture.fully_connected():
                 setattr(self, layer.name, _Linear(getattr(model, layer.name)))
         self.initialization = model.initialization

@@ -1,0 +1,50 @@
+"""Yardsticks of one process: the time of a call, its peak memory, and the machine's matrix rate."""
+
+import resource
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+
+CALL_S = 0.2  # a GPU's calls are repeated until they take at least this long
+MATRIX_SIDE = {"cpu": 4096, "cuda": 8192}
+
+
+def timed(call: Callable[[], object], times: int, device: torch.device) -> tuple[float, float]:
+    """Seconds of one of `times` calls: on the clock, and of this process's CPU time over all its threads."""
+    _wait_for(device)
+    wall, cpu = time.perf_counter(), time.process_time()
+    for _ in range(times):
+        call()
+    _wait_for(device)
+    return (time.perf_counter() - wall) / times, (time.process_time() - cpu) / times
+
+
+def warm_up(call: Callable[[], object], device: torch.device) -> int:
+    """Call it; how often it is to be called in one timing."""
+    timed(call, 1, device)
+    if device.type == "cpu":
+        return 1
+    return max(1, round(CALL_S / max(timed(call, 2, device)[0], 1e-6)))
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def matrix_product(device: torch.device, dtype: torch.dtype) -> tuple[Callable[[], object], float]:
+    """A large matrix product, and its floating-point operations: what sets the limit."""
+    side = MATRIX_SIDE[device.type]
+    left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    out = torch.empty_like(left)
+    return (lambda: torch.mm(left, right, out=out)), 2.0 * side**3
+
+
+def peak_bytes(device: torch.device) -> int:
+    """The most memory that this process has held: on the GPU where there is one, otherwise resident."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,258 @@
+"""`vggnet bench`: every way in a process of its own, checked against the reference, then timed in turn.
+
+Notable: the processes are made one after another and stay; in each round every one is asked for one timing, alone, so
+that a busy moment of the machine meets them all. Peak memory is each process's own, its libraries included.
+"""
+
+import importlib.metadata
+import multiprocessing
+import os
+import statistics
+from dataclasses import asdict, dataclass, field
+from multiprocessing.connection import Connection
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from vggnet.benchmarking.measuring import matrix_product, peak_bytes, timed, warm_up
+from vggnet.benchmarking.problem import Absent, Problem, Ready, Task
+from vggnet.benchmarking.ways import OURS, REFERENCE, WAYS, find
+from vggnet.console import progress
+from vggnet.errors import UserError
+from vggnet.hardware import choose_device, choose_precision, environment
+from vggnet.options.bench import BenchOptions
+
+BATCH = {"cpu": 8, "cuda": 256}
+SCORE_GAP = 0.05  # of the largest score; bf16 has 8 bits, and 16 layers round
+GRADIENT_COSINE = 0.9  # of each parameter's gradient with the reference's; bf16 alone takes 0.03 at random weights
+LIMIT = "limit"
+LIBRARIES = ("torch", "torchvision", "timm", "onnx", "onnxruntime", "openvino", "numpy")
+
+
+@dataclass
+class Result:
+    """One way's figures; `absent` says why there are none."""
+
+    task: Task
+    name: str
+    absent: str = ""
+    wall_s: list[float] = field(default_factory=list)
+    cpu_s: list[float] = field(default_factory=list)
+    score_gap: float | None = None
+    gradient_cosine: float | None = None
+    peak_bytes: int | None = None
+
+    @property
+    def median_s(self) -> float:
+        return statistics.median(self.wall_s)
+
+
+@dataclass
+class Report:
+    """All figures of one run, and what they depend on."""
+
+    problems: dict[str, dict[str, Any]]
+    results: list[Result]
+    limit_flop_per_s: dict[str, float]  # by task, the machine's matrix rate beside it
+    limit_dtype: str
+    flop: dict[str, float]
+    repeats: int
+    load_average: tuple[float, ...]
+    environment: dict[str, Any]
+    versions: dict[str, str]
+
+    def rate(self, result: Result) -> float:
+        """Images/s, of the median time."""
+        return float(self.problems[result.task]["batch"]) / result.median_s
+
+    def ratio(self, task: str, other: Result) -> float | None:
+        """How many times as fast as `other` this package is."""
+        ours = next((each for each in self.results if each.task == task and each.name == OURS), None)
+        return None if ours is None or ours.absent or other.absent else other.median_s / ours.median_s
+
+    def share(self, result: Result) -> float:
+        """Of what the machine could do if all was one large matrix product."""
+        return self.flop[result.task] / result.median_s / self.limit_flop_per_s[result.task]
+
+    def to_json_dict(self) -> dict[str, Any]:
+        rows = []
+        for result in self.results:
+            row: dict[str, Any] = asdict(result)
+            if not result.absent:
+                row |= {"images_per_s": self.rate(result), "share_of_limit": self.share(result)}
+                row |= {"vggnet_is_times_as_fast": self.ratio(result.task, result)}
+            rows.append(row)
+        return asdict(self) | {"results": rows}
+
+
+def run_benchmark(options: BenchOptions) -> Report:
+    """Run what `options` ask for. UserError where a way disagrees with the reference."""
+    device = choose_device(options.device)
+    threads = options.threads or torch.get_num_threads()
+    batch = options.batch or BATCH[device.type]
+    if batch < 1 or options.repeats < 1 or threads < 1:
+        raise UserError("--batch, --repeats and --threads must be at least 1")
+    dtype = "bfloat16" if choose_precision("auto", device) == "bf16" else "float32"
+    report = Report({}, [], {}, dtype, {}, options.repeats, (), environment() | {"threads": threads}, _versions())
+    report.load_average = os.getloadavg() if hasattr(os, "getloadavg") else ()
+    for task in options.tasks:
+        problem = Problem(task, device.type, batch, threads, options.width, options.crop)
+        report.problems[task], report.flop[task] = asdict(problem), problem.flop
+        _run_task(problem, options.repeats, options.compile, report)
+    return report
+
+
+def _run_task(problem: Problem, repeats: int, compile_: bool, report: Report) -> None:
+    with_limit = [LIMIT, *(way.name for way in WAYS if way.task == problem.task and problem.device in way.devices)]
+    helpers: dict[str, _Helper] = {}
+    results: dict[str, Result] = {}
+    try:
+        with progress(f"preparing {problem.task}") as tick:
+            for number, name in enumerate(with_limit):
+                tick(number, len(with_limit), name)
+                results[name] = Result(problem.task, name)
+                if name != LIMIT and find(problem.task, name).compiles and not compile_:
+                    results[name].absent = "left out; --compile times it"
+                    continue
+                helper = _Helper(problem, name)
+                reason = helper.prepare()
+                if reason:
+                    results[name].absent = reason
+                    helper.stop()
+                else:
+                    helpers[name] = helper
+        _check(problem, helpers, results)
+        with progress(f"timing {problem.task}") as tick:
+            for repeat in range(repeats):
+                for name, helper in helpers.items():
+                    wall_s, cpu_s = helper.time()
+                    results[name].wall_s.append(wall_s)
+                    results[name].cpu_s.append(cpu_s)
+                tick(repeat + 1, repeats, "")
+    finally:
+        for name, helper in helpers.items():
+            results[name].peak_bytes = helper.stop()
+    limit = results.pop(LIMIT)
+    report.limit_flop_per_s[problem.task] = helpers[LIMIT].flop / limit.median_s
+    report.results += results.values()
+
+
+def _check(problem: Problem, helpers: dict[str, "_Helper"], results: dict[str, Result]) -> None:
+    """Stop where a way does not compute what the reference computes."""
+    reference = helpers[REFERENCE[problem.task]].ready
+    for name, helper in helpers.items():
+        if name == LIMIT:
+            continue
+        result, ready = results[name], helper.ready
+        assert ready is not None
+        assert reference is not None
+        if ready.scores.shape != reference.scores.shape:
+            raise UserError(f"{name}: scores of shape {tuple(ready.scores.shape)}: nothing was timed")
+        gap = (ready.scores - reference.scores).abs().max() / reference.scores.abs().max()
+        result.score_gap = float(gap)
+        if not result.score_gap <= SCORE_GAP:
+            raise UserError(f"{name}: scores differ from the reference's by {gap:.1%}: nothing was timed")
+        if problem.task == "training":
+            pairs = zip(ready.gradients, reference.gradients, strict=True)
+            result.gradient_cosine = min(float(F.cosine_similarity(own, other, 0)) for own, other in pairs)
+            if not result.gradient_cosine >= GRADIENT_COSINE:
+                raise UserError(
+                    f"{name}: a gradient has a cosine of {result.gradient_cosine:.4f} with the reference's: "
+                    "nothing was timed"
+                )
+
+
+class _Helper:
+    """The other process of one way, seen from here."""
+
+    def __init__(self, problem: Problem, name: str) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, problem, name), daemon=True)
+        self._process.start()
+        theirs.close()
+        self._name = name
+        self.ready: Ready | None = None
+        self.flop = 0.0
+
+    def prepare(self) -> str:
+        """Wait until it can be timed; why it cannot, or nothing."""
+        kind, content = self._receive()
+        if kind == "absent":
+            return str(content)
+        if kind == LIMIT:
+            self.flop = content
+        else:
+            scores, gradients = content
+            self.ready = Ready(
+                lambda: None, torch.from_numpy(scores), [torch.from_numpy(gradient) for gradient in gradients]
+            )
+        return ""
+
+    def time(self) -> tuple[float, float]:
+        self._connection.send("time")
+        return self._receive()[1]
+
+    def stop(self) -> int | None:
+        """End it; its peak memory."""
+        peak = None
+        try:
+            self._connection.send("stop")
+            peak = self._receive()[1]
+        except (OSError, UserError):
+            pass  # it is gone already
+        self._process.join(20)
+        if self._process.is_alive():
+            self._process.kill()
+        return peak
+
+    def _receive(self) -> tuple[str, Any]:
+        try:
+            kind, content = self._connection.recv()
+        except EOFError:
+            self._process.join(20)
+            code = self._process.exitcode
+            reason = "killed, often for lack of memory: try a smaller --batch" if code == -9 else f"ended with {code}"
+            raise UserError(f"{self._name}: its process was {reason}") from None
+        if kind == "failed":
+            raise UserError(f"{self._name}: {content}")
+        return kind, content
+
+
+def _serve(connection: Connection, problem: Problem, name: str) -> None:
+    """The other process: prepare, then a timing for each request."""
+    torch.set_num_threads(problem.threads)
+    device = torch.device(problem.device)
+    try:
+        if name == LIMIT:
+            reduced = choose_precision("auto", device) == "bf16"
+            call, flop = matrix_product(device, torch.bfloat16 if reduced else torch.float32)
+            first: tuple[str, Any] = (LIMIT, flop)
+        else:
+            ready = find(problem.task, name).prepare(problem)
+            call = ready.call
+            first = ("ready", (ready.scores.numpy(), [gradient.numpy() for gradient in ready.gradients]))
+        times = warm_up(call, device)
+        connection.send(first)
+        while connection.recv() == "time":
+            connection.send(("time", timed(call, times, device)))
+        connection.send(("stop", peak_bytes(device)))
+    except Absent as error:
+        connection.send(("absent", str(error)))
+        connection.recv()
+        connection.send(("stop", None))
+    except EOFError:
+        pass  # the main process has ended
+    except Exception as error:
+        connection.send(("failed", f"{type(error).__name__}: {error}"))
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "absent"
+    return found

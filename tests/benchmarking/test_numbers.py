@@ -1,0 +1,138 @@
+"""Speed changes no result: bf16, fast layout and kept memory against plain fp32, on real images (handwritten digits).
+
+The images are scikit-learn's 1797 scans, enlarged to 32 px. What is said of layers is printed: `pytest -m slow -s`.
+"""
+
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.datasets import load_digits
+from torch import Tensor
+from torch.nn import functional as F
+
+from vggnet.evaluation.presentation import presenting
+from vggnet.hardware import cpu_has_bf16
+from vggnet.network.vgg import VGG, build
+from vggnet.paper.recipes import Recipe
+from vggnet.training.distributed import World
+from vggnet.training.loop import Inputs, Loop, LoopSettings
+from vggnet.training.runs import RunFolder
+
+BATCH, STEPS, HELD_OUT = 32, 200, 397
+LEAST_COSINE = 0.999
+SMOOTHED = 20  # steps whose losses are averaged before curves are compared
+pytestmark = pytest.mark.skipif(not cpu_has_bf16(), reason="this CPU has no bf16 instructions")
+
+
+@cache
+def digits() -> tuple[Tensor, Tensor]:
+    """(1797, 3, 32, 32) less the mean, and labels."""
+    found = load_digits()
+    scans = [Image.fromarray((each * 15.9).astype(np.uint8)).resize((32, 32)) for each in found.images]
+    pixels = torch.from_numpy(np.stack(scans)).float()
+    images = (pixels - pixels.mean())[:, None].expand(-1, 3, -1, -1)
+    return images.contiguous(memory_format=torch.channels_last), torch.from_numpy(found.target)
+
+
+class Digits:
+    """The task as the loop wants it."""
+
+    images = BATCH
+
+    def losses(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        losses = F.cross_entropy(outputs, targets, reduction="none")
+        self.last = float(losses.detach().mean())
+        return losses, outputs.argmax(1) != targets
+
+
+class Training:
+    """A training of a small net, step by step, by the loop's own step."""
+
+    def __init__(self, net: str, precision: str, seed: int) -> None:
+        self.model = build(net, num_classes=10, width=1 / 4, crop=32, init="he", seed=seed).to_fast_layout()
+        self.model.train()
+        self.task, self.seed = Digits(), seed
+        settings = LoopSettings(seed, BATCH, precision)
+        recipe = Recipe(batch=BATCH, learning_rate=2e-3)
+        self.loop = Loop(self.model, recipe, self.task, RunFolder(Path("unused")), World(), settings)  # type: ignore[arg-type]
+
+    def inputs(self, step: int) -> Inputs:
+        images, labels = digits()
+        chosen = torch.randperm(
+            len(images) - HELD_OUT, generator=torch.Generator().manual_seed(1000 * self.seed + step)
+        )
+        return Inputs(images[chosen[:BATCH]], labels[chosen[:BATCH]])
+
+    def losses(self) -> Iterator[float]:
+        for step in range(STEPS):
+            self.loop._step(self.inputs(step), step)
+            yield self.task.last
+
+
+def smoothed(losses: list[float]) -> np.ndarray:
+    return np.array(losses).reshape(-1, SMOOTHED).mean(1)
+
+
+def answers(model: VGG, precision: str) -> np.ndarray:
+    images, _ = digits()
+    with presenting(model, "cpu", precision) as presenter:  # type: ignore[arg-type]
+        return presenter.model(images[-HELD_OUT:]).flatten(1).float().numpy()
+
+
+@pytest.mark.slow
+def test_200_steps_follow_the_reference() -> None:
+    """The bf16 curve is nearer to fp32's than another seed's fp32 is; the held-out error is the same, and so are the
+    answers of evaluation in bf16 for 99.5 % of images."""
+    curves, errors = {}, {}
+    _, labels = digits()
+    for precision, seed in (("fp32", 0), ("bf16", 0), ("fp32", 1)):
+        training = Training("A", precision, seed)
+        curves[precision, seed] = smoothed(list(training.losses()))
+        scores = answers(training.model, "fp32")
+        errors[precision, seed] = float((scores.argmax(1) != labels[-HELD_OUT:].numpy()).mean())
+        same = float((scores.argmax(1) == answers(training.model, "bf16").argmax(1)).mean())
+        print(
+            f"{precision} seed {seed}: losses {np.round(curves[precision, seed], 3)}, "
+            f"error {errors[precision, seed]:.3f}, evaluation in bf16 gives {same:.2%} of the answers"
+        )
+        assert same >= 0.995
+    ours = np.abs(curves["bf16", 0] - curves["fp32", 0]).mean()
+    spread = np.abs(curves["fp32", 1] - curves["fp32", 0]).mean()
+    print(f"mean distance of the curves: bf16 to fp32 {ours:.4f}, two seeds {spread:.4f}")
+    assert curves["fp32", 0][-1] < 0.5 * curves["fp32", 0][0]  # it has learnt something
+    assert ours <= spread
+    noise = 2 * np.sqrt(2 * 0.1 * 0.9 / HELD_OUT)
+    assert abs(errors["bf16", 0] - errors["fp32", 0]) <= max(noise, abs(errors["fp32", 1] - errors["fp32", 0]))
+
+
+def gradients(model: VGG, inputs: Inputs, precision: str, seed: int) -> dict[str, Tensor]:
+    model.zero_grad(set_to_none=True)
+    torch.manual_seed(seed)  # dropout
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        scores = model(inputs.images)
+    F.cross_entropy(scores.flatten(1).float(), inputs.targets).backward()
+    found = {name: parameter.grad.clone() for name, parameter in model.named_parameters() if parameter.grad is not None}
+    model.zero_grad(set_to_none=True)
+    return found
+
+
+@pytest.mark.slow
+def test_gradients_of_each_layer() -> None:
+    """Cosine of each parameter's bf16 gradient with fp32's, at the weights before steps 1, 10 and 100 of net D."""
+    training = Training("D", "fp32", 0)
+    for step in range(100):
+        if step + 1 in (1, 10, 100):
+            inputs = training.inputs(step)
+            exact = gradients(training.model, inputs, "fp32", step)
+            reduced = gradients(training.model, inputs, "bf16", step)
+            cosines = {
+                name: float(F.cosine_similarity(exact[name].flatten(), reduced[name].flatten(), 0)) for name in exact
+            }
+            print(f"step {step + 1}: " + ", ".join(f"{name} {value:.5f}" for name, value in cosines.items()))
+            assert min(value for name, value in cosines.items() if name.endswith("weight")) >= LEAST_COSINE
+        training.loop._step(training.inputs(step), step)

@@ -1,0 +1,75 @@
+"""Any net trains within 8 GB on a CPU: the arithmetic, and one real step's peak."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from vggnet.paper.configurations import CONFIGURATIONS, Architecture
+from vggnet.training import memory
+from vggnet.training.memory import activation_bytes, choose_micro_batch
+
+CPU = torch.device("cpu")
+LIBRARIES = 500_000_000  # Python and PyTorch themselves
+LIMIT = 8_000_000_000
+
+
+def test_activations_of_e_by_hand() -> None:
+    """Two values for each output of a convolution (it, and what follows), two more of the largest map as gradients."""
+    outputs = (2 * 64 * 224**2, 2 * 128 * 112**2, 4 * 256 * 56**2, 4 * 512 * 28**2, 4 * 512 * 14**2)
+    assert sum(outputs) == 14_852_096
+    assert activation_bytes(Architecture("E"), 2) == 2 * (2 * sum(outputs) + 2 * 64 * 224**2)
+
+
+@pytest.mark.parametrize("free", [8_000_000_000, 16_000_000_000, 500_000_000_000])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("net", CONFIGURATIONS)
+def test_any_net_stays_below_8_gb(net: str, precision: str, free: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights, gradients, momentum and the bf16 copy (14 bytes a parameter), activations, libraries."""
+    monkeypatch.setattr(memory, "free_bytes", lambda device: free)
+    architecture = Architecture(net)
+    micro_batch = choose_micro_batch(architecture, 256, precision, CPU)
+    activations = micro_batch * activation_bytes(architecture, 2 if precision == "bf16" else 4)
+    assert 1 <= micro_batch <= 64
+    assert 14 * architecture.parameters + activations + LIBRARIES < LIMIT
+
+
+STEP_OF_E = """
+import resource, sys
+from pathlib import Path
+import torch
+from torch.nn import functional as F
+from vggnet.hardware import choose_precision
+from vggnet.network.vgg import build
+from vggnet.paper.recipes import Recipe
+from vggnet.training.distributed import World
+from vggnet.training.loop import Inputs, Loop, LoopSettings
+from vggnet.training.memory import choose_micro_batch
+from vggnet.training.runs import RunFolder
+
+class Task:
+    images = 256
+    def losses(self, outputs, targets):
+        return F.cross_entropy(outputs, targets, reduction="none"), outputs.argmax(1) != targets
+
+device = torch.device("cpu")
+model = build("E").to_fast_layout().train()
+precision = choose_precision("auto", device)
+micro_batch = choose_micro_batch(model.architecture, 256, precision, device)
+loop = Loop(model, Recipe(), Task(), RunFolder(Path("unused")), World(), LoopSettings(0, micro_batch, precision))
+images = torch.randn(256, 3, 224, 224)[: 2 * micro_batch].contiguous(memory_format=torch.channels_last)
+for step in range(2):
+    loop._step(Inputs(images, torch.zeros(len(images), dtype=torch.long)), step)
+print(micro_batch, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ru_maxrss is in other units elsewhere")
+def test_two_steps_of_e_at_224() -> None:
+    """Two steps of two micro-batches each, with the gradients and the momentum that stay."""
+    done = subprocess.run([sys.executable, "-c", STEP_OF_E], capture_output=True, text=True, check=True, timeout=1800)
+    micro_batch, peak = map(int, done.stdout.split())
+    print(f"net E, 224, micro-batch {micro_batch}: peak {peak / 1e9:.2f} GB")
+    assert peak < LIMIT
