@@ -164,7 +164,7 @@ def test_nets_that_do_not_go_together(blocks, classifier, save_net, tmp_path, ca
         return capsys.readouterr().err
 
     assert "nets of different crops (32, 64)" in evaluate("crop")
-    assert "does not know" in evaluate("classes")
+    assert "its classes are not those of the first classifier" in evaluate("classes")
     assert "this net draws boxes; give a classification run" in evaluate("fine", tmp_path / "fine.safetensors")
 
 

@@ -12,9 +12,9 @@ Shapes: n boxes, m merged ones, T classes of an image, P positions.
 """
 
 import numpy as np
-from scipy.cluster.hierarchy import linkage  # type: ignore[import-untyped]
-from scipy.sparse import coo_array  # type: ignore[import-untyped]
-from scipy.sparse.csgraph import connected_components  # type: ignore[import-untyped]
+from scipy.cluster.hierarchy import linkage
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from vggnet.images.boxes import area
 

@@ -15,7 +15,7 @@ from vggnet.contract import ModelDescription
 from vggnet.errors import UserError
 from vggnet.evaluation.metrics import Count
 from vggnet.localization.judging import LocalizationErrors
-from vggnet.paper.recipes import FIXED_SCALE_PX, LARGER_SCALE_PX, scaled_px
+from vggnet.paper.recipes import scaled_px
 from vggnet.paper.results import TABLE_8, TABLE_9, LocalizationRow
 
 NOTHING = "-"
@@ -76,11 +76,12 @@ class DenseRow:
         if len(self.test_scales) > 1:
             return TABLE_9[2]
         crop = self.nets[0].architecture.crop_px
-        paper_scale = {(scaled_px(scale, crop),): scale for scale in (FIXED_SCALE_PX, LARGER_SCALE_PX)}
-        found = paper_scale.get(self.nets[0].train_scale)
-        if found is None or self.test_scales != self.nets[0].train_scale:
+        if self.test_scales != self.nets[0].train_scale:
             return None
-        return next(row for row in TABLE_9 if row.train_scales == (found,) and len(row.test_scales) == 1)
+        for row in TABLE_9[:2]:
+            if tuple(scaled_px(scale, crop) for scale in row.train_scales) == self.test_scales:
+                return row
+        return None
 
     def cells(self) -> tuple[str, ...]:
         errors, paper = self.errors, self.paper

@@ -35,6 +35,7 @@ from vggnet.network.staging import explain, stage_from
 from vggnet.network.vgg import VGG, on_meta
 from vggnet.network.weights import load_model, read_description
 from vggnet.options.localization import LocalizeTrainOptions
+from vggnet.paper.configurations import Architecture
 from vggnet.paper.recipes import FIXED_SCALE_PX, Recipe, scaled_px
 from vggnet.pictures import Pictures, describe_bad, prepare_pictures
 from vggnet.sessions import in_turn, saved_options, say_resumed, settle, take_run, use_threads, write_start
@@ -112,6 +113,7 @@ def train_localizer(options: LocalizeTrainOptions) -> LocalizeResult:
         source = _source(options)
         options = _resolve(options, source)
         recipe = _recipe(options, source)
+        _architecture(options, source, 4)  # a net that does not exist is known before anything is read
         assert options.out is not None
         run = take_run(options.out, options.resume, world, stack)
         if run.config is not None and options.resume:
@@ -136,6 +138,7 @@ def _resolve(options: LocalizeTrainOptions, source: ModelDescription) -> Localiz
         options,
         net=net,
         train_scale=tuple(scale),
+        dropout=source.architecture.dropout if options.dropout is None else options.dropout,
         mirror=options.mirror and bool(source.recipe.get("mirror", True)),
         out=options.out or Path("runs") / f"{Path(options.data).name}-{net}-{options.boxes}",
         workers=default_workers() if options.workers is None else options.workers,
@@ -174,11 +177,9 @@ def describe(
     options: LocalizeTrainOptions, source: ModelDescription, recipe: Recipe, pictures: Pictures
 ) -> ModelDescription:
     """The box net's contract."""
-    assert options.net is not None
     classes = pictures.data.classes
-    outputs = outputs_of(options.boxes, len(classes))
     return ModelDescription(
-        architecture=dataclasses.replace(source.architecture, net=options.net, outputs=outputs),
+        architecture=_architecture(options, source, outputs_of(options.boxes, len(classes))),
         preprocessing=source.preprocessing,
         classes=classes,
         class_titles=pictures.data.titles,
@@ -186,6 +187,12 @@ def describe(
         recipe=dataclasses.asdict(recipe) | {"layers": options.layers},
         boxes=options.boxes,
     )
+
+
+def _architecture(options: LocalizeTrainOptions, source: ModelDescription, outputs: int) -> Architecture:
+    assert options.net is not None
+    assert options.dropout is not None
+    return dataclasses.replace(source.architecture, net=options.net, outputs=outputs, dropout=options.dropout)
 
 
 def _build(options: LocalizeTrainOptions, description: ModelDescription, resuming: bool) -> VGG:
