@@ -30,7 +30,7 @@ from safetensors.numpy import save
 
 from vggnet.contract import ModelDescription, Preprocessing
 from vggnet.errors import BadImage, UserError
-from vggnet.evaluation.presentation import Precision
+from vggnet.evaluation.presentation import Precision, Presenter
 from vggnet.evaluation.scoring import BadImages, Progress, score_in_shards
 from vggnet.evaluation.views import View
 from vggnet.images.datasets import Split, default_cache
@@ -96,14 +96,15 @@ def images_hash(split: Split) -> str:
             state: tuple[int, ...] = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
         except OSError:
             state = ()  # missing: scoring will say so
-        digest.update(json.dumps([str(name), *state]).encode() + b"\n")
+        region = [] if split.regions is None else split.regions[index].tolist()
+        digest.update(json.dumps([str(name), *state, *region]).encode() + b"\n")
     return digest.hexdigest()
 
 
-def store_folder(model_path: str | Path) -> Path:
+def store_folder(model_path: str | Path, content: str = "posteriors") -> Path:
     """Where a model's posteriors lie: in its run folder, or for a weight file alone in the cache."""
     path = Path(model_path)
-    return path / "posteriors" if path.is_dir() else default_cache() / "posteriors"
+    return path / content if path.is_dir() else default_cache() / content
 
 
 class Store:
@@ -112,7 +113,12 @@ class Store:
     >>> store = Store.of("runs/d", description, split, "cpu", "fp32")
     >>> bad = store.fill(lambda: load_model("runs/d"), split, views)
     >>> posteriors, present = store.read(views[0], len(split))
+
+    A subclass keeps other numbers of views, which another `presenter` computes (transfer's descriptors).
     """
+
+    content = "posteriors"
+    presenter = Presenter
 
     def __init__(self, folder: Path, source: Source, architecture: Architecture) -> None:
         self.folder, self.source, self.architecture = folder, source, architecture
@@ -130,7 +136,11 @@ class Store:
         weights = file_hash(find_weights(model_path))
         kind = torch.device(device).type
         source = Source(weights, images_hash(split), description.preprocessing, kind, precision)
-        return cls(store_folder(model_path), source, description.architecture)
+        return cls(store_folder(model_path, cls.content), source, description.architecture)
+
+    def columns(self, view: View) -> int:
+        """How many numbers a view of an image gives (K)."""
+        return self.architecture.outputs
 
     def place(self, view: View) -> Path:
         """The folder of a view's posteriors."""
@@ -139,7 +149,7 @@ class Store:
 
     def read(self, view: View, images: int) -> tuple[np.ndarray, np.ndarray]:
         """float32 (images, K) and bool (images,): posteriors, and which of them are there."""
-        posteriors = np.zeros((images, self.architecture.outputs), np.float32)
+        posteriors = np.zeros((images, self.columns(view)), np.float32)
         present = np.zeros(images, bool)
         place = self.place(view)
         for file in sorted(place.glob("[0-9]*.safetensors")) if place.is_dir() else []:
@@ -186,6 +196,7 @@ class Store:
                 on_progress=on_progress,
                 bad_images=bad_images,
                 indices=np.frombuffer(indices, np.int64),
+                presenter=self.presenter,
             ):
                 for view, posteriors in shard.posteriors.items():
                     self._write(view, shard.indices, posteriors)
@@ -207,7 +218,9 @@ class Store:
             _replace(place / name, save(content, {"sha256": checksum}))
         except OSError as error:
             reason = error.strerror or str(error)
-            raise UserError(f"{place}: posteriors cannot be kept there ({reason}): free space, or permit it") from error
+            raise UserError(
+                f"{place}: {self.content} cannot be kept there ({reason}): free space, or permit it"
+            ) from error
 
 
 def _checksum(arrays: Iterable[np.ndarray]) -> str:

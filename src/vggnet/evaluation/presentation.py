@@ -44,18 +44,22 @@ class Presenter:
         crops = {"crops": 2 * GRID**2, "ten": 10, "center": 1}[view.kind]
         return CountingBatcher(max(1, self.limit_px // (crops * self.model.architecture.crop_px**2)))
 
+    def columns(self, view: View) -> int:
+        """How many numbers a view of an image gives (K)."""
+        return self.model.architecture.outputs
+
     def posteriors(self, view: View, items: Sequence[Item]) -> Tensor:
         """Images rescaled to the view's scale -> posteriors (n, K), fp32, on the device."""
         return self._dense(items) if view.kind == "dense" else self._cropped(view, items)
 
-    def _inputs(self, pixels: Tensor) -> Tensor:
+    def inputs(self, pixels: Tensor) -> Tensor:
         """uint8 (N, H, W, 3) -> the net's input (N, 3, H, W)."""
         dtype = torch.bfloat16 if self.precision == "bf16" else self.model.conv1_1.weight.dtype
         return normalize(pixels.to(self.device), self.model.description.preprocessing, dtype=dtype)
 
     def _dense(self, items: Sequence[Item]) -> Tensor:
         sizes = [item.size for item in items]
-        images = self._inputs(torch.from_numpy(stack_images(items, sizes)))
+        images = self.inputs(torch.from_numpy(stack_images(items, sizes)))
         mirrored = mirror_images(images, sizes)
         if 2 * images.shape[0] * images.shape[2] * images.shape[3] > self.limit_px:  # one large image: by halves
             halves = [self._dense_scores(half, sizes).softmax(1) for half in (images, mirrored)]
@@ -86,7 +90,7 @@ class Presenter:
             crops += [pixels[y : y + crop, x : x + crop] for x, y in corners(view, *item.size, crop)]
         parts = []
         for start in range(0, len(crops), at_once):
-            images = self._inputs(torch.stack(crops[start : start + at_once]))
+            images = self.inputs(torch.stack(crops[start : start + at_once]))
             parts.append(self._crop_posteriors(images, mirrored))
         return torch.cat(parts).unflatten(0, (len(items), -1)).mean(1)  # (n, C, K) -> (n, K)
 
@@ -99,7 +103,9 @@ class Presenter:
 
 
 @contextmanager
-def presenting(model: VGG, device: str | torch.device, precision: Precision) -> Iterator[Presenter]:
+def presenting(
+    model: VGG, device: str | torch.device, precision: Precision, kind: type[Presenter] = Presenter
+) -> Iterator[Presenter]:
     """The net ready to score: moved to the device, in evaluation mode and without gradients for as long as it lasts.
 
     What computes is `Presenter.model`, which may be a copy made for speed (`network.fast`): use that one.
@@ -117,7 +123,7 @@ def presenting(model: VGG, device: str | torch.device, precision: Precision) -> 
         if precision == "bf16":
             stack.enter_context(torch.autocast(device.type, torch.bfloat16))
         ready = fast_inference(model, device, precision)
-        yield Presenter(ready, device, precision, batch_limit_px(model.architecture, device))
+        yield kind(ready, device, precision, batch_limit_px(model.architecture, device))
 
 
 @contextmanager

@@ -88,8 +88,12 @@ def score_in_shards(
     on_progress: Progress | None = None,
     bad_images: BadImages = "stop",
     indices: Sequence[int] | np.ndarray | None = None,
+    presenter: type[Presenter] = Presenter,
 ) -> Iterator[Scores]:
-    """As `score`, but `shard` images at a time, each handed over as soon as it is complete."""
+    """As `score`, but `shard` images at a time, each handed over as soon as it is complete.
+
+    Another `presenter` computes other numbers than posteriors from the same views (transfer's descriptors).
+    """
     if bad_images not in ("stop", "skip"):
         raise UserError(f"bad images: {bad_images!r} is no choice; use stop or skip")
     for view in views:
@@ -101,8 +105,8 @@ def score_in_shards(
     results = whole_images(split, wanted, workers, prepare)
     for start in range(0, len(wanted), shard):
         # The net's modes end before the shard is handed over: the caller's code is none of theirs.
-        with presenting(model, device, precision) as presenter:
-            part = _Shard(presenter, views, wanted[start : start + shard])
+        with presenting(model, device, precision, presenter) as ready:
+            part = _Shard(ready, views, wanted[start : start + shard])
             for position, index in enumerate(part.wanted):
                 result = next(results)
                 if isinstance(result, BadImage):
@@ -144,8 +148,7 @@ class _Shard:
         self.presenter, self.wanted = presenter, wanted
         self.batchers = {view: presenter.batcher(view) for view in views}
         self.bad: dict[int, BadImage] = {}
-        outputs = presenter.model.architecture.outputs
-        self.posteriors = {view: np.zeros((len(wanted), outputs), np.float32) for view in views}
+        self.posteriors = {view: np.zeros((len(wanted), presenter.columns(view)), np.float32) for view in views}
         self._on_device: list[tuple[View, list[int], Tensor]] = []
 
     def add(self, position: int, scales: Sequence[int], prepared: _Prepared) -> None:

@@ -157,6 +157,19 @@ def training_batches(
         yield from loader.batches(epoch, order)
 
 
+def cut_region(image: Image.Image, path: str, region: np.ndarray) -> Image.Image:
+    """The part of an image within inclusive corners xmin, ymin, xmax, ymax, as far as they lie in it.
+
+    BadImage where nothing is left.
+    """
+    left, top, right, bottom = (int(value) for value in region)
+    left, top = max(0, left), max(0, top)
+    right, bottom = min(image.width, right + 1), min(image.height, bottom + 1)
+    if right <= left or bottom <= top:
+        raise BadImage(path, f"its region {region.tolist()} lies outside the {image.width}x{image.height} image")
+    return image.crop((left, top, right, bottom))
+
+
 @dataclass(frozen=True)
 class _ImageReader:
     """Reads one whole image; runs in a worker."""
@@ -166,7 +179,10 @@ class _ImageReader:
 
     def __call__(self, index: int) -> Any:
         try:
-            prepared = self.prepare(decode(self.split.path(index)))
+            image = decode(self.split.path(index))
+            if self.split.regions is not None:
+                image = cut_region(image, self.split.path(index), self.split.regions[index])
+            prepared = self.prepare(image)
         except BadImage as error:
             return error
         return torch.from_numpy(prepared) if isinstance(prepared, np.ndarray) else prepared

@@ -20,13 +20,15 @@ class Split:
     """Images with what is known about them. Labels are positions in the data's `classes`.
 
     `files` are posix paths relative to `root` (or absolute); `boxes[i]` is int64 (n, 4), n >= 0 boxes of image i as
-    inclusive pixel corners xmin, ymin, xmax, ymax.
+    inclusive pixel corners xmin, ymin, xmax, ymax. Where `regions` are given, each entry is only that part of its
+    image (a person in a photograph), and an image may be several entries.
     """
 
     root: str
     files: tuple[str, ...]
     labels: np.ndarray | None = None  # int64 (N,)
     boxes: tuple[np.ndarray, ...] | None = None
+    regions: np.ndarray | None = None  # int64 (N, 4), inclusive pixel corners
 
     def __len__(self) -> int:
         return len(self.files)
@@ -44,6 +46,7 @@ class Split:
             tuple(self.files[place] for place in places),
             None if self.labels is None else self.labels[chosen],
             None if self.boxes is None else tuple(self.boxes[place] for place in places),
+            None if self.regions is None else self.regions[chosen],
         )
 
 

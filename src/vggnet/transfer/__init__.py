@@ -1,0 +1,1 @@
+"""A trained net's descriptors on other data, and linear classifiers on them (Appendix B)."""

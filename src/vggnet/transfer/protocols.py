@@ -1,0 +1,181 @@
+"""The protocols of Appendix B on descriptors that are there already: from descriptors and labels to numbers.
+
+    Caltech   random splits: n training images a class, at most m test images a class; a linear SVM; the mean over
+              classes of the part recognised; its mean and deviation over the splits
+    VOC       one SVM a class, one against the rest; the mean over classes of the average precision
+
+Notable: a split is a function of (seed, split, class) and of nothing else, so two descriptors are compared on the same
+test images, in pairs (McNemar's exact test, as protocols of classification are).
+
+Shapes: n images, D numbers of a descriptor, K classes.
+"""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vggnet.errors import UserError
+from vggnet.evaluation.metrics import PairedTest, compare
+from vggnet.transfer.average_precision import average_precisions
+from vggnet.transfer.svm import COSTS, VALIDATION, choose_cost, class_recalls, fit, hold_out_places
+
+
+@dataclass(frozen=True)
+class RandomSplit:
+    """Places of one split's training and test images."""
+
+    train: np.ndarray
+    test: np.ndarray
+
+
+@dataclass(frozen=True)
+class SplitResult:
+    """One split's mean class recall in percent, the C that was chosen, and which test images were wrong (bool)."""
+
+    mean_class_recall: float
+    cost: float
+    train_images: int
+    wrong: np.ndarray
+
+
+@dataclass(frozen=True)
+class RecallResult:
+    """Mean class recall in percent: the mean over splits, and its deviation (of a sample; 0 for a single split)."""
+
+    splits: tuple[SplitResult, ...]
+
+    @property
+    def mean_class_recall(self) -> float:
+        return statistics.fmean(split.mean_class_recall for split in self.splits)
+
+    @property
+    def deviation(self) -> float:
+        recalls = [split.mean_class_recall for split in self.splits]
+        return statistics.stdev(recalls) if len(recalls) > 1 else 0.0
+
+    def against(self, other: "RecallResult") -> tuple[PairedTest, ...]:
+        """A paired test for each split: first this result, second the other."""
+        return tuple(compare(own.wrong, theirs.wrong) for own, theirs in zip(self.splits, other.splits, strict=True))
+
+
+def random_splits(
+    labels: np.ndarray, classes: Sequence[str], *, train: int, test: int, splits: int, seed: int
+) -> tuple[RandomSplit, ...]:
+    """`splits` times `train` images of each class, and at most `test` of the rest. UserError for a class too small."""
+    if train < 2 or test < 1 or splits < 1:
+        raise UserError(f"at least 2 training and 1 test image a class and 1 split, not {train}, {test} and {splits}")
+    made = []
+    for number in range(splits):
+        chosen: list[np.ndarray] = []
+        kept: list[np.ndarray] = []
+        for label, name in enumerate(classes):
+            places = np.flatnonzero(labels == label)
+            if len(places) <= train:
+                raise UserError(
+                    f"class {name!r} has {len(places)} images: too few for --train-per-class {train} and a test image"
+                )
+            rng = np.random.default_rng([seed & (2**64 - 1), number, label])
+            order = rng.permutation(places)
+            chosen.append(order[:train])
+            kept.append(order[train : train + test])
+        made.append(RandomSplit(np.sort(np.concatenate(chosen)), np.sort(np.concatenate(kept))))
+    return tuple(made)
+
+
+def class_recall_protocol(
+    values: np.ndarray,
+    labels: np.ndarray,
+    classes: int,
+    splits: Sequence[RandomSplit],
+    *,
+    costs: Sequence[float] = COSTS,
+    validation: float = VALIDATION,
+    seed: int = 0,
+) -> RecallResult:
+    """Caltech's: values (n, D), labels (n,). C is chosen anew in each split, the SVM then fitted on all its images."""
+    results = []
+    for number, split in enumerate(splits):
+        rng = np.random.default_rng([seed & (2**64 - 1), number, classes])
+        rest, held = (split.train[part] for part in hold_out_places(labels[split.train], validation, rng))
+
+        def judge(cost: float, rest: np.ndarray = rest, held: np.ndarray = held) -> float:
+            predicted = fit(values[rest], labels[rest], cost, seed).predict(values[held])
+            return float(np.nanmean(class_recalls(predicted, labels[held], classes)))
+
+        cost, _ = choose_cost(judge, costs)
+        predicted = fit(values[split.train], labels[split.train], cost, seed).predict(values[split.test])
+        recall = 100 * float(np.nanmean(class_recalls(predicted, labels[split.test], classes)))
+        results.append(SplitResult(recall, cost, len(split.train), predicted != labels[split.test]))
+    return RecallResult(tuple(results))
+
+
+@dataclass(frozen=True)
+class PrecisionResult:
+    """Average precisions in percent by class, in both of VOC's forms, and the C that was chosen for all classes."""
+
+    classes: tuple[str, ...]
+    eleven_point: tuple[float, ...]
+    area: tuple[float, ...]
+    cost: float
+
+    @property
+    def mean_eleven_point(self) -> float:
+        return float(np.nanmean(self.eleven_point))
+
+    @property
+    def mean_area(self) -> float:
+        return float(np.nanmean(self.area))
+
+
+def average_precision_protocol(
+    values: np.ndarray,
+    targets: np.ndarray,
+    classes: Sequence[str],
+    train: np.ndarray,
+    test: np.ndarray,
+    *,
+    costs: Sequence[float] = COSTS,
+    validation: float = VALIDATION,
+    seed: int = 0,
+) -> PrecisionResult:
+    """VOC's: values (n, D), targets int8 (n, K) of 1, -1 or 0, which is left out of training and of counting."""
+    rng = np.random.default_rng([seed & (2**64 - 1), len(classes)])
+    order = rng.permutation(train)
+    wanted = max(1, round(validation * len(train)))
+    if not 0 < validation < 1 or wanted >= len(train):
+        raise UserError(
+            f"--validation {validation} of {len(train)} training images leaves nothing to learn or to judge"
+        )
+    rest, held = order[wanted:], order[:wanted]
+
+    def judge(cost: float) -> float:
+        found = _precisions(values, targets, rest, held, cost, seed)
+        areas = [area for _, area in found if not np.isnan(area)]
+        return statistics.fmean(areas) if areas else 0.0
+
+    cost, _ = choose_cost(judge, costs)
+    found = _precisions(values, targets, train, test, cost, seed)
+    return PrecisionResult(
+        tuple(classes),
+        tuple(100 * points for points, _ in found),
+        tuple(100 * area for _, area in found),
+        cost,
+    )
+
+
+def _precisions(
+    values: np.ndarray, targets: np.ndarray, train: np.ndarray, test: np.ndarray, cost: float, seed: int
+) -> list[tuple[float, float]]:
+    """(11-point, area) of each class; not a number where a class has no positive or no negative image to learn."""
+    found = []
+    for column in range(targets.shape[1]):
+        certain = train[targets[train, column] != 0]
+        wanted = targets[certain, column]
+        if len(np.unique(wanted)) < 2:
+            found.append((float("nan"), float("nan")))
+            continue
+        scores = fit(values[certain], wanted, cost, seed).decision_function(values[test])
+        found.append(average_precisions(scores, targets[test, column]))
+    return found

@@ -1,0 +1,67 @@
+"""The linear SVM on descriptors, its C chosen on a part of the training images (App. B).
+
+Notable: a fit that has not converged is an error and no result. scikit-learn's LinearSVC is one against the rest.
+
+Shapes: n images, D numbers of a descriptor, K classes.
+"""
+
+import warnings
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.svm import LinearSVC
+
+from vggnet.errors import UserError
+
+COSTS = (0.01, 0.1, 1.0, 10.0, 100.0)
+ITERATIONS = (1_000, 10_000, 100_000)  # tried in turn
+VALIDATION = 0.2  # of the training images
+
+
+def fit(values: np.ndarray, labels: np.ndarray, cost: float, seed: int) -> LinearSVC:
+    """A linear SVM with C = `cost`: values (n, D), labels (n,). Raises UserError where it does not converge."""
+    for iterations in ITERATIONS:
+        svm = LinearSVC(C=cost, max_iter=iterations, random_state=seed, dual="auto")
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", ConvergenceWarning)
+                return svm.fit(values, labels)
+        except ConvergenceWarning:
+            continue
+    raise UserError(
+        f"the SVM with C={cost:g} did not converge in {ITERATIONS[-1]:,} iterations on {len(labels)} images: "
+        "an unconverged fit is no result; give smaller --costs"
+    )
+
+
+def choose_cost(judge: Callable[[float], float], costs: Sequence[float] = COSTS) -> tuple[float, dict[float, float]]:
+    """The cost with the best judgement (the smallest of equals), and all judgements."""
+    if not costs or min(costs) <= 0:
+        raise UserError(f"--costs {' '.join(map(str, costs))}: one or more numbers above 0")
+    judged = {cost: judge(cost) for cost in sorted(costs)}
+    return max(judged, key=lambda cost: (judged[cost], -cost)), judged
+
+
+def hold_out_places(labels: np.ndarray, fraction: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """(rest, held out): places in `labels` (n,), `fraction` of each class, at least one of a class and never all.
+
+    Raises UserError where a class has a single image.
+    """
+    if not 0 < fraction < 1:
+        raise UserError(f"--validation {fraction}: a part of the training images, above 0 and below 1")
+    held = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        places = np.flatnonzero(labels == label)
+        if len(places) < 2:
+            raise UserError("choosing the SVM's C needs at least two training images a class")
+        wanted = min(max(1, round(fraction * len(places))), len(places) - 1)
+        held[rng.permutation(places)[:wanted]] = True
+    return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def class_recalls(predicted: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+    """(K,): the part of each class's images that were recognised; not a number for a class without images."""
+    images = np.bincount(labels, minlength=classes).astype(np.float64)
+    right = np.bincount(labels[predicted == labels], minlength=classes)
+    return np.divide(right, images, out=np.full(classes, np.nan), where=images > 0)

@@ -1,0 +1,156 @@
+"""Perceptual losses against their formulas and against the lpips package."""
+
+import dataclasses
+import re
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from vggnet.contract import Preprocessing
+from vggnet.errors import UserError
+from vggnet.network.foreign.converting import without_head
+from vggnet.network.perceptual import LPIPS_LAYERS, PerceptualLoss, gram
+from vggnet.network.taps import features
+from vggnet.network.vgg import VGG, build
+
+IMAGENET = Preprocessing((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+
+
+def small(net: str = "D", width: float = 1 / 8) -> VGG:
+    model = build(net, num_classes=5, width=width, crop=64)
+    model.description = dataclasses.replace(model.description, preprocessing=IMAGENET)
+    return model.eval()
+
+
+def pair(size: int = 48) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(2, 3, size, size + 8, generator=generator), torch.rand(2, 3, size, size + 8, generator=generator)
+
+
+def inputs(model: VGG, x: torch.Tensor) -> torch.Tensor:
+    preprocessing = model.description.preprocessing
+    return (255 * x - torch.tensor(preprocessing.mean).view(3, 1, 1)) / torch.tensor(preprocessing.deviation).view(
+        3, 1, 1
+    )
+
+
+def test_content_and_style_are_the_formulas() -> None:
+    model, (x, y) = small(), pair()
+    names = ["relu3_3", "relu1_2"]
+    ours, theirs = (features(model, inputs(model, each), names) for each in (x, y))
+    content = (ours["relu3_3"] - theirs["relu3_3"]).square().mean((1, 2, 3))
+    style = (gram(ours["relu1_2"]) - gram(theirs["relu1_2"])).square().mean((1, 2))
+    loss = PerceptualLoss(model, content={"relu3_3": 2.0}, style={"relu1_2": 0.5}, reduction="none")
+    torch.testing.assert_close(loss(x, y), 2 * content + style / 2)
+    assert gram(ours["relu1_2"]).shape == (2, 8, 8)
+    first = ours["relu1_2"][0].flatten(1)
+    torch.testing.assert_close(gram(ours["relu1_2"])[0], first @ first.T / first.numel())
+    torch.testing.assert_close(PerceptualLoss(model)(x, y), content.mean())
+
+
+def test_style_may_come_from_another_image_of_another_size() -> None:
+    model, (x, y) = small(), pair()
+    other = pair(64)[0][:1]
+    loss = PerceptualLoss(model, content=["relu2_2"], style=["relu1_1", "relu2_1"])
+    alone = PerceptualLoss(model, content=["relu2_2"])
+    assert loss(x, y, other) > alone(x, y)
+    assert PerceptualLoss(model, style=["relu1_1"])(x, y, x) == 0
+
+
+def test_the_value_range_is_what_the_images_have() -> None:
+    model, (x, y) = small(), pair()
+    torch.testing.assert_close(
+        PerceptualLoss(model, value_range=(-1, 1))(2 * x - 1, 2 * y - 1),
+        PerceptualLoss(model)(x, y),
+        rtol=1e-4,
+        atol=1e-6,
+    )
+
+
+def test_the_loss_is_frozen_and_its_own_while_the_model_trains_on() -> None:
+    model, (x, y) = small(), pair()
+    loss = PerceptualLoss(model)
+    before = loss(x, y)
+    loss.train()
+    with torch.no_grad():
+        model.conv1_1.weight.zero_()
+    x.requires_grad_()
+    torch.testing.assert_close(loss(x, y), before)
+    loss(x, y).backward()
+    assert x.grad is not None
+    assert x.grad.abs().sum() > 0
+    assert not any(parameter.requires_grad for parameter in loss.parameters())
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert not loss.backbone.training
+    assert loss.backbone.architecture.convolutions_only  # the head, most of the memory, is not kept
+
+
+def test_an_image_walks_down_to_its_target() -> None:
+    model, (x, y) = small("A"), pair(32)
+    loss = PerceptualLoss(model, content=["relu1_1", "relu2_1"])
+    x = nn.Parameter(x)
+    optimizer = torch.optim.Adam([x], lr=0.02)
+    first = loss(x, y).item()
+    for _ in range(30):
+        optimizer.zero_grad()
+        loss(x, y).backward()
+        optimizer.step()
+    assert loss(x, y).item() < first / 3
+
+
+def test_deep_layers_keep_the_head() -> None:
+    model, (x, y) = small(), pair(64)
+    assert PerceptualLoss(model, content=["relu7"])(x, y) > 0
+
+
+def test_lpips_without_dead_gradients() -> None:
+    model = small()
+    x = torch.zeros(1, 3, 32, 32, requires_grad=True)
+    PerceptualLoss(model, kind="lpips")(x, torch.full_like(x, 0.5)).backward()
+    assert torch.isfinite(x.grad).all()
+
+
+def test_lpips_is_the_lpips_packages_distance() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torchvision's old arguments, which the package uses
+        lpips = pytest.importorskip("lpips", reason="the lpips package is not installed")
+        theirs = lpips.LPIPS(net="vgg", lpips=False, pnet_rand=True, verbose=False).eval()
+    model = without_head(small(width=1.0))
+    convolutions = [each for each in theirs.net.modules() if isinstance(each, nn.Conv2d)]
+    with torch.no_grad():
+        for layer, own in zip(model.architecture.convolutions(), convolutions, strict=True):
+            model.get_submodule(layer.name).load_state_dict(own.state_dict())
+    x, y = pair(40)
+    with torch.no_grad():
+        expected = theirs(2 * x - 1, 2 * y - 1).flatten()
+        found = PerceptualLoss(model, kind="lpips", reduction="none")(x, y)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_mistakes_are_said() -> None:
+    model = small()
+    x, y = pair()
+    with pytest.raises(UserError, match="leave content and style out"):
+        PerceptualLoss(model, kind="lpips", content=["relu1_1"])
+    with pytest.raises(UserError, match="net A has no layer"):
+        PerceptualLoss(small("A"), kind="lpips")
+    with pytest.raises(UserError, match="one shape"):
+        PerceptualLoss(model)(x, y[:, :, :20])
+    with pytest.raises(UserError, match="first must be below"):
+        PerceptualLoss(model, value_range=(1, 0))
+    assert LPIPS_LAYERS[0] == "relu1_2"
+
+
+@pytest.mark.parametrize("page", ["docs/weights.md", "README.md"])
+def test_the_documented_example_runs_as_it_stands(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = Path(__file__).parents[2] / page
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    found = [block for block in re.findall(r"```python\n(.*?)```", text, re.S) if "PerceptualLoss" in block]
+    if not found:
+        pytest.skip(f"no perceptual-loss example in {page}")
+    monkeypatch.chdir(tmp_path)
+    for block in found:
+        exec(compile(block, page, "exec"), {})
