@@ -138,7 +138,6 @@ def _resolve(options: LocalizeTrainOptions, source: ModelDescription) -> Localiz
         options,
         net=net,
         train_scale=tuple(scale),
-        dropout=source.architecture.dropout if options.dropout is None else options.dropout,
         mirror=options.mirror and bool(source.recipe.get("mirror", True)),
         out=options.out or Path("runs") / f"{Path(options.data).name}-{net}-{options.boxes}",
         workers=default_workers() if options.workers is None else options.workers,
@@ -191,7 +190,6 @@ def describe(
 
 def _architecture(options: LocalizeTrainOptions, source: ModelDescription, outputs: int) -> Architecture:
     assert options.net is not None
-    assert options.dropout is not None
     return dataclasses.replace(source.architecture, net=options.net, outputs=outputs, dropout=options.dropout)
 
 
