@@ -18,7 +18,7 @@ from vggnet.training.memory import choose_micro_batch
 from vggnet.training.runs import RunFolder, open_run
 
 # what a continued run may have otherwise than when it was started: nothing of it changes what is learnt
-FREE_ON_RESUME = {"resume", "out", "workers", "save_every", "device", "init_from"}
+FREE_ON_RESUME = {"resume", "out", "workers", "save_every", "device", "init_from", "compile"}
 CHOSEN_AT_START = {"micro_batch", "threads"}  # by the program where the user did not; reused on resume
 
 Prepared = TypeVar("Prepared")
@@ -81,6 +81,7 @@ def settle(
     micro_batch: int | None,
     precision: PrecisionName,
     save_every_s: float,
+    compile: bool = True,
 ) -> LoopSettings:
     """The loop's settings: precision by the device, micro-batch as given, as at the run's start, or by memory."""
     saved = run.config or {}
@@ -88,7 +89,7 @@ def settle(
     micro_batch = micro_batch or saved.get("micro_batch")
     if micro_batch is None:
         micro_batch = choose_micro_batch(model.architecture, -(-batch // world.size), resolved, world.device)
-    return LoopSettings(seed, micro_batch, resolved, save_every_s)
+    return LoopSettings(seed, micro_batch, resolved, save_every_s, compile)
 
 
 def write_start(options: Any, run: RunFolder, settings: LoopSettings, **more: Any) -> None:

@@ -47,6 +47,10 @@ class Result:
     def median_s(self) -> float:
         return statistics.median(self.wall_s)
 
+    @property
+    def median_cpu_s(self) -> float:
+        return statistics.median(self.cpu_s)
+
 
 @dataclass
 class Report:
@@ -55,6 +59,7 @@ class Report:
     problems: dict[str, dict[str, Any]]
     results: list[Result]
     limit_flop_per_s: dict[str, float]  # by task, the machine's matrix rate beside it
+    limit_flop_per_cpu_s: dict[str, float]
     limit_dtype: str
     flop: dict[str, float]
     repeats: int
@@ -68,12 +73,24 @@ class Report:
 
     def ratio(self, task: str, other: Result) -> float | None:
         """How many times as fast as `other` this package is."""
-        ours = next((each for each in self.results if each.task == task and each.name == OURS), None)
-        return None if ours is None or ours.absent or other.absent else other.median_s / ours.median_s
+        ours = self._ours(task)
+        return None if ours is None or other.absent else other.median_s / ours.median_s
+
+    def cpu_ratio(self, task: str, other: Result) -> float | None:
+        """The same in CPU time, which other programs on the machine disturb less; waiting threads count, too."""
+        ours = self._ours(task)
+        return None if ours is None or other.absent else other.median_cpu_s / ours.median_cpu_s
+
+    def _ours(self, task: str) -> Result | None:
+        return next((each for each in self.results if (each.task, each.name) == (task, OURS) and not each.absent), None)
 
     def share(self, result: Result) -> float:
         """Of what the machine could do if all was one large matrix product."""
         return self.flop[result.task] / result.median_s / self.limit_flop_per_s[result.task]
+
+    def cpu_share(self, result: Result) -> float:
+        """The same in CPU time."""
+        return self.flop[result.task] / result.median_cpu_s / self.limit_flop_per_cpu_s[result.task]
 
     def to_json_dict(self) -> dict[str, Any]:
         rows = []
@@ -82,6 +99,8 @@ class Report:
             if not result.absent:
                 row |= {"images_per_s": self.rate(result), "share_of_limit": self.share(result)}
                 row |= {"vggnet_is_times_as_fast": self.ratio(result.task, result)}
+                row |= {"vggnet_is_times_as_fast_in_cpu_time": self.cpu_ratio(result.task, result)}
+                row |= {"share_of_limit_in_cpu_time": self.cpu_share(result)}
             rows.append(row)
         return asdict(self) | {"results": rows}
 
@@ -94,7 +113,7 @@ def run_benchmark(options: BenchOptions) -> Report:
     if batch < 1 or options.repeats < 1 or threads < 1:
         raise UserError("--batch, --repeats and --threads must be at least 1")
     dtype = "bfloat16" if choose_precision("auto", device) == "bf16" else "float32"
-    report = Report({}, [], {}, dtype, {}, options.repeats, (), environment() | {"threads": threads}, _versions())
+    report = Report({}, [], {}, {}, dtype, {}, options.repeats, (), environment() | {"threads": threads}, _versions())
     report.load_average = os.getloadavg() if hasattr(os, "getloadavg") else ()
     for task in options.tasks:
         problem = Problem(task, device.type, batch, threads, options.width, options.crop)
@@ -135,6 +154,7 @@ def _run_task(problem: Problem, repeats: int, compile_: bool, report: Report) ->
             results[name].peak_bytes = helper.stop()
     limit = results.pop(LIMIT)
     report.limit_flop_per_s[problem.task] = helpers[LIMIT].flop / limit.median_s
+    report.limit_flop_per_cpu_s[problem.task] = helpers[LIMIT].flop / limit.median_cpu_s
     report.results += results.values()
 
 

@@ -70,6 +70,8 @@ class TrainOptions:
     """Images per pass; chosen by memory. The gradient is the whole batch's either way."""
     threads: int | None = None
     """CPU threads of the arithmetic; by default one a core. Fewer where other programs use the cores."""
+    compile: bool = True
+    """On a GPU: the step through torch.compile, where that works."""
     save_every: float = 300.0
     """Seconds between saved states within an epoch."""
 

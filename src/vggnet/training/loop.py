@@ -27,6 +27,7 @@ from vggnet.console import progress as show_progress
 from vggnet.console import say
 from vggnet.errors import UserError
 from vggnet.hardware import keep_freed_memory
+from vggnet.network.compiling import compiled
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import save_model
 from vggnet.paper.recipes import Recipe
@@ -79,6 +80,7 @@ class LoopSettings:
     micro_batch: int
     precision: str
     save_every_s: float = 300.0
+    compile: bool = True  # on a GPU, where it works
 
 
 class Interrupted(Exception):
@@ -105,6 +107,9 @@ class Loop:
         if world.size > 1:
             ids = [world.device] if world.device.type == "cuda" else None
             self._trained = DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True)
+        self._net: Callable[[Tensor], Tensor] = self._trained
+        if settings.compile:
+            self._net = compiled(self._trained, world.device)
 
     def restore(self) -> bool:
         """Continue from the run folder's state, if it holds one."""
@@ -207,7 +212,7 @@ class Loop:
     def _forward(self, images: Tensor) -> Tensor:
         reduced = self.settings.precision == "bf16"
         with torch.autocast(self.world.device.type, dtype=torch.bfloat16, enabled=reduced):
-            outputs: Tensor = self._trained(images)
+            outputs: Tensor = self._net(images)
         return outputs.flatten(1).float()
 
     def _end_epoch(self, wait_share: float, rate: float) -> bool:
