@@ -143,23 +143,22 @@ def show(results: list[StageResult]) -> None:
     """The table at the end: a line a stage."""
     first = results[0]
     first_name = first.stage.name
-    table = Table(title="top-1 error on val in %, with 95 % intervals", box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("stage", "from", "centre crop", "dense", "images", "epochs", f"to {first_name}"):
+    images = max((errors.top1.images for result in results for errors in result.errors.values()), default=0)
+    title = f"top-1 error in % on {images:,} val images, with 95 % intervals"
+    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("stage", "from", "centre crop", "dense", f"to {first_name}"):
         table.add_column(column, no_wrap=True)
     for result in results:
         reached = epochs_to_reach(result.progress, first.progress.best["error"])
-        images = max((errors.top1.images for errors in result.errors.values()), default=0)
         table.add_row(
             result.stage.name,
             result.stage.source or "-",
             *(_percent(result.errors.get(kind)) for kind in ("center", "dense")),
-            str(images),
-            str(result.progress.epoch),
-            "never" if reached is None else str(reached),
+            f"{'never' if reached is None else reached} of {result.progress.epoch}",
         )
     say()
     rich_console().print(table)
-    say(f"to {first_name}: the first epoch whose held-out error is no more than {first_name}'s best")
+    say(f"to {first_name}: the epoch at which the held-out error first is no more than {first_name}'s best")
 
 
 def _percent(errors: Errors | None) -> str:
