@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import torch
 
-CALL_S = 0.2  # a GPU's calls are repeated until they take at least this long
-MATRIX_SIDE = {"cpu": 4096, "cuda": 8192}
+CALL_S = 0.2  # short calls are repeated until they take at least this long
+MATRIX_SIDES = {"cpu": (1024, 2048, 4096), "cuda": (8192,)}  # the fastest counts
 
 
 def timed(call: Callable[[], object], times: int, device: torch.device) -> tuple[float, float]:
@@ -23,8 +23,7 @@ def timed(call: Callable[[], object], times: int, device: torch.device) -> tuple
 
 def warm_up(call: Callable[[], object], device: torch.device) -> int:
     """Call it; how often it is to be called in one timing."""
-    timed(call, 1, device)
-    if device.type == "cpu":
+    if device.type == "cpu" and timed(call, 1, device)[0] > CALL_S:
         return 1
     return max(1, round(CALL_S / max(timed(call, 2, device)[0], 1e-6)))
 
@@ -36,7 +35,15 @@ def _wait_for(device: torch.device) -> None:
 
 def matrix_product(device: torch.device, dtype: torch.dtype) -> tuple[Callable[[], object], float]:
     """A large matrix product, and its floating-point operations: what sets the limit."""
-    side = MATRIX_SIDE[device.type]
+    choices = [_product(side, device, dtype) for side in MATRIX_SIDES[device.type]]
+    if len(choices) == 1:
+        return choices[0]
+    for call, _ in choices:
+        timed(call, 1, device)
+    return max(choices, key=lambda choice: choice[1] / timed(choice[0], 3, device)[1])
+
+
+def _product(side: int, device: torch.device, dtype: torch.dtype) -> tuple[Callable[[], object], float]:
     left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     out = torch.empty_like(left)
     return (lambda: torch.mm(left, right, out=out)), 2.0 * side**3

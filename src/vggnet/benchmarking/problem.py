@@ -85,6 +85,6 @@ def ready_step(model: nn.Module, forward: Callable[[], Tensor], labels: Tensor, 
 
 
 def sampled(gradient: Tensor) -> Tensor:
-    """Some of a gradient's values, evenly over it, in the order of a contiguous tensor."""
-    flat = gradient.detach().reshape(-1)
-    return flat[:: max(1, flat.numel() // SAMPLES)].float().cpu()
+    """Some of a gradient's values, drawn from all of it; the same places whatever its shape and layout."""
+    flat = gradient.detach().reshape(-1).float().cpu()
+    return flat[torch.randint(len(flat), (SAMPLES,), generator=torch.Generator().manual_seed(3))]

@@ -1,10 +1,15 @@
 """The table of a benchmark, for people."""
 
+import sys
+
+from rich.console import Console
 from rich.table import Table
 
 from vggnet.benchmarking.running import Report, Result
 from vggnet.benchmarking.ways import OURS
-from vggnet.console import rich_console, say
+from vggnet.console import say
+
+WIDTH = 150  # of the table in a file
 
 
 def show(report: Report) -> None:
@@ -17,6 +22,7 @@ def show(report: Report) -> None:
             "images/s",
             "slowest to fastest",
             "vggnet is",
+            "in CPU time",
             "of the limit",
             "peak memory",
             "scores differ",
@@ -25,7 +31,7 @@ def show(report: Report) -> None:
         for result in report.results:
             if result.task == task:
                 table.add_row(*_cells(report, result))
-        rich_console().print(table)
+        Console(file=sys.stdout, width=None if sys.stdout.isatty() else WIDTH).print(table)
         rate = report.limit_flop_per_s[task] / 1e12
         say(f"limit: a large {report.limit_dtype} matrix product, {rate:.2f} TFLOP/s in the same run")
     used, versions = report.environment, report.versions
@@ -37,9 +43,9 @@ def show(report: Report) -> None:
 
 def _cells(report: Report, result: Result) -> list[str]:
     if result.absent:
-        return [result.name, "-", result.absent, "", "", "", ""]
+        return [result.name, "-", result.absent, "", "", "", "", ""]
     batch = report.problems[result.task]["batch"]
-    ratio = report.ratio(result.task, result)
+    ratios = [report.ratio(result.task, result), report.cpu_ratio(result.task, result)]
     gap = "" if result.score_gap is None else f"{result.score_gap:.2%}"
     if result.gradient_cosine is not None:
         gap += f", gradients {result.gradient_cosine:.4f}"
@@ -47,7 +53,7 @@ def _cells(report: Report, result: Result) -> list[str]:
         result.name,
         f"{report.rate(result):.2f}",
         f"{batch / max(result.wall_s):.2f} to {batch / min(result.wall_s):.2f}",
-        "" if ratio is None or result.name == OURS else f"{ratio:.2f} x",
+        *("" if ratio is None or result.name == OURS else f"{ratio:.2f} x" for ratio in ratios),
         f"{report.share(result):.0%}",
         "" if result.peak_bytes is None else f"{result.peak_bytes / 1e9:.2f} GB",
         gap,
