@@ -94,16 +94,16 @@ def test_padded_batch() -> None:
     assert not quick._is_hooked()
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("size", [(2, 2), (3, 5), (14, 9), (1, 4)])
-def test_halving_is_max_pooling(size: tuple[int, int], dtype: torch.dtype) -> None:
+def test_halving_is_max_pooling(size: tuple[int, int]) -> None:
     torch.manual_seed(0)
-    x = torch.randn(2, 7, *size).to(dtype).contiguous(memory_format=torch.channels_last)
+    x = torch.randn(2, 7, *size).relu().bfloat16().contiguous(memory_format=torch.channels_last)
+    x[0, 0, 0, 0] = torch.inf
+    x[1, 1, 0, 0] = -0.0
     if min(size) < 2:
         assert halve(x).numel() == 0
-        return
-    x[0, 0, 1, 1] = torch.nan
-    assert torch.equal(halve(x).nan_to_num(9), F.max_pool2d(x, 2).nan_to_num(9))
+    else:
+        assert torch.equal(halve(x), F.max_pool2d(x, 2))
 
 
 @needs_bf16

@@ -4,7 +4,7 @@ Notable:
 - Weights are cast to bf16 and brought into oneDNN's own order once, not in every call; batch normalisation, which in
   evaluation is a scale and a shift, goes into the convolution before it.
 - Bias and ReLU happen while the convolution writes its output; they are no passes over memory of their own.
-- Pooling is two element-wise maxima. PyTorch's computes an index of 8 bytes beside every value of 2.
+- Pooling is two element-wise maxima of integers. PyTorch's computes an index of 8 bytes beside every value of 2.
 - The first two stages, whose maps are the largest, run a few images at a time, so that maps stay in the caches.
 
 `fast_inference` gives a `VGG` whose layers stand where the net's do, so whoever hooks into them (masking) notices
@@ -102,11 +102,14 @@ class FastVGG(VGG):
 
 
 def halve(x: Tensor) -> Tensor:
-    """`F.max_pool2d(x, 2)` of a channels_last map (N, C, H, W), without the indices that a gradient would need."""
-    rows, columns = x.shape[2] // 2 * 2, x.shape[3] // 2 * 2
-    x = x.permute(0, 2, 3, 1)[:, :rows, :columns]  # (N, H, W, C), as it lies in memory
-    x = torch.maximum(x[:, 0::2], x[:, 1::2])
-    return torch.maximum(x[:, :, 0::2], x[:, :, 1::2]).permute(0, 3, 1, 2)
+    """`F.max_pool2d(x, 2)` of a channels_last bf16 map (N, C, H, W) without values below zero, as after a ReLU.
+
+    There bf16 numbers are in the order of the integers that their bits spell, and integers compare twice as fast.
+    """
+    rows, columns = x.shape[2] // 2, x.shape[3] // 2
+    bits = x.view(torch.int16).permute(0, 2, 3, 1)[:, : 2 * rows, : 2 * columns]  # (N, H, W, C), as it lies in memory
+    bits = torch.maximum(bits[:, 0::2], bits[:, 1::2]).unflatten(2, (columns, 2))
+    return torch.maximum(bits[:, :, :, 0], bits[:, :, :, 1]).permute(0, 3, 1, 2).view(torch.bfloat16)
 
 
 class _Convolution(nn.Module):
