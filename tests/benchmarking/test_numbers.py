@@ -133,8 +133,8 @@ def test_gradients_of_each_layer() -> None:
     """Net D at the weights before steps 1, 10 and 100.
 
     0.999 is not reached in most layers, and no bf16 forward pass could: a rounding moves units across the kink of their
-    ReLU and changes which of four is the largest, and there the gradient jumps. Computing in fp32 on weights and images
-    that were rounded once shows the same to a factor of three; the next test shows that nothing else is lost.
+    ReLU and changes which of four is the largest, and there the gradient jumps. Computing in fp32 on weights that were
+    rounded once shows the same to a factor of three; the next test shows that nothing else is lost.
     """
     training = Training("D", "fp32", 0)
     for step in range(100):
