@@ -127,3 +127,17 @@ def _sleep_or_die(die: bool) -> bool:
     if die:
         os.kill(os.getpid(), signal.SIGKILL)
     return die
+
+
+def test_shared_memory_is_used_again_only_when_it_was_read(split):
+    """Many more pieces than the workers have places for, a slow reader, and a round that was left early."""
+    order = [np.random.default_rng(i).permutation(50)[: 20 + i % 30] for i in range(30)]
+    expected = list(training_batches(split, epoch=1, order=order, workers=0, **OPTIONS))
+    with TrainingLoader(split, workers=2, **OPTIONS) as loader:
+        left = loader.batches(0, order)
+        next(left)
+        left.close()
+        for number, (ours, theirs) in enumerate(zip(loader.batches(1, order), expected, strict=True)):
+            if number % 7 == 0:
+                time.sleep(0.05)  # the workers run ahead as far as they may
+            assert same(ours, theirs)

@@ -5,6 +5,7 @@ batch is decoded in pieces by several workers and put together here. An image th
 batch and reported in it.
 """
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +23,12 @@ from vggnet.images.geometry import crop_of_rescaled
 from vggnet.images.workers import Workers, chunks
 
 _PIECE = 32  # images that a worker hands over at once: 5 MB of 224 x 224 crops
-_Piece = tuple[torch.Tensor, np.ndarray, np.ndarray, np.ndarray, tuple[BadImage, ...]]
+_AHEAD = 4  # pieces that a worker may be ahead
+_Piece = tuple[torch.Tensor | int, np.ndarray, np.ndarray, np.ndarray, tuple[BadImage, ...]]
+
+
+_NO_SHIFT, _NO_VIEW = np.empty((0, 3), np.float32), np.empty((0, 4), np.float32)
+_NO_INDEX = np.empty(0, np.int64)
 
 
 @dataclass
@@ -45,7 +51,12 @@ class Batch:
 
 @dataclass(frozen=True)
 class _CropReader:
-    """Reads the crops of some images of one epoch; runs in a worker."""
+    """Reads the crops of some images of one epoch; runs in a worker.
+
+    `slots`, shared with the reading process, take the pixels of pieces in turn: memory that is handed over anew for
+    each piece costs more than the crops themselves (its pages are cleared and mapped in both processes). The result
+    then names the slot in the place of the pixels.
+    """
 
     split: Split
     seed: int
@@ -53,10 +64,14 @@ class _CropReader:
     crop: int
     statistics: ColorStatistics | None
     mirror: bool
+    slots: torch.Tensor | None  # uint8 (slots, _PIECE, crop, crop, 3)
 
-    def __call__(self, item: tuple[int, np.ndarray]) -> _Piece:
-        epoch, wanted = item
-        pixels = np.empty((len(wanted), self.crop, self.crop, 3), np.uint8)
+    def __call__(self, item: tuple[int, np.ndarray, int]) -> _Piece:
+        epoch, wanted, slot = item
+        if self.slots is not None:
+            pixels = self.slots[slot].numpy()
+        else:
+            pixels = np.empty((len(wanted), self.crop, self.crop, 3), np.uint8)
         shifts, views = np.empty((len(wanted), 3), np.float32), np.empty((len(wanted), 4), np.float32)
         read: list[int] = []
         bad: list[BadImage] = []
@@ -75,7 +90,8 @@ class _CropReader:
             shifts[place], views[place] = view.shift, (view.scale, view.left, view.top, view.mirrored)
             read.append(index)
         count = len(read)
-        return torch.from_numpy(pixels[:count]), shifts[:count], views[:count], np.array(read, np.int64), tuple(bad)
+        handed_over = slot if self.slots is not None else torch.from_numpy(pixels[:count])
+        return handed_over, shifts[:count], views[:count], np.array(read, np.int64), tuple(bad)
 
 
 class TrainingLoader:
@@ -99,32 +115,45 @@ class TrainingLoader:
     ) -> None:
         self.split, self.crop = split, crop
         self.pin = pin and torch.cuda.is_available()
-        reader = _CropReader(split, seed, tuple(train_scale), crop, statistics, mirror)
-        self._workers: Workers[tuple[int, np.ndarray], _Piece] = Workers(reader, workers, ahead=4)
+        # one more than can be on their way while a piece is copied out, and one to spare
+        shape = (workers * _AHEAD + 2, _PIECE, crop, crop, 3)
+        self._slots = torch.empty(shape, dtype=torch.uint8).share_memory_() if workers else None
+        reader = _CropReader(split, seed, tuple(train_scale), crop, statistics, mirror, self._slots)
+        self._workers: Workers[tuple[int, np.ndarray, int], _Piece] = Workers(reader, workers, ahead=_AHEAD)
 
     def batches(self, epoch: int, order: Iterable[np.ndarray]) -> Iterator[Batch]:
         """One Batch for each array of indices in `order`, in that order, the same for any number of workers."""
         pieces_of_batches = [chunks(np.asarray(indices, np.int64), _PIECE) for indices in order]
-        items = [(epoch, piece) for pieces in pieces_of_batches for piece in pieces]
-        results = self._workers.map(items)
-        for pieces in pieces_of_batches:
-            yield self._together([next(results) for _ in pieces])
+        pieces = [piece for pieces in pieces_of_batches for piece in pieces]
+        slots = len(self._slots) if self._slots is not None else 1
+        results = self._workers.map([(epoch, piece, place % slots) for place, piece in enumerate(pieces)])
+        for wanted in pieces_of_batches:
+            yield self._together(sum(map(len, wanted)), results, len(wanted))
 
-    def _together(self, pieces: list[_Piece]) -> Batch:
-        indices = np.concatenate([piece[3] for piece in pieces] or [np.empty(0, np.int64)])
-        pixels = torch.empty((len(indices), self.crop, self.crop, 3), dtype=torch.uint8, pin_memory=self.pin)
+    def _together(self, images: int, results: Iterator[_Piece], pieces: int) -> Batch:
+        """The next `pieces` results, of `images` images at most; each slot is copied before another piece is asked."""
+        pixels = torch.empty((images, self.crop, self.crop, 3), dtype=torch.uint8, pin_memory=self.pin)
+        shifts, views, read = [_NO_SHIFT], [_NO_VIEW], [_NO_INDEX]
+        bad: list[BadImage] = []
         start = 0
-        for piece in pieces:
-            pixels[start : start + len(piece[0])] = piece[0]
-            start += len(piece[0])
+        for crops, shift, view, indices, faults in itertools.islice(results, pieces):
+            source = self._slots[crops] if isinstance(crops, int) and self._slots is not None else crops
+            assert isinstance(source, torch.Tensor)
+            pixels[start : start + len(indices)] = source[: len(indices)]
+            start += len(indices)
+            shifts.append(shift)
+            views.append(view)
+            read.append(indices)
+            bad.extend(faults)
+        indices = np.concatenate(read)
         labels = self.split.labels[indices] if self.split.labels is not None else np.full(len(indices), -1)
         return Batch(
-            pixels,
-            torch.from_numpy(np.concatenate([piece[1] for piece in pieces] or [np.empty((0, 3), np.float32)])),
+            pixels[:start],
+            torch.from_numpy(np.concatenate(shifts)),
             torch.from_numpy(labels.astype(np.int64)),
             torch.from_numpy(indices),
-            torch.from_numpy(np.concatenate([piece[2] for piece in pieces] or [np.empty((0, 4), np.float32)])),
-            tuple(error for piece in pieces for error in piece[4]),
+            torch.from_numpy(np.concatenate(views)),
+            tuple(bad),
         )
 
     def close(self) -> None:
