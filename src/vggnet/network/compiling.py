@@ -1,6 +1,6 @@
 """A net through torch.compile on a GPU, where its fused passes pay; and as it is where that does not work.
 
-Not measured here: no GPU was at hand. On a CPU compiling gained nothing worth its minutes (docs/log.md).
+Written without a GPU at hand and not measured yet (docs/speed.md). On a CPU nothing is compiled.
 """
 
 from collections.abc import Callable
