@@ -99,10 +99,10 @@ def open_actions(data: str, train: str | None, test: str | None) -> MultiLabelSe
         image: person_boxes(root / "Annotations" / f"{image}.xml") for image in dict.fromkeys(i for i, _ in persons)
     }
     regions = []
-    for image, number in persons:
-        if not 1 <= number <= len(boxes[image]):
-            raise UserError(f"{root / 'Annotations' / image}.xml: has {len(boxes[image])} objects, no object {number}")
-        regions.append(boxes[image][number - 1])
+    for image, person in persons:
+        if not 1 <= person <= len(boxes[image]):
+            raise UserError(f"{root / 'Annotations' / image}.xml: has {len(boxes[image])} objects, no object {person}")
+        regions.append(boxes[image][person - 1])
     whole = Split(str(root), tuple(f"JPEGImages/{image}.jpg" for image, _ in persons))
     boxed = replace(whole, regions=np.array(regions, np.int64).reshape(-1, 4))
     places = np.arange(len(persons))

@@ -111,8 +111,8 @@ class _Reader:
     def _norm(self, node: Any) -> None:
         if not self.layers:
             raise UserError(f"{self.path}: {node.name} normalises before any convolution: not a VGG")
-        parts = [self._value(name, node) for name in node.input[1:5]]
-        self.layers[-1].norm = Norm(*parts, epsilon=_attribute(node, "epsilon", 1e-5))
+        weight, bias, mean, variance = (self._value(name, node) for name in node.input[1:5])
+        self.layers[-1].norm = Norm(weight, bias, mean, variance, _attribute(node, "epsilon", 1e-5))
 
     def _value(self, name: str, node: Any) -> Tensor:
         if name not in self.values:
