@@ -142,7 +142,7 @@ def _train(options: TrainOptions, world: World, run: RunFolder, pictures: Pictur
     recipe = recipe_of(options)
     resuming = options.resume and run.state.exists()
     use_threads(options.threads, run, world)
-    model = _start_model(options, pictures, resuming).to(world.device).to_fast_layout()
+    model = _start_model(options, pictures, run if resuming else None).to(world.device).to_fast_layout()
     run.check_space(model.architecture.parameters)
     settings = settle(
         model,
@@ -156,7 +156,7 @@ def _train(options: TrainOptions, world: World, run: RunFolder, pictures: Pictur
         compile=options.compile,
     )
     if world.is_first and not resuming:
-        write_start(options, run, settings)
+        write_start(options, run, settings, preprocessing=dataclasses.asdict(model.description.preprocessing))
     workers = options.workers or 0
     with TrainingLoader(
         pictures.train,
@@ -193,10 +193,14 @@ def _train(options: TrainOptions, world: World, run: RunFolder, pictures: Pictur
     return TrainResult(run.path, errors, progress.epoch, progress.wall_s)
 
 
-def _start_model(options: TrainOptions, pictures: Pictures, resuming: bool) -> VGG:
-    if resuming:  # weights come from the saved state; the source of a staged start may be gone
-        return build_model(dataclasses.replace(options, init_from=None, new_head=False), pictures)
-    return build_model(options, pictures)
+def _start_model(options: TrainOptions, pictures: Pictures, resumed: RunFolder | None) -> VGG:
+    """The net as it starts; of a continued run, one that is to be filled with its state."""
+    if resumed is None:
+        return build_model(options, pictures)
+    # weights come from the saved state; the source of a staged start may be gone
+    kept = (resumed.config or {}).get("preprocessing")
+    preprocessing = Preprocessing(tuple(kept["mean"]), tuple(kept["deviation"])) if kept else None
+    return build_model(dataclasses.replace(options, init_from=None, new_head=False), pictures, preprocessing)
 
 
 def _report(model: VGG, task: ClassificationTask, pictures: Pictures, run: RunFolder) -> dict[str, Errors]:

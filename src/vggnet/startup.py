@@ -8,6 +8,7 @@ import torch
 
 from vggnet.console import duration, say
 from vggnet.contract import ModelDescription, Preprocessing
+from vggnet.errors import UserError
 from vggnet.hardware import cpu_name
 from vggnet.images.datasets import open_data
 from vggnet.network.initialization import initialize
@@ -25,8 +26,11 @@ from vggnet.training.loop import Loop, seconds_per_image
 def resolve(options: TrainOptions) -> TrainOptions:
     """Fill in what depends on the data: crop, S, learning rate, run folder, workers."""
     crop = options.crop
+    if options.train_from is not None and options.init_from is None and not options.resume:
+        raise UserError("--train-from keeps layers as they are, which needs trained ones: give --init-from, too")
     if crop is None and options.init_from is not None:
-        crop = read_description(options.init_from).architecture.crop_px
+        source = read_description(options.init_from).architecture
+        crop = None if source.convolutions_only else source.crop_px
     if crop is None:
         opened = open_data(options.data, seed=options.seed)
         assert opened.train is not None
@@ -71,6 +75,7 @@ def recipe_of(options: TrainOptions) -> Recipe:
         weight_decay=options.weight_decay,
         patience=options.patience,
         mirror=options.mirror,
+        head_learning_rate=options.head_learning_rate,
     )
     recipe.check_crop(options.crop)
     return recipe
@@ -81,12 +86,20 @@ def architecture_of(options: TrainOptions, classes: int) -> Architecture:
     return Architecture(options.net, classes, options.width, options.crop, options.batch_norm, options.dropout)
 
 
-def build_model(options: TrainOptions, pictures: Pictures) -> VGG:
-    """The net with its starting weights; prints which layer came from where."""
+def build_model(options: TrainOptions, pictures: Pictures, preprocessing: Preprocessing | None = None) -> VGG:
+    """The net with its starting weights; prints which layer came from where.
+
+    `preprocessing` is a continued run's. Otherwise it is the source's where weights come from one: its conv1_1, which
+    is always taken, knows no other pixels. Else it is the images' own mean.
+    """
+    source = load_model(options.init_from) if options.init_from is not None else None
     statistics = pictures.statistics
+    measured = Preprocessing(statistics.mean, statistics.deviation if options.divide else (1.0, 1.0, 1.0))
+    if source is not None:
+        preprocessing = source.description.preprocessing
     description = ModelDescription(
         architecture=architecture_of(options, len(pictures.data.classes)),
-        preprocessing=Preprocessing(statistics.mean, statistics.deviation if options.divide else (1.0, 1.0, 1.0)),
+        preprocessing=preprocessing or measured,
         classes=pictures.data.classes,
         class_titles=pictures.data.titles,
         train_scale=options.train_scale,
@@ -94,12 +107,17 @@ def build_model(options: TrainOptions, pictures: Pictures) -> VGG:
     )
     model = on_meta(description).to_empty(device="cpu")
     initialize(model, options.init, sigma=options.sigma, seed=options.seed)
-    if options.init_from is not None:
-        source = load_model(options.init_from)
+    if source is not None:
         transfers = stage_from(model, source.state_dict(), source.description, new_head=options.new_head)
         say("weights:")
         for line in explain(transfers):
             say(f"  {line}")
+        kept = source.description.preprocessing
+        say(f"input     as the source's: mean {_rounded(kept.mean)}, deviation {_rounded(kept.deviation)}")
+    if options.train_from is not None:
+        model.freeze_before(options.train_from)
+        trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
+        say(f"trained   from {options.train_from} on: {trained:,} of {model.architecture.parameters:,} parameters")
     return model
 
 

@@ -169,8 +169,9 @@ class Store:
         workers: int = 0,
         on_progress: Progress | None = None,
         bad_images: BadImages = "stop",
+        wanted: np.ndarray | None = None,
     ) -> list[BadImage]:
-        """Score what is missing of `views` and keep it; gives the bad images.
+        """Score what is missing of `views` (for the images at `wanted`, by default all) and keep it; the bad images.
 
         Where nothing is missing there is no forward pass, and `load`, which gives the net, is not called. Raises as
         `score` does, and UserError where the store cannot be written to.
@@ -179,6 +180,7 @@ class Store:
         for view in dict.fromkeys(views):
             view.check(self.architecture)
             absent = np.flatnonzero(~self.read(view, len(split))[1]).astype(np.int64)
+            absent = absent if wanted is None else np.intersect1d(absent, wanted)
             if len(absent):
                 missing.setdefault(absent.tobytes(), []).append(view)
         model = load() if missing else None

@@ -12,6 +12,7 @@ Shapes: N images, C channels, H x W pixels, K outputs, H' x W' positions of the 
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -106,6 +107,27 @@ class VGG(nn.Module):
         x = F.dropout(F.relu(self.fc6(pool5)), dropout, self.training)
         x = F.dropout(F.relu(self.fc7(x)), dropout, self.training)
         return self.fc8(x)
+
+    def freeze_before(self, first: str) -> Self:
+        """Let only the layer `first` and those after it train; frozen norms keep their statistics. Returns the net.
+
+        Raises UserError for a layer that does not exist.
+        """
+        names = [layer.name for layer in self.architecture.layers()]
+        if first not in names:
+            raise UserError(f"net {self.architecture.net} has no layer {first!r} to train from: {', '.join(names)}")
+        frozen = names[: names.index(first)]
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(name.split(".")[0].replace("norm", "conv") not in frozen)
+        return self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """As of any module, but frozen norms stay in evaluation mode."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d) and not module.weight.requires_grad:
+                module.eval()
+        return self
 
     def scores(self, images: Tensor) -> Tensor:
         """Preprocessed images (N, 3, H, W) -> class scores (N, K): the score map averaged over positions (Sect. 3.2).

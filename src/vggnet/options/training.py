@@ -30,6 +30,10 @@ class TrainOptions:
     """A run or weight file. Of a shallower net: its first four convolutional and its FC layers; of the same: all."""
     new_head: bool = False
     """With --init-from: leave the last layer random, for other classes."""
+    train_from: str | None = None
+    """With --init-from: the first layer that trains (fc8, fc6, conv5_1, ...); those before it stay as they are."""
+    head_learning_rate: float | None = None
+    """Of the last layer alone; by default the others'. A new head learns well at ten times their rate."""
     train_scale: tuple[int, ...] = ()
     """S: one number (fixed) or smallest and largest (drawn for each image); by default crop x 256/224."""
     crop: int | None = None

@@ -45,6 +45,7 @@ class Recipe:
     latest_drops: tuple[float, ...] = (0.6, 0.8, 0.93)
     color_deviation: float = 0.1  # of the PCA colour shift
     mirror: bool = True
+    head_learning_rate: float | None = None  # of the last layer; not in the paper, whose layers share one rate
 
     def __post_init__(self) -> None:
         if self.batch < 1:
@@ -53,6 +54,8 @@ class Recipe:
             raise UserError(f"--epochs {self.epochs}: at least one epoch is needed; the paper trained for 74")
         if not self.learning_rate > 0:
             raise UserError(f"--learning-rate {self.learning_rate}: must be above 0; the paper's is 0.01")
+        if self.head_learning_rate is not None and not self.head_learning_rate > 0:
+            raise UserError(f"--head-learning-rate {self.head_learning_rate}: must be above 0")
         if not 0 <= self.momentum < 1:
             raise UserError(f"momentum {self.momentum}: must be at least 0 and below 1; the paper's is 0.9")
         if self.weight_decay < 0:

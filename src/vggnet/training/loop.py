@@ -180,7 +180,7 @@ class Loop:
     def _step(self, inputs: Inputs, step: int) -> None:
         """One update with the gradient of the whole global batch."""
         for group in self.optimizer.param_groups:
-            group["lr"] = self.schedule.learning_rate
+            group["lr"] = self.schedule.learning_rate * group["rate_factor"]
         self.optimizer.zero_grad(set_to_none=True)
         count = len(inputs.images)
         parts = max(1, math.ceil(count / self.settings.micro_batch))

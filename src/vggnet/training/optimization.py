@@ -10,10 +10,19 @@ from vggnet.paper.recipes import Recipe
 
 
 def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
-    """Mini-batch SGD with momentum; weight decay on every parameter that trains, biases included."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    """Mini-batch SGD with momentum; weight decay on every parameter that trains, biases included.
+
+    A group's rate is the schedule's times its `rate_factor`: fc8 may have a rate of its own.
+    """
+    training = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    groups: list[dict[str, Any]] = [{"params": list(training.values()), "rate_factor": 1.0}]
+    if recipe.head_learning_rate is not None:
+        head = [parameter for name, parameter in training.items() if name.startswith("fc8.")]
+        others = [parameter for name, parameter in training.items() if not name.startswith("fc8.")]
+        groups = [{"params": head, "rate_factor": recipe.head_learning_rate / recipe.learning_rate}]
+        groups += [{"params": others, "rate_factor": 1.0}] if others else []
     return torch.optim.SGD(
-        parameters,
+        groups,
         lr=recipe.learning_rate,
         momentum=recipe.momentum,
         weight_decay=recipe.weight_decay,

@@ -165,20 +165,23 @@ def describe_images(
     splits: Sequence[Split],
     settings: DescriptorSettings,
     on_progress: Progress | None = None,
+    wanted: np.ndarray | None = None,
 ) -> Descriptors:
-    """Descriptors of images by one or more nets, stacked.
+    """Descriptors of images (those at `wanted`, by default all) by one or more nets, stacked.
 
     `splits` show the same n examples in different parts (the image, a person's box), which are stacked too; mostly it
     is one. Nets given as paths keep their layers' means on disk. Raises UserError, and BadImage where bad images stop.
     """
     parts: list[np.ndarray] = []
-    present = np.ones(len(splits[0]), bool)
+    wanted = np.arange(len(splits[0])) if wanted is None else np.asarray(wanted, np.int64)
+    present = np.zeros(len(splits[0]), bool)
+    present[wanted] = True
     bad: dict[str, BadImage] = {}
     for model in models:
         description = model.description if isinstance(model, VGG) else read_description(model)
         views = settings.views(description)
         for split in splits:
-            means, there, found = _layer_means(model, split, views, settings, on_progress)
+            means, there, found = _layer_means(model, split, views, settings, wanted, on_progress)
             present &= there
             bad |= {error.path: error for error in found}
             parts.append(_combined([means[view] for view in views], settings.pool))
@@ -193,6 +196,7 @@ def _layer_means(
     split: Split,
     views: Sequence[LayerView],
     settings: DescriptorSettings,
+    wanted: np.ndarray,
     on_progress: Progress | None,
 ) -> tuple[dict[LayerView, np.ndarray], np.ndarray, list[BadImage]]:
     """{view: (n, C)}, which images have all of them, and the bad images."""
@@ -203,7 +207,7 @@ def _layer_means(
             on_progress(done, total, name)
 
     if isinstance(model, VGG):
-        return _without_store(model, split, views, settings, tell)
+        return _without_store(model, split, views, settings, wanted, tell)
     path = model
     store = LayerStore.of(path, read_description(path), split, settings.device, settings.precision)
     bad = store.fill(
@@ -213,6 +217,7 @@ def _layer_means(
         workers=settings.workers,
         on_progress=tell,
         bad_images=settings.bad_images,
+        wanted=wanted,
     )
     means, present = {}, np.ones(len(split), bool)
     for view in views:
@@ -222,7 +227,12 @@ def _layer_means(
 
 
 def _without_store(
-    model: VGG, split: Split, views: Sequence[LayerView], settings: DescriptorSettings, tell: Callable[[int, int], None]
+    model: VGG,
+    split: Split,
+    views: Sequence[LayerView],
+    settings: DescriptorSettings,
+    wanted: np.ndarray,
+    tell: Callable[[int, int], None],
 ) -> tuple[dict[LayerView, np.ndarray], np.ndarray, list[BadImage]]:
     """As `_layer_means`, of a net in memory, which has no hash to be found again by."""
     columns = taps(model.architecture)[views[0].tap].channels
@@ -239,6 +249,7 @@ def _without_store(
         workers=settings.workers,
         on_progress=tell,
         bad_images=settings.bad_images,
+        indices=wanted,
         presenter=LayerPresenter,
     ):
         for view in views:

@@ -30,6 +30,7 @@ from vggnet.transfer.descriptors import Descriptors, DescriptorSettings, Pool, P
 from vggnet.transfer.examples import open_actions, open_labelled, open_voc
 from vggnet.transfer.protocols import (
     PrecisionResult,
+    RandomSplit,
     RecallResult,
     average_precision_protocol,
     class_recall_protocol,
@@ -233,18 +234,21 @@ def transfer(
         raise UserError(f"--protocol {protocol}: caltech, voc or actions")
     labelled = open_labelled(data, split_seed(Path(models[0])))
     assert labelled.split.labels is not None
-    drawn = {"train": train_per_class, "test": test_per_class, "splits": splits, "seed": seed}
-    random_splits(labelled.split.labels, labelled.classes, **drawn)  # what is wrong with it is said before the work
-    found = describe_images(models, [labelled.split], settings, on_progress)
-    others = [(name, _baseline(name, models, labelled.split, settings, seed, on_progress)) for name in against]
-    usable = found.indices  # of every descriptor: all are counted on the same images
+    labels = labelled.split.labels
+    drawn = random_splits(
+        labels, labelled.classes, train=train_per_class, test=test_per_class, splits=splits, seed=seed
+    )
+    wanted = np.unique(np.concatenate([part for split in drawn for part in (split.train, split.test)]))
+    found = describe_images(models, [labelled.split], settings, on_progress, wanted)
+    others = [(name, _baseline(name, models, labelled.split, settings, seed, on_progress, wanted)) for name in against]
+    usable = found.indices  # in every descriptor: all are counted on the same images
     for _, other in others:
         usable = np.intersect1d(usable, other.indices)
-    labels = labelled.split.labels[usable]
-    chosen = random_splits(labels, labelled.classes, **drawn)
+    chosen = [RandomSplit(*(part[np.isin(part, usable)] for part in (each.train, each.test))) for each in drawn]
 
     def run(descriptors: Descriptors) -> RecallResult:
-        values = descriptors.values[np.isin(descriptors.indices, usable)]
+        values = np.zeros((len(labels), descriptors.values.shape[1]), np.float32)
+        values[descriptors.indices] = descriptors.values
         return class_recall_protocol(values, labels, len(labelled.classes), chosen, **svm)
 
     result = run(found)
@@ -286,14 +290,15 @@ def _baseline(
     settings: DescriptorSettings,
     seed: int,
     on_progress: Progress | None,
+    wanted: np.ndarray,
 ) -> Descriptors:
     if name == "pixels":
-        return _pixels(split, settings)
+        return _pixels(split, settings, wanted)
     if name == "random":
-        return describe_images([_untrained(model, seed) for model in models], [split], settings, on_progress)
+        return describe_images([_untrained(model, seed) for model in models], [split], settings, on_progress, wanted)
     if not Path(name).exists():
         raise UserError(f"--against {name}: pixels, random, or a model")
-    return describe_images([name], [split], settings, on_progress)
+    return describe_images([name], [split], settings, on_progress, wanted)
 
 
 def _untrained(model: Model, seed: int) -> VGG:
@@ -311,10 +316,10 @@ class _Thumbnail:
         return np.asarray(image.resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BILINEAR))
 
 
-def _pixels(split: Split, settings: DescriptorSettings) -> Descriptors:
+def _pixels(split: Split, settings: DescriptorSettings, wanted: np.ndarray) -> Descriptors:
     """Raw pixels, centred on gray, of unit length."""
     values, indices, bad = [], [], []
-    for result in whole_images(split, range(len(split)), settings.workers, _Thumbnail()):
+    for result in whole_images(split, wanted, settings.workers, _Thumbnail()):
         if isinstance(result, BadImage):
             if settings.bad_images == "stop":
                 raise result

@@ -1,0 +1,233 @@
+"""`vggnet export`: a net for other runtimes, fully convolutional, batch, height and width free; checked after writing.
+
+Notable: FC layers are written as the convolutions that they are, so the graph takes any image of at least the crop's
+size and gives a class score map. What a graph cannot say (what pixels it wants, what its outputs are called, how scores
+become posteriors) is written beside it as JSON. The file is opened again by the runtime it is for and must agree with
+the net on three sizes and two batches before the export counts as done.
+"""
+
+import copy
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.fx.experimental import _config as config
+from torch.nn import functional as F
+
+from vggnet.errors import UserError
+from vggnet.network.foreign.inputs import for_unit_pixels
+from vggnet.network.response_normalization import ALPHA, BETA, NEIGHBOURS, K
+from vggnet.network.vgg import VGG, norm_name
+from vggnet.network.weights import load_model, write_atomically
+
+SUFFIXES = {"onnx": ".onnx", "torch-export": ".pt2", "openvino": ".xml"}
+INPUT, OUTPUT = "images", "scores"
+TOLERANCE = 1e-3  # of the largest score
+Runtime = Callable[[np.ndarray], np.ndarray]
+
+
+class PlainNet(nn.Module):
+    """`model`'s function in operators that every exporter knows: (N, 3, H, W) -> score map, or pool5 without a head."""
+
+    def __init__(self, model: VGG) -> None:
+        super().__init__()
+        self.architecture = model.architecture
+        for layer in self.architecture.layers():
+            source = model.get_submodule(layer.name)
+            plain = nn.Conv2d(layer.in_channels, layer.out_channels, layer.kernel, padding=layer.padding, device="meta")
+            plain.load_state_dict(source.state_dict(), assign=True)
+            self.add_module(layer.name, plain)
+            if self.architecture.batch_norm and layer.stage:
+                self.add_module(norm_name(layer.name), copy.deepcopy(model.get_submodule(norm_name(layer.name))))
+        self.eval().requires_grad_(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = images
+        for layer in self.architecture.convolutions():
+            x = getattr(self, layer.name)(x)
+            if self.architecture.batch_norm:
+                x = getattr(self, norm_name(layer.name))(x)
+            x = F.relu(x)
+            if self.architecture.configuration.response_normalization and layer.name == "conv1_1":
+                x = F.local_response_norm(x, NEIGHBOURS, ALPHA, BETA, K)
+            x = F.max_pool2d(x, 2) if layer.last_of_stage else x
+        for layer in self.architecture.fully_connected():
+            x = getattr(self, layer.name)(x)
+            x = x if layer.name == "fc8" else F.relu(x)
+        return x
+
+
+def export_model(model: VGG | str | Path, out: str | Path, form: str = "onnx") -> list[str]:
+    """Write `model` to `out` as onnx, torch-export or openvino, its description beside it, and check it.
+
+    Gives what was written and checked, in words. Raises UserError for packages that are missing and for a file that
+    does not agree with the net (it is then removed).
+    """
+    if form not in SUFFIXES:
+        raise UserError(f"--format {form}: the formats are {', '.join(SUFFIXES)}")
+    out = Path(out)
+    if out.suffix != SUFFIXES[form]:
+        raise UserError(f"--out {out}: a file of --format {form} ends in {SUFFIXES[form]}")
+    net = (model if isinstance(model, VGG) else load_model(model)).eval()
+    plain = PlainNet(net)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with _quiet():
+        program = _program(plain)
+        {"onnx": _write_onnx, "torch-export": _write_torch, "openvino": _write_openvino}[form](program, out)
+        runtimes = _runtimes(out, form)
+        lines = [f"written to {out}"]
+        for name, run in runtimes.items():
+            gap, sizes = _largest_gap(net, run)
+            if not gap <= TOLERANCE:
+                for file in (out, out.with_suffix(".bin")):
+                    file.unlink(missing_ok=True)
+                raise UserError(f"{out}: {name} gives other scores than the net (by {gap:.2g} of the largest): removed")
+            lines.append(f"checked with {name} on {sizes}: within {gap:.1g} of the largest score")
+    beside = out.with_suffix(".json")
+    write_atomically(beside, (json.dumps(_description(net, form), indent=2) + "\n").encode())
+    return [*lines, f"preprocessing and classes written to {beside}"]
+
+
+def _program(plain: PlainNet) -> Any:
+    """torch.export's program with free batch, height and width."""
+    least = _least_px(plain)
+    shape = {
+        0: torch.export.Dim("batch", min=1, max=4096),
+        2: torch.export.Dim("height", min=least, max=16384),
+        3: torch.export.Dim("width", min=least, max=16384),
+    }
+    # an example of sizes that are all different and no smallest ones: nothing is taken for a constant
+    example = torch.zeros(2, 3, least + 32, least + 64)
+    # At crop size a map is 1x1. PyTorch asks of any size whether it is 1 (for memory layouts, nothing that counts here)
+    # and would exclude the crop size by the answer; told to be oblivious it does not ask.
+    with config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
+        return torch.export.export(plain, (example,), dynamic_shapes={INPUT: shape})
+
+
+def _least_px(net: PlainNet | VGG) -> int:
+    return 32 if net.architecture.convolutions_only else net.architecture.crop_px
+
+
+def _write_torch(program: Any, out: Path) -> None:
+    torch.export.save(program, out)
+
+
+def _write_onnx(program: Any, out: Path) -> None:
+    _package("onnx", "onnx")
+    _package("onnxscript", "onnx")
+    torch.onnx.export(
+        program,
+        (),
+        str(out),
+        dynamo=True,
+        external_data=False,
+        input_names=[INPUT],
+        output_names=[OUTPUT],
+        verbose=False,
+    )
+
+
+def _write_openvino(program: Any, out: Path) -> None:
+    openvino = _package("openvino", "openvino")
+    converted = openvino.convert_model(program)
+    converted.inputs[0].get_tensor().set_names({INPUT})
+    converted.outputs[0].get_tensor().set_names({OUTPUT})
+    openvino.save_model(converted, str(out), compress_to_fp16=False)
+
+
+def _runtimes(out: Path, form: str) -> dict[str, Runtime]:
+    """Who opens the file, by name: ONNX files both onnxruntime and, where it is installed, OpenVINO."""
+    if form == "torch-export":
+        module = torch.export.load(out).module()
+        return {"torch.export": lambda images: module(torch.from_numpy(images)).numpy()}
+    runtimes: dict[str, Runtime] = {}
+    if form == "onnx":
+        session = _package("onnxruntime", "onnx").InferenceSession(str(out), providers=["CPUExecutionProvider"])
+        runtimes["onnxruntime"] = lambda images: session.run([OUTPUT], {INPUT: images})[0]
+    try:
+        openvino = _package("openvino", "openvino")
+    except UserError:
+        if form == "openvino":
+            raise
+        return runtimes
+    # fp32, as the net: the plug-in takes bf16 by itself where the processor has it
+    compiled = openvino.Core().compile_model(str(out), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    runtimes["OpenVINO"] = lambda images: compiled(images)[0]
+    return runtimes
+
+
+def _package(name: str, extra: str) -> Any:
+    try:
+        return __import__(name)
+    except ImportError as error:
+        raise UserError(f"this needs the package {name}: pip install 'vggnet[{extra}]'") from error
+
+
+def _largest_gap(net: VGG, run: Runtime) -> tuple[float, str]:
+    """The largest difference of scores, of the largest score, over three sizes and two batches; and the sizes."""
+    least = _least_px(net)
+    sizes = [(1, least, least), (2, least + 32, least + 75), (1, least + 101, least)]
+    generator = torch.Generator().manual_seed(0)
+    gap = 0.0
+    for batch, height, width in sizes:
+        deviation = torch.tensor(net.description.preprocessing.deviation).view(3, 1, 1)
+        images = 60 * torch.randn(batch, 3, height, width, generator=generator) / deviation
+        with torch.no_grad():
+            expected = (net.forward_features(images) if net.architecture.convolutions_only else net(images)).numpy()
+        found = np.asarray(run(images.numpy()))
+        if found.shape != expected.shape:
+            raise UserError(f"the exported net gives {found.shape} for {height}x{width}, the net {expected.shape}")
+        gap = max(gap, float(np.abs(found - expected).max() / max(np.abs(expected).max(), 1e-12)))
+    return gap, ", ".join(f"{batch}x{height}x{width}" for batch, height, width in sizes)
+
+
+def _description(net: VGG, form: str) -> dict[str, Any]:
+    """What the user of the file has to know."""
+    preprocessing = net.description.preprocessing
+    mean, deviation = for_unit_pixels(preprocessing)
+    return {
+        "format": form,
+        "input": {
+            "name": INPUT,
+            "shape": ["batch", 3, "height", "width"],
+            "least_px": _least_px(net),
+            "channels": "RGB",
+            "pixels_0_255": asdict(preprocessing),
+            "pixels_0_1": {"mean": mean, "deviation": deviation},
+            "formula": "(pixel - mean) / deviation",
+        },
+        "output": {
+            "name": OUTPUT,
+            "shape": ["batch", "channels" if net.architecture.convolutions_only else "classes", "rows", "columns"],
+            "posteriors": "none: convolutions only"
+            if net.architecture.convolutions_only
+            else "the mean over rows and columns, then soft-max",
+        },
+        "classes": list(net.description.classes),
+        "class_titles": list(net.description.class_titles),
+        "description": json.loads(net.description.to_json()),
+    }
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Exporters warn of their own future; what matters is checked."""
+    names = ("torch.onnx", "onnxscript", "torch.export", "onnx_ir")
+    levels = {name: logging.getLogger(name).level for name in names}
+    for name in names:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)

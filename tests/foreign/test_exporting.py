@@ -1,0 +1,93 @@
+"""Exports opened by the runtimes they are for, at sizes that the export did not see."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vggnet.cli import run
+from vggnet.errors import UserError
+from vggnet.network import exporting
+from vggnet.network.exporting import PlainNet, export_model
+from vggnet.network.foreign.converting import convert, without_head
+from vggnet.network.vgg import VGG, build
+from vggnet.network.weights import load_model, save_model
+
+NEEDED = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("openvino",), "torch-export": ()}
+
+
+def small(net: str = "A", **options) -> VGG:
+    model = build(net, num_classes=5, width=1 / 16, crop=64, **options).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias"):
+                parameter.normal_(0, 0.1)
+    return model
+
+
+@pytest.mark.parametrize("net", ["A", "A-LRN", "C", "5x5"])
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_the_plain_net_is_the_net(net: str, batch_norm: bool) -> None:
+    model = small(net, batch_norm=batch_norm)
+    x = 50 * torch.randn(2, 3, 97, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(PlainNet(model)(x), model(x), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("form", list(NEEDED))
+def test_export_and_its_description(form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for package in NEEDED[form]:
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    save_model(tmp_path / "m.safetensors", small("A-LRN" if form == "onnx" else "D"))
+    out = tmp_path / f"m{exporting.SUFFIXES[form]}"
+    assert run(["export", str(tmp_path / "m.safetensors"), "--format", form, "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "checked with" in said
+    assert "1x64x64, 2x96x139, 1x165x64" in said
+    beside = json.loads(out.with_suffix(".json").read_text())
+    assert beside["input"]["pixels_0_255"]["mean"] == pytest.approx([123.68, 116.779, 103.939])
+    assert beside["output"]["shape"] == ["batch", "classes", "rows", "columns"]
+
+
+def test_an_exported_trunk_gives_pool5(tmp_path: Path) -> None:
+    model = without_head(small())
+    export_model(model, tmp_path / "trunk.pt2", "torch-export")
+    module = torch.export.load(tmp_path / "trunk.pt2").module()
+    x = torch.randn(3, 3, 40, 70)
+    with torch.no_grad():
+        torch.testing.assert_close(module(x), model.forward_features(x))
+
+
+def test_a_file_that_disagrees_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporting, "_runtimes", lambda *_: {"liar": lambda images: np.zeros((len(images), 5, 1, 1))})
+    with pytest.raises(UserError, match="gives"):
+        export_model(small(), tmp_path / "m.pt2", "torch-export")
+    gap = exporting._largest_gap
+    monkeypatch.setattr(exporting, "_largest_gap", lambda net, run: (0.5, "three sizes"))
+    with pytest.raises(UserError, match="liar gives other scores than the net"):
+        export_model(small(), tmp_path / "m.pt2", "torch-export")
+    assert not (tmp_path / "m.pt2").exists()
+    assert gap is not None
+
+
+def test_our_own_onnx_comes_back(tmp_path: Path) -> None:
+    for package in NEEDED["onnx"]:
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    model = small("D", batch_norm=True)
+    export_model(model, tmp_path / "m.onnx", "onnx")
+    back = convert(tmp_path / "m.onnx", "onnx", preprocessing="paper").model
+    assert back.architecture.net == "D"
+    x = 50 * torch.randn(1, 3, 70, 90)
+    with torch.no_grad():
+        torch.testing.assert_close(back(x), model(x), rtol=1e-3, atol=1e-3)
+
+
+def test_names_of_files_and_formats(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="the formats are onnx"):
+        export_model(small(), tmp_path / "m.tflite", "tflite")
+    with pytest.raises(UserError, match=r"ends in \.onnx"):
+        export_model(small(), tmp_path / "m.pt2", "onnx")
+    with pytest.raises(UserError, match="no such file"):
+        load_model(tmp_path / "none.safetensors")
