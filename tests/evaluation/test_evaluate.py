@@ -10,6 +10,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from vggnet.contract import ModelDescription
 from vggnet.errors import BadImage, UserError
 from vggnet.evaluation.evaluate import evaluate, predict
 from vggnet.evaluation.metrics import Count, count_errors
@@ -20,6 +21,7 @@ from vggnet.evaluation.views import View
 from vggnet.images.datasets import open_data
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import load_model, save_model
+from vggnet.paper.configurations import Architecture
 
 CLASSES = ("bee", "cat", "dog", "elk", "fox", "gnu")
 CPU = {"device": "cpu", "precision": "fp32", "workers": 0}
@@ -203,3 +205,13 @@ def test_a_table_says_what_it_stands_for():
     table = Table("Nothing", (), ("a note",))
     assert "a note" in printed(table)
     assert Count(0, 0).interval == (0, 1)
+
+
+def test_a_net_that_draws_boxes_is_refused_with_the_command_that_takes_it(animals, tmp_path):
+    description = ModelDescription(Architecture("A", 4, 1 / 32, 64), classes=CLASSES, boxes="scr")
+    path = tmp_path / "boxes.safetensors"
+    save_model(path, VGG(description))
+    with pytest.raises(UserError, match="vggnet localize"):
+        evaluate([path], str(animals), **CPU)
+    with pytest.raises(UserError, match="vggnet localize"):
+        predict(path, [animals], device="cpu", precision="fp32")

@@ -17,7 +17,14 @@ import torch
 
 from vggnet.contract import ModelDescription
 from vggnet.errors import BadImage, UserError
-from vggnet.evaluation.matching import match_labels, match_outputs, open_entrants, open_split, split_seed
+from vggnet.evaluation.matching import (
+    match_labels,
+    match_outputs,
+    open_entrants,
+    open_split,
+    refuse_without_classes,
+    split_seed,
+)
 from vggnet.evaluation.metrics import Count, Errors, combine, compare, count_ranks, ranks
 from vggnet.evaluation.posteriors import Store
 from vggnet.evaluation.presentation import Precision
@@ -128,6 +135,7 @@ def predict(
     if top < 1:
         raise UserError(f"--top {top}: at least one class is needed")
     net = load_model(model).to_fast_layout()
+    refuse_without_classes(Path(model), net.description)
     files = [file for path in paths for file in _images_at(Path(path))]
     if not files:
         raise UserError("give at least one image, or a folder of images")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vggnet.contract import ModelDescription
 from vggnet.errors import UserError
 from vggnet.evaluation.protocols import Combination, Entrant
 from vggnet.images.datasets import ImageData, Split, data_names, open_data, unlabelled_folder
@@ -24,11 +25,7 @@ def open_entrants(models: Sequence[str | Path]) -> tuple[Entrant, ...]:
     paths = tuple(Path(model) for model in models)
     descriptions = [read_description(path) for path in paths]
     for path, description in zip(paths, descriptions, strict=True):
-        if description.architecture.convolutions_only:
-            raise UserError(
-                f"{path}: this model has convolutions only, no head that could name classes: `vggnet features` and "
-                "`vggnet transfer` take it, or train a net from it (--init-from MODEL --new-head)"
-            )
+        refuse_without_classes(path, description)
     names = [
         description.architecture.net + (" bn" if description.architecture.batch_norm else "")
         for description in descriptions
@@ -37,6 +34,17 @@ def open_entrants(models: Sequence[str | Path]) -> tuple[Entrant, ...]:
         Entrant(name if names.count(name) == 1 else f"{name} ({_short(path)})", description, path)
         for name, path, description in zip(names, paths, descriptions, strict=True)
     )
+
+
+def refuse_without_classes(path: Path, description: ModelDescription) -> None:
+    """UserError for a model whose outputs are no class scores."""
+    if description.architecture.convolutions_only:
+        raise UserError(
+            f"{path}: this model has convolutions only, no head that could name classes: `vggnet features` and "
+            "`vggnet transfer` take it, or train a net from it (--init-from MODEL --new-head)"
+        )
+    if description.boxes:
+        raise UserError(f"{path}: this model draws boxes and names no classes: `vggnet localize` takes it")
 
 
 def _short(path: Path) -> str:
