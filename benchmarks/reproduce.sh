@@ -21,6 +21,7 @@ one() { # one RUN OPTIONS...
 }
 
 for net in A A-LRN B C D E; do one "$net-glorot" --net "$net"; done
+one D-bn --net D --batch-norm
 rate=0.005 one 5x5-glorot --net 5x5 # at 0.01 it dies
 for net in D E; do
   for shallow in A B; do one "$net-from-$shallow" --net "$net" --init-from "$out/$shallow-glorot"; done
