@@ -7,11 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
+from vggnet.hardware import cpu_has_bf16
 from vggnet.images.boxes import edges_of, iou
 from vggnet.localization.baselines import baselines
 from vggnet.localization.dense import Computing, Drawer, Judge, dense_candidates
 from vggnet.localization.judging import center_test, judge_guesses
 from vggnet.localization.objects import objects_of, open_localizable
+from vggnet.network.fast import FastVGG
 
 CPU = Computing(torch.device("cpu"), "fp32", 0)
 ORDER = np.arange(6)
@@ -88,6 +90,24 @@ def test_images_of_unequal_size_in_one_batch_are_as_alone(save_net, tmp_path, va
         for key, candidates in alone.items():
             np.testing.assert_allclose(together[index][key].edges, candidates.edges, atol=1e-3)
             np.testing.assert_allclose(together[index][key].scores, candidates.scores, atol=1e-5)
+
+
+@pytest.mark.skipif(not cpu_has_bf16(), reason="this CPU has no bf16 instructions")
+def test_the_fast_path_draws_the_same_boxes(save_net, tmp_path, val, monkeypatch):
+    """bf16 through the nets made for inference: boxes within a pixel (random weights draw large ones), scores."""
+    net = save_net(tmp_path / "n.safetensors", boxes="pcr", batch_norm=True).eval()
+    judge = Judge(save_net(tmp_path / "c.safetensors", seed=1).eval(), ORDER)
+    best = np.tile(np.arange(5), (len(val), 1))
+    arguments = ([Drawer(net, ORDER)], [judge], val.split, val.sizes, best, np.arange(4), [(64, 70)])
+    exact = dense_candidates(*arguments, CPU)
+    made = []
+    monkeypatch.setattr("vggnet.network.fast.FastVGG", lambda model: made.append(model) or FastVGG(model))
+    fast = dense_candidates(*arguments, dataclasses.replace(CPU, precision="bf16"))
+    assert made == [judge.model, net]
+    for index in range(4):
+        for key, candidates in exact[index].items():
+            np.testing.assert_allclose(fast[index][key].edges, candidates.edges, atol=1.0)
+            np.testing.assert_allclose(fast[index][key].scores, candidates.scores, atol=0.03)
 
 
 def test_scores_are_the_classifiers_in_the_same_window(constant_net, val):

@@ -57,11 +57,14 @@ def test_train_all_layers(options, classifier, boxes, outputs, capsys):
     assert all((before[name] != after[name]).any() for name in before if not name.startswith("fc8"))
 
 
-def test_only_the_fully_connected_layers(options, classifier):
-    run_folder = train_localizer(options(layers="fc")).run
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_only_the_fully_connected_layers(options, save_net, tmp_path, batch_norm):
+    classifier = tmp_path / "start.safetensors"
+    save_net(classifier, batch_norm=batch_norm)
+    run_folder = train_localizer(options(init_from=classifier, layers="fc")).run
     before, after = read_tensors(classifier), read_tensors(run_folder)
     for name in before:
-        if name.startswith("conv"):
+        if name.startswith(("conv", "norm")):  # running averages, too
             torch.testing.assert_close(before[name], after[name], rtol=0, atol=0)
         elif not name.startswith("fc8"):
             assert (before[name] != after[name]).any(), name
@@ -112,8 +115,10 @@ def test_the_whole_command_line(blocks, classifier, tmp_path, capsys):
     assert "as Table 8" in said
     assert "as Table 9" in said
     tables = json.loads((tmp_path / "tables.json").read_text())
-    assert [row["name"] for row in tables["test1"]][:3] == ["A (pcr)", "A (scr)", "whole image"]
-    assert [row["paper"] for row in tables["test1"]][:2] == [33.1, None]  # the paper has no SCR with all layers
+    names = ["A (pcr)", "A (pcr)", "A (scr)", "A (scr)", "whole image"]
+    assert [row["name"] for row in tables["test1"]][:5] == names
+    assert [row["test_scales"] for row in tables["test1"]][:5] == [[40], [64], [40], [64], []]
+    assert [row["paper"] for row in tables["test1"]][1:3] == [33.1, None]  # the paper has no SCR with all layers
     assert [row["test_scales"] for row in tables["test2"]] == [[40], [64], [40, 64]] * 2 + [[40, 64]]
     assert tables["test2"][-1]["paper"] == 26.9
     for row in tables["test2"]:

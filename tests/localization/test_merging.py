@@ -1,7 +1,5 @@
 """Merging against cases worked by hand, and what it must not depend on."""
 
-import time
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -79,16 +77,3 @@ def test_each_class_is_merged_alone():
     boxes, rates = best_boxes(edges, np.array([[0.1, 0.2], [0.3, 0.4]]))
     np.testing.assert_allclose(boxes, [[1, 0, 11, 10], [90, 0, 99, 10]])
     np.testing.assert_allclose(rates, [0.4, 0.4])
-
-
-def test_a_thousand_boxes_in_twenty_milliseconds():
-    generator = np.random.default_rng(0)
-    centers = generator.uniform(0, 400, (200, 5, 2))
-    half = generator.uniform(20, 80, (200, 5, 2))
-    edges, scores = np.concatenate([centers - half, centers + half], 2), generator.random((200, 5))
-    spent = []
-    for _ in range(5):
-        begin = time.process_time()
-        best_boxes(edges, scores)
-        spent.append(time.process_time() - begin)
-    assert min(spent) < 0.02

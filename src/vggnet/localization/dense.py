@@ -17,11 +17,10 @@ from PIL import Image
 from torch import Tensor
 
 from vggnet.errors import BadImage, UserError
-from vggnet.evaluation.batching import Batcher, Item, batch_limit_px, size_limit
+from vggnet.evaluation.batching import Batcher, Item, size_limit
 from vggnet.evaluation.masking import padding_kept_zero
-from vggnet.evaluation.presentation import Precision, mirror_images, presenting, stack_images
+from vggnet.evaluation.presentation import Precision, Presenter, mirror_images, presenting, stack_images
 from vggnet.images.boxes import Windows, clip, decode, rescaled_sizes
-from vggnet.images.color import normalize
 from vggnet.images.datasets import Split
 from vggnet.images.geometry import center_crop_corner, rescale
 from vggnet.images.loading import whole_images
@@ -75,12 +74,11 @@ def center_outputs(
     kept: list[int] = []
     parts: list[Tensor] = []
     waiting: list[np.ndarray] = []
-    with presenting(model, computing.device, computing.precision):
-        at_once = max(1, batch_limit_px(model.architecture, computing.device) // crop**2)
+    with presenting(model, computing.device, computing.precision) as ready:
+        at_once = max(1, ready.limit_px // crop**2)
 
         def present() -> None:
-            pixels = torch.from_numpy(np.stack(waiting)).to(computing.device)
-            outputs = model(normalize(pixels, model.description.preprocessing)).flatten(1).float()
+            outputs = ready.model(ready.inputs(torch.from_numpy(np.stack(waiting)))).flatten(1).float()
             wanted = torch.from_numpy(labels[kept[len(kept) - len(waiting) :]]).to(computing.device)
             parts.append(select(outputs, wanted, model.description.boxes).cpu())
             waiting.clear()
@@ -160,16 +158,20 @@ def dense_candidates(
     wanted = tuple(sorted({scale for each in scales for scale in each}))
     found: dict[int, dict[tuple[int, int], Candidates]] = {}
     with ExitStack() as stack:
-        for model in [*(judge.model for judge in judges), *(drawer.model for drawer in drawers)]:
-            stack.enter_context(presenting(model, computing.device, computing.precision))
-        limit = min(batch_limit_px(drawer.model.architecture, computing.device) for drawer in drawers)
+
+        def ready(model: VGG) -> Presenter:
+            return stack.enter_context(presenting(model, computing.device, computing.precision))
+
+        judging = [(judge, ready(judge.model)) for judge in judges]
+        drawing = [(drawer, ready(drawer.model)) for drawer in drawers]
+        limit = min(presenter.limit_px for _, presenter in drawing)
         batchers = {scale: Batcher(limit) for scale in wanted}
 
         def present(scale: int, items: list[Item]) -> None:
             at_scale = [place for place, each in enumerate(scales) if scale in each]
             chosen = np.array([item.position for item in items])
             results = _present(
-                [drawers[place] for place in at_scale], judges, items, sizes[chosen], best[chosen], scale, computing
+                [drawing[place] for place in at_scale], judging, items, sizes[chosen], best[chosen], scale
             )
             for place, by_image in zip(at_scale, results, strict=True):
                 for index, candidates in zip(chosen.tolist(), by_image, strict=True):
@@ -189,29 +191,27 @@ def dense_candidates(
 
 
 def _present(
-    drawers: Sequence[Drawer],
-    judges: Sequence[Judge],
+    drawing: Sequence[tuple[Drawer, Presenter]],
+    judging: Sequence[tuple[Judge, Presenter]],
     items: Sequence[Item],
     sizes: np.ndarray,
     best: np.ndarray,
     scale: int,
-    computing: Computing,
 ) -> list[list[Candidates]]:
     """For each drawer the candidates of each image of one batch, all at one Q."""
     rescaled = [item.size for item in items]
-    pixels = torch.from_numpy(stack_images(items, rescaled)).to(computing.device)
-    results: list[list[list[Candidates]]] = [[] for _ in drawers]
+    pixels = torch.from_numpy(stack_images(items, rescaled))
+    results: list[list[list[Candidates]]] = [[] for _ in drawing]
     for mirrored in (False, True):
-        taking = [drawer for drawer in drawers if drawer.mirrors or not mirrored]
-        if not taking:
+        if not any(drawer.mirrors or not mirrored for drawer, _ in drawing):
             continue
         scores: list[list[np.ndarray]] = []
-        for judge in judges:
-            maps = _maps(judge.model, pixels, rescaled, mirrored)
+        for judge, presenter in judging:
+            maps = _maps(presenter, pixels, rescaled, mirrored)
             scores.append([_position_scores(each, judge.order[best[i]]) for i, each in enumerate(maps)])
-        for place, drawer in enumerate(drawers):
+        for place, (drawer, presenter) in enumerate(drawing):
             if drawer.mirrors or not mirrored:
-                maps = _maps(drawer.model, pixels, rescaled, mirrored)
+                maps = _maps(presenter, pixels, rescaled, mirrored)
                 results[place].append(
                     [
                         Candidates(
@@ -230,9 +230,9 @@ def _joined(parts: Sequence[Candidates]) -> Candidates:
     return Candidates(np.concatenate([part.edges for part in parts]), np.concatenate([part.scores for part in parts]))
 
 
-def _maps(model: VGG, pixels: Tensor, sizes: Sequence[Size], mirrored: bool) -> Iterator[Tensor]:
+def _maps(presenter: Presenter, pixels: Tensor, sizes: Sequence[Size], mirrored: bool) -> Iterator[Tensor]:
     """Each image's own map, fp32 on the CPU: (outputs, rows, columns)."""
-    images = normalize(pixels, model.description.preprocessing)
+    model, images = presenter.model, presenter.inputs(pixels)
     if mirrored:
         images = mirror_images(images, sizes)
     if len(set(sizes)) == 1:

@@ -21,7 +21,7 @@ from vggnet.localization.judging import center_test, judge_guesses
 from vggnet.localization.objects import Objects, objects_of, open_localizable
 from vggnet.localization.report import CenterRow, DenseRow, Report
 from vggnet.network.weights import load_model, read_description
-from vggnet.options.localization import LocalizeEvaluateOptions
+from vggnet.options.localization import LocalizeEvaluateOptions, LocalizePredictOptions
 from vggnet.paper.recipes import FIXED_SCALE_PX, Recipe, scaled_px
 
 
@@ -46,10 +46,10 @@ def evaluate_localizers(options: LocalizeEvaluateOptions) -> Report:
     for place, (run, name, description) in enumerate(zip(runs, names, descriptions, strict=True)):
         model = party.drawers[place].model if party else load_model(run).to_fast_layout()
         labels = _labels(opened, val, description.classes, run)
-        scale = default_scale(description)
-        result = center_test(model, val, labels, scale, computing, np.arange(len(val)))
-        present[np.setdiff1d(np.arange(len(val)), result.indices)] = False
-        center.append(CenterRow(name, description, scale, result.error, result.mean_iou))
+        for scale in test_scales(options, description):
+            result = center_test(model, val, labels, scale, computing, np.arange(len(val)))
+            present[np.setdiff1d(np.arange(len(val)), result.indices)] = False
+            center.append(CenterRow(name, description, scale, result.error, result.mean_iou))
     if opened.train is not None:
         train = objects_of(opened.train, bad_boxes=options.bad_boxes, workers=workers, name="train")
         for name, count in baselines(train, val, len(opened.classes)).items():
@@ -77,7 +77,7 @@ def _dense_rows(
     present: np.ndarray,
     computing: Computing,
 ) -> tuple[DenseRow, ...]:
-    scales = [tuple(sorted(set(options.test_scale))) or (default_scale(each),) for each in descriptions]
+    scales = [test_scales(options, each) for each in descriptions]
     rows = combinations(scales)
     labels = _labels(opened, val, party.classes, options.classifier[0])
     posteriors, there = classify(party, val.split, [scale for each in scales for scale in each], computing)
@@ -113,6 +113,13 @@ def computing_of(device: str, precision: str, workers: int | None, skip_bad: boo
     chosen = choose_device(device)
     workers = (8 if chosen.type == "cuda" else 1) if workers is None else workers
     return Computing(chosen, choose_precision(precision, chosen), workers, skip_bad)  # type: ignore[arg-type]
+
+
+def test_scales(
+    options: LocalizeEvaluateOptions | LocalizePredictOptions, description: ModelDescription
+) -> tuple[int, ...]:
+    """The Q asked for, in order; without any, Q = S."""
+    return tuple(sorted(set(options.test_scale))) or (default_scale(description),)
 
 
 def default_scale(description: ModelDescription) -> int:

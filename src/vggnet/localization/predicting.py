@@ -11,7 +11,7 @@ from vggnet.images.boxes import corners_of
 from vggnet.images.datasets import Split, unlabelled_folder
 from vggnet.images.decoding import decode
 from vggnet.localization.drawing import Guess, draw
-from vggnet.localization.evaluating import computing_of, default_scale
+from vggnet.localization.evaluating import computing_of, test_scales
 from vggnet.localization.guessing import Combining, classify, gather, guess
 from vggnet.localization.objects import measure_sizes
 from vggnet.network.weights import read_description
@@ -32,7 +32,7 @@ def predict_boxes(options: LocalizePredictOptions) -> list[tuple[str, list[Guess
         decode(file)  # what cannot be read is said before any net is loaded
     party = gather([run], options.classifier)
     computing = computing_of(options.device, options.precision, 0, False)
-    scales = tuple(sorted(set(options.test_scale))) or (default_scale(read_description(run)),)
+    scales = test_scales(options, read_description(run))
     split = Split("", tuple(files))
     sizes = measure_sizes(split)
     posteriors, _ = classify(party, split, scales, computing)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vggnet.console import duration, say
 from vggnet.contract import ModelDescription
@@ -204,17 +204,8 @@ def _build(options: LocalizeTrainOptions, description: ModelDescription, resumin
         for line in explain(transfers):
             say(f"  {line}")
     if options.layers == "fc":
-        freeze_convolutions(model)
+        model.freeze_before("fc6")
     return model
-
-
-def freeze_convolutions(model: VGG) -> None:
-    """Leave all but the fully connected layers as they are, running averages of batch normalisation included."""
-    for name, module in model.named_children():
-        if not name.startswith("fc"):
-            module.requires_grad_(False)
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = 0.0
 
 
 def _train(

@@ -82,7 +82,7 @@ class LocalizeEvaluateOptions:
     classifier: tuple[Path, ...] = ()
     """Classification runs or weight files: their five best classes name and rate the boxes. Without: Table 8 only."""
     test_scale: tuple[int, ...] = ()
-    """Q of the dense test, for all runs; by default each run's S."""
+    """Q of both tests, for all runs; by default each run's S."""
     annotations: Path | None = None
     """As for localize train."""
     val_annotations: Path | None = None
