@@ -16,6 +16,7 @@ from vggnet.errors import UserError
 from vggnet.options.bench import BenchOptions
 from vggnet.options.evaluation import EvaluateOptions, PredictOptions
 from vggnet.options.localization import LocalizeOptions
+from vggnet.options.quantization import QuantizeOptions
 from vggnet.options.training import DiagnoseOptions, LadderOptions, NetsOptions, QuickstartOptions, TrainOptions
 from vggnet.options.transfer import FeaturesOptions, TransferOptions
 from vggnet.options.weights import ConvertOptions, ExportOptions
@@ -33,6 +34,7 @@ COMMANDS: dict[str, tuple[type, str]] = {
     "transfer": (TransferOptions, "transfer"),
     "convert": (ConvertOptions, "weights"),
     "export": (ExportOptions, "weights"),
+    "quantize": (QuantizeOptions, "quantization"),
     "diagnose": (DiagnoseOptions, "training"),
     "nets": (NetsOptions, "training"),
     "bench": (BenchOptions, "bench"),

@@ -3,6 +3,7 @@
 Read from and written to JSON through pydantic, so that a damaged or foreign file is refused with a reason.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -35,6 +36,9 @@ class ModelDescription:
 
     `train_scale` is S in the paper: () unknown, (256,) fixed, (256, 512) jittered; `recipe` is whatever else the
     training wants to be remembered (JSON values only).
+
+    `activation_limits` are for inference in int8: for each layer but the first the largest input that is represented
+    ({}: not measured yet, `vggnet quantize` does).
     """
 
     architecture: Architecture
@@ -44,11 +48,18 @@ class ModelDescription:
     train_scale: tuple[int, ...] = ()
     recipe: dict[str, Any] = field(default_factory=dict)
     boxes: BoxKind = ""
+    activation_limits: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         expected = {"": len(self.classes), "scr": 4, "pcr": 4 * len(self.classes)}[self.boxes]
         if self.classes and expected != self.architecture.outputs:
             raise UserError(f"{len(self.classes)} class names for a net of {self.architecture.outputs} outputs")
+        limited = [layer.name for layer in self.architecture.layers()][1:]
+        if self.activation_limits and not (
+            sorted(self.activation_limits) == sorted(limited)
+            and all(0 < limit < math.inf for limit in self.activation_limits.values())
+        ):
+            raise UserError("activation_limits must hold a number above 0 for each layer but the first")
 
     def title(self, index: int) -> str:
         """The readable name of a class."""

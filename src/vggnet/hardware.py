@@ -14,6 +14,7 @@ import torchvision
 from vggnet.errors import UserError
 
 Precision = Literal["auto", "bf16", "fp32"]
+InferencePrecision = Literal["auto", "bf16", "fp32", "int8"]
 
 
 def cpu_has_bf16() -> bool:
@@ -31,6 +32,17 @@ def choose_precision(requested: Precision, device: torch.device) -> Literal["bf1
     if requested == "auto":
         return "bf16" if capable else "fp32"
     return requested
+
+
+def choose_inference_precision(requested: InferencePrecision, device: torch.device) -> Literal["bf16", "fp32", "int8"]:
+    """As `choose_precision`; int8 only where it is asked for, and refused where it would be emulated."""
+    if requested != "int8":
+        return choose_precision(requested, device)
+    if device.type != "cpu":
+        raise UserError(f"--precision int8 is for CPUs, not for {device.type}; leave it at auto")
+    if not torch.cpu._is_vnni_supported():
+        raise UserError("--precision int8: this CPU has no VNNI instructions and would round sums; use auto")
+    return "int8"
 
 
 def choose_device(name: str) -> torch.device:

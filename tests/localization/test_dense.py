@@ -101,7 +101,7 @@ def test_the_fast_path_draws_the_same_boxes(save_net, tmp_path, val, monkeypatch
     arguments = ([Drawer(net, ORDER)], [judge], val.split, val.sizes, best, np.arange(4), [(64, 70)])
     exact = dense_candidates(*arguments, CPU)
     made = []
-    monkeypatch.setattr("vggnet.network.fast.FastVGG", lambda model: made.append(model) or FastVGG(model))
+    monkeypatch.setattr("vggnet.network.inference.FastVGG", lambda model: made.append(model) or FastVGG(model))
     fast = dense_candidates(*arguments, dataclasses.replace(CPU, precision="bf16"))
     assert made == [judge.model, net]
     for index in range(4):

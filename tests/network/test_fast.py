@@ -14,8 +14,9 @@ from vggnet.evaluation.scoring import score
 from vggnet.evaluation.views import View
 from vggnet.hardware import cpu_has_bf16
 from vggnet.images.datasets import open_data
-from vggnet.network import fast
-from vggnet.network.fast import FastVGG, fast_inference, halve
+from vggnet.network import inference
+from vggnet.network.fast import FastVGG, halve
+from vggnet.network.inference import fast_inference
 from vggnet.network.vgg import VGG, build, evaluating
 
 CPU = torch.device("cpu")
@@ -126,7 +127,7 @@ def test_fp32_takes_the_plain_net() -> None:
 
 
 def test_why_there_is_no_fast_path(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(fast, "cpu_has_bf16", lambda: False)
+    monkeypatch.setattr(inference, "cpu_has_bf16", lambda: False)
     monkeypatch.setattr("vggnet.console._noted", set())
     model = small("A")
     assert fast_inference(model, CPU, "fp32") is model

@@ -6,11 +6,12 @@ library's settings (threads, memory) reach another's. What a way needs and does 
 """
 
 import importlib
+import logging
 import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
@@ -31,8 +32,11 @@ from vggnet.benchmarking.problem import (
     give_weights,
     ready_step,
 )
-from vggnet.hardware import choose_precision
-from vggnet.network.fast import fast_inference
+from vggnet.contract import Preprocessing
+from vggnet.errors import UserError
+from vggnet.hardware import choose_inference_precision, choose_precision
+from vggnet.network.inference import fast_inference
+from vggnet.network.quantized import measuring
 from vggnet.network.vgg import VGG
 from vggnet.paper.recipes import Recipe
 from vggnet.training.distributed import World
@@ -40,7 +44,7 @@ from vggnet.training.loop import Inputs, Loop, LoopSettings
 from vggnet.training.runs import RunFolder
 
 PAPER_CROP_PX = 224
-OURS = "vggnet"
+OURS, OURS_INT8 = "vggnet", "vggnet int8"
 
 
 @dataclass(frozen=True)
@@ -214,6 +218,28 @@ def _infer_ours(problem: Problem) -> Ready:
     return Ready(call, call().float().cpu())
 
 
+def _infer_ours_int8(problem: Problem) -> Ready:
+    """What they run with --precision int8, on activation ranges measured on the timed images."""
+    device = torch.device(problem.device)
+    try:
+        choose_inference_precision("int8", device)
+    except UserError as error:
+        raise Absent(str(error)) from None
+    model, images = problem.net().to_fast_layout().eval(), problem.images()
+    with torch.inference_mode(), measuring(model) as ranges:
+        model(images)
+    five = Preprocessing((127.5,) * 3, (25.5,) * 3)  # 0 to 255 are -5 to 5, as far as normal images go
+    model.description = replace(model.description, preprocessing=five, activation_limits=ranges.limits())
+    quick = fast_inference(model, device, "int8")
+    images = images.contiguous(memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def call() -> Tensor:
+        return quick(images).flatten(1)
+
+    return Ready(call, call().float().cpu())
+
+
 def _onnx_file(problem: Problem, folder: str) -> str:
     """Torchvision's vgg16 as an ONNX file."""
     _library("onnx")
@@ -226,7 +252,26 @@ def _onnx_file(problem: Problem, folder: str) -> str:
     return file
 
 
-def _infer_onnxruntime(problem: Problem) -> Ready:
+def _int8_onnx_file(problem: Problem, folder: str) -> str:
+    """The same, quantised by ONNX Runtime's own tool: weights by channel, activations by the timed images."""
+    tool = _library("onnxruntime.quantization")
+    source, target = _onnx_file(problem, folder), str(Path(folder) / "int8.onnx")
+    images = problem.images().numpy()
+
+    class Reader(tool.CalibrationDataReader):  # type: ignore[name-defined]
+        def __init__(self) -> None:
+            name = _library("onnx").load(source, load_external_data=False).graph.input[0].name
+            self.batches = iter([{name: images}])
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            return next(self.batches, None)
+
+    logging.getLogger().setLevel(logging.ERROR)  # it advises on the root logger; this process does nothing else
+    tool.quantize_static(source, target, Reader(), per_channel=True, use_external_data_format=True)
+    return target
+
+
+def _infer_onnxruntime(problem: Problem, write: Callable[[Problem, str], str] = _onnx_file) -> Ready:
     runtime = _library("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = problem.threads
@@ -234,7 +279,7 @@ def _infer_onnxruntime(problem: Problem) -> Ready:
     if wanted not in runtime.get_available_providers():
         raise Absent(f"this onnxruntime has no {wanted}: pip install onnxruntime-gpu")
     with tempfile.TemporaryDirectory() as folder:
-        session = runtime.InferenceSession(_onnx_file(problem, folder), options, providers=[wanted])
+        session = runtime.InferenceSession(write(problem, folder), options, providers=[wanted])
     inputs = {session.get_inputs()[0].name: problem.images().cpu().numpy()}
 
     def call() -> np.ndarray:
@@ -244,7 +289,7 @@ def _infer_onnxruntime(problem: Problem) -> Ready:
     return Ready(call, torch.from_numpy(call()))
 
 
-def _infer_openvino(problem: Problem, precision: str) -> Ready:
+def _infer_openvino(problem: Problem, precision: str, write: Callable[[Problem, str], str] = _onnx_file) -> Ready:
     openvino = _library("openvino")
     core = openvino.Core()
     settings = {
@@ -255,7 +300,7 @@ def _infer_openvino(problem: Problem, precision: str) -> Ready:
     if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise Absent("OpenVINO finds no bf16 instructions in this CPU")
     with tempfile.TemporaryDirectory() as folder:
-        model = core.compile_model(core.read_model(_onnx_file(problem, folder)), "CPU", settings)
+        model = core.compile_model(core.read_model(write(problem, folder)), "CPU", settings)
         request = model.create_infer_request()
         images = problem.images().numpy()
         request.infer([images])
@@ -302,6 +347,9 @@ WAYS = (
     Way("OpenVINO fp32", "inference", CPU, lambda p: _infer_openvino(p, "fp32")),
     Way("OpenVINO bf16", "inference", CPU, lambda p: _infer_openvino(p, "bf16")),
     Way(OURS, "inference", BOTH, _infer_ours),
+    Way("ONNX Runtime int8", "inference", CPU, lambda p: _infer_onnxruntime(p, _int8_onnx_file)),
+    Way("OpenVINO int8", "inference", CPU, lambda p: _infer_openvino(p, "fp32", _int8_onnx_file)),
+    Way(OURS_INT8, "inference", CPU, _infer_ours_int8),
 )
 
 

@@ -28,17 +28,15 @@ from vggnet.evaluation.matching import (
 from vggnet.evaluation.metrics import Count, Errors, combine, compare, count_ranks, ranks
 from vggnet.evaluation.posteriors import Store
 from vggnet.evaluation.presentation import Precision
-from vggnet.evaluation.protocols import Combination, Entrant, Protocol, combinations, single_scale
+from vggnet.evaluation.protocols import Combination, Entrant, Protocol, combinations, default_scale
 from vggnet.evaluation.scoring import BadImages, score
 from vggnet.evaluation.submission import Submission, best_classes
 from vggnet.evaluation.tables import NOTHING, Row, Table, write_text
 from vggnet.evaluation.views import View
-from vggnet.hardware import Precision as PrecisionName
-from vggnet.hardware import choose_device, choose_precision, environment
+from vggnet.hardware import InferencePrecision, choose_device, choose_inference_precision, environment
 from vggnet.images.datasets import ImageData, Split, unlabelled_folder
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import load_model
-from vggnet.paper.recipes import FIXED_SCALE_PX, scaled_px
 
 ModelProgress = Callable[[int, int, str], Any]  # images done, images in all, which net
 KEPT_BYTES = 2**31  # posteriors that are held in memory between rows
@@ -66,7 +64,7 @@ def evaluate(
     test_scale: Sequence[int] | None = None,
     protocol: Protocol | None = None,
     device: str = "auto",
-    precision: PrecisionName = "auto",
+    precision: InferencePrecision = "auto",
     workers: int | None = None,
     bad_images: BadImages = "stop",
     seed: int | None = None,
@@ -103,8 +101,8 @@ def evaluate(
         tuple(rows),
         split,
         chosen,
-        choose_precision(precision, chosen),
-        _workers(workers, chosen),
+        choose_inference_precision(precision, chosen),
+        default_workers(workers, chosen),
         bad_images,
     )
     orders = match_outputs(entrants, rows)
@@ -126,7 +124,7 @@ def predict(
     top: int = 5,
     scale: int | None = None,
     device: str = "auto",
-    precision: PrecisionName = "auto",
+    precision: InferencePrecision = "auto",
 ) -> list[Prediction]:
     """(path, [(class, title, posterior), ...]) of images or folders of images: the `top` classes, the best first.
 
@@ -140,8 +138,8 @@ def predict(
     if not files:
         raise UserError("give at least one image, or a folder of images")
     chosen = choose_device(device)
-    view = View("dense", scale or _default_scale(net.description))
-    precision = choose_precision(precision, chosen)
+    view = View("dense", scale or default_scale(net.description))
+    precision = choose_inference_precision(precision, chosen)
     scores = score(net, Split("", tuple(files)), [view], device=chosen, precision=precision, bad_images="skip")
     if scores.bad:
         raise scores.bad[0]
@@ -155,13 +153,7 @@ def _images_at(path: Path) -> list[str]:
     return [split.path(index) for index in range(len(split))]
 
 
-def _default_scale(description: ModelDescription) -> int:
-    if description.train_scale:
-        return single_scale(description)[0]
-    return scaled_px(FIXED_SCALE_PX, description.architecture.crop_px)
-
-
-def _workers(requested: int | None, device: torch.device) -> int:
+def default_workers(requested: int | None, device: torch.device) -> int:
     """Processes that decode: many beside a GPU; on a CPU one, since the net wants the cores."""
     if requested is not None:
         return requested

@@ -22,10 +22,10 @@ from vggnet.evaluation.masking import padding_kept_zero
 from vggnet.evaluation.views import GRID, View
 from vggnet.images.color import normalize
 from vggnet.images.geometry import center_crop_corner, crop_grid, ten_crop_corners
-from vggnet.network.fast import fast_inference
+from vggnet.network.inference import fast_inference
 from vggnet.network.vgg import VGG, evaluating
 
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "bf16", "int8"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ class Presenter:
 
     def inputs(self, pixels: Tensor) -> Tensor:
         """uint8 (N, H, W, 3) -> the net's input (N, 3, H, W)."""
-        dtype = torch.bfloat16 if self.precision == "bf16" else self.model.conv1_1.weight.dtype
+        own = {"bf16": torch.bfloat16, "int8": torch.float32}  # int8 nets round their input themselves
+        dtype = own.get(self.precision) or self.model.conv1_1.weight.dtype
         return normalize(pixels.to(self.device), self.model.description.preprocessing, dtype=dtype)
 
     def _dense(self, items: Sequence[Item]) -> Tensor:
@@ -108,11 +109,11 @@ def presenting(
 ) -> Iterator[Presenter]:
     """The net ready to score: moved to the device, in evaluation mode and without gradients for as long as it lasts.
 
-    What computes is `Presenter.model`, which may be a copy made for speed (`network.fast`): use that one.
+    What computes is `Presenter.model`, which may be a copy made for speed (`network.inference`): use that one.
     fp32 is fp32 on a GPU too (no TF32). Raises UserError for a precision that does not exist.
     """
-    if precision not in ("fp32", "bf16"):
-        raise UserError(f"precision {precision!r} does not exist; evaluation runs in fp32 or bf16")
+    if precision not in ("fp32", "bf16", "int8"):
+        raise UserError(f"precision {precision!r} does not exist; evaluation runs in fp32, bf16 or int8")
     device = torch.device(device)
     model.to(device)
     with ExitStack() as stack:

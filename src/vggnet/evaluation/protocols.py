@@ -18,7 +18,7 @@ from vggnet.contract import ModelDescription
 from vggnet.errors import UserError
 from vggnet.evaluation.views import Kind, View, views_of
 from vggnet.paper.configurations import PAPER_CROP_PX
-from vggnet.paper.recipes import SCALE_STEP_PX, Recipe, scaled_px
+from vggnet.paper.recipes import FIXED_SCALE_PX, SCALE_STEP_PX, Recipe, scaled_px
 from vggnet.paper.results import TABLE_3, TABLE_4, TABLE_5, TABLE_6, ClassificationRow
 
 Protocol = Literal["table3", "table4", "table5", "table6"]
@@ -60,6 +60,13 @@ class Combination:
 def single_scale(description: ModelDescription) -> tuple[int, ...]:
     """The one Q of Table 3: S, or the middle of a jittered S. UserError where S is not known."""
     return (Recipe(train_scale=_train_scale(description)).judged_scale,)
+
+
+def default_scale(description: ModelDescription) -> int:
+    """The Q for whoever names none: Table 3's, and what S = 256 is for this crop where S is not known."""
+    if description.train_scale:
+        return single_scale(description)[0]
+    return scaled_px(FIXED_SCALE_PX, description.architecture.crop_px)
 
 
 def multiple_scales(description: ModelDescription) -> tuple[int, ...]:

@@ -11,7 +11,8 @@ import numpy as np
 from vggnet.contract import ModelDescription
 from vggnet.errors import UserError
 from vggnet.evaluation.matching import split_seed
-from vggnet.hardware import choose_device, choose_precision, environment
+from vggnet.evaluation.protocols import default_scale
+from vggnet.hardware import choose_device, choose_inference_precision, environment
 from vggnet.images.datasets import ImageData
 from vggnet.images.splits import named
 from vggnet.localization.baselines import baselines
@@ -22,7 +23,6 @@ from vggnet.localization.objects import Objects, objects_of, open_localizable
 from vggnet.localization.report import CenterRow, DenseRow, Report
 from vggnet.network.weights import load_model, read_description
 from vggnet.options.localization import LocalizeEvaluateOptions, LocalizePredictOptions
-from vggnet.paper.recipes import FIXED_SCALE_PX, Recipe, scaled_px
 
 
 def evaluate_localizers(options: LocalizeEvaluateOptions) -> Report:
@@ -112,7 +112,7 @@ def computing_of(device: str, precision: str, workers: int | None, skip_bad: boo
     """Device, precision and workers as the user gave them, or by the machine."""
     chosen = choose_device(device)
     workers = (8 if chosen.type == "cuda" else 1) if workers is None else workers
-    return Computing(chosen, choose_precision(precision, chosen), workers, skip_bad)  # type: ignore[arg-type]
+    return Computing(chosen, choose_inference_precision(precision, chosen), workers, skip_bad)  # type: ignore[arg-type]
 
 
 def test_scales(
@@ -120,13 +120,6 @@ def test_scales(
 ) -> tuple[int, ...]:
     """The Q asked for, in order; without any, Q = S."""
     return tuple(sorted(set(options.test_scale))) or (default_scale(description),)
-
-
-def default_scale(description: ModelDescription) -> int:
-    """Q = S, the middle of a jittered one."""
-    if description.train_scale:
-        return Recipe(train_scale=description.train_scale).judged_scale
-    return scaled_px(FIXED_SCALE_PX, description.architecture.crop_px)
 
 
 def _labels(opened: ImageData, val: Objects, classes: tuple[str, ...], path: str | Path) -> np.ndarray:

@@ -7,49 +7,20 @@ Notable:
 - Pooling is two element-wise maxima of integers. PyTorch's computes an index of 8 bytes beside every value of 2.
 - The first two stages, whose maps are the largest, run a few images at a time, so that maps stay in the caches.
 
-`fast_inference` gives a `VGG` whose layers stand where the net's do, so whoever hooks into them (masking) notices
-nothing. What a convolution gives out has passed its normalisation and its ReLU, though: `taps` gives relu3_3 and what
-follows as it should, conv3_3 and norm3_3 only of the plain net.
+The layers of a `FastVGG` stand where the net's do, so whoever hooks into them (masking) notices nothing. What a
+convolution gives out has passed its normalisation and its ReLU, though: `taps` gives relu3_3 and what follows as it
+should, conv3_3 and norm3_3 only of the plain net. `inference` says where it is taken; `quantized` is the same in int8.
 """
 
 import torch
 from torch import Tensor, nn
 
-from vggnet.console import note
-from vggnet.hardware import cpu_has_bf16, keep_freed_memory
 from vggnet.network.vgg import VGG, FullyConnected, norm_name
 from vggnet.paper.configurations import Layer
 
 PIECE_PX = 2 * 224 * 224  # of images that go through the first stages together; one image at least
 PIECEWISE_STAGES = 2
 ONES = [1, 1]
-
-
-def fast_inference(model: VGG, device: torch.device, precision: str) -> VGG:
-    """A copy of `model` for inference in bf16 on a CPU where that is fast; elsewhere `model` itself.
-
-    Says once, in one line, why a net runs as it is on hardware that has no fast path. The copy does not follow later
-    changes of the model's weights.
-    """
-    if device.type != "cpu":
-        return model
-    keep_freed_memory()
-    if reason := _why_not():
-        note(f"inference runs without the fast path: {reason}")
-        return model
-    return FastVGG(model) if precision == "bf16" else model
-
-
-def _why_not() -> str | None:
-    """What this CPU or this PyTorch lacks; None where the fast path works."""
-    if not cpu_has_bf16():
-        return "this CPU has no bf16 instructions (AVX512_BF16 or AMX)"
-    if not torch.backends.mkldnn.is_available():
-        return "this PyTorch was built without oneDNN"
-    wanted = ("_convolution_pointwise", "_reorder_convolution_weight", "_linear_pointwise", "_reorder_linear_weight")
-    if missing := [name for name in wanted if not hasattr(torch.ops.mkldnn, name)]:
-        return f"this PyTorch has no {missing[0]}"
-    return None
 
 
 class FastVGG(VGG):
@@ -60,18 +31,28 @@ class FastVGG(VGG):
             super().__init__(model.description)
         with torch.inference_mode(False), torch.no_grad():
             for layer in self._convolutions:
-                weight, bias = _with_normalization(model, layer)
-                setattr(self, layer.name, _Convolution(weight, bias, layer.padding))
+                setattr(self, layer.name, self._make_convolution(model, layer))
                 if self.architecture.batch_norm:
                     setattr(self, norm_name(layer.name), nn.Identity())
             for layer in self.architecture.fully_connected():
-                setattr(self, layer.name, _Linear(getattr(model, layer.name)))
+                setattr(self, layer.name, self._make_linear(model, layer))
         self.initialization = model.initialization
         self.eval()
 
+    def _make_convolution(self, model: VGG, layer: Layer) -> nn.Module:
+        """A convolution of `model` with its normalisation, bias and ReLU."""
+        return _Convolution(*with_normalization(model, layer), layer.padding)
+
+    def _make_linear(self, model: VGG, layer: Layer) -> nn.Module:
+        """A fully connected layer of `model`, without its ReLU."""
+        return _Linear(*flat_weight(model, layer), layer.kernel)
+
     def forward_features(self, images: Tensor) -> Tensor:
         self._check_size(images, 1)
-        x = images.to(torch.bfloat16, memory_format=torch.channels_last)
+        return self._through_convolutions(images.to(torch.bfloat16, memory_format=torch.channels_last))
+
+    def _through_convolutions(self, x: Tensor) -> Tensor:
+        """Images (N, 3, H, W) -> the pool5 map, the first stages a few images at a time."""
         early = [layer for layer in self._convolutions if layer.stage <= PIECEWISE_STAGES]
         at_once = max(1, PIECE_PX // (x.shape[2] * x.shape[3]))
         if self._is_hooked():  # a hook sees its layer's whole batch, once
@@ -102,14 +83,15 @@ class FastVGG(VGG):
 
 
 def halve(x: Tensor) -> Tensor:
-    """`F.max_pool2d(x, 2)` of a channels_last bf16 map (N, C, H, W) without values below zero, as after a ReLU.
+    """`F.max_pool2d(x, 2)` of a channels_last map (N, C, H, W) without values below zero, as after a ReLU.
 
     There bf16 numbers are in the order of the integers that their bits spell, and integers compare twice as fast.
     """
     rows, columns = x.shape[2] // 2, x.shape[3] // 2
-    bits = x.view(torch.int16).permute(0, 2, 3, 1)[:, : 2 * rows, : 2 * columns]  # (N, H, W, C), as it lies in memory
+    bits = x.view(torch.int16) if x.dtype == torch.bfloat16 else x
+    bits = bits.permute(0, 2, 3, 1)[:, : 2 * rows, : 2 * columns]  # (N, H, W, C), as it lies in memory
     bits = torch.maximum(bits[:, 0::2], bits[:, 1::2]).unflatten(2, (columns, 2))
-    return torch.maximum(bits[:, :, :, 0], bits[:, :, :, 1]).permute(0, 3, 1, 2).view(torch.bfloat16)
+    return torch.maximum(bits[:, :, :, 0], bits[:, :, :, 1]).permute(0, 3, 1, 2).view(x.dtype)
 
 
 class _Convolution(nn.Module):
@@ -132,25 +114,36 @@ class _Convolution(nn.Module):
 class _Linear(nn.Module):
     """`FullyConnected` on packed weights; the few values behind it get their ReLU from the net."""
 
-    def __init__(self, layer: FullyConnected) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, kernel: int) -> None:
         super().__init__()
-        self.kernel = layer.kernel_size[0]
-        weight = (
-            layer.weight.to(torch.bfloat16).permute(0, 2, 3, 1).flatten(1).contiguous()
-        )  # as the maps lie in memory
-        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight, None)
-        self.bias = layer.bias.to(torch.bfloat16) if layer.bias is not None else None
+        self.kernel = kernel
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.to(torch.bfloat16), None)
+        self.bias = bias.to(torch.bfloat16) if bias is not None else None
 
     def forward(self, x: Tensor) -> Tensor:
-        patches = (
-            x.unfold(2, self.kernel, 1).unfold(3, self.kernel, 1).permute(0, 2, 3, 4, 5, 1)
-        )  # (N, H', W', k, k, C)
-        inputs = patches.reshape(-1, patches[0, 0, 0].numel())
+        inputs, positions = flat_patches(x, self.kernel)
         outputs: Tensor = torch.ops.mkldnn._linear_pointwise(inputs, self.weight, self.bias, "none", [], "")
-        return outputs.unflatten(0, patches.shape[:3]).permute(0, 3, 1, 2)
+        return as_map(outputs, positions)
 
 
-def _with_normalization(model: VGG, layer: Layer) -> tuple[Tensor, Tensor]:
+def flat_patches(x: Tensor, kernel: int) -> tuple[Tensor, tuple[int, ...]]:
+    """What each position of a fully connected layer sees of a channels_last map: (N H' W', k k C), and (N, H', W')."""
+    patches = x.unfold(2, kernel, 1).unfold(3, kernel, 1).permute(0, 2, 3, 4, 5, 1)  # (N, H', W', k, k, C)
+    return patches.reshape(-1, patches[0, 0, 0].numel()), tuple(patches.shape[:3])
+
+
+def as_map(outputs: Tensor, positions: tuple[int, ...]) -> Tensor:
+    """Outputs (N H' W', K) of the positions (N, H', W') -> (N, K, H', W')."""
+    return outputs.unflatten(0, positions).permute(0, 3, 1, 2)
+
+
+def flat_weight(model: VGG, layer: Layer) -> tuple[Tensor, Tensor | None]:
+    """A fully connected layer's weight (K, k k C), as channels_last maps lie in memory, and its bias."""
+    source: FullyConnected = getattr(model, layer.name)
+    return source.weight.permute(0, 2, 3, 1).flatten(1).contiguous(), source.bias
+
+
+def with_normalization(model: VGG, layer: Layer) -> tuple[Tensor, Tensor]:
     """A convolution's weight and bias, with the batch normalisation that follows it."""
     convolution: nn.Conv2d = getattr(model, layer.name)
     weight = convolution.weight

@@ -6,7 +6,7 @@ from typing import Literal
 
 from tyro.conf import Positional
 
-from vggnet.options.common import BadImages, PrecisionName
+from vggnet.options.common import BadImages, InferencePrecisionName
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class EvaluateOptions:
     """One of the paper's tables; chooses views and Q."""
     device: str = "auto"
     """As for train."""
-    precision: PrecisionName = "auto"
-    """As for train."""
+    precision: InferencePrecisionName = "auto"
+    """As for train; or int8, on a CPU and for models that `quantize` wrote."""
     bad_images: BadImages = "stop"
     """As for train."""
     workers: int | None = None
@@ -51,7 +51,7 @@ class PredictOptions:
     """Q; by default the net's S."""
     device: str = "auto"
     """As for train."""
-    precision: PrecisionName = "auto"
-    """As for train."""
+    precision: InferencePrecisionName = "auto"
+    """As for train; or int8, on a CPU and for models that `quantize` wrote."""
     json: Path | None = None
     """Write the predictions there, too."""

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import tyro
 from tyro.conf import Positional
 
-from vggnet.options.common import BadImages, PrecisionName
+from vggnet.options.common import BadImages, InferencePrecisionName, PrecisionName
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,8 @@ class LocalizeEvaluateOptions:
     """As for localize train."""
     device: str = "auto"
     """As for train."""
-    precision: PrecisionName = "auto"
-    """As for train."""
+    precision: InferencePrecisionName = "auto"
+    """As for evaluate."""
     bad_images: BadImages = "stop"
     """As for train."""
     bad_boxes: BadImages = "stop"
@@ -117,8 +117,8 @@ class LocalizePredictOptions:
     """Boxes an image."""
     device: str = "auto"
     """As for train."""
-    precision: PrecisionName = "auto"
-    """As for train."""
+    precision: InferencePrecisionName = "auto"
+    """As for evaluate."""
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from vggnet.evaluation.batching import Batcher, Item
 from vggnet.evaluation.masking import padding_kept_zero
 from vggnet.evaluation.posteriors import Store
 from vggnet.evaluation.presentation import Precision, Presenter, mirror_images, stack_images
+from vggnet.evaluation.protocols import default_scale
 from vggnet.evaluation.scoring import BadImages, score_in_shards
 from vggnet.evaluation.views import View
 from vggnet.images.splits import Split
@@ -31,7 +32,6 @@ from vggnet.network.taps import check_names, features, relu_name, taps
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import load_model, read_description
 from vggnet.paper.configurations import Architecture
-from vggnet.paper.recipes import FIXED_SCALE_PX, Recipe, scaled_px
 
 Pool = Literal["stack", "average"]
 Progress = Callable[[int, int, str], Any]  # images done, images in all, which net
@@ -151,13 +151,6 @@ def activation(layer: str) -> str:
     if layer.startswith("norm"):
         return layer.replace("norm", "relu")
     return layer if layer == "fc8" else relu_name(layer)
-
-
-def default_scale(description: ModelDescription) -> int:
-    """Q where none is given: the S of training (its middle when jittered), else the paper's 256 for a crop of 224."""
-    if description.train_scale:
-        return Recipe(train_scale=description.train_scale).judged_scale
-    return scaled_px(FIXED_SCALE_PX, description.architecture.crop_px)
 
 
 def describe_images(

@@ -1,0 +1,56 @@
+"""Which form of a net computes fastest, where it computes: the net itself, or a copy made ready for inference."""
+
+import torch
+
+from vggnet.console import note
+from vggnet.errors import UserError
+from vggnet.hardware import choose_inference_precision, cpu_has_bf16, keep_freed_memory
+from vggnet.network.fast import FastVGG
+from vggnet.network.quantized import QuantizedVGG
+from vggnet.network.vgg import VGG
+
+
+def fast_inference(model: VGG, device: torch.device, precision: str) -> VGG:
+    """A copy of `model` for inference in bf16 or int8 on a CPU where that is fast; elsewhere `model` itself.
+
+    Says once, in one line, why a net runs as it is on hardware that has no fast path. The copy does not follow later
+    changes of the model's weights. int8 was asked for, so UserError where it cannot be had.
+    """
+    if precision == "int8":
+        _need_int8(model, device)
+        keep_freed_memory()
+        return QuantizedVGG(model)
+    if device.type != "cpu":
+        return model
+    keep_freed_memory()
+    if reason := _why_not():
+        note(f"inference runs without the fast path: {reason}")
+        return model
+    return FastVGG(model) if precision == "bf16" else model
+
+
+def _why_not() -> str | None:
+    """What this CPU or this PyTorch lacks; None where the fast path works."""
+    if not cpu_has_bf16():
+        return "this CPU has no bf16 instructions (AVX512_BF16 or AMX)"
+    wanted = ("_convolution_pointwise", "_reorder_convolution_weight", "_linear_pointwise", "_reorder_linear_weight")
+    return _missing("mkldnn", wanted)
+
+
+def _need_int8(model: VGG, device: torch.device) -> None:
+    choose_inference_precision("int8", device)
+    if missing := _missing("onednn", ("qconv_prepack", "qconv2d_pointwise", "qlinear_prepack", "qlinear_pointwise")):
+        raise UserError(f"--precision int8: {missing}; leave it at auto")
+    if not model.description.activation_limits:
+        raise UserError(
+            f"--precision int8: net {model.architecture.net} does not know the ranges of its activations yet; "
+            "`vggnet quantize MODEL DATA --out DIR` measures them on your images: then give DIR as the model"
+        )
+
+
+def _missing(library: str, operators: tuple[str, ...]) -> str | None:
+    """What this PyTorch lacks of `operators` of torch.ops.`library`; None where it has them."""
+    if not torch.backends.mkldnn.is_available():
+        return "this PyTorch was built without oneDNN"
+    missing = [name for name in operators if not hasattr(getattr(torch.ops, library), name)]
+    return f"this PyTorch has no {missing[0]}" if missing else None

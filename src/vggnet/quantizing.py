@@ -1,0 +1,135 @@
+"""`vggnet quantize`: the ranges of a net's activations on the user's images, and what int8 then costs in accuracy.
+
+The weights stay as they are: what is written is the same model with `activation_limits` in its description, from which
+inference makes its integers (`network.quantized`). So nothing is lost, and one folder serves fp32, bf16 and int8.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vggnet.console import progress, say
+from vggnet.errors import UserError
+from vggnet.evaluation.evaluate import default_workers
+from vggnet.evaluation.matching import match_labels, open_entrants, open_split, split_seed
+from vggnet.evaluation.metrics import Count, PairedTest, compare, ranks
+from vggnet.evaluation.posteriors import Store
+from vggnet.evaluation.presentation import Precision
+from vggnet.evaluation.protocols import Entrant, default_scale
+from vggnet.evaluation.scoring import score
+from vggnet.evaluation.views import View
+from vggnet.hardware import choose_inference_precision, choose_precision
+from vggnet.images.datasets import ImageData, Split
+from vggnet.network.pretrained import save_pretrained
+from vggnet.network.quantized import measuring
+from vggnet.network.vgg import VGG
+from vggnet.network.weights import load_model
+from vggnet.options.quantization import QuantizeOptions
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class QuantizeResult:
+    """Where the model lies; and, of the val images, wrong ones before and in int8, and whether the two differ."""
+
+    folder: Path
+    before: Count | None
+    after: Count | None
+    difference: PairedTest | None
+
+
+def quantize_on_images(options: QuantizeOptions) -> QuantizeResult:
+    """Measure ranges, write the model, and judge it on labelled val images where there are any. Raises UserError."""
+    if options.images < 1:
+        raise UserError(f"--images {options.images}: at least one image is needed")
+    if options.out.exists() and not options.out.is_dir():
+        raise UserError(f"--out {options.out} is a file; give a folder")
+    choose_inference_precision("int8", CPU)
+    (entrant,) = open_entrants([options.model])
+    scale = options.test_scale or default_scale(entrant.description)
+    opened = open_split(options.data, split_seed(entrant.path))
+    labels = None
+    if isinstance(opened, ImageData) and opened.val is not None and opened.val.labels is not None:
+        labels = match_labels([entrant], opened, opened.val)[0]  # what does not fit is said before any image is read
+    source = opened if isinstance(opened, Split) else opened.train or opened.val
+    if source is None or not len(source):
+        raise UserError(f"{options.data}: there are no images to measure on")
+    workers = default_workers(options.workers, CPU)
+    model = load_model(options.model).to_fast_layout()
+    limits = _measure(model, source, scale, options, workers)
+    model.description = replace(model.description, activation_limits=limits)
+    save_pretrained(model, options.out)
+    say(f"written to {options.out}; use it wherever a MODEL is asked for, with --precision int8")
+    if labels is None:
+        say("no labelled val images: what int8 costs in accuracy was not measured")
+        return QuantizeResult(options.out, None, None, None)
+    assert isinstance(opened, ImageData)
+    assert opened.val is not None
+    return _judge(entrant, options.out, opened.val, labels, scale, workers)
+
+
+def _measure(model: VGG, split: Split, scale: int, options: QuantizeOptions, workers: int) -> dict[str, float]:
+    """Activation limits on some images' centre crops, in fp32."""
+    chosen = np.random.default_rng(options.seed).permutation(len(split))[: options.images]
+    with progress("measuring ranges") as tick, measuring(model) as ranges:
+        scored = score(
+            model,
+            split,
+            [View("center", scale)],
+            workers=workers,
+            on_progress=tick,
+            bad_images="skip",
+            indices=np.sort(chosen),
+        )
+    if not len(scored.indices):
+        raise UserError(f"not one of the {len(chosen)} images can be read: {scored.bad[0]}")
+    unread = f"; {len(scored.bad)} could not be read" if scored.bad else ""
+    say(f"ranges of activations measured on {len(scored.indices)} images, centre crop, Q={scale}{unread}")
+    return ranges.limits()
+
+
+def _judge(entrant: Entrant, folder: Path, val: Split, labels: np.ndarray, scale: int, workers: int) -> QuantizeResult:
+    """Dense error of the model as it was and in int8, on the same images; said, too."""
+    (quantized,) = open_entrants([folder])
+    usual = choose_precision("auto", CPU)
+    view = View("dense", scale)
+    before, there = _posteriors(entrant, val, view, usual, workers)
+    after, there_too = _posteriors(quantized, val, view, "int8", workers)
+    present = there & there_too
+    wrong_before, wrong_after = (ranks(each[present], labels[present]) >= 1 for each in (before, after))
+    result = QuantizeResult(folder, _count(wrong_before), _count(wrong_after), compare(wrong_before, wrong_after))
+    _say(result, usual, view, float((before.argmax(1) == after.argmax(1))[present].mean()))
+    return result
+
+
+def _posteriors(
+    entrant: Entrant, val: Split, view: View, precision: Precision, workers: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Posteriors of all images and which are there, from the model's store, computed where they are missing."""
+    store = Store.of(entrant.path, entrant.description, val, CPU, precision)
+
+    def load() -> VGG:
+        return load_model(entrant.path).to_fast_layout()
+
+    with progress(f"scoring in {precision}") as tick:
+        store.fill(load, val, [view], workers=workers, on_progress=tick, bad_images="skip")
+    return store.read(view, len(val))
+
+
+def _count(wrong: np.ndarray) -> Count:
+    return Count(int(wrong.sum()), len(wrong))
+
+
+def _say(result: QuantizeResult, usual: str, view: View, same: float) -> None:
+    assert result.before is not None
+    assert result.after is not None
+    assert result.difference is not None
+    say(f"top-1 error of val, {view.kind}, Q={view.scale}:")
+    for name, count in ((usual, result.before), ("int8", result.after)):
+        say(f"  {name}  {count.describe()}")
+    verdict = "differ" if result.difference.significant else "do not differ significantly"
+    p_value = result.difference.p_value
+    say(f"  the two {verdict} (paired test, p = {p_value:.2g}); the same class for {same:.1%} of the images")
