@@ -171,13 +171,19 @@ def test_a_run_killed_at_random_moments_and_resumed_ends_with_the_same_weights(
     assert len((killed / "metrics.csv").read_text().splitlines()) == 1 + 4
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(class_folders: Folders, tmp_path: Path) -> None:
-    process = train(class_folders(), tmp_path / "run", "--epochs", "500", start_new_session=True)
+@pytest.mark.parametrize("workers", ["0", "2"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_schedulers_save_and_say_how_to_go_on(
+    class_folders: Folders, tmp_path: Path, workers: str, number: signal.Signals
+) -> None:
+    """The signal goes to the whole process group, reading processes included, as from a terminal or `timeout`."""
+    more = ["--epochs", "500", "--workers", workers]
+    process = train(class_folders(), tmp_path / "run", *more, start_new_session=True)
     assert process.stdout is not None
     for line in process.stdout:
         if line.startswith("epoch 2/"):
             break
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, number)
     rest, _ = process.communicate(timeout=60)
     assert process.returncode == 130, rest
     assert "--resume continues" in rest

@@ -5,6 +5,7 @@ keeps Ctrl-C quiet. Results come in the order of the items, so nothing depends o
 """
 
 import multiprocessing
+import os
 import signal
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -32,7 +33,10 @@ class _Calls(Dataset):
 
 def _set_up(_worker: int) -> None:
     torch.set_num_threads(1)
-    # Ctrl-C reaches the whole process group: the main process decides, and ends its workers when it is ready
+    # Ctrl-C, `timeout` and schedulers signal the whole process group. A worker leaves it: the main process decides, and
+    # ends its workers when it is ready (they notice by themselves when it is gone).
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
