@@ -27,7 +27,17 @@ from vggnet.network.weights import load_model
 from vggnet.options.training import TrainOptions
 from vggnet.paper.recipes import Recipe
 from vggnet.pictures import Pictures, describe_bad, prepare_pictures
-from vggnet.sessions import as_started, in_turn, saved_options, say_resumed, settle, take_run, use_threads, write_start
+from vggnet.sessions import (
+    as_started,
+    in_turn,
+    saved_options,
+    say_resumed,
+    settle,
+    take_run,
+    training_loader,
+    use_threads,
+    write_start,
+)
 from vggnet.startup import announce, architecture_of, build_model, default_out, recipe_of, resolve
 from vggnet.training.distributed import World, join_world
 from vggnet.training.loop import Inputs, Loop
@@ -158,15 +168,14 @@ def _train(options: TrainOptions, world: World, run: RunFolder, pictures: Pictur
     if world.is_first and not resuming:
         write_start(options, run, settings, preprocessing=dataclasses.asdict(model.description.preprocessing))
     workers = options.workers or 0
-    with TrainingLoader(
+    with training_loader(
         pictures.train,
-        seed=options.seed,
-        train_scale=recipe.train_scale,
+        pictures.statistics,
+        recipe,
+        world,
         crop=options.crop,
-        statistics=pictures.statistics,
+        seed=options.seed,
         workers=workers,
-        mirror=recipe.mirror,
-        pin=world.device.type == "cuda",
     ) as loader:
         task = ClassificationTask(
             pictures.train,

@@ -10,11 +10,15 @@ import torch
 
 from vggnet.console import say
 from vggnet.hardware import choose_precision
+from vggnet.images.color import ColorStatistics
+from vggnet.images.loading import TrainingLoader
+from vggnet.images.splits import Split
 from vggnet.network.vgg import VGG
 from vggnet.options.common import PrecisionName
+from vggnet.paper.recipes import Recipe
 from vggnet.training.distributed import World
 from vggnet.training.loop import Loop, LoopSettings
-from vggnet.training.memory import choose_micro_batch
+from vggnet.training.memory import choose_micro_batch, holding_bytes
 from vggnet.training.runs import RunFolder, open_run
 
 # what a continued run may have otherwise than when it was started: nothing of it changes what is learnt
@@ -90,6 +94,23 @@ def settle(
     if micro_batch is None:
         micro_batch = choose_micro_batch(model.architecture, -(-batch // world.size), resolved, world.device)
     return LoopSettings(seed, micro_batch, resolved, save_every_s, compile)
+
+
+def training_loader(
+    split: Split, statistics: ColorStatistics, recipe: Recipe, world: World, *, crop: int, seed: int, workers: int
+) -> TrainingLoader:
+    """What reads the crops of a training: to be closed by the caller."""
+    return TrainingLoader(
+        split,
+        seed=seed,
+        train_scale=recipe.train_scale,
+        crop=crop,
+        statistics=statistics,
+        workers=workers,
+        mirror=recipe.mirror,
+        pin=world.device.type == "cuda",
+        hold_bytes=holding_bytes(world.size),
+    )
 
 
 def write_start(options: Any, run: RunFolder, settings: LoopSettings, **more: Any) -> None:

@@ -20,6 +20,7 @@ from vggnet.images.color import ColorStatistics
 from vggnet.images.datasets import Split
 from vggnet.images.decoding import decode
 from vggnet.images.geometry import crop_of_rescaled
+from vggnet.images.holding import HeldImages
 from vggnet.images.workers import Workers, chunks
 
 _PIECE = 32  # images that a worker hands over at once: 5 MB of 224 x 224 crops
@@ -64,6 +65,7 @@ class _CropReader:
     crop: int
     statistics: ColorStatistics | None
     mirror: bool
+    held: HeldImages
     slots: torch.Tensor | None  # uint8 (slots, _PIECE, crop, crop, 3)
 
     def __call__(self, item: tuple[int, np.ndarray, int]) -> _Piece:
@@ -76,11 +78,14 @@ class _CropReader:
         read: list[int] = []
         bad: list[BadImage] = []
         for index in wanted.tolist():
-            try:
-                image = decode(self.split.path(index))
-            except BadImage as error:
-                bad.append(error)
-                continue
+            image = self.held.get(index)
+            if image is None:
+                try:
+                    image = decode(self.split.path(index))
+                except BadImage as error:
+                    bad.append(error)
+                    continue
+                self.held.put(index, image)
             place = len(read)
             view = draw_view(
                 self.seed, epoch, index, *image.size, self.train_scale, self.crop, self.statistics, self.mirror
@@ -98,7 +103,7 @@ class TrainingLoader:
     """Batches of random crops of a split, epoch after epoch, from processes that stay alive between epochs.
 
     `train_scale` as in `draw_view`; `workers` 0 reads in this process; `pin` puts pixels in page-locked memory where
-    there is a GPU. A context manager.
+    there is a GPU; up to `hold_bytes` of decoded images stay in memory between epochs. A context manager.
     """
 
     def __init__(
@@ -112,13 +117,15 @@ class TrainingLoader:
         workers: int,
         mirror: bool = True,
         pin: bool = False,
+        hold_bytes: int = 0,
     ) -> None:
         self.split, self.crop = split, crop
         self.pin = pin and torch.cuda.is_available()
         # one more than can be on their way while a piece is copied out, and one to spare
         shape = (workers * _AHEAD + 2, _PIECE, crop, crop, 3)
         self._slots = torch.empty(shape, dtype=torch.uint8).share_memory_() if workers else None
-        reader = _CropReader(split, seed, tuple(train_scale), crop, statistics, mirror, self._slots)
+        held = HeldImages(len(split), hold_bytes)
+        reader = _CropReader(split, seed, tuple(train_scale), crop, statistics, mirror, held, self._slots)
         self._workers: Workers[tuple[int, np.ndarray, int], _Piece] = Workers(reader, workers, ahead=_AHEAD)
 
     def batches(self, epoch: int, order: Iterable[np.ndarray]) -> Iterator[Batch]:

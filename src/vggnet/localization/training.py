@@ -38,7 +38,16 @@ from vggnet.options.localization import LocalizeTrainOptions
 from vggnet.paper.configurations import Architecture
 from vggnet.paper.recipes import FIXED_SCALE_PX, Recipe, scaled_px
 from vggnet.pictures import Pictures, describe_bad, prepare_pictures
-from vggnet.sessions import in_turn, saved_options, say_resumed, settle, take_run, use_threads, write_start
+from vggnet.sessions import (
+    in_turn,
+    saved_options,
+    say_resumed,
+    settle,
+    take_run,
+    training_loader,
+    use_threads,
+    write_start,
+)
 from vggnet.startup import announce, default_workers
 from vggnet.training.distributed import World, join_world
 from vggnet.training.loop import Inputs, Loop
@@ -239,15 +248,14 @@ def _train(
         for split, name in ((pictures.train, "train"), (pictures.judge, "held out"))
     )
     computing = Computing(world.device, settings.precision, workers, options.bad_images == "skip")  # type: ignore[arg-type]
-    with TrainingLoader(
+    with training_loader(
         train.split,
-        seed=options.seed,
-        train_scale=recipe.train_scale,
+        pictures.statistics,
+        recipe,
+        world,
         crop=description.architecture.crop_px,
-        statistics=pictures.statistics,
+        seed=options.seed,
         workers=workers,
-        mirror=recipe.mirror,
-        pin=world.device.type == "cuda",
     ) as loader:
         task = LocalizationTask(train, judged, loader, description, recipe, options.seed, world, computing)
         loop = Loop(model, recipe, task, run, world, settings)

@@ -10,6 +10,8 @@ from vggnet.paper.configurations import Architecture
 GPU_SHARE = 0.7  # of the free memory, for activations
 CPU_SHARE = 0.4
 CPU_LIMIT_BYTES = 3_000_000_000  # so that any net trains within 8 GB, weights and momentum included
+HOLDING_SHARE = 0.25  # of the free memory, for decoded images
+HOLDING_LIMIT_BYTES = 16_000_000_000
 CPU_MICRO_BATCH = 64  # larger ones only leave the caches
 
 
@@ -39,6 +41,11 @@ def free_bytes(device: torch.device) -> int:
     except (OSError, ValueError):
         pass  # no such group: the machine's own figure stands
     return max(free, 0)
+
+
+def holding_bytes(processes: int) -> int:
+    """How much memory decoded images may take in each of `processes` processes of this machine."""
+    return int(min(HOLDING_LIMIT_BYTES, HOLDING_SHARE * free_bytes(torch.device("cpu"))) / processes)
 
 
 def choose_micro_batch(architecture: Architecture, local_batch: int, precision: str, device: torch.device) -> int:

@@ -1,0 +1,103 @@
+"""Decoded images in shared memory: the same pixels, one decoding each, never more than fits."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vggnet.images import loading
+from vggnet.images.color import ColorStatistics
+from vggnet.images.holding import HeldImages
+from vggnet.images.loading import TrainingLoader
+from vggnet.images.splits import Split
+from vggnet.images.workers import Workers
+
+STATISTICS = ColorStatistics((0, 0, 0), (1, 1, 1), (900.0, 90.0, 9.0), ((1, 0, 0), (0, 1, 0), (0, 0, 1)))
+OPTIONS = {"seed": 5, "train_scale": (36, 48), "crop": 32, "statistics": STATISTICS}
+
+
+@pytest.fixture
+def split(make_image, tmp_path):
+    files = tuple(f"d/{i:02d}.png" for i in range(20))
+    for number, file in enumerate(files):
+        make_image(file, size=(40 + number % 7, 33 + number % 5), seed=number)
+    return Split(str(tmp_path), files, np.arange(20) % 4)
+
+
+def picture(seed: int, width: int = 6, height: int = 5) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8))
+
+
+def test_what_was_put_is_got_as_long_as_it_fits():
+    held = HeldImages(4, capacity=6 * 5 * 3 * 2 + 10)
+    assert held.get(0) is None
+    for index in (2, 0, 3):  # the third does not fit any more
+        held.put(index, picture(index))
+    assert held.get(3) is None
+    assert held.get(1) is None
+    for index in (2, 0):
+        assert np.array_equal(np.asarray(held.get(index)), np.asarray(picture(index)))
+    held.put(1, picture(1, width=3, height=1))  # a small one still does: 9 of 10 bytes
+    assert np.array_equal(np.asarray(held.get(1)), np.asarray(picture(1, width=3, height=1)))
+    held.put(2, picture(99))  # the first one stays
+    assert np.array_equal(np.asarray(held.get(2)), np.asarray(picture(2)))
+    assert held.used_bytes == 2 * 90 + 9
+
+
+def test_without_memory_nothing_is_held():
+    held = HeldImages(2, capacity=0)
+    held.put(0, picture(0))
+    assert held.get(0) is None
+    assert held.used_bytes == 0
+
+
+class PutThenGet:
+    """In a worker: put image `index` where it is not there yet; whether it was there, and its pixels' sum."""
+
+    def __init__(self, held: HeldImages) -> None:
+        self.held = held
+
+    def __call__(self, index: int) -> tuple[bool, int]:
+        there = self.held.get(index) is not None
+        self.held.put(index, picture(index, 50, 40))
+        return there, int(np.asarray(self.held.get(index)).sum())
+
+
+def test_processes_share_it():
+    held = HeldImages(100, capacity=100 * 50 * 40 * 3)
+    sums = [int(np.asarray(picture(index, 50, 40)).sum()) for index in range(100)]
+    with Workers(PutThenGet(held), 2) as pool:
+        assert list(pool.map(range(100))) == [(False, each) for each in sums]
+        again = list(pool.map(reversed(range(100))))  # items go to the workers in turn: half of them to the other one
+    assert again == [(True, each) for each in reversed(sums)]
+    assert held.used_bytes == 100 * 50 * 40 * 3
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("capacity", [10**6, 20_000])
+def test_batches_are_the_same_and_held_images_need_their_files_no_more(split, tmp_path, workers, capacity, monkeypatch):
+    order = [np.arange(12), np.arange(12, 20)]
+    with (
+        TrainingLoader(split, workers=0, **OPTIONS) as plain,
+        TrainingLoader(split, workers=workers, hold_bytes=capacity, **OPTIONS) as holding,
+    ):
+        for epoch in range(2):
+            for one, other in zip(plain.batches(epoch, order), holding.batches(epoch, order), strict=True):
+                assert (one.pixels == other.pixels).all()
+                assert (one.shift == other.shift).all()
+        for file in split.files:
+            (tmp_path / file).unlink()
+        batches = list(holding.batches(2, order))
+    read, bad = sum(len(batch) for batch in batches), sum(len(batch.bad) for batch in batches)
+    sizes = [(40 + i % 7) * (33 + i % 5) * 3 for i in range(20)]
+    assert (read, bad) == ((20, 0) if capacity >= sum(sizes) else (read, 20 - read))
+    assert read >= 2
+
+
+def test_each_image_is_decoded_once(split, monkeypatch):
+    decoded: list[str] = []
+    real = loading.decode
+    monkeypatch.setattr(loading, "decode", lambda path: decoded.append(path) or real(path))
+    with TrainingLoader(split, workers=0, hold_bytes=10**6, **OPTIONS) as loader:
+        for epoch in range(3):
+            list(loader.batches(epoch, [np.arange(20)]))
+    assert sorted(decoded) == sorted(split.path(index) for index in range(20))
