@@ -123,7 +123,7 @@ def test_fp32_takes_the_plain_net() -> None:
     model = small("A")
     with presenting(model, "cpu", "fp32") as presenter:
         assert presenter.model is model
-    assert fast_inference(model, torch.device("cuda"), "bf16") is model
+    assert fast_inference(model, torch.device("cuda"), "fp32") is model
 
 
 def test_why_there_is_no_fast_path(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,15 +7,14 @@ Notable:
 - Pooling is two element-wise maxima of integers. PyTorch's computes an index of 8 bytes beside every value of 2.
 - The first two stages, whose maps are the largest, run a few images at a time, so that maps stay in the caches.
 
-The layers of a `FastVGG` stand where the net's do, so whoever hooks into them (masking) notices nothing. What a
-convolution gives out has passed its normalisation and its ReLU, though: `taps` gives relu3_3 and what follows as it
-should, conv3_3 and norm3_3 only of the plain net. `inference` says where it is taken; `quantized` is the same in int8.
+`inference` says where it is taken; `quantized` is the same in int8.
 """
 
 import torch
 from torch import Tensor, nn
 
-from vggnet.network.vgg import VGG, FullyConnected, norm_name
+from vggnet.network.prepared import PreparedVGG, as_map, flat_patches, flat_weight, with_normalization
+from vggnet.network.vgg import VGG
 from vggnet.paper.configurations import Layer
 
 PIECE_PX = 2 * 224 * 224  # of images that go through the first stages together; one image at least
@@ -23,28 +22,13 @@ PIECEWISE_STAGES = 2
 ONES = [1, 1]
 
 
-class FastVGG(VGG):
+class FastVGG(PreparedVGG):
     """`model`'s function in bf16: for inference on a CPU, in evaluation mode only. Holds no parameters."""
 
-    def __init__(self, model: VGG) -> None:
-        with torch.device("meta"):
-            super().__init__(model.description)
-        with torch.inference_mode(False), torch.no_grad():
-            for layer in self._convolutions:
-                setattr(self, layer.name, self._make_convolution(model, layer))
-                if self.architecture.batch_norm:
-                    setattr(self, norm_name(layer.name), nn.Identity())
-            for layer in self.architecture.fully_connected():
-                setattr(self, layer.name, self._make_linear(model, layer))
-        self.initialization = model.initialization
-        self.eval()
-
     def _make_convolution(self, model: VGG, layer: Layer) -> nn.Module:
-        """A convolution of `model` with its normalisation, bias and ReLU."""
         return _Convolution(*with_normalization(model, layer), layer.padding)
 
     def _make_linear(self, model: VGG, layer: Layer) -> nn.Module:
-        """A fully connected layer of `model`, without its ReLU."""
         return _Linear(*flat_weight(model, layer), layer.kernel)
 
     def forward_features(self, images: Tensor) -> Tensor:
@@ -67,15 +51,8 @@ class FastVGG(VGG):
             x = self._convolve(layer, x)
         return x
 
-    def train(self, mode: bool = True) -> "FastVGG":
-        """Stays in evaluation mode: there is nothing in it that could train."""
-        return super().train(False)
-
-    def _convolve(self, layer: Layer, x: Tensor) -> Tensor:
-        x = getattr(self, layer.name)(x)  # with its bias and ReLU
-        if self.response_normalization is not None and layer is self._convolutions[0]:
-            x = self.response_normalization(x)
-        return halve(x) if layer.last_of_stage else x
+    def _pool(self, x: Tensor) -> Tensor:
+        return halve(x)
 
     def _is_hooked(self) -> bool:
         layers = [getattr(self, layer.name) for layer in self._convolutions]
@@ -124,34 +101,3 @@ class _Linear(nn.Module):
         inputs, positions = flat_patches(x, self.kernel)
         outputs: Tensor = torch.ops.mkldnn._linear_pointwise(inputs, self.weight, self.bias, "none", [], "")
         return as_map(outputs, positions)
-
-
-def flat_patches(x: Tensor, kernel: int) -> tuple[Tensor, tuple[int, ...]]:
-    """What each position of a fully connected layer sees of a channels_last map: (N H' W', k k C), and (N, H', W')."""
-    patches = x.unfold(2, kernel, 1).unfold(3, kernel, 1).permute(0, 2, 3, 4, 5, 1)  # (N, H', W', k, k, C)
-    return patches.reshape(-1, patches[0, 0, 0].numel()), tuple(patches.shape[:3])
-
-
-def as_map(outputs: Tensor, positions: tuple[int, ...]) -> Tensor:
-    """Outputs (N H' W', K) of the positions (N, H', W') -> (N, K, H', W')."""
-    return outputs.unflatten(0, positions).permute(0, 3, 1, 2)
-
-
-def flat_weight(model: VGG, layer: Layer) -> tuple[Tensor, Tensor | None]:
-    """A fully connected layer's weight (K, k k C), as channels_last maps lie in memory, and its bias."""
-    source: FullyConnected = getattr(model, layer.name)
-    return source.weight.permute(0, 2, 3, 1).flatten(1).contiguous(), source.bias
-
-
-def with_normalization(model: VGG, layer: Layer) -> tuple[Tensor, Tensor]:
-    """A convolution's weight and bias, with the batch normalisation that follows it."""
-    convolution: nn.Conv2d = getattr(model, layer.name)
-    weight = convolution.weight
-    bias = convolution.bias if convolution.bias is not None else weight.new_zeros(len(weight))
-    if not model.architecture.batch_norm:
-        return weight, bias
-    norm: nn.BatchNorm2d = getattr(model, norm_name(layer.name))
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    factor = norm.weight * (norm.running_var + norm.eps).rsqrt()
-    return weight * factor[:, None, None, None], (bias - norm.running_mean) * factor + norm.bias

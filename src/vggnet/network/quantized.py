@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from vggnet.contract import Preprocessing
-from vggnet.network.fast import ONES, FastVGG, as_map, flat_patches, flat_weight, with_normalization
+from vggnet.network.fast import ONES, FastVGG
+from vggnet.network.prepared import as_map, flat_patches, flat_weight, with_normalization
 from vggnet.network.vgg import VGG
 from vggnet.paper.configurations import Layer
 

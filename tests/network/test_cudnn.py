@@ -1,0 +1,110 @@
+"""The GPU's inference net: its wiring on a CPU, with cuDNN's kernel written out; the real one where there is a GPU."""
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from vggnet.evaluation.masking import padding_kept_zero
+from vggnet.network.cudnn import CudnnVGG
+from vggnet.network.inference import fast_inference
+from vggnet.network.vgg import VGG, build
+
+CPU = torch.device("cpu")
+
+
+def written_out(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+) -> torch.Tensor:
+    assert x.dtype == weight.dtype == bias.dtype == torch.bfloat16
+    assert x.is_contiguous(memory_format=torch.channels_last)
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    assert x.shape[1] % 8 == 0  # what tensor cores want
+    return F.conv2d(x.float(), weight.float(), bias.float(), stride, padding, dilation, groups).relu().bfloat16()
+
+
+@pytest.fixture
+def kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "cudnn_convolution_relu", written_out)
+
+
+def small(net: str, **more: object) -> VGG:
+    model = build(net, num_classes=10, width=1 / 8, crop=64, init="he", **more).to_fast_layout().eval()  # type: ignore[arg-type]
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            if "norm" in name and tensor.is_floating_point():
+                tensor.copy_(0.5 + torch.rand(tensor.shape, generator=generator))
+            elif name.endswith("bias"):
+                tensor.copy_(0.5 * torch.randn(tensor.shape, generator=generator))
+    return model
+
+
+def near(found: torch.Tensor, exact: torch.Tensor) -> bool:
+    gap = (found.float() - exact).abs().max() / exact.abs().max()
+    return found.shape == exact.shape and bool(gap < 0.03)
+
+
+@pytest.mark.usefixtures("kernel")
+@pytest.mark.parametrize("net", ["A", "A-LRN", "C", "D", "E", "5x5"])
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_every_net(net: str, batch_norm: bool) -> None:
+    torch.manual_seed(0)
+    model, images = small(net, batch_norm=batch_norm), 60 * torch.randn(3, 3, 70, 101)
+    with torch.inference_mode():
+        assert near(CudnnVGG(model)(images), model(images))
+
+
+@pytest.mark.usefixtures("kernel")
+def test_a_padded_batch_is_as_each_image_alone() -> None:
+    torch.manual_seed(0)
+    sizes = [(96, 128), (70, 100)]
+    images = [60 * torch.randn(1, 3, *size) for size in sizes]
+    quick = CudnnVGG(small("D"))
+    batch = torch.zeros(2, 3, 96, 128)
+    for place, image in zip(batch, images, strict=True):
+        place[:, : image.shape[2], : image.shape[3]] = image[0]
+    with torch.inference_mode():
+        with padding_kept_zero(quick, sizes, CPU):
+            maps = quick(batch)
+        for (height, width), image, own in zip(sizes, images, maps, strict=True):
+            assert near(own[:, : height // 32 - 1, : width // 32 - 1], quick(image)[0].float())
+
+
+def test_where_cudnn_refuses_the_net_runs_as_it_is_and_says_why(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> torch.Tensor:
+        raise RuntimeError("GET was unable to find an engine\nand more")
+
+    monkeypatch.setattr(torch, "cudnn_convolution_relu", refuse)
+    monkeypatch.setattr("vggnet.console._noted", set())
+    monkeypatch.setattr("vggnet.network.inference.torch.zeros", lambda *shape, device: torch.ones(shape))
+    model = small("A")
+    for _ in range(2):
+        assert fast_inference(model, torch.device("cuda"), "bf16") is model
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["inference runs without cuDNN's fused layers: GET was unable to find an engine"]
+
+
+@pytest.mark.gpu
+def test_on_a_gpu() -> None:
+    device = torch.device("cuda")
+    torch.manual_seed(0)
+    for net in ("A-LRN", "D"):
+        model = small(net).to(device)
+        quick = fast_inference(model, device, "bf16")
+        assert isinstance(quick, CudnnVGG)
+        for size in ((64, 64), (224, 224), (97, 130)):
+            images = 60 * torch.randn(5, 3, *size, device=device)
+            with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16):
+                found = quick(images)
+            with torch.inference_mode():
+                assert near(found.cpu(), model(images).cpu())
