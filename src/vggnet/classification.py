@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,26 +11,25 @@ import numpy as np
 from torch import Tensor
 from torch.nn import functional as F
 
-from vggnet.console import duration, say
+from vggnet.console import say
 from vggnet.contract import Preprocessing
-from vggnet.errors import UserError
 from vggnet.evaluation.metrics import Count, Errors, count_errors
 from vggnet.evaluation.scoring import score
 from vggnet.evaluation.views import View
 from vggnet.images.augmentation import epoch_order
-from vggnet.images.color import normalize
 from vggnet.images.datasets import Split
 from vggnet.images.loading import TrainingLoader
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import load_model
 from vggnet.options.training import TrainOptions
 from vggnet.paper.recipes import Recipe
-from vggnet.pictures import Pictures, describe_bad, prepare_pictures
+from vggnet.pictures import Pictures, prepare_pictures
 from vggnet.sessions import (
     as_started,
     in_turn,
+    on_device,
+    run_loop,
     saved_options,
-    say_resumed,
     settle,
     take_run,
     training_loader,
@@ -67,12 +65,9 @@ class ClassificationTask:
         return epoch_order(self.seed, epoch, len(self.train))
 
     def batches(self, epoch: int, batches: list[np.ndarray]) -> Iterator[Inputs]:
-        for batch in self.loader.batches(epoch, batches):
-            if batch.bad and not self.skip_bad:
-                raise UserError(f"an image became unreadable during training:\n{describe_bad(batch.bad)}")
-            device = self.world.device
-            pixels = batch.pixels.to(device, non_blocking=True)
-            images = normalize(pixels, self.preprocessing, batch.shift.to(device, non_blocking=True))
+        device = self.world.device
+        read = self.loader.batches(epoch, batches)
+        for batch, images in on_device(read, self.preprocessing, device, self.skip_bad):
             yield Inputs(images, batch.labels.to(device, non_blocking=True))
 
     def losses(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -190,14 +185,7 @@ def _train(options: TrainOptions, world: World, run: RunFolder, pictures: Pictur
             options.bad_images == "skip",
         )
         loop = Loop(model, recipe, task, run, world, settings)
-        if resuming and loop.restore():
-            say_resumed(loop, run)
-        else:
-            announce(model, pictures, world, loop)
-        begin = time.monotonic()
-        progress = loop.run_to_end()
-        trained_s = time.monotonic() - begin
-        say(f"trained {progress.epoch} epochs; this call took {duration(trained_s)}")
+        progress = run_loop(loop, resuming, lambda: announce(model, pictures, world, loop))
         errors = _report(model, task, pictures, run)
     return TrainResult(run.path, errors, progress.epoch, progress.wall_s)
 

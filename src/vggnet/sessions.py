@@ -1,21 +1,27 @@
-"""What every training shares around the loop: its run folder, its saved options, threads and micro-batch."""
+"""What every training shares around the loop: its run folder, saved options, threads, micro-batch and images."""
 
 import dataclasses
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 
-from vggnet.console import say
+from vggnet.console import duration, say
+from vggnet.contract import Preprocessing
+from vggnet.errors import UserError
 from vggnet.hardware import choose_precision
-from vggnet.images.color import ColorStatistics
-from vggnet.images.loading import TrainingLoader
+from vggnet.images.color import ColorStatistics, normalize
+from vggnet.images.loading import Batch, TrainingLoader
 from vggnet.images.splits import Split
 from vggnet.network.vgg import VGG
 from vggnet.options.common import PrecisionName
 from vggnet.paper.recipes import Recipe
+from vggnet.pictures import describe_bad
+from vggnet.training.checkpoints import TrainingProgress
 from vggnet.training.distributed import World
 from vggnet.training.loop import Loop, LoopSettings
 from vggnet.training.memory import choose_micro_batch, holding_bytes
@@ -121,6 +127,32 @@ def write_start(options: Any, run: RunFolder, settings: LoopSettings, **more: An
         "resolved_precision": settings.precision,
     }
     run.write_config(saved_options(options) | {"init_from": plain(options.init_from)} | chosen | more)
+
+
+def on_device(
+    batches: Iterator[Batch], preprocessing: Preprocessing, device: torch.device, skip_bad: bool
+) -> Iterator[tuple[Batch, Tensor]]:
+    """Each batch, and its crops as the net's input (n, 3, crop, crop) on the device.
+
+    UserError where an image became unreadable since it was checked, unless such images are skipped.
+    """
+    for batch in batches:
+        if batch.bad and not skip_bad:
+            raise UserError(f"an image became unreadable during training:\n{describe_bad(batch.bad)}")
+        pixels = batch.pixels.to(device, non_blocking=True)
+        yield batch, normalize(pixels, preprocessing, batch.shift.to(device, non_blocking=True))
+
+
+def run_loop(loop: Loop, resuming: bool, introduce: Callable[[], None]) -> TrainingProgress:
+    """Go on where the run stopped, or say what is about to be trained (`introduce`) and start; train to the end."""
+    if resuming and loop.restore():
+        say_resumed(loop, loop.run)
+    else:
+        introduce()
+    begin = time.monotonic()
+    progress = loop.run_to_end()
+    say(f"trained {progress.epoch} epochs; this call took {duration(time.monotonic() - begin)}")
+    return progress
 
 
 def say_resumed(loop: Loop, run: RunFolder) -> None:

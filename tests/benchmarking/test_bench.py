@@ -44,7 +44,7 @@ def test_every_way_in_torch_computes_the_same(task: str) -> None:
             try:
                 readies[way.name] = way.prepare(small(task))
             except Absent as error:
-                assert "bf16" in str(error)  # noqa: PT017
+                assert "bf16" in str(error) or "int8" in str(error)  # noqa: PT017
     assert REFERENCE[task] in readies  # type: ignore[index]
     helpers = {name: Stub(ready) for name, ready in readies.items()}
     results = {name: Result(task, name) for name in readies}  # type: ignore[arg-type]

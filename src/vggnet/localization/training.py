@@ -7,7 +7,6 @@ from, since its weights expect them.
 
 import dataclasses
 import json
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,13 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vggnet.console import duration, say
+from vggnet.console import say
 from vggnet.contract import ModelDescription
 from vggnet.errors import UserError
 from vggnet.evaluation.metrics import Count
 from vggnet.images.augmentation import epoch_order
 from vggnet.images.boxes import Windows
-from vggnet.images.color import normalize
 from vggnet.images.loading import TrainingLoader
 from vggnet.localization.baselines import baselines
 from vggnet.localization.dense import Computing
@@ -37,11 +35,12 @@ from vggnet.network.weights import load_model, read_description
 from vggnet.options.localization import LocalizeTrainOptions
 from vggnet.paper.configurations import Architecture
 from vggnet.paper.recipes import FIXED_SCALE_PX, Recipe, scaled_px
-from vggnet.pictures import Pictures, describe_bad, prepare_pictures
+from vggnet.pictures import Pictures, prepare_pictures
 from vggnet.sessions import (
     in_turn,
+    on_device,
+    run_loop,
     saved_options,
-    say_resumed,
     settle,
     take_run,
     training_loader,
@@ -79,16 +78,13 @@ class LocalizationTask:
 
     def batches(self, epoch: int, batches: list[np.ndarray]) -> Iterator[Inputs]:
         crop, device = self.description.architecture.crop_px, self.world.device
-        for batch in self.loader.batches(epoch, batches):
-            if batch.bad and not self.computing.skip_bad:
-                raise UserError(f"an image became unreadable during training:\n{describe_bad(batch.bad)}")
+        read = self.loader.batches(epoch, batches)
+        for batch, images in on_device(read, self.description.preprocessing, device, self.computing.skip_bad):
             indices = batch.indices.numpy()
             windows = Windows.of_views(self.train.sizes[indices], batch.views.numpy(), crop)
             boxes = draw_boxes(self.train, self.seed, epoch, indices)
             targets = torch.from_numpy(targets_of(boxes, batch.labels.numpy(), windows))
-            pixels = batch.pixels.to(device, non_blocking=True)
-            shift = batch.shift.to(device, non_blocking=True)
-            yield Inputs(normalize(pixels, self.description.preprocessing, shift), targets.to(device))
+            yield Inputs(images, targets.to(device))
 
     def losses(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         return regression_losses(outputs, targets, self.description.boxes)
@@ -259,15 +255,13 @@ def _train(
     ) as loader:
         task = LocalizationTask(train, judged, loader, description, recipe, options.seed, world, computing)
         loop = Loop(model, recipe, task, run, world, settings)
-        if resuming and loop.restore():
-            say_resumed(loop, run)
-        else:
+
+        def introduce() -> None:
             announce(model, pictures, world, loop)
             learnt = "all layers" if options.layers == "all" else "the fully connected layers"
             say(f"boxes     {options.boxes}: {description.architecture.outputs} outputs; {learnt} are fine-tuned")
-        begin = time.monotonic()
-        progress = loop.run_to_end()
-        say(f"trained {progress.epoch} epochs; this call took {duration(time.monotonic() - begin)}")
+
+        run_loop(loop, resuming, introduce)
         return _report(task, pictures, run, options)
 
 
