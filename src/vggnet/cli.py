@@ -92,6 +92,8 @@ def _explain(error: Exception) -> int:
         return _fail("stopped; the state is saved, the same command with --resume continues", 130)
     if name == "OutOfMemoryError" or isinstance(error, MemoryError) or "can't allocate memory" in str(error):
         return _fail(f"out of memory ({str(error).splitlines()[0]}); try a smaller --micro-batch or --width", 1)
+    if str(error).startswith("DataLoader worker"):  # raised wherever the main process happens to be
+        return _fail(f"a process that reads images was ended from outside ({error}); --resume continues a training", 1)
     if any(words in str(error) for words in ("No space left", "File too large", "Disk quota exceeded")):
         return _fail("no space left to write; free some, then continue with --resume", 1)  # safetensors' own error
     raise error

@@ -193,6 +193,23 @@ def test_ctrl_c_and_schedulers_save_and_say_how_to_go_on(
     assert not progress.finished
 
 
+def test_a_reading_process_that_is_ended_from_outside_is_said_in_words(class_folders: Folders, tmp_path: Path) -> None:
+    more = ["--epochs", "500", "--workers", "1", "--save-every", "0.01"]
+    process = train(class_folders(), tmp_path / "run", *more)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("epoch 2/"):
+            break
+    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True).stdout
+    for child in children.split():
+        os.kill(int(child), signal.SIGTERM)
+    rest, _ = process.communicate(timeout=60)
+    assert process.returncode == 1, rest
+    assert "ended from outside" in rest
+    assert "Traceback" not in rest
+    assert read_progress(tmp_path / "run" / "state.safetensors").epoch >= 1
+
+
 def test_a_second_run_never_overwrites_the_first(class_folders: Folders, tmp_path: Path) -> None:
     data, out = class_folders(), tmp_path / "run"
     finish(train(data, out, "--epochs", "1"))
