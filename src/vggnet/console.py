@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 PLAIN_INTERVAL_S = 20.0
+PLAIN_WIDTH = 160
 
 
 def is_first_rank() -> bool:
@@ -37,7 +38,9 @@ def note(text: str) -> None:
 
 
 def rich_console() -> Console:
-    return Console(file=sys.stdout, quiet=not is_first_rank(), highlight=False)
+    """Standard output for tables; wide where it is a file or a pipe, which no terminal breaks."""
+    width = None if sys.stdout.isatty() else PLAIN_WIDTH
+    return Console(file=sys.stdout, quiet=not is_first_rank(), highlight=False, width=width)
 
 
 def duration(seconds: float) -> str:

@@ -1,15 +1,10 @@
 """The table of a benchmark, for people."""
 
-import sys
-
-from rich.console import Console
 from rich.table import Table
 
 from vggnet.benchmarking.running import Report, Result
 from vggnet.benchmarking.ways import OURS
-from vggnet.console import say
-
-WIDTH = 150  # of the table in a file
+from vggnet.console import rich_console, say
 
 
 def show(report: Report) -> None:
@@ -31,7 +26,7 @@ def show(report: Report) -> None:
         for result in report.results:
             if result.task == task:
                 table.add_row(*_cells(report, result))
-        Console(file=sys.stdout, width=None if sys.stdout.isatty() else WIDTH).print(table)
+        rich_console().print(table)
         rate = report.limit_flop_per_s[task] / 1e12
         say(f"limit: a large {report.limit_dtype} matrix product, {rate:.2f} TFLOP/s in the same run")
     used, versions = report.environment, report.versions

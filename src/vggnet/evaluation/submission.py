@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from vggnet.console import rich_console
 from vggnet.contract import ModelDescription
 from vggnet.errors import BadImage, UserError
-from vggnet.evaluation.tables import plain_console
 
 Guess = tuple[str, str, float]  # class, its readable name, posterior
 SHOWN = 10  # images that `print` lists
@@ -77,7 +77,7 @@ class Submission:
 
     def print(self, console: Console | None = None) -> None:
         """Print the first images; all of them are in the CSV."""
-        console = console or plain_console()
+        console = console or rich_console()
 
         def say(line: str) -> None:
             console.print(line, markup=False, soft_wrap=True)

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from vggnet.console import rich_console
 from vggnet.errors import BadImage, UserError
 from vggnet.evaluation.metrics import Count, Errors, PairedTest
 from vggnet.paper.results import ClassificationRow
@@ -113,7 +114,7 @@ class Table:
 
     def print(self, console: Console | None = None) -> None:
         """Print to a terminal: columns that say nothing left out, what is not as in the paper below the table."""
-        console = console or plain_console()
+        console = console or rich_console()
         narrow = console.width < WIDE
         marks = {text: letter for letter, text in zip(LETTERS, self._all_differences(), strict=False)}
         lines = [list(row.cells()) for row in self.rows]
@@ -192,12 +193,6 @@ class Table:
             "bad_images": [{"path": bad.path, "reason": bad.reason} for bad in self.bad],
         }
         return json.dumps(content, indent=2) + "\n"
-
-
-def plain_console() -> Console:
-    """Standard output; wide where it is a file or a pipe, which no terminal breaks."""
-    terminal = Console(highlight=False)
-    return terminal if terminal.is_terminal else Console(highlight=False, width=160)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from vggnet.console import rich_console
 from vggnet.contract import ModelDescription
 from vggnet.errors import UserError
 from vggnet.evaluation.metrics import Count
@@ -113,7 +114,7 @@ class Report:
 
     def print(self, console: Console | None = None) -> None:
         """Print to a terminal."""
-        console = console or Console(highlight=False)
+        console = console or rich_console()
         title = f"Test 1 on {self.data}: true class, centre crop (as Table 8)"
         _print(console, title, CENTER_COLUMNS, [row.cells() for row in self.center])
         if self.dense:
