@@ -10,7 +10,7 @@ from vggnet.paper.configurations import Architecture
 GPU_SHARE = 0.7  # of the free memory, for activations
 CPU_SHARE = 0.4
 CPU_LIMIT_BYTES = 3_000_000_000  # so that any net trains within 8 GB, weights and momentum included
-HOLDING_SHARE = 0.25  # of the free memory, for decoded images
+HOLDING_SHARE = 0.1  # of the free memory, for decoded images: any net still trains within 8 GB
 HOLDING_LIMIT_BYTES = 16_000_000_000
 CPU_MICRO_BATCH = 64  # larger ones only leave the caches
 
