@@ -82,6 +82,36 @@ def test_a_tensor_that_claims_more_than_the_file_holds(torchvision_net: Callable
         read(tmp_path / "w.pth")
 
 
+def test_a_checkpoint_packed_to_unpack_to_any_size_is_never_unpacked(torchvision_net: Callable, tmp_path: Path) -> None:
+    torch.save(torchvision_net("A").state_dict() | {"features.0.bias": torch.zeros(1_000_000)}, tmp_path / "w.pth")
+    packed = tmp_path / "packed.pth"
+    with (
+        zipfile.ZipFile(tmp_path / "w.pth") as source,
+        zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as target,
+    ):
+        for entry in source.infolist():
+            target.writestr(entry.filename, source.read(entry.filename))
+    assert "features.0.bias" in torch.load(packed, weights_only=True)  # PyTorch itself would unpack it
+    with pytest.raises(UserError, match=r"refused: [\d,]+ bytes inside, packed into [\d,]+, as no checkpoint is"):
+        read(packed)
+
+
+def test_the_refusal_does_not_repeat_torchs_advice_to_load_it_all_the_same(tmp_path: Path) -> None:
+    torch.save({"x": Touch(tmp_path / "trap")}, tmp_path / "w.pth")
+    with pytest.raises(UserError, match="refused") as refusal:
+        read(tmp_path / "w.pth")
+    assert "\x1b" not in str(refusal.value)
+    assert "can still be loaded" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_prefixes_of_wrapped_nets_are_taken_off(torchvision_net: Callable, tmp_path: Path, prefix: str) -> None:
+    state = torchvision_net("A").state_dict()
+    torch.save({"state_dict": {prefix + name: tensor for name, tensor in state.items()}}, tmp_path / "w.pth")
+    found = read_state_dict(tmp_path / "w.pth")
+    assert found.keys() == state.keys()
+
+
 def changed(state: dict, name: str, value: object) -> dict:
     return {**state, name: value}
 
@@ -158,6 +188,20 @@ def test_keras_weights_that_lie_in_another_file(tmp_path: Path) -> None:
         group = file.create_group("conv2d")
         group.create_dataset("kernel", (3, 3, 3, 4), "f4", external=[(str(tmp_path / "secret"), 0, 432)])
     with pytest.raises(UserError, match="refused: conv2d/kernel lies in another file"):
+        convert(tmp_path / "w.h5", "keras", preprocessing="caffe")
+
+
+def test_keras_data_sets_that_claim_what_the_file_does_not_hold(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py", reason="h5py is not installed")
+    with h5py.File(tmp_path / "w.h5", "w") as file:  # chunks that were never written take no room, and read as zeros
+        file.create_dataset("conv2d/kernel", (3, 3, 512, 40_000), "f4", chunks=(3, 3, 64, 64))
+    with pytest.raises(UserError, match="kernel claims 737,280,000 bytes and the file holds fewer of it"):
+        convert(tmp_path / "w.h5", "keras", preprocessing="caffe")
+    with h5py.File(tmp_path / "w.h5", "w") as file:
+        for number in range(20):
+            name, shape = f"conv2d_{number}/kernel", (3, 3, 512, 40_000)
+            file.create_dataset(name, shape, "f4", chunks=(3, 3, 64, 64), compression="gzip")
+    with pytest.raises(UserError, match="claim 14,745,600,000 bytes, more than any VGG"):
         convert(tmp_path / "w.h5", "keras", preprocessing="caffe")
 
 

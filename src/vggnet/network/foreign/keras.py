@@ -19,8 +19,8 @@ from torch import Tensor
 
 from vggnet.errors import UserError
 from vggnet.network.foreign.layers import ForeignLayer
+from vggnet.network.foreign.reading import LARGEST_BYTES
 
-LARGEST_BYTES = 2**33  # of what a .keras archive says it holds; net E is 0.6 GB
 _KERNELS = ("kernel", "kernel:0", "0")
 _BIASES = ("bias", "bias:0", "1")
 
@@ -71,24 +71,41 @@ def _opened(path: Path) -> Iterator[tuple[Any, str]]:
 
 
 def _arrays(path: Path, file: Any) -> Iterator[tuple[str, np.ndarray]]:
-    """(name, array) of the file's data sets but those of the optimiser; links are not followed."""
+    """(name, array) of the file's data sets but those of the optimiser; links are not followed.
+
+    Nothing is read before all that is claimed has been judged.
+    """
     import h5py
 
     found: list[Any] = []
     file.visititems(lambda name, item: found.append(item) if isinstance(item, h5py.Dataset) else None)
-    for item in found:
-        name = item.name.strip("/")
-        if item.shape == () or name.split("/")[0].startswith("optimizer"):
-            continue  # a seed generator's or the optimiser's state
-        if item.external or item.is_virtual:
-            raise UserError(f"{path}: refused: {name} lies in another file")
-        if item.dtype.kind != "f":
-            if "seed" in name:
-                continue
-            raise UserError(f"{path}: refused: {name} is of type {item.dtype}, weights are floating-point numbers")
-        if item.size * item.dtype.itemsize > LARGEST_BYTES:
-            raise UserError(f"{path}: refused: {name} claims {item.size:,} values")
-        yield name, item[()]
+    weights = [item for item in found if _is_weight(path, item)]
+    claimed = sum(item.size * item.dtype.itemsize for item in weights)
+    if claimed > LARGEST_BYTES:
+        raise UserError(f"{path}: refused: its weights claim {claimed:,} bytes, more than any VGG")
+    for item in weights:
+        yield _name(item), item[()]
+
+
+def _name(item: Any) -> str:
+    return item.name.strip("/")
+
+
+def _is_weight(path: Path, item: Any) -> bool:
+    """Whether a data set is one of the model's weights; UserError for one that is none and should be."""
+    name = _name(item)
+    if item.shape == () or name.split("/")[0].startswith("optimizer"):
+        return False  # a seed generator's or the optimiser's state
+    if item.external or item.is_virtual:
+        raise UserError(f"{path}: refused: {name} lies in another file")
+    if item.dtype.kind != "f":
+        if "seed" in name:
+            return False
+        raise UserError(f"{path}: refused: {name} is of type {item.dtype}, weights are floating-point numbers")
+    size = item.size * item.dtype.itemsize
+    if item.compression is None and item.id.get_storage_size() < size:  # what was never written reads as zeros
+        raise UserError(f"{path}: refused: {name} claims {size:,} bytes and the file holds fewer of it")
+    return True
 
 
 def _is_dense(arrays: dict[str, np.ndarray]) -> bool:

@@ -2,11 +2,13 @@
 
 Notable: a pickle is a program. `weights_only=True` reads tensors and plain containers and refuses the rest before any
 of it runs; what remains is judged here: names, types, and that a tensor's values are really in the file (a tensor may
-claim a shape of a million million values that all lie at one place).
+claim a shape of a million million values that all lie at one place). A checkpoint is a zip archive that PyTorch writes
+without compression; a packed one, which may unpack to any size, is refused before it is unpacked.
 """
 
 import math
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ from vggnet.errors import UserError
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net")  # under which training scripts put the weights
 MOST_TENSORS = 1000
+LARGEST_BYTES = 2**33  # that a file's tensors may take; net E has 0.6 GB
+PREFIXES = ("module.", "_orig_mod.")  # that DataParallel and torch.compile put before every name
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -40,17 +44,38 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
 
 
 def _read_pickle(path: Path) -> Any:
+    _refuse_packed(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what a hostile file makes torch warn about is judged below
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a file made to break the reader may raise anything
-        reason = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(
-            f"{path}: refused: not a whole file of tensors only ({type(error).__name__}: {reason[0][:160]}). Either it "
-            "is truncated or of another kind, or it holds objects that run code when they are read: where you trust "
-            "it, load it with its own library and save model.state_dict()"
+            f"{path}: refused: not a whole file of tensors only ({_reason(error)}). Either it is truncated or of "
+            "another kind, or it holds objects that run code when they are read: where you trust it, load it with its "
+            "own library and save model.state_dict()"
         ) from error
+
+
+def _refuse_packed(path: Path) -> None:
+    """Raise UserError for an archive that unpacks to more than it is, or to more than any VGG."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
+        return  # no archive, or a damaged one: the reader says what is wrong
+    size, held = sum(entry.file_size for entry in entries), path.stat().st_size
+    if size > min(held, LARGEST_BYTES):
+        what = f"packed into {held:,}, as no checkpoint is" if size > held else "more than any VGG"
+        raise UserError(f"{path}: refused: {size:,} bytes inside, {what}")
+
+
+def _reason(error: Exception) -> str:
+    """The first line of torch's complaint, without its advice to load the file all the same."""
+    lines = str(error).strip().splitlines()
+    if not lines or "weights_only" in lines[0] or "Weights only load failed" in lines[0]:
+        return type(error).__name__
+    return f"{type(error).__name__}: {lines[0][:120]}"
 
 
 def _checked(path: Path, content: Any) -> dict[str, Tensor]:
@@ -68,8 +93,9 @@ def _checked(path: Path, content: Any) -> dict[str, Tensor]:
             raise UserError(f"{path}: refused: {name!r:.80} is {type(tensor).__name__}, expected a named tensor")
         check_tensor(path, name, tensor)
     state = {str(name): tensor.detach() for name, tensor in content.items()}
-    if all(name.startswith("module.") for name in state):  # as DataParallel saves
-        state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    for prefix in PREFIXES:
+        if all(name.startswith(prefix) for name in state):
+            state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
     return state
 
 
