@@ -38,7 +38,8 @@ class ForeignLayer:
     """A weight layer as found: `weight` is (O, I, k, k), or (O, I) of a dense one; `source` is its name in the file.
 
     `flattened` says how a dense layer's inputs lie where they came from a map: channels first (PyTorch, Caffe) or last
-    (Keras). `given_shape` is the shape in the file, where the reader has turned it.
+    (Keras). `given_shape` is the shape in the file, where the reader has turned it; `padding` is a convolution's, where
+    the file says it.
     """
 
     source: str
@@ -47,6 +48,7 @@ class ForeignLayer:
     norm: Norm | None = None
     flattened: Literal["CHW", "HWC"] = "CHW"
     given_shape: tuple[int, ...] = ()
+    padding: int | None = None
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -56,17 +58,21 @@ class ForeignLayer:
 
 @dataclass(frozen=True)
 class LayerReport:
-    """Where a layer came from: its source's name and shape (None where it is missing), its own shape, what was done."""
+    """Where a layer came from: its source's name and shape, its own shape, what was done.
+
+    A layer without a source is `absent` for a reason: it is missing in the file, or was left out.
+    """
 
     name: str
     source: str | None
     source_shape: tuple[int, ...] | None
     shape: tuple[int, ...]
     notes: tuple[str, ...] = ()
+    absent: str = ""
 
     def __str__(self) -> str:
         if self.source is None:
-            return f"{self.name} missing" + (f" ({'; '.join(self.notes)})" if self.notes else "")
+            return f"{self.name} {self.absent}"
         turned = "" if self.source_shape == self.shape else f" -> {_text(self.shape)}"
         notes = f" ({'; '.join(self.notes)})" if self.notes else ""
         return f"{self.name} <- {self.source} {_text(self.source_shape or ())}{turned}{notes}"
@@ -100,7 +106,7 @@ def recognise(
             return Architecture(name, 0, width, batch_norm=batch_norm, convolutions_only=True)
         return _with_head(name, width, batch_norm, rest, file)
     found = ", ".join(_text(layer.shape) for layer in layers)
-    asked = f"net {net} has" if net is not None else "no net of Table 1 has"
+    asked = f"net {net} does not have" if net is not None else "no net of Table 1 has"
     raise UserError(
         f"{file}: {asked} these weight layers: {found}. A VGG has its convolutions and then fc6, fc7, fc8, or "
         "its convolutions only (--convolutions-only leaves a head out that is none of these)"
@@ -126,15 +132,22 @@ def _with_head(name: str, width: float, batch_norm: bool, rest: Sequence[Foreign
 
 
 def assemble(
-    layers: Sequence[ForeignLayer], architecture: Architecture, convention: InputConvention, file: str
+    layers: Sequence[ForeignLayer],
+    architecture: Architecture,
+    convention: InputConvention,
+    file: str,
+    absent: str = "missing (convolutions only)",
 ) -> tuple[dict[str, Tensor], list[LayerReport]]:
     """State dict of the project's net and a report, from layers that `recognise` has found to fit.
 
+    `absent` says of the FC layers why a net of convolutions only is without them.
     Raises UserError for a bias or norm of another shape, for integers, and for values that are not finite.
     """
     state: dict[str, Tensor] = {}
     report = []
     for own, given in zip(architecture.layers(), layers, strict=True):
+        if given.padding not in (None, own.padding):
+            raise UserError(f"{file}: {given.source} has a padding of {given.padding}, {own.name} of {own.padding}")
         notes = list(given.notes)
         weight = _weight(given, own, notes)
         if own.name == "conv1_1":
@@ -156,7 +169,7 @@ def assemble(
             LayerReport(own.name, given.source, given.given_shape or given.shape, _conv_shape(own), tuple(notes))
         )
     if architecture.convolutions_only:
-        report += [LayerReport(name, None, None, (), ("convolutions only",)) for name in ("fc6", "fc7", "fc8")]
+        report += [LayerReport(name, None, None, (), absent=absent) for name in ("fc6", "fc7", "fc8")]
     return state, report
 
 

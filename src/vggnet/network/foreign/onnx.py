@@ -1,12 +1,14 @@
 """VGGs out of ONNX graphs: the graph says the layers' order, whatever they are called.
 
 Notable: only the operators that a VGG is made of are accepted, and the poolings must stand where Table 1 has them: a
-graph that merely begins like a VGG is not read as one. Batch normalisation that an exporter has folded into its
-convolutions stays folded, which is the same net.
+graph that merely begins like a VGG is not read as one. What carries the image is followed through the graph: arithmetic
+on it that is no layer's (a mean subtracted inside) is refused, since `--preprocessing` has to be the whole truth, and a
+map turned to channels last before the FC layers is told from one that was not. Batch normalisation that an exporter has
+folded into its convolutions stays folded, which is the same net.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -14,8 +16,9 @@ from torch import Tensor
 
 from vggnet.errors import UserError
 from vggnet.network.foreign.layers import ForeignLayer, Norm
+from vggnet.network.response_normalization import ALPHA, BETA, NEIGHBOURS, K
 
-WEIGHTS = ("Conv", "Gemm", "MatMul")
+CHANNELS_LAST, CHANNELS_FIRST = [0, 2, 3, 1], [0, 3, 1, 2]  # a Transpose to them, from the other
 SHAPES = (
     *("Constant", "Shape", "Gather", "Slice", "Concat", "Unsqueeze", "Squeeze", "Reshape", "Flatten", "Cast"),
     *("Identity", "Dropout", "Transpose", "ConstantOfShape", "Expand", "ReduceProd", "Mul", "Div", "Sub"),
@@ -47,19 +50,24 @@ def read_onnx(path: str | Path) -> tuple[list[ForeignLayer], list[int], bool]:
             values[node.output[0]] = np.array(numpy_helper.to_array(node.attribute[0].t))
         elif node.op_type == "Identity" and node.input[0] in values:
             values[node.output[0]] = values[node.input[0]]
-    reader = _Reader(path, values)
+    images = [item.name for item in graph.input if item.name not in values]  # old files list their weights, too
+    reader = _Reader(path, values, images)
     for node in graph.node:
         reader.take(node)
+    reader.check_relus()
     return reader.layers, reader.pools, reader.response_normalization
 
 
 class _Reader:
     """Collects weight layers node by node (ONNX nodes are in topological order)."""
 
-    def __init__(self, path: Path, values: dict[str, np.ndarray]) -> None:
+    def __init__(self, path: Path, values: dict[str, np.ndarray], images: list[str]) -> None:
         self.path, self.values = path, values
+        # what carries the image, and whether its channels come last; sizes computed from it (Shape) do not
+        self.channels_last: dict[str, bool] = dict.fromkeys(images, False)
         self.layers: list[ForeignLayer] = []
         self.pools: list[int] = []
+        self.relus: list[int] = []
         self.response_normalization = False
 
     def take(self, node: Any) -> None:
@@ -70,49 +78,109 @@ class _Reader:
             self._dense(node)
         elif kind == "Add":
             self._bias(node)
+        elif kind in ("Sub", "Mul", "Div") and self._of_the_image(node):
+            raise UserError(
+                f"{self.path}: {node.name} ({kind}) changes the image or a map: in no VGG. Preprocessing inside the "
+                "graph is not read: export the net without it, and say it with --preprocessing"
+            )
         elif kind == "BatchNormalization":
             self._norm(node)
+        elif kind == "Relu":
+            self.relus.append(len(self.layers))
         elif kind == "MaxPool":
-            sizes = (_attribute(node, "kernel_shape", [2, 2]), _attribute(node, "strides", [1, 1]))
-            if sizes != ([2, 2], [2, 2]) or any(_attribute(node, "pads", [0])):
-                raise UserError(f"{self.path}: {node.name} pools otherwise than a VGG (2x2, stride 2)")
-            self.pools.append(len(self.layers))
+            self._pool(node)
         elif kind == "LRN":
-            self.response_normalization = True
+            self._response_normalization(node)
         elif kind not in (*SHAPES, *OTHERS, *POOLED):
             raise UserError(f"{self.path}: the operator {kind} ({node.name}) is in no VGG: not read as one")
+        self._follow(node)
+
+    def check_relus(self) -> None:
+        """Every weight layer but the last has its ReLU."""
+        for place, layer in enumerate(self.layers[:-1], start=1):
+            if place not in self.relus:
+                raise UserError(f"{self.path}: no ReLU follows {layer.source}: not a VGG")
+
+    def _of_the_image(self, node: Any) -> bool:
+        return any(name in self.channels_last for name in node.input)
+
+    def _follow(self, node: Any) -> None:
+        """Mark what the node makes of the image."""
+        if node.op_type == "Shape" or not self._of_the_image(node):
+            return
+        last = any(self.channels_last.get(name, False) for name in node.input)
+        if node.op_type == "Transpose":
+            turn = _attribute(node, "perm", [])
+            if turn not in (CHANNELS_LAST, CHANNELS_FIRST):
+                raise UserError(f"{self.path}: {node.name} turns a map by {turn}: in no VGG")
+            last = turn == CHANNELS_LAST
+        elif node.op_type in ("Conv", "MaxPool") and last:
+            raise UserError(f"{self.path}: {node.name} takes rows for channels: not a VGG")
+        elif node.op_type in ("Gemm", "MatMul"):
+            last = False
+        self.channels_last.update(dict.fromkeys(node.output, last))
+
+    def _pool(self, node: Any) -> None:
+        sizes = (_attribute(node, "kernel_shape", [2, 2]), _attribute(node, "strides", [1, 1]))
+        if sizes != ([2, 2], [2, 2]) or any(_attribute(node, "pads", [0])):
+            raise UserError(f"{self.path}: {node.name} pools otherwise than a VGG (2x2, stride 2)")
+        self.pools.append(len(self.layers))
+
+    def _response_normalization(self, node: Any) -> None:
+        usual = {"size": NEIGHBOURS, "alpha": ALPHA, "beta": BETA, "bias": K}
+        defaults = {"size": 0, "alpha": 1e-4, "beta": 0.75, "bias": 1.0}  # ONNX's
+        odd = [name for name in usual if abs(_attribute(node, name, defaults[name]) - usual[name]) > 1e-6]
+        if odd or len(self.layers) != 1:
+            raise UserError(f"{self.path}: {node.name} is not net A-LRN's normalisation ({', '.join(odd) or 'place'})")
+        self.response_normalization = True
 
     def _convolution(self, node: Any) -> None:
-        weight = self._value(node.input[1], node)
+        weight = self._input(node, 1)
         odd = {"group": 1, "strides": [1, 1], "dilations": [1, 1]}
         if weight.dim() != 4 or any(_attribute(node, name, usual) != usual for name, usual in odd.items()):
             raise UserError(f"{self.path}: {node.name} is no convolution of a VGG (stride, groups or dilation)")
-        bias = self._value(node.input[2], node) if len(node.input) > 2 and node.input[2] else None
-        self.layers.append(ForeignLayer(node.input[1], weight, bias))
+        bias = self._input(node, 2) if len(node.input) > 2 and node.input[2] else None
+        self.layers.append(ForeignLayer(node.input[1], weight, bias, padding=self._padding(node, weight.shape[2])))
+
+    def _padding(self, node: Any, kernel: int) -> int:
+        """The same on all sides, in pixels."""
+        automatic = _attribute(node, "auto_pad", "NOTSET")
+        pads = _attribute(node, "pads", [0, 0, 0, 0]) if automatic in ("NOTSET", "VALID") else [kernel // 2]
+        if len(set(pads)) != 1:
+            raise UserError(f"{self.path}: {node.name} is padded by {pads}: not a VGG")
+        return pads[0]
 
     def _dense(self, node: Any) -> None:
-        weight = self._value(node.input[1], node)
+        weight = self._input(node, 1)
         if _attribute(node, "alpha", 1.0) != 1.0 or _attribute(node, "beta", 1.0) != 1.0:
             raise UserError(f"{self.path}: {node.name} scales its product: in no VGG")
         given = tuple(weight.shape)
         if not (node.op_type == "Gemm" and _attribute(node, "transB", 0)):
             weight = weight.t()
-        bias = self._value(node.input[2], node) if node.op_type == "Gemm" and len(node.input) > 2 else None
-        self.layers.append(ForeignLayer(node.input[1], weight, bias, given_shape=given))
+        bias = self._input(node, 2) if node.op_type == "Gemm" and len(node.input) > 2 else None
+        last = self.channels_last.get(node.input[0], False)
+        flattened: Literal["CHW", "HWC"] = "HWC" if last else "CHW"
+        self.layers.append(ForeignLayer(node.input[1], weight, bias, flattened=flattened, given_shape=given))
 
     def _bias(self, node: Any) -> None:
         """A MatMul's bias is an Add after it."""
         known = [name for name in node.input if name in self.values]
         if len(known) == 1 and self.layers and self.layers[-1].bias is None:
             self.layers[-1].bias = self._value(known[0], node).flatten()
-        elif any(self.values[name].dtype.kind == "f" for name in known):
+        elif self._of_the_image(node):
             raise UserError(f"{self.path}: {node.name} adds something that is no layer's bias: not a VGG")
 
     def _norm(self, node: Any) -> None:
         if not self.layers:
             raise UserError(f"{self.path}: {node.name} normalises before any convolution: not a VGG")
-        weight, bias, mean, variance = (self._value(name, node) for name in node.input[1:5])
+        weight, bias, mean, variance = (self._input(node, place) for place in range(1, 5))
         self.layers[-1].norm = Norm(weight, bias, mean, variance, _attribute(node, "epsilon", 1e-5))
+
+    def _input(self, node: Any, place: int) -> Tensor:
+        """A node's input as a tensor, which must stand in the file."""
+        if place >= len(node.input):
+            raise UserError(f"{self.path}: {node.op_type} {node.name} has {len(node.input)} inputs: damaged")
+        return self._value(node.input[place], node)
 
     def _value(self, name: str, node: Any) -> Tensor:
         if name not in self.values:
@@ -126,5 +194,7 @@ def _attribute(node: Any, name: str, default: Any) -> Any:
         if attribute.name == name:
             if attribute.ints:
                 return list(attribute.ints)
-            return attribute.f if attribute.type == 1 else attribute.i
+            if attribute.type == attribute.STRING:
+                return attribute.s.decode(errors="replace")
+            return attribute.f if attribute.type == attribute.FLOAT else attribute.i
     return default

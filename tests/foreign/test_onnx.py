@@ -1,0 +1,107 @@
+"""ONNX graphs that are a VGG in another form, or look like one: the oracle is onnxruntime on the file itself."""
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vggnet.errors import UserError
+from vggnet.network.foreign.converting import convert
+
+for package in ("onnx", "onnxscript", "onnxruntime"):
+    pytest.importorskip(package, reason=f"{package} is not installed")
+
+
+def exported(net: nn.Module, example: Tensor, path: Path) -> Path:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(net.eval(), (example,), str(path), dynamo=True, verbose=False)
+    return path
+
+
+class ChannelsLast(nn.Module):
+    """As TensorFlow's converters write a VGG: images and the flattened map with their channels last."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, images: Tensor) -> Tensor:
+        pool5 = self.net.features(images.permute(0, 3, 1, 2))
+        return self.net.classifier(pool5.permute(0, 2, 3, 1).flatten(1))
+
+
+def test_a_map_flattened_with_channels_last_is_read_as_such(torchvision_net: Callable, tmp_path: Path) -> None:
+    import onnxruntime
+
+    file = exported(ChannelsLast(torchvision_net("A")), torch.zeros(1, 224, 224, 3), tmp_path / "n.onnx")
+    images = torch.randn(1, 3, 224, 224)
+    session = onnxruntime.InferenceSession(str(file))
+    given = images.permute(0, 2, 3, 1).contiguous().numpy()
+    expected = torch.from_numpy(session.run(None, {session.get_inputs()[0].name: given})[0])
+    model = convert(file, "onnx", preprocessing="paper").model
+    torch.testing.assert_close(model.scores(images), expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
+
+
+class Preprocessed(nn.Module):
+    """A net that subtracts a mean and divides inside."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.net((images - torch.tensor([[[104.0]], [[117.0]], [[124.0]]])) / 58.0)
+
+
+def test_preprocessing_inside_a_graph_is_refused_and_not_lost(torchvision_net: Callable, tmp_path: Path) -> None:
+    file = exported(Preprocessed(torchvision_net("A")), torch.zeros(1, 3, 224, 224), tmp_path / "n.onnx")
+    with pytest.raises(UserError, match=r"\(Sub\) changes the image.*Preprocessing inside the graph is not read"):
+        convert(file, "onnx", preprocessing="torchvision")
+
+
+def without_relu(net: nn.Module) -> nn.Module:
+    net.features[4] = nn.Identity()  # conv2_1's
+    return net
+
+
+def unpadded(net: nn.Module) -> nn.Module:
+    net.features[0].padding = (0, 0)
+    return net
+
+
+def pooled_in_threes(net: nn.Module) -> nn.Module:
+    net.features[2] = nn.MaxPool2d(3, 2, 1)
+    return net
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (without_relu, "no ReLU follows .*3.weight"),
+        (unpadded, "has a padding of 0, conv1_1 of 1"),
+        (pooled_in_threes, "pools otherwise than a VGG"),
+    ],
+)
+def test_what_only_has_a_vggs_weights_is_refused(
+    torchvision_net: Callable, tmp_path: Path, change: Callable, message: str
+) -> None:
+    net = change(torchvision_net("A"))
+    file = exported(net.features, torch.zeros(1, 3, 64, 64), tmp_path / "n.onnx")
+    with pytest.raises(UserError, match=message):
+        convert(file, "onnx", preprocessing="torchvision")
+
+
+@pytest.mark.parametrize(("kind", "inputs"), [("Conv", ["x"]), ("Gemm", []), ("BatchNormalization", ["x"])])
+def test_nodes_that_lack_inputs_are_refused(tmp_path: Path, kind: str, inputs: list[str]) -> None:
+    import onnx
+
+    weight = onnx.helper.make_tensor("w", onnx.TensorProto.FLOAT, [4, 3, 3, 3], [0.0] * 108)
+    nodes = [onnx.helper.make_node("Conv", ["x", "w"], ["y"], "c"), onnx.helper.make_node(kind, inputs, ["z"], "n")]
+    graph = onnx.helper.make_graph(nodes, "g", [], [], [weight])
+    (tmp_path / "n.onnx").write_bytes(onnx.helper.make_model(graph).SerializeToString())
+    with pytest.raises(UserError, match=f"{kind} n has {len(inputs)} inputs: damaged"):
+        convert(tmp_path / "n.onnx", "onnx", preprocessing="caffe")
