@@ -106,23 +106,39 @@ def test_a_timm_checkpoint(
         close(our_scores(tmp_path / "model", pixels), theirs((pixels.permute(0, 3, 1, 2) / 255 - mean) / deviation))
 
 
-def test_a_net_of_ours_opens_in_timm(torchvision_net: Callable, pixels: torch.Tensor, tmp_path: Path) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        pytest.importorskip("timm", reason="timm is not installed")
+def test_a_net_of_ours_in_timms_layout(torchvision_net: Callable, class_file: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
     from vggnet.network.foreign.converting import write_layout
 
     theirs = torchvision_net("E")
     torch.save(theirs.state_dict(), tmp_path / "w.pth")
-    model = convert(tmp_path / "w.pth", "torchvision", preprocessing="torchvision").model
+    model = convert(tmp_path / "w.pth", "torchvision", preprocessing="torchvision", classes=class_file).model
     state = load_file(write_layout(model, "timm", tmp_path / "timm"))
     again = convert(tmp_path / "timm" / "model.safetensors", "timm").model  # config.json says the preprocessing
     assert set(state) >= {"pre_logits.fc1.weight", "head.fc.bias"}
+    assert again.description.classes == ("ant", "bee", "cat", "dog", "elk")  # and so its label_names
     assert again.description.preprocessing.deviation == pytest.approx(model.description.preprocessing.deviation)
     for name, tensor in again.state_dict().items():
         assert torch.equal(tensor, model.state_dict()[name])
+
+
+@pytest.mark.slow
+def test_timm_opens_a_net_of_ours_by_its_own_folder_form(tmp_path: Path) -> None:
+    """At full width, since timm's vgg11 has no other."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        timm = pytest.importorskip("timm", reason="timm is not installed")
+    from vggnet.network.foreign.converting import write_layout
+    from vggnet.network.vgg import build
+
+    model = build("A", num_classes=5).eval()
+    write_layout(model, "timm", tmp_path / "timm")
+    theirs = timm.create_model(f"local-dir:{tmp_path / 'timm'}", pretrained=True).eval()
+    assert theirs.pretrained_cfg["mean"] == pytest.approx([value / 255 for value in (123.68, 116.779, 103.939)])
+    x = 50 * torch.randn(1, 3, 224, 224)
+    with torch.no_grad():
+        close(model.scores(x), theirs(x))
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,8 @@
 """torchvision's layout, both ways, and what its preprocessing becomes."""
 
+import dataclasses
 import itertools
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +14,8 @@ from safetensors.torch import load_file, save_file
 from vggnet.contract import Preprocessing
 from vggnet.errors import UserError
 from vggnet.images.color import normalize
-from vggnet.network.foreign.converting import convert, read_classes, write_layout
+from vggnet.network.foreign.classes import read_classes
+from vggnet.network.foreign.converting import convert, without_head, write_layout
 from vggnet.network.foreign.inputs import CONVENTIONS, InputConvention, open_convention
 from vggnet.network.pretrained import from_pretrained, save_pretrained
 from vggnet.network.vgg import VGG
@@ -93,8 +96,6 @@ def test_written_for_torchvision_a_folded_net_is_used_as_its_json_says(
     theirs = torchvision_net("D", batch_norm=True)
     model = convert(saved(theirs, tmp_path / "w.pth"), "torchvision", preprocessing=convention).model
     file = write_layout(model, "torchvision", tmp_path / "out")
-    import json
-
     said = json.loads((tmp_path / "out" / "preprocessing.json").read_text())
     again = torchvision_net("D", batch_norm=True)
     again.load_state_dict(load_file(file))
@@ -142,6 +143,35 @@ def test_a_head_can_be_left_out(torchvision_net: Callable, tmp_path: Path) -> No
         convert(tmp_path / "w.pth", "torchvision", preprocessing="torchvision")
     conversion = convert(tmp_path / "w.pth", "torchvision", preprocessing="torchvision", convolutions_only=True)
     assert conversion.model.architecture.convolutions_only
+    assert str(conversion.report[-1]) == "fc8 left out (--convolutions-only)"
+    assert conversion.notes[-1] == (
+        "not taken from the file: classifier.0.weight, classifier.0.bias, classifier.3.bias and 2 more"
+    )
+
+
+def test_layouts_that_cannot_hold_a_net_refuse_it(torchvision_net: Callable, tmp_path: Path) -> None:
+    file = saved(torchvision_net("A"), tmp_path / "w.pth")
+    trunk = convert(file, "torchvision", preprocessing="torchvision", convolutions_only=True).model
+    with pytest.raises(UserError, match="timm has no VGG of convolutions only"):
+        write_layout(trunk, "timm", tmp_path / "out")
+    boxes = convert(file, "torchvision", preprocessing="torchvision").model
+    boxes.description = dataclasses.replace(boxes.description, boxes="scr")
+    with pytest.raises(UserError, match="this net draws boxes"):
+        write_layout(boxes, "torchvision", tmp_path / "out")
+    assert without_head(boxes).description.boxes == ""
+
+
+def test_options_that_would_do_nothing_are_refused(torchvision_net: Callable, tmp_path: Path) -> None:
+    file = saved(torchvision_net("A"), tmp_path / "w.pth")
+    folder = save_pretrained(convert(file, "torchvision", preprocessing="caffe").model, tmp_path / "out")
+    with pytest.raises(UserError, match="leave --net out"):
+        convert(folder, "vggnet", net="A-LRN")
+    with pytest.raises(UserError, match="leave --preprocessing out"):
+        convert(folder, "vggnet", preprocessing="caffe")
+    with pytest.raises(UserError, match="is a folder: give the weight file in it"):
+        convert(folder, "torchvision", preprocessing="caffe")
+    with pytest.raises(UserError, match="net E does not have these weight layers"):
+        convert(file, "torchvision", preprocessing="caffe", net="E")
 
 
 def test_unknown_preprocessing_is_asked_for_and_never_guessed(torchvision_net: Callable, tmp_path: Path) -> None:
@@ -150,9 +180,47 @@ def test_unknown_preprocessing_is_asked_for_and_never_guessed(torchvision_net: C
         convert(file, "torchvision")
     with pytest.raises(UserError, match="neither one of torchvision"):
         convert(file, "torchvision", preprocessing="imagenet")
-    (tmp_path / "bad.json").write_text('{"order": "GBR"}')
-    with pytest.raises(UserError, match="not a preprocessing: order"):
-        open_convention(str(tmp_path / "bad.json"))
+
+
+WHOLE = {"order": "BGR", "scale": 1.0, "mean": [103.939, 116.779, 123.68], "deviation": [1, 1, 1]}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({**WHOLE, "order": "GBR"}, "not a preprocessing: order"),
+        ({}, "lacks order, scale, mean, deviation"),
+        ({"mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]}, "lacks order, scale, deviation and has std"),
+        ({**WHOLE, "std": [0.2, 0.2, 0.2]}, "has std, which mean nothing here"),
+        ({**WHOLE, "mean": [1, 2]}, "mean.2: Field required"),
+        ({**WHOLE, "scale": float("nan")}, "every number must be finite"),
+        ({**WHOLE, "scale": 0}, "must be above 0"),
+        ([1], "expected an object with order"),
+    ],
+)
+def test_a_preprocessing_file_says_all_or_is_refused(tmp_path: Path, content: object, message: str) -> None:
+    file = tmp_path / "how.json"
+    file.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=message):
+        open_convention(str(file))
+
+
+def test_what_was_written_for_torchvision_says_its_own_preprocessing_and_classes(
+    torchvision_net: Callable, tmp_path: Path, class_file: Path
+) -> None:
+    file = saved(torchvision_net("D"), tmp_path / "w.pth")
+    model = convert(file, "torchvision", preprocessing="caffe", classes=class_file).model
+    written = write_layout(model, "torchvision", tmp_path / "out")
+    told = str(tmp_path / "out" / "preprocessing.json")
+    for preprocessing in (None, told):
+        again = convert(written, "torchvision", preprocessing=preprocessing).model
+        assert again.description.classes == model.description.classes
+        ours, theirs = again.description.preprocessing, model.description.preprocessing
+        assert ours.mean == pytest.approx(theirs.mean)
+        assert ours.deviation == pytest.approx(theirs.deviation)
+        torch.testing.assert_close(again.conv1_1.weight, model.conv1_1.weight)
+    overruled = convert(written, "torchvision", preprocessing="tf")
+    assert "preprocessing.json beside it says RGB of 0..1" in "\n".join(overruled.notes)
 
 
 def test_caffes_names_and_old_blobs(torchvision_net: Callable, pixels: torch.Tensor, tmp_path: Path) -> None:
@@ -185,6 +253,13 @@ def test_class_names_travel(torchvision_net: Callable, tmp_path: Path, class_fil
         read_classes(codes, 2)
     with pytest.raises(UserError, match="2 names for 3 outputs"):
         read_classes(codes, 3)
+    with pytest.raises(UserError, match="convolutions only has no classes to name"):
+        read_classes(codes, 0)
+    codes.write_text(json.dumps({str(place): [f"n0000000{place}", f"thing {place}"] for place in (1, 0)}))
+    assert read_classes(codes, 2) == (("n00000000", "n00000001"), ("thing 0", "thing 1"))  # as Keras writes them
+    codes.write_text('{"tench": 0}')
+    with pytest.raises(UserError, match="nor a class index from 0 on"):
+        read_classes(codes, 1)
 
 
 def test_half_precision_weights_become_fp32(torchvision_net: Callable, tmp_path: Path) -> None:

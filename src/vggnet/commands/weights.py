@@ -5,7 +5,7 @@ from pathlib import Path
 from vggnet.console import say
 from vggnet.errors import UserError
 from vggnet.network.foreign.converting import convert as run_conversion
-from vggnet.network.foreign.converting import write_layout
+from vggnet.network.foreign.converting import library_name, write_layout
 from vggnet.network.pretrained import save_pretrained
 from vggnet.options.weights import ConvertOptions, ExportOptions
 
@@ -31,6 +31,10 @@ def convert(options: ConvertOptions) -> None:
         say(f"written to {options.out}; use it wherever a MODEL is asked for")
     else:
         say(f"written to {write_layout(conversion.model, options.to, options.out)}")
+        width = conversion.model.architecture.width
+        if width != 1:
+            name = library_name(conversion.model)
+            say(f"note: {options.to}'s {name} has width 1 and this net {width:g}: build its class with these channels")
 
 
 def export(options: ExportOptions) -> None:
@@ -38,6 +42,7 @@ def export(options: ExportOptions) -> None:
     from vggnet.network.exporting import SUFFIXES, export_model
 
     model = options.model
-    out = options.out or Path(model.resolve().stem + SUFFIXES[options.format])
+    name = model.resolve().name if model.is_dir() else model.stem  # a folder's name may have dots in it
+    out = options.out or Path(name + SUFFIXES[options.format])
     for line in export_model(model, out, options.format):
         say(line)

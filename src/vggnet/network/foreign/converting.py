@@ -5,7 +5,6 @@ names are given or stay unknown. Which net it is follows from the shapes.
 """
 
 import json
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -15,7 +14,15 @@ from safetensors.torch import save
 
 from vggnet.contract import ModelDescription
 from vggnet.errors import UserError
-from vggnet.network.foreign.inputs import InputConvention, for_unit_pixels, open_convention
+from vggnet.network.foreign.classes import classes_beside, read_classes
+from vggnet.network.foreign.inputs import (
+    BESIDE,
+    InputConvention,
+    convention_beside,
+    for_unit_pixels,
+    open_convention,
+    preprocessing_json,
+)
 from vggnet.network.foreign.keras import read_keras
 from vggnet.network.foreign.layers import ForeignLayer, LayerReport, assemble, recognise
 from vggnet.network.foreign.layouts import layers_of_state, to_state
@@ -27,7 +34,8 @@ from vggnet.network.weights import load_model, write_atomically
 Layout = Literal["torchvision", "timm", "keras", "onnx", "caffe", "vggnet"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 WRITTEN: tuple[str, ...] = ("vggnet", "torchvision", "timm")
-TIMM_NAMES = {"A": "vgg11", "B": "vgg13", "D": "vgg16", "E": "vgg19"}
+MISSING, LEFT_OUT = "missing (convolutions only)", "left out (--convolutions-only)"  # of FC layers
+NAMES = {"A": "vgg11", "B": "vgg13", "D": "vgg16", "E": "vgg19"}
 
 
 @dataclass(frozen=True)
@@ -58,31 +66,69 @@ def convert(
         raise UserError(f"--layout {layout!r}: the layouts are {', '.join(LAYOUTS)}")
     path = Path(file)
     if layout == "vggnet":
+        if net is not None:
+            raise UserError(f"{path}: a vggnet file says itself which net it is: leave --net out")
         return _own(path, preprocessing, classes, convolutions_only)
-    beside = path.parent / "config.json" if layout == "timm" else None
+    if path.is_dir():
+        raise UserError(f"{path} is a folder: give the weight file in it, or --layout vggnet for a run or model folder")
+    beside = path.parent / BESIDE[layout] if layout in BESIDE else None
     convention = open_convention(preprocessing, file=str(path), beside=beside)
-    layers, pools, net = _read(path, layout, net, convolutions_only)
-    architecture = recognise(layers, str(path), net=net, convolutions_only=convolutions_only)
-    layers = layers[: len(list(architecture.layers()))]
-    if pools is not None:
-        _check_pools(pools, architecture.convolutions(), str(path))
-    state, report = assemble(layers, architecture, convention, str(path))
-    names, titles = read_classes(classes, architecture.outputs) if classes is not None else ((), ())
+    found = _read(path, layout, net, convolutions_only)
+    architecture = recognise(found.layers, str(path), net=found.net, convolutions_only=convolutions_only)
+    if found.pools is not None:
+        _check_pools(found.pools, architecture.convolutions(), str(path))
+    taken = found.layers[: len(list(architecture.layers()))]
+    left_out = [*(layer.source for layer in found.layers[len(taken) :]), *found.left_out]
+    state, report = assemble(taken, architecture, convention, str(path), LEFT_OUT if left_out else MISSING)
+    if classes is not None:
+        names, titles = read_classes(classes, architecture.outputs)
+    else:
+        names, titles = classes_beside(beside, architecture.outputs), ()
     contract, _ = convention.to_contract()
     description = ModelDescription(architecture, contract, names, titles, recipe=_origin(path, layout, convention))
-    return Conversion(_filled(description, state, path), tuple(report), _notes(description, convention))
+    notes = [*_notes(description, convention), *_said_beside(beside, convention, names, classes)]
+    if left_out:
+        more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
+        notes.append(f"not taken from the file: {', '.join(left_out[:3])}{more}")
+    return Conversion(_filled(description, state, path), tuple(report), tuple(notes))
 
 
-def _read(
-    path: Path, layout: str, net: str | None, convolutions_only: bool
-) -> tuple[list[ForeignLayer], list[int] | None, str | None]:
-    """Layers, poolings where the file knows them, and the net where the file decides it."""
+def _said_beside(
+    beside: Path | None, convention: InputConvention, names: tuple[str, ...], classes: str | Path | None
+) -> list[str]:
+    """What the file beside the weights says, as far as it was believed or overruled."""
+    if beside is None:
+        return []
+    said = convention_beside(beside)
+    notes = []
+    if said is not None and said != convention:
+        notes.append(f"{beside.name} beside it says {said.describe()}: --preprocessing overrules it")
+    if names and classes is None:
+        notes.append(f"{len(names)} class names from {beside.name}")
+    return notes
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A file's weight layers in order, its poolings where it knows them (else None), and the net where one is named.
+
+    `left_out` are names of tensors that the reader passed over.
+    """
+
+    layers: list[ForeignLayer]
+    pools: list[int] | None = None
+    net: str | None = None
+    left_out: tuple[str, ...] = ()
+
+
+def _read(path: Path, layout: str, net: str | None, convolutions_only: bool) -> _Found:
     if layout == "keras":
-        return read_keras(path), None, net
+        return _Found(read_keras(path), None, net)
     if layout == "onnx" or path.suffix.lower() == ".onnx":
         layers, pools, normalised = read_onnx(path)
-        return layers, pools, "A-LRN" if normalised else net
-    return layers_of_state(read_state_dict(path), layout, str(path), convolutions_only=convolutions_only), None, net
+        return _Found(layers, pools, "A-LRN" if normalised else net)
+    layers, left_out = layers_of_state(read_state_dict(path), layout, str(path), convolutions_only=convolutions_only)
+    return _Found(layers, None, net, tuple(left_out))
 
 
 def _check_pools(pools: list[int], convolutions: Any, file: str) -> None:
@@ -121,36 +167,6 @@ def _notes(description: ModelDescription, convention: InputConvention) -> tuple[
     return tuple(notes)
 
 
-def read_classes(path: str | Path, outputs: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(names, titles) from a file: a JSON list, or a class a line, possibly as `n01440764 tench` (ImageNet's codes).
-
-    Raises UserError where their number is not `outputs`, or a name occurs twice.
-    """
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--classes {path}: cannot be read as text ({error})") from error
-    if text.lstrip().startswith("["):
-        try:
-            lines = [str(name) for name in json.loads(text)]
-        except ValueError as error:
-            raise UserError(f"--classes {path}: not a JSON list of names ({error})") from error
-    else:
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-    coded = [re.fullmatch(r"(n\d{8})[\s,]+(.+)", line) for line in lines]
-    titles: tuple[str, ...] = ()
-    names = tuple(lines)
-    if lines and all(coded):
-        names = tuple(found[1] for found in coded if found)
-        titles = tuple(found[2] for found in coded if found)
-    if len(names) != outputs:
-        raise UserError(f"--classes {path}: {len(names)} names for {outputs} outputs")
-    if len(set(names)) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise UserError(f"--classes {path}: {twice!r} stands there twice; titles that repeat need ImageNet's codes")
-    return names, titles
-
-
 def _own(path: Path, preprocessing: str | None, classes: str | Path | None, convolutions_only: bool) -> Conversion:
     """A file of this project, for writing it in another layout, naming its classes or leaving its head out."""
     if preprocessing is not None:
@@ -165,6 +181,9 @@ def _own(path: Path, preprocessing: str | None, classes: str | Path | None, conv
     for layer in model.architecture.layers():
         shape = tuple(model.get_parameter(f"{layer.name}.weight").shape)
         report.append(LayerReport(layer.name, layer.name, shape, shape))
+    if model.architecture.convolutions_only:
+        absent = LEFT_OUT if convolutions_only else MISSING
+        report += [LayerReport(name, None, None, (), absent=absent) for name in ("fc6", "fc7", "fc8")]
     return Conversion(model, tuple(report), ())
 
 
@@ -172,23 +191,34 @@ def without_head(model: VGG) -> VGG:
     """The same net without its FC layers, sharing no memory with it."""
     description = model.description
     architecture = replace(description.architecture, outputs=0, convolutions_only=True)
-    trunk = on_meta(replace(description, architecture=architecture, classes=(), class_titles=()))
+    trunk = on_meta(replace(description, architecture=architecture, classes=(), class_titles=(), boxes=""))
     state = model.state_dict()
     trunk.load_state_dict({name: state[name].clone() for name in trunk.state_dict()}, assign=True)
     trunk.initialization = model.initialization
     return trunk.train(model.training)
 
 
+def library_name(model: VGG) -> str:
+    """What torchvision and timm call the net: vgg16, vgg16_bn, ..."""
+    architecture = model.architecture
+    return NAMES[architecture.net] + ("_bn" if architecture.batch_norm else "")
+
+
 def write_layout(model: VGG, layout: str, folder: str | Path) -> Path:
     """Write `model` for torchvision or timm into `folder`; the file.
 
     torchvision: a .safetensors of its state dict and preprocessing.json beside it. timm: its own folder form
-    (model.safetensors and config.json), which `timm.create_model("local-dir:FOLDER")` opens.
+    (model.safetensors and config.json), which `timm.create_model("local-dir:FOLDER")` opens. Raises UserError for nets
+    that these libraries cannot express.
     """
     folder = Path(folder)
+    if model.description.boxes:
+        raise UserError(f"this net draws boxes: {layout}'s nets have classes; --convolutions-only leaves the head out")
+    if layout == "timm" and model.architecture.convolutions_only:
+        raise UserError("timm has no VGG of convolutions only: give --to torchvision (the weights of model.features)")
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in to_state(model, layout).items()}
     architecture = model.architecture
-    name = TIMM_NAMES[architecture.net] + ("_bn" if architecture.batch_norm else "")
+    name = library_name(model)
     mean, deviation = for_unit_pixels(model.description.preprocessing)
     labels = list(model.description.classes)
     folder.mkdir(parents=True, exist_ok=True)
@@ -197,14 +227,13 @@ def write_layout(model: VGG, layout: str, folder: str | Path) -> Path:
         config: dict[str, Any] = {
             "architecture": name,
             "num_classes": architecture.outputs,
-            "num_features": 4096,
             "pretrained_cfg": {"mean": mean, "std": deviation, "input_size": size, "num_classes": architecture.outputs},
         }
         if labels:
             config["label_names"] = labels
         file, beside = folder / "model.safetensors", folder / "config.json"
     else:
-        config = {"model": name, "channels": "RGB", "range": [0, 1], "mean": mean, "std": deviation, "classes": labels}
+        config = {"model": name, **preprocessing_json(model.description.preprocessing), "classes": labels}
         file, beside = folder / f"{name}.safetensors", folder / "preprocessing.json"
     write_atomically(beside, (json.dumps(config, indent=2) + "\n").encode())
     write_atomically(file, save(state, {"format": "pt"}))

@@ -9,9 +9,10 @@ A library's input is (pixel * scale - mean) / deviation, its channels in some or
 """
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import TypeAdapter, ValidationError
@@ -31,6 +32,8 @@ class InputConvention:
     deviation: Rgb = (1.0, 1.0, 1.0)
 
     def __post_init__(self) -> None:
+        if not all(map(math.isfinite, (self.scale, *self.mean, *self.deviation))):
+            raise UserError(f"preprocessing: {self.describe()}: every number must be finite")
         if self.scale <= 0 or min(self.deviation) <= 0:
             raise UserError(f"preprocessing: scale {self.scale} and deviation {self.deviation} must be above 0")
 
@@ -75,16 +78,18 @@ CONVENTIONS = {
     "unit": InputConvention("RGB", 1 / 255),
 }
 _ADAPTER = TypeAdapter(InputConvention)
+_PARTS = ("order", "scale", "mean", "deviation")  # of a JSON file; each must stand there, and nothing else
+BESIDE = {"timm": "config.json", "torchvision": "preprocessing.json"}  # what says it, in these layouts' folders
 
 
 def open_convention(name: str | None, *, file: str = "this file", beside: Path | None = None) -> InputConvention:
     """The convention called `name`, or described by the JSON file of that name.
 
-    Without a name, `beside` is timm's config.json, which says it. UserError where nothing is known: a guess would give
-    worse answers without a word.
+    Without a name, `beside` says it: timm's config.json, or the preprocessing.json that `write_layout` writes.
+    UserError where nothing is known: a guess would give worse answers without a word.
     """
     if name is None:
-        if beside is not None and (found := _from_timm(beside)) is not None:
+        if (found := convention_beside(beside)) is not None:
             return found
         raise UserError(
             f"{file} does not say what pixels its net was trained on: give --preprocessing "
@@ -99,20 +104,55 @@ def open_convention(name: str | None, *, file: str = "this file", beside: Path |
             "on pixels of 0..255, mean and deviation after it, in that order of channels)"
         )
     try:
-        return _ADAPTER.validate_json(path.read_bytes())
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not a preprocessing: not JSON ({error})") from error
+    return _for_torchvision(content) or _in_parts(content, path)
+
+
+def _in_parts(content: Any, path: Path) -> InputConvention:
+    """From order, scale, mean and deviation. Nothing is left to a default, and an unknown name (`std`) is refused."""
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: not a preprocessing: expected an object with {', '.join(_PARTS)}")
+    lacking = [part for part in _PARTS if part not in content]
+    unknown = [part for part in content if part not in _PARTS]
+    if lacking or unknown:
+        problems = [f"lacks {', '.join(lacking)}"] if lacking else []
+        problems += [f"has {', '.join(unknown)}, which mean nothing here"] if unknown else []
+        raise UserError(f"{path}: not a preprocessing: {' and '.join(problems)} (expected {', '.join(_PARTS)})")
+    try:
+        return _ADAPTER.validate_python(content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "content"
         raise UserError(f"{path}: not a preprocessing: {where}: {first['msg']}") from error
 
 
-def _from_timm(config: Path) -> InputConvention | None:
-    """From the `pretrained_cfg` of timm's config.json; None where it is none."""
+def convention_beside(file: Path | None) -> InputConvention | None:
+    """From timm's config.json or our preprocessing.json; None where it is neither."""
     try:
-        content = json.loads(config.read_text(encoding="utf-8"))["pretrained_cfg"]
-        return InputConvention("RGB", 1 / 255, _rgb(list(content["mean"])), _rgb(list(content["std"])))
+        content = json.loads(file.read_text(encoding="utf-8")) if file is not None else None
+        if isinstance(content, dict) and "pretrained_cfg" in content:
+            given = content["pretrained_cfg"]
+            return InputConvention("RGB", 1 / 255, _rgb(list(given["mean"])), _rgb(list(given["std"])))
+        return _for_torchvision(content)
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def preprocessing_json(preprocessing: Preprocessing) -> dict[str, Any]:
+    """What a user of torchvision's `Normalize` has to know, as JSON values; `open_convention` reads it back."""
+    mean, deviation = for_unit_pixels(preprocessing)
+    return {"channels": "RGB", "range": [0, 1], "mean": mean, "std": deviation}
+
+
+def _for_torchvision(content: Any) -> InputConvention | None:
+    """From what `preprocessing_json` gives; None for anything else."""
+    if not isinstance(content, dict) or not {"channels", "range", "mean", "std"} <= content.keys():
+        return None
+    if content["channels"] != "RGB" or content["range"] != [0, 1]:
+        return None
+    return InputConvention("RGB", 1 / 255, _rgb(list(content["mean"])), _rgb(list(content["std"])))
 
 
 def for_unit_pixels(preprocessing: Preprocessing) -> tuple[Rgb, Rgb]:

@@ -26,8 +26,8 @@ _CAFFE = re.compile(r"((?:conv[1-5]_[1-4])|(?:fc[678]))(?:\.weight|\.bias|_w|_b|
 
 def layers_of_state(
     state: Mapping[str, Tensor], layout: str, file: str, *, convolutions_only: bool = False
-) -> list[ForeignLayer]:
-    """The layers of a state dict in one of the layouts; UserError for names that do not belong to it.
+) -> tuple[list[ForeignLayer], list[str]]:
+    """(layers, names left out) of a state dict in one of the layouts; UserError for names that do not belong to it.
 
     With `convolutions_only` whatever is no convolution of the trunk is left out.
     """
@@ -38,7 +38,7 @@ def layers_of_state(
 
 def _sequential_layers(
     state: Mapping[str, Tensor], layout: str, file: str, convolutions_only: bool
-) -> list[ForeignLayer]:
+) -> tuple[list[ForeignLayer], list[str]]:
     used: set[str] = set()
     places: dict[int, str] = {}
     for name in state:
@@ -60,13 +60,13 @@ def _sequential_layers(
         raise UserError(f"{file}: no features.N.weight in it: not {layout}'s layout (names such as {_some(state)})")
     heads = [name for name in HEADS[layout] if f"{name}.weight" in state]
     if convolutions_only:
-        return layers
+        return layers, [name for name in state if name not in used]
     _check_heads(heads, HEADS[layout], file)
     for name in heads:
         layers.append(ForeignLayer(name, state[f"{name}.weight"], state.get(f"{name}.bias")))
         used |= {f"{name}.weight", f"{name}.bias"}
-    _refuse_strangers(state, used, layout, file)
-    return layers
+    _refuse_strangers([name for name in state if name not in used], layout, file)
+    return layers, []
 
 
 def _add_norm(layers: list[ForeignLayer], state: Mapping[str, Tensor], prefix: str, file: str) -> None:
@@ -87,8 +87,7 @@ def _check_heads(found: list[str], expected: tuple[str, ...], file: str) -> None
         )
 
 
-def _refuse_strangers(state: Mapping[str, Tensor], used: set[str], layout: str, file: str) -> None:
-    strangers = [name for name in state if name not in used]
+def _refuse_strangers(strangers: list[str], layout: str, file: str) -> None:
     if strangers:
         raise UserError(
             f"{file}: {len(strangers)} tensors are not of {layout}'s layout: {', '.join(strangers[:3])}; "
@@ -96,7 +95,9 @@ def _refuse_strangers(state: Mapping[str, Tensor], used: set[str], layout: str, 
         )
 
 
-def _caffe_layers(state: Mapping[str, Tensor], file: str, convolutions_only: bool) -> list[ForeignLayer]:
+def _caffe_layers(
+    state: Mapping[str, Tensor], file: str, convolutions_only: bool
+) -> tuple[list[ForeignLayer], list[str]]:
     weights: dict[str, Tensor] = {}
     biases: dict[str, Tensor] = {}
     strangers = []
@@ -109,8 +110,8 @@ def _caffe_layers(state: Mapping[str, Tensor], file: str, convolutions_only: boo
             biases[found[1]] = tensor
     if not weights:
         raise UserError(f"{file}: no conv1_1 in it: not the Caffe nets' names (names such as {_some(state)})")
-    if strangers and not convolutions_only:
-        _refuse_strangers(dict.fromkeys(strangers, next(iter(state.values()))), set(), "caffe", file)
+    if not convolutions_only:
+        _refuse_strangers(strangers, "caffe", file)
     heads = sorted(name for name in weights if name.startswith("fc"))
     if not convolutions_only:
         _check_heads(heads, ("fc6", "fc7", "fc8"), file)
@@ -122,7 +123,7 @@ def _caffe_layers(state: Mapping[str, Tensor], file: str, convolutions_only: boo
         if name.startswith("fc") and weight.dim() == 4 and given[:2] == (1, 1):
             weight = weight[0, 0]  # old blobs are (1, 1, outputs, inputs)
         layers.append(ForeignLayer(name, weight, None if bias is None else bias.flatten(), given_shape=given))
-    return layers
+    return layers, [*strangers, *heads] if convolutions_only else []
 
 
 def _some(state: Mapping[str, Tensor]) -> str:

@@ -1,0 +1,65 @@
+"""Names of classes, from files in the forms that people have them in."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from vggnet.errors import UserError
+
+Names = tuple[tuple[str, ...], tuple[str, ...]]  # (names, titles); titles are () where names are no codes
+
+
+def read_classes(path: str | Path, outputs: int) -> Names:
+    """(names, titles) from a file, in the order of the outputs.
+
+    A class a line, possibly as `n01440764 tench` (ImageNet's codes); a JSON list of such; or Keras's class index,
+    {"0": ["n01440764", "tench"], ...}. Raises UserError where their number is not `outputs`, or a name occurs twice.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--classes {path}: cannot be read as text ({error})") from error
+    if text.lstrip().startswith(("[", "{")):
+        try:
+            lines = _listed(json.loads(text))
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"--classes {path}: neither a JSON list of names nor a class index from 0 on ({error})"
+            ) from error
+    else:
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+    names, titles = _coded(lines)
+    if not outputs:
+        raise UserError(f"--classes {path}: a net of convolutions only has no classes to name")
+    if len(names) != outputs:
+        raise UserError(f"--classes {path}: {len(names)} names for {outputs} outputs")
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UserError(f"--classes {path}: {twice!r} stands there twice; titles that repeat need ImageNet's codes")
+    return names, titles
+
+
+def _listed(content: Any) -> list[str]:
+    """The names of a JSON list, or of a class index in the order of its numbers."""
+    if isinstance(content, dict):
+        content = [content[str(place)] for place in range(len(content))]
+    return [" ".join(map(str, entry)) if isinstance(entry, list) else str(entry) for entry in content]
+
+
+def _coded(lines: list[str]) -> Names:
+    coded = [re.fullmatch(r"(n\d{8})[\s,]+(.+)", line) for line in lines]
+    if lines and all(coded):
+        return tuple(found[1] for found in coded if found), tuple(found[2] for found in coded if found)
+    return tuple(lines), ()
+
+
+def classes_beside(file: Path | None, outputs: int) -> tuple[str, ...]:
+    """The names in timm's config.json (`label_names`) or our preprocessing.json; () where none fit the outputs."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8")) if file is not None else {}
+        found = content.get("label_names") or content.get("pretrained_cfg", {}).get("label_names")
+        names = tuple(map(str, found or content.get("classes") or ()))
+    except (OSError, ValueError, AttributeError, TypeError):
+        return ()
+    return names if len(names) == outputs == len(set(names)) else ()
