@@ -1,5 +1,6 @@
 """Exports opened by the runtimes they are for, at sizes that the export did not see."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -49,6 +50,7 @@ def test_export_and_its_description(form: str, tmp_path: Path, capsys: pytest.Ca
     beside = json.loads(out.with_suffix(".json").read_text())
     assert beside["input"]["pixels_0_255"]["mean"] == pytest.approx([123.68, 116.779, 103.939])
     assert beside["output"]["shape"] == ["batch", "classes", "rows", "columns"]
+    assert "soft-max" in beside["output"]["meaning"]
 
 
 def test_an_exported_trunk_gives_pool5(tmp_path: Path) -> None:
@@ -64,12 +66,31 @@ def test_a_file_that_disagrees_is_removed(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(exporting, "_runtimes", lambda *_: {"liar": lambda images: np.zeros((len(images), 5, 1, 1))})
     with pytest.raises(UserError, match="gives"):
         export_model(small(), tmp_path / "m.pt2", "torch-export")
-    gap = exporting._largest_gap
+    assert not (tmp_path / "m.pt2").exists()
     monkeypatch.setattr(exporting, "_largest_gap", lambda net, run: (0.5, "three sizes"))
     with pytest.raises(UserError, match="liar gives other scores than the net"):
         export_model(small(), tmp_path / "m.pt2", "torch-export")
     assert not (tmp_path / "m.pt2").exists()
-    assert gap is not None
+    assert not (tmp_path / "m.json").exists()
+
+
+def test_a_net_of_boxes_is_not_described_as_one_of_classes(tmp_path: Path) -> None:
+    model = small()
+    model.description = dataclasses.replace(model.description, boxes="scr")
+    export_model(model, tmp_path / "m.pt2", "torch-export")
+    output = json.loads((tmp_path / "m.json").read_text())["output"]
+    assert output["shape"] == ["batch", "channels", "rows", "columns"]
+    assert "box coordinates" in output["meaning"]
+
+
+def test_a_folders_whole_name_becomes_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "A-0.25"
+    folder.mkdir()
+    save_model(folder / "best.safetensors", small())
+    monkeypatch.chdir(tmp_path)
+    assert run(["export", "A-0.25", "--format", "torch-export"]) == 0
+    assert (tmp_path / "A-0.25.pt2").exists()
+    assert (tmp_path / "A-0.25.json").exists()
 
 
 def test_our_own_onnx_comes_back(tmp_path: Path) -> None:

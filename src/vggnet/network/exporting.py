@@ -79,21 +79,29 @@ def export_model(model: VGG | str | Path, out: str | Path, form: str = "onnx") -
     net = (model if isinstance(model, VGG) else load_model(model)).eval()
     plain = PlainNet(net)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with _quiet():
-        program = _program(plain)
-        {"onnx": _write_onnx, "torch-export": _write_torch, "openvino": _write_openvino}[form](program, out)
-        runtimes = _runtimes(out, form)
-        lines = [f"written to {out}"]
-        for name, run in runtimes.items():
-            gap, sizes = _largest_gap(net, run)
-            if not gap <= TOLERANCE:
-                for file in (out, out.with_suffix(".bin")):
-                    file.unlink(missing_ok=True)
-                raise UserError(f"{out}: {name} gives other scores than the net (by {gap:.2g} of the largest): removed")
-            lines.append(f"checked with {name} on {sizes}: within {gap:.1g} of the largest score")
+    try:
+        with _quiet():
+            program = _program(plain)
+            {"onnx": _write_onnx, "torch-export": _write_torch, "openvino": _write_openvino}[form](program, out)
+            lines = [f"written to {out}", *_check(net, out, form)]
+    except BaseException:  # half written, refused by its runtime, or wrong: no file is left that looks like a good one
+        for file in (out, out.with_suffix(".bin")) if form == "openvino" else (out,):
+            file.unlink(missing_ok=True)
+        raise
     beside = out.with_suffix(".json")
     write_atomically(beside, (json.dumps(_description(net, form), indent=2) + "\n").encode())
     return [*lines, f"preprocessing and classes written to {beside}"]
+
+
+def _check(net: VGG, out: Path, form: str) -> list[str]:
+    """What each runtime gave, in words; UserError where it is not what the net gives."""
+    lines = []
+    for name, run in _runtimes(out, form).items():
+        gap, sizes = _largest_gap(net, run)
+        if not gap <= TOLERANCE:
+            raise UserError(f"{out}: {name} gives other scores than the net (by {gap:.2g} of the largest): removed")
+        lines.append(f"checked with {name} on {sizes}: within {gap:.1g} of the largest score")
+    return lines
 
 
 def _program(plain: PlainNet) -> Any:
@@ -206,15 +214,27 @@ def _description(net: VGG, form: str) -> dict[str, Any]:
         },
         "output": {
             "name": OUTPUT,
-            "shape": ["batch", "channels" if net.architecture.convolutions_only else "classes", "rows", "columns"],
-            "posteriors": "none: convolutions only"
-            if net.architecture.convolutions_only
-            else "the mean over rows and columns, then soft-max",
+            "shape": ["batch", "classes" if _names_classes(net) else "channels", "rows", "columns"],
+            "meaning": _meaning(net),
         },
         "classes": list(net.description.classes),
         "class_titles": list(net.description.class_titles),
         "description": json.loads(net.description.to_json()),
     }
+
+
+def _names_classes(net: VGG) -> bool:
+    return not (net.architecture.convolutions_only or net.description.boxes)
+
+
+def _meaning(net: VGG) -> str:
+    """How the output becomes what the user wants."""
+    if net.architecture.convolutions_only:
+        return "the pool5 map, after its ReLU: the net has convolutions only"
+    if net.description.boxes:
+        classes = "" if net.description.boxes == "scr" else " for each class in turn"
+        return f"box coordinates, four{classes}, of the crop at each position (Appendix A)"
+    return "class scores at each position: posteriors are the soft-max of their mean over rows and columns"
 
 
 @contextmanager
