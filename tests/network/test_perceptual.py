@@ -141,17 +141,25 @@ def test_mistakes_are_said() -> None:
         PerceptualLoss(model)(x, y[:, :, :20])
     with pytest.raises(UserError, match="first must be below"):
         PerceptualLoss(model, value_range=(1, 0))
+    loss = PerceptualLoss(model)
+    with pytest.raises(
+        UserError, match=r"RGB images as \(N, 3, H, W\), not as \(2, 1"
+    ):  # gray passes for RGB elsewhere
+        loss(x[:, :1], y[:, :1])
+    with pytest.raises(UserError, match=r"not torch.uint8: divide by 255"):
+        loss((255 * x).to(torch.uint8), (255 * y).to(torch.uint8))
     assert LPIPS_LAYERS[0] == "relu1_2"
 
 
 @pytest.mark.parametrize("page", ["docs/weights.md", "README.md"])
-def test_the_documented_example_runs_as_it_stands(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = Path(__file__).parents[2] / page
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    found = re.findall(r"```python\n(.*?)```", text, re.S)
-    found = found if page != "README.md" else [block for block in found if "PerceptualLoss" in block]
-    if not found:
-        pytest.skip(f"no perceptual-loss example in {page}")
+def test_the_documented_example_runs_as_it_stands(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (Path(__file__).parents[2] / page).read_text(encoding="utf-8")
+    blocks = [block for block in re.findall(r"```python\n(.*?)```", text, re.S) if "PerceptualLoss" in block]
+    assert blocks
     monkeypatch.chdir(tmp_path)
-    for block in found:
+    for block in blocks:
         exec(compile(block, page, "exec"), {})
+        before, after = map(float, capsys.readouterr().out.split(" -> "))
+        assert after < before

@@ -138,3 +138,7 @@ def test_names_that_do_not_exist_are_answered_with_the_nearest() -> None:
         features(small(), images(), "relu3_3")
     with pytest.raises(UserError, match=r"\(N, 3, H, W\)"):
         features(small(), images()[0], ["relu3_3"])
+    with pytest.raises(UserError, match="features takes a net"):
+        features("runs/D", images(), ["relu3_3"])  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"preprocessed images.*not torch.uint8"):
+        features(small(), images().to(torch.uint8), ["relu3_3"])

@@ -88,6 +88,10 @@ class PerceptualLoss(nn.Module):
         return distance.mean() if self.reduction == "mean" else distance
 
     def _activations(self, images: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+        if images.dim() != 4 or images.shape[1] != 3:  # gray would pass for RGB by itself
+            raise UserError(f"the loss takes RGB images as (N, 3, H, W), not as {tuple(images.shape)}")
+        if not images.is_floating_point():
+            raise UserError(f"the loss takes images of {self.value_range}, not {images.dtype}: divide by 255")
         inputs = net_input(images, self.backbone.description.preprocessing, *self.value_range)
         return features(self.backbone, inputs, names, pooling=self.pooling)
 

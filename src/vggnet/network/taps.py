@@ -91,6 +91,8 @@ def features(model: VGG, images: Tensor, names: Sequence[str], *, pooling: Pooli
     habit). Gradients flow; the net's own mode (dropout, batch statistics) holds. Raises UserError for a layer that does
     not exist and for an image that is too small for it.
     """
+    if not isinstance(model, VGG):
+        raise UserError(f"features takes a net, such as vggnet.load(...), not {model!r:.80}")
     check_names(model.architecture, names)
     if pooling not in ("max", "average"):
         raise UserError(f"pooling {pooling!r} does not exist: max or average")
@@ -108,6 +110,8 @@ def features(model: VGG, images: Tensor, names: Sequence[str], *, pooling: Pooli
 def _check_size(architecture: Architecture, images: Tensor, names: Sequence[str]) -> None:
     if images.dim() != 4 or images.shape[1] != 3:
         raise UserError(f"the net takes images as (N, 3, H, W), not as {tuple(images.shape)}")
+    if not images.is_floating_point():
+        raise UserError(f"features takes preprocessed images, which are floating-point numbers, not {images.dtype}")
     height, width = images.shape[-2:]
     for name in names:
         least = taps(architecture)[name].least_px
