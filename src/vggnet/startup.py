@@ -12,7 +12,7 @@ from vggnet.errors import UserError
 from vggnet.hardware import cpu_name
 from vggnet.images.datasets import open_data
 from vggnet.network.initialization import initialize
-from vggnet.network.staging import explain, stage_from
+from vggnet.network.staging import Transfer, explain, stage_from
 from vggnet.network.vgg import VGG, on_meta
 from vggnet.network.weights import load_model, read_description
 from vggnet.options.training import TrainOptions
@@ -28,6 +28,8 @@ def resolve(options: TrainOptions) -> TrainOptions:
     crop = options.crop
     if options.train_from is not None and options.init_from is None and not options.resume:
         raise UserError("--train-from keeps layers as they are, which needs trained ones: give --init-from, too")
+    if options.new_head and options.init_from is None and not options.resume:
+        raise UserError("--new-head puts a new last layer on a trained net: give --init-from, too")
     if crop is None and options.init_from is not None:
         source = read_description(options.init_from).architecture
         crop = None if source.convolutions_only else source.crop_px
@@ -114,11 +116,25 @@ def build_model(options: TrainOptions, pictures: Pictures, preprocessing: Prepro
             say(f"  {line}")
         kept = source.description.preprocessing
         say(f"input     as the source's: mean {_rounded(kept.mean)}, deviation {_rounded(kept.deviation)}")
+        _check_kept(transfers, options.train_from)
     if options.train_from is not None:
         model.freeze_before(options.train_from)
         trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
         say(f"trained   from {options.train_from} on: {trained:,} of {model.architecture.parameters:,} parameters")
     return model
+
+
+def _check_kept(transfers: list[Transfer], train_from: str | None) -> None:
+    """Refuse to keep a layer as it is that the source does not have: it would stay as it was drawn."""
+    names = [transfer.layer for transfer in transfers]
+    if train_from not in names:  # no such option, or no such layer, which the net itself says
+        return
+    for transfer in transfers[: names.index(train_from)]:
+        if transfer.source is None:
+            raise UserError(
+                f"--train-from {train_from} would keep {transfer.layer} as it was drawn, since the source net has no "
+                f"such layer: give --train-from {transfer.layer}, or an earlier one"
+            )
 
 
 def announce(model: VGG, pictures: Pictures, world: World, loop: Loop) -> None:

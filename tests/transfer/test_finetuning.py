@@ -113,5 +113,10 @@ def test_mistakes_are_said(small_net: Callable, colours: Path, tmp_path: Path) -
         train_classifier(options(colours, model, tmp_path / "a", train_from="conv9_9"))
     with pytest.raises(UserError, match="give --init-from, too"):
         train_classifier(dataclasses.replace(options(colours, model, tmp_path / "b", train_from="fc8"), init_from=None))
+    with pytest.raises(UserError, match="--new-head puts a new last layer on a trained net"):
+        train_classifier(dataclasses.replace(options(colours, model, tmp_path / "c"), init_from=None))
+    trunk = source(tmp_path / "trunk", small_net, trunk=True)
+    with pytest.raises(UserError, match=r"would keep fc6 as it was drawn.*give --train-from fc6"):
+        train_classifier(options(colours, trunk, tmp_path / "d", train_from="fc8"))
     with pytest.raises(UserError, match="head-learning-rate -1"):
         Recipe(head_learning_rate=-1)
