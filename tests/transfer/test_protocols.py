@@ -13,6 +13,7 @@ from vggnet.cli import run
 from vggnet.errors import UserError
 from vggnet.transfer import svm
 from vggnet.transfer.protocols import average_precision_protocol, class_recall_protocol, random_splits
+from vggnet.transfer.transferring import TransferReport
 
 NAMES = ("a", "b", "c")
 
@@ -100,6 +101,25 @@ def test_average_precision_leaves_difficult_images_out() -> None:
     assert average_precision_protocol(values, targets, NAMES, train, test).area[0] < 99
 
 
+def test_a_class_that_cannot_be_counted_is_left_out_and_is_null_in_json() -> None:
+    values, labels = clusters(40, 0.2)
+    targets = np.where(labels[:, None] == np.arange(3), 1, -1).astype(np.int8)
+    order = np.random.default_rng(0).permutation(len(labels))
+    train, test = order[:60], order[60:]
+    targets[test[targets[test, 1] == 1], 1] = -1  # no positive test image of b
+    result = average_precision_protocol(values, targets, NAMES, train, test)
+    assert result.mean_area == pytest.approx((result.area[0] + result.area[2]) / 2)
+    report = TransferReport(result, (), (), {})
+    content = json.loads(report.to_json(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert content["classes"]["b"] == {"area": None, "11_points": None}
+    assert "b                    not counted" in "\n".join(report.lines())
+    targets[test] = -1
+    with pytest.raises(UserError, match="none of 3 classes can be counted"):
+        average_precision_protocol(values, targets, NAMES, train, test)
+    with pytest.raises(UserError, match="no test image"):
+        average_precision_protocol(values, targets, NAMES, train, test[:0])
+
+
 def test_transfer_on_the_command_line(model_file: Path, colours: Path, tmp_path: Path, capsys) -> None:
     out = tmp_path / "t.json"
     options = ["--layer", "conv2_1", "--test-scale", "64", "96", "--train-per-class", "5", "--splits", "2"]
@@ -143,6 +163,7 @@ def voc(tmp_path: Path, write_noise: Callable) -> Path:
         for label, target in targets.items():
             rows.setdefault(f"Main/{label}_{part}", []).append(f"{name} {target:2d}")
             rows.setdefault(f"Action/{label}ting_{part}", []).append(f"{name} 2 {target:2d}")
+        rows.setdefault(f"Action/other_{part}", []).append(f"{name} 2 -1")  # the devkit's "other" is no action
         box = "<bndbox><xmin>11</xmin><ymin>6</ymin><xmax>70</xmax><ymax>75</ymax></bndbox>"
         text = (
             f"<annotation><object><name>dog</name>{box}</object><object><name>person</name>{box}</object></annotation>"
@@ -182,6 +203,17 @@ def test_what_a_devkit_lacks_is_named(model_file: Path, voc: Path, colours: Path
     assert "no test list of 'cat', 'dog'" in capsys.readouterr().err
     assert run(["transfer", str(model_file), str(colours), "--protocol", "voc"]) == 2
     assert "no ImageSets/Main" in capsys.readouterr().err
+    main = voc / "ImageSets" / "Main"
+    for protocol, folder, names in (("voc", main, ("cat", "dog")), ("actions", main.parent / "Action", ("catting",))):
+        assert run([*arguments[:-1], protocol, "--train-set", "train", "--test-set", "train"]) == 2
+        assert "--train-set and --test-set are both train" in capsys.readouterr().err
+        for name in (*names, "dogting") if protocol == "actions" else names:
+            both = (folder / f"{name}_train.txt").read_text() + (folder / f"{name}_val.txt").read_text()
+            (folder / f"{name}_trainval.txt").write_text(both)
+        assert run([*arguments[:-1], protocol, "--train-set", "trainval", "--test-set", "val"]) == 2
+        assert "10 images are in trainval and in val, such as 2008_000014" in capsys.readouterr().err
+    assert run(["transfer", str(model_file), str(colours), "--train-set", "train"]) == 2
+    assert "with --protocol voc or actions only" in capsys.readouterr().err
     (voc / "ImageSets" / "Main" / "cat_val.txt").write_text("2008_000014 maybe\n")
     assert run(arguments) == 2
     assert "cat_val.txt:1: expected 2 fields" in capsys.readouterr().err

@@ -2,10 +2,10 @@
 
 VOC: `ImageSets/Main/CLASS_SET.txt` has an image and 1, -1 or 0 (difficult) a line. Actions: `ImageSets/Action/
 ACTION_SET.txt` has an image, the place of a person among its objects, and the target; the person's box is in
-`Annotations/IMAGE.xml`.
+`Annotations/IMAGE.xml`. The devkit's action "other" is none: it is neither learnt nor counted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.etree.ElementTree import ParseError
@@ -17,6 +17,8 @@ from defusedxml import DefusedXmlException
 from vggnet.errors import UserError
 from vggnet.images.datasets import open_data
 from vggnet.images.splits import Split, named
+
+NO_ACTION = "other"  # the devkit's VOCinit skips it, and so do its evaluation and the paper's ten actions
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +75,7 @@ def open_voc(data: str, train: str | None, test: str | None) -> MultiLabelSet:
         names += images
         counts.append(len(images))
         columns.append([[int(fields[1]) for fields in rows[name]] for name in classes])
+    _check_apart(lists, sets, names[: counts[0]], names[counts[0] :])
     targets = np.concatenate([np.array(each, np.int8).T for each in columns])
     files = tuple(f"JPEGImages/{name}.jpg" for name in names)
     places = np.arange(len(names))
@@ -83,27 +86,30 @@ def open_voc(data: str, train: str | None, test: str | None) -> MultiLabelSet:
 def open_actions(data: str, train: str | None, test: str | None) -> MultiLabelSet:
     """VOC's action task: each example is a person, described by the whole image and by the person's box."""
     root, lists = _voc_folder(data, "Action")
-    classes, sets = _classes_and_sets(lists, train, test)
+    classes, sets = _classes_and_sets(lists, train, test, without=NO_ACTION)
     persons: dict[tuple[str, int], int] = {}
     targets: list[list[int]] = []
-    counts = []
+    counts: list[int] = []
+    listed: list[set[str]] = []
     for each in sets:
+        listed.append(set())
         for place, name in enumerate(classes):
             for image, number, target in _read_list(lists / f"{name}_{each}.txt", 3):
+                listed[-1].add(image)
                 row = persons.setdefault((image, int(number)), len(persons))
                 if row == len(targets):
                     targets.append([0] * len(classes))
                 targets[row][place] = int(target)
         counts.append(len(persons))
-    boxes = {
-        image: person_boxes(root / "Annotations" / f"{image}.xml") for image in dict.fromkeys(i for i, _ in persons)
-    }
+    images = [image for image, _ in persons]
+    _check_apart(lists, sets, *listed)
+    boxes = {image: person_boxes(root / "Annotations" / f"{image}.xml") for image in dict.fromkeys(images)}
     regions = []
     for image, person in persons:
         if not 1 <= person <= len(boxes[image]):
             raise UserError(f"{root / 'Annotations' / image}.xml: has {len(boxes[image])} objects, no object {person}")
         regions.append(boxes[image][person - 1])
-    whole = Split(str(root), tuple(f"JPEGImages/{image}.jpg" for image, _ in persons))
+    whole = Split(str(root), tuple(f"JPEGImages/{image}.jpg" for image in images))
     boxed = replace(whole, regions=np.array(regions, np.int64).reshape(-1, 4))
     places = np.arange(len(persons))
     return MultiLabelSet(
@@ -139,12 +145,29 @@ def _voc_folder(data: str, kind: str) -> tuple[Path, Path]:
     return root.resolve(), lists
 
 
-def _classes_and_sets(lists: Path, train: str | None, test: str | None) -> tuple[tuple[str, ...], tuple[str, str]]:
+def _check_apart(lists: Path, sets: tuple[str, str], train: Collection[str], test: Collection[str]) -> None:
+    """Refuse sets that share an image, or of which one is empty: what was learnt would be what is tested."""
+    if sets[0] == sets[1]:
+        raise UserError(f"--train-set and --test-set are both {sets[0]}: nothing is left to test on")
+    for name, images in zip(sets, (train, test), strict=True):
+        if not images:
+            raise UserError(f"{lists}: the set {name} is empty")
+    if shared := set(train) & set(test):
+        raise UserError(
+            f"{lists}: {len(shared)} images are in {sets[0]} and in {sets[1]}, such as {min(shared)}: what is learnt "
+            "from cannot be tested on"
+        )
+
+
+def _classes_and_sets(
+    lists: Path, train: str | None, test: str | None, without: str = ""
+) -> tuple[tuple[str, ...], tuple[str, str]]:
     """The classes that have lists, and the names of the sets: as given, else trainval and test, else train and val."""
     present = {path.stem for path in lists.glob("*_*.txt")}
     known = {stem.rpartition("_")[2] for stem in present}
     sets = (train or ("trainval" if "test" in known else "train"), test or ("test" if "test" in known else "val"))
     classes = sorted(stem.rpartition("_")[0] for stem in present if stem.endswith(f"_{sets[0]}"))
+    classes = [name for name in classes if name != without]
     if not classes:
         raise UserError(f"{lists}: no CLASS_{sets[0]}.txt; the sets here are {', '.join(sorted(known)) or 'none'}")
     if lacking := [name for name in classes if f"{name}_{sets[1]}" not in present]:

@@ -140,7 +140,12 @@ def average_precision_protocol(
     validation: float = VALIDATION,
     seed: int = 0,
 ) -> PrecisionResult:
-    """VOC's: values (n, D), targets int8 (n, K) of 1, -1 or 0, which is left out of training and of counting."""
+    """VOC's: values (n, D), targets int8 (n, K) of 1, -1 or 0, which is left out of training and of counting.
+
+    Raises UserError where nothing is left to learn, to judge or to test.
+    """
+    if not len(test):
+        raise UserError("no test image could be described: nothing is left to test on")
     rng = np.random.default_rng([seed & (2**64 - 1), len(classes)])
     order = rng.permutation(train)
     wanted = max(1, round(validation * len(train)))
@@ -157,6 +162,11 @@ def average_precision_protocol(
 
     cost, _ = choose_cost(judge, costs)
     found = _precisions(values, targets, train, test, cost, seed)
+    if all(np.isnan(area) for _, area in found):
+        raise UserError(
+            f"none of {len(classes)} classes can be counted: each needs positive and negative training images and a "
+            "positive test image"
+        )
     return PrecisionResult(
         tuple(classes),
         tuple(100 * points for points, _ in found),

@@ -8,6 +8,7 @@ import csv
 import dataclasses
 import io
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ from vggnet.network.initialization import initialize
 from vggnet.network.vgg import VGG, on_meta
 from vggnet.network.weights import read_description, write_atomically
 from vggnet.transfer.descriptors import Descriptors, DescriptorSettings, Pool, Progress, describe_images, unit
-from vggnet.transfer.examples import open_actions, open_labelled, open_voc
+from vggnet.transfer.examples import MultiLabelSet, open_actions, open_labelled, open_voc
 from vggnet.transfer.protocols import (
     PrecisionResult,
     RandomSplit,
@@ -170,7 +171,9 @@ class TransferReport:
                 "mean_average_precision": self.result.mean_area,
                 "mean_average_precision_11_points": self.result.mean_eleven_point,
                 "cost": self.result.cost,
-                "classes": {name: {"area": area, "11_points": points} for name, points, area in rows},
+                "classes": {
+                    name: {"area": _counted(area), "11_points": _counted(points)} for name, points, area in rows
+                },
             }
         return numbers | {"bad_images": [str(error) for error in self.bad], **self.facts}
 
@@ -178,7 +181,10 @@ class TransferReport:
         """The result in words."""
         if isinstance(self.result, PrecisionResult):
             result = self.result
-            lines = [f"  {name:20} {area:6.2f}" for name, area in zip(result.classes, result.area, strict=True)]
+            lines = [
+                f"  {name:20} " + ("not counted: an image is lacking" if math.isnan(area) else f"{area:6.2f}")
+                for name, area in zip(result.classes, result.area, strict=True)
+            ]
             both = f"mean average precision {result.mean_area:.2f} (area), {result.mean_eleven_point:.2f} (11 points)"
             return [*lines, f"{both}, C={result.cost:g}"]
         costs = ", ".join(f"{split.cost:g}" for split in self.result.splits)
@@ -187,6 +193,11 @@ class TransferReport:
             worst = max(test.p_value for test in each.paired)
             lines.append(f"{each.name}: {_recall(each.result)}; paired, the largest p of the splits: {worst:.2g}")
         return lines
+
+
+def _counted(value: float) -> float | None:
+    """JSON has no "not a number"."""
+    return None if math.isnan(value) else value
 
 
 def _recall(result: RecallResult) -> str:
@@ -218,26 +229,52 @@ def transfer(
     _check_models(models)
     svm: dict[str, Any] = {"costs": costs, "validation": validation, "seed": seed}
     facts = _facts(models, data, settings, protocol, svm)
-    if protocol in ("voc", "actions"):
-        if against:
-            raise UserError("--against compares class recalls: with --protocol caltech only")
-        examples = (open_voc if protocol == "voc" else open_actions)(data, train_set, test_set)
-        found = describe_images(models, examples.parts, settings, on_progress)
-        row = np.full(len(examples.parts[0]), -1)
-        row[found.indices] = np.arange(len(found.indices))
-        train, test = (row[part][row[part] >= 0] for part in (examples.train, examples.test))
-        precision = average_precision_protocol(
-            found.values, examples.targets[found.indices], examples.classes, train, test, **svm
-        )
-        return TransferReport(precision, (), found.bad, facts | {"sets": list(examples.sets)})
-    if protocol != "caltech":
+    if protocol == "caltech":
+        if train_set is not None or test_set is not None:
+            raise UserError("--train-set and --test-set are the devkit's: with --protocol voc or actions only")
+        sizes = {"train": train_per_class, "test": test_per_class, "splits": splits}
+        result, compared, bad, classes = _class_recalls(models, data, settings, against, sizes, svm, on_progress)
+        facts |= {"train_per_class": train_per_class, "test_per_class": test_per_class, "classes": list(classes)}
+        return TransferReport(result, compared, bad, facts)
+    if protocol not in ("voc", "actions"):
         raise UserError(f"--protocol {protocol}: caltech, voc or actions")
+    if against:
+        raise UserError("--against compares class recalls: with --protocol caltech only")
+    examples = (open_voc if protocol == "voc" else open_actions)(data, train_set, test_set)
+    precision, bad = _average_precisions(models, examples, settings, svm, on_progress)
+    return TransferReport(precision, (), bad, facts | {"sets": list(examples.sets)})
+
+
+def _average_precisions(
+    models: Sequence[Model],
+    examples: MultiLabelSet,
+    settings: DescriptorSettings,
+    svm: dict[str, Any],
+    on_progress: Progress | None,
+) -> tuple[PrecisionResult, tuple[BadImage, ...]]:
+    """VOC's protocol on the nets' descriptors, and the bad images."""
+    found = describe_images(models, examples.parts, settings, on_progress)
+    row = np.full(len(examples.parts[0]), -1)
+    row[found.indices] = np.arange(len(found.indices))
+    train, test = (row[part][row[part] >= 0] for part in (examples.train, examples.test))
+    targets = examples.targets[found.indices]
+    return average_precision_protocol(found.values, targets, examples.classes, train, test, **svm), found.bad
+
+
+def _class_recalls(
+    models: Sequence[Model],
+    data: str,
+    settings: DescriptorSettings,
+    against: Sequence[str],
+    sizes: dict[str, int],
+    svm: dict[str, Any],
+    on_progress: Progress | None,
+) -> tuple[RecallResult, tuple[Against, ...], tuple[BadImage, ...], tuple[str, ...]]:
+    """Caltech's protocol on the nets' descriptors and on the baselines', the bad images, and the classes."""
     labelled = open_labelled(data, split_seed(Path(models[0])))
     assert labelled.split.labels is not None
-    labels = labelled.split.labels
-    drawn = random_splits(
-        labels, labelled.classes, train=train_per_class, test=test_per_class, splits=splits, seed=seed
-    )
+    labels, seed = labelled.split.labels, svm["seed"]
+    drawn = random_splits(labels, labelled.classes, seed=seed, **sizes)
     wanted = np.unique(np.concatenate([part for split in drawn for part in (split.train, split.test)]))
     found = describe_images(models, [labelled.split], settings, on_progress, wanted)
     others = [(name, _baseline(name, models, labelled.split, settings, seed, on_progress, wanted)) for name in against]
@@ -252,12 +289,9 @@ def transfer(
         return class_recall_protocol(values, labels, len(labelled.classes), chosen, **svm)
 
     result = run(found)
-    compared = []
-    for name, other in others:
-        theirs = run(other)
-        compared.append(Against(name, theirs, result.against(theirs)))
-    facts |= {"train_per_class": train_per_class, "test_per_class": test_per_class, "classes": list(labelled.classes)}
-    return TransferReport(result, tuple(compared), found.bad, facts)
+    theirs = [(name, run(other)) for name, other in others]
+    compared = tuple(Against(name, recalls, result.against(recalls)) for name, recalls in theirs)
+    return result, compared, found.bad, labelled.classes
 
 
 def _check_models(models: Sequence[Model]) -> None:
