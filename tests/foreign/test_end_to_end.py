@@ -220,3 +220,21 @@ def test_an_onnx_graph(torchvision_net: Callable, pixels: torch.Tensor, tmp_path
     with torch.no_grad():
         expected = theirs((pixels.permute(0, 3, 1, 2) / 255 - mean) / deviation)
     close(model.scores(normalize(pixels, model.description.preprocessing)), expected)
+
+
+def test_a_graph_that_keras_exported(keras, pixels: torch.Tensor, tmp_path: Path) -> None:
+    """Its images and the map before the dense layers have their channels last."""
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    import onnxruntime
+
+    theirs = keras_net(keras)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs(np.zeros((1, 224, 224, 3), np.float32))  # Keras exports no net that was never called
+        theirs.export(str(tmp_path / "n.onnx"), format="onnx", verbose=False)
+    session = onnxruntime.InferenceSession(str(tmp_path / "n.onnx"))
+    x = pixels[:1].float().numpy()[..., ::-1] - np.array([103.939, 116.779, 123.68], np.float32)
+    expected = session.run(None, {session.get_inputs()[0].name: np.ascontiguousarray(x)})[0]
+    model = convert(tmp_path / "n.onnx", "onnx", preprocessing="caffe").model
+    close(model.scores(normalize(pixels[:1], model.description.preprocessing)), torch.from_numpy(expected))
