@@ -71,6 +71,14 @@ def test_only_the_fully_connected_layers(options, save_net, tmp_path, batch_norm
     assert load_model(run_folder).description.recipe["layers"] == "fc"
 
 
+def test_a_larger_crop_takes_the_same_net_on_a_finer_map(options, capsys):
+    result = train_localizer(options(crop=64, epochs=1))
+    described = load_model(result.run).description
+    assert described.architecture.crop_px == 64
+    assert described.train_scale == (80,)  # 40 at a crop of 32
+    assert "fc6 <- A fc6 (resized from 1x1 to 2x2)" in capsys.readouterr().out
+
+
 class Killed(Exception):
     pass
 

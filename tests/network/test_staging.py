@@ -99,7 +99,6 @@ def test_other_classes_need_a_new_head(classes: tuple[str, ...]) -> None:
     ("options", "message"),
     [
         ({"width": 1 / 16}, r"conv1_1 is \(2, 3, 3, 3\).*\(4, 3, 3, 3\).*--width 0.0625"),
-        ({"crop_px": 96}, r"fc6 is \(128, 16, 2, 2\).*\(128, 16, 3, 3\).*--crop 96"),
         ({"batch_norm": True}, "with batch normalisation.*without"),
     ],
 )
@@ -107,6 +106,23 @@ def test_another_shape_is_refused(options: dict[str, object], message: str) -> N
     source = net("A", **options)
     with pytest.raises(UserError, match=message):
         stage_from(net("D"), source.state_dict(), source.description)
+
+
+@pytest.mark.parametrize(("crop", "kernel"), [(128, 4), (96, 3), (32, 1)])
+def test_another_crop_takes_fc6_resized(crop: int, kernel: int) -> None:
+    """On a map that is the same everywhere the resized filter gives what the old one gave."""
+    source, target = net("A"), net("A", crop_px=crop)
+    transfers = stage_from(target, source.state_dict(), source.description)
+    assert f"fc6 <- A fc6 (resized from 2x2 to {kernel}x{kernel})" in explain(transfers)
+    assert target.fc6.weight.shape[2:] == (kernel, kernel)
+    flat = torch.randn(3, 16, 1, 1, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        old, new = source.fc6(flat.expand(-1, -1, 2, 2)), target.fc6(flat.expand(-1, -1, kernel, kernel))
+    torch.testing.assert_close(new, old, rtol=1e-4, atol=1e-5)
+    left, right = source.fc6.weight.sum(2).unbind(2)  # what looked left still looks left
+    expected = {4: [left / 2, left / 2, right / 2, right / 2], 1: [left + right]}
+    expected[3] = [left * 2 / 3, (left + right) / 3, right * 2 / 3]
+    torch.testing.assert_close(target.fc6.weight.sum(2), torch.stack(expected[kernel], 2), rtol=1e-4, atol=1e-6)
 
 
 def test_kernels_that_differ_are_refused() -> None:

@@ -117,7 +117,7 @@ def train_localizer(options: LocalizeTrainOptions) -> LocalizeResult:
     with join_world(options.device) as world, ExitStack() as stack:
         source = _source(options)
         options = _resolve(options, source)
-        recipe = _recipe(options, source)
+        recipe = _recipe(options)
         _architecture(options, source, 4)  # a net that does not exist is known before anything is read
         assert options.out is not None
         run = take_run(options.out, options.resume, world, stack)
@@ -137,11 +137,14 @@ def _source(options: LocalizeTrainOptions) -> ModelDescription:
 
 def _resolve(options: LocalizeTrainOptions, source: ModelDescription) -> LocalizeTrainOptions:
     net = options.net or source.architecture.net
-    crop = source.architecture.crop_px
-    scale = options.train_scale or source.train_scale or (scaled_px(FIXED_SCALE_PX, crop),)
+    given = source.architecture.crop_px
+    crop = options.crop or given
+    scale = options.train_scale or tuple(round(px * crop / given) for px in source.train_scale)
+    scale = scale or (scaled_px(FIXED_SCALE_PX, crop),)
     return dataclasses.replace(
         options,
         net=net,
+        crop=crop,
         train_scale=tuple(scale),
         mirror=options.mirror and bool(source.recipe.get("mirror", True)),
         out=options.out or Path("runs") / f"{Path(options.data).name}-{net}-{options.boxes}",
@@ -149,7 +152,7 @@ def _resolve(options: LocalizeTrainOptions, source: ModelDescription) -> Localiz
     )
 
 
-def _recipe(options: LocalizeTrainOptions, source: ModelDescription) -> Recipe:
+def _recipe(options: LocalizeTrainOptions) -> Recipe:
     recipe = Recipe(
         train_scale=options.train_scale,
         epochs=options.epochs,
@@ -159,7 +162,8 @@ def _recipe(options: LocalizeTrainOptions, source: ModelDescription) -> Recipe:
         patience=options.patience,
         mirror=options.mirror,
     )
-    recipe.check_crop(source.architecture.crop_px)
+    assert options.crop is not None
+    recipe.check_crop(options.crop)
     return recipe
 
 
@@ -195,7 +199,9 @@ def describe(
 
 def _architecture(options: LocalizeTrainOptions, source: ModelDescription, outputs: int) -> Architecture:
     assert options.net is not None
-    return dataclasses.replace(source.architecture, net=options.net, outputs=outputs, dropout=options.dropout)
+    assert options.crop is not None
+    changes = {"net": options.net, "outputs": outputs, "crop_px": options.crop, "dropout": options.dropout}
+    return dataclasses.replace(source.architecture, **changes)  # type: ignore[arg-type]
 
 
 def _build(options: LocalizeTrainOptions, description: ModelDescription, resuming: bool) -> VGG:

@@ -5,6 +5,7 @@ of net A (the intermediate layers were initialised randomly)". A source's first 
 has a layer of the same name: B's are conv1_1, conv1_2, conv2_1, conv2_2 (by position, the deeper nets begin so too),
 A's are conv1_1, conv2_1, conv3_1, conv3_2 (its channels 64, 128, 256, 256 fit by stage only). From a net of the same
 configuration every layer is taken (S=384 from S=256). The classes' rows of fc8 are matched by name, never by position.
+A net of another crop takes fc6 resized: each weight is shared out over the places of the new map that it covered.
 """
 
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from vggnet.network.vgg import VGG, norm_name
 from vggnet.paper.configurations import Architecture, Layer
 
 FIRST_CONVOLUTIONS = 4  # taken from a shallower net
-HEAD = "fc8"
+HEAD, RESIZED = "fc8", "fc6"
 
 
 @dataclass(frozen=True)
@@ -72,10 +73,26 @@ def stage_from(
             values = source_state[key]
             if layer.name == HEAD and rows is not None:
                 values = values[torch.tensor(rows, device=values.device)]
+            if key == f"{RESIZED}.weight":
+                values = resized(values, layer.kernel)
             own_state[key].copy_(values)
         note = "classes reordered by name" if layer.name == HEAD and rows is not None else ""
+        given = layers[layer.name].kernel
+        if layer.kernel != given:
+            note = f"resized from {given}x{given} to {layer.kernel}x{layer.kernel}"
         transfers.append(Transfer(layer.name, f"{source.net} {layer.name}", note))
     return transfers
+
+
+def resized(weight: Tensor, kernel: int) -> Tensor:
+    """fc6's weight (K, C, k, k) for a map of kernel x kernel, shared out by area: all sums stay as they are."""
+    given = weight.shape[-1]
+    if given == kernel:
+        return weight
+    new, old = (torch.arange(side + 1, dtype=torch.float64) / side for side in (kernel, given))
+    common = torch.minimum(new[1:, None], old[None, 1:]) - torch.maximum(new[:-1, None], old[None, :-1])
+    share = common.clamp(min=0) * given  # (kernel, k): the part of an old cell that a new one takes
+    return torch.einsum("ih,jw,kchw->kcij", share, share, weight.double()).to(weight.dtype)
 
 
 def explain(transfers: list[Transfer]) -> list[str]:
@@ -108,12 +125,12 @@ def _check_fit(own: Layer, given: Layer, target: Architecture, source: Architect
     """Refuse a layer of another shape, with both shapes and the option that is the reason."""
     if _shape(own) == _shape(given) or (own.name == HEAD and own.in_channels == given.in_channels):
         return
+    if own.name == RESIZED and _shape(own)[:2] == _shape(given)[:2]:
+        return
     if own.stage and own.kernel != given.kernel:
         reason = f"the kernels differ: net {source.net} has {given.kernel}x{given.kernel}, its filters do not fit"
-    elif target.width != source.width:
-        reason = f"give the new net --width {source.width:g}"
     else:
-        reason = f"give the new net --crop {source.crop_px}"
+        reason = f"give the new net --width {source.width:g}"
     raise UserError(
         f"{own.name} is {_shape(own)} in the new net {target.net} but {_shape(given)} in the source net "
         f"{source.net}: {reason}"

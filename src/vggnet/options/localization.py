@@ -34,7 +34,9 @@ class LocalizeTrainOptions:
     val_annotations: Path | None = None
     """Those of the val images, where they are apart."""
     train_scale: tuple[int, ...] = ()
-    """S, as for train; by default that of --init-from."""
+    """S, as for train; by default that of --init-from, in proportion to the crop."""
+    crop: int | None = None
+    """By default that of --init-from. A larger one sees the same objects on a finer map; fc6 is resized."""
     dropout: float = 0.0
     """On fc6 and fc7. Classification has 0.5; coordinates are learnt much slower with it (docs/localisation.md)."""
     mirror: bool = True
