@@ -13,7 +13,13 @@ import torch
 from vggnet.console import progress, say
 from vggnet.errors import UserError
 from vggnet.evaluation.evaluate import default_workers
-from vggnet.evaluation.matching import match_labels, open_entrants, open_split, split_seed
+from vggnet.evaluation.matching import (
+    match_labels,
+    open_entrants,
+    open_split,
+    refuse_without_classes,
+    split_seed,
+)
 from vggnet.evaluation.metrics import Count, PairedTest, compare, ranks
 from vggnet.evaluation.posteriors import Store
 from vggnet.evaluation.presentation import Precision
@@ -48,27 +54,33 @@ def quantize_on_images(options: QuantizeOptions) -> QuantizeResult:
     if options.out.exists() and not options.out.is_dir():
         raise UserError(f"--out {options.out} is a file; give a folder")
     choose_inference_precision("int8", CPU)
-    (entrant,) = open_entrants([options.model])
-    scale = options.test_scale or default_scale(entrant.description)
-    opened = open_split(options.data, split_seed(entrant.path))
-    labels = None
-    if isinstance(opened, ImageData) and opened.val is not None and opened.val.labels is not None:
-        labels = match_labels([entrant], opened, opened.val)[0]  # what does not fit is said before any image is read
+    model = load_model(options.model).to_fast_layout()
+    if model.architecture.convolutions_only:
+        refuse_without_classes(options.model, model.description)
+    scale = options.test_scale or default_scale(model.description)
+    opened = open_split(options.data, split_seed(options.model))
+    judged = _judged(options.model, model, opened)  # what does not fit is said before any image is read
     source = opened if isinstance(opened, Split) else opened.train or opened.val
     if source is None or not len(source):
         raise UserError(f"{options.data}: there are no images to measure on")
     workers = default_workers(options.workers, CPU)
-    model = load_model(options.model).to_fast_layout()
     limits = _measure(model, source, scale, options, workers)
     model.description = replace(model.description, activation_limits=limits)
     save_pretrained(model, options.out)
     say(f"written to {options.out}; use it wherever a MODEL is asked for, with --precision int8")
-    if labels is None:
-        say("no labelled val images: what int8 costs in accuracy was not measured")
+    if judged is None:
+        how = "`vggnet localize evaluate` says" if model.description.boxes else "no labelled val images to say"
+        say(f"{how} what int8 costs in accuracy")
         return QuantizeResult(options.out, None, None, None)
-    assert isinstance(opened, ImageData)
-    assert opened.val is not None
-    return _judge(entrant, options.out, opened.val, labels, scale, workers)
+    return _judge(*judged, options.out, scale, workers)
+
+
+def _judged(path: Path, model: VGG, opened: ImageData | Split) -> tuple[Entrant, Split, np.ndarray] | None:
+    """The model, the val images and their labels among its classes; None where there is nothing to judge by."""
+    if isinstance(opened, Split) or opened.val is None or opened.val.labels is None or model.description.boxes:
+        return None
+    (entrant,) = open_entrants([path])
+    return entrant, opened.val, match_labels([entrant], opened, opened.val)[0]
 
 
 def _measure(model: VGG, split: Split, scale: int, options: QuantizeOptions, workers: int) -> dict[str, float]:
@@ -91,7 +103,7 @@ def _measure(model: VGG, split: Split, scale: int, options: QuantizeOptions, wor
     return ranges.limits()
 
 
-def _judge(entrant: Entrant, folder: Path, val: Split, labels: np.ndarray, scale: int, workers: int) -> QuantizeResult:
+def _judge(entrant: Entrant, val: Split, labels: np.ndarray, folder: Path, scale: int, workers: int) -> QuantizeResult:
     """Dense error of the model as it was and in int8, on the same images; said, too."""
     (quantized,) = open_entrants([folder])
     usual = choose_precision("auto", CPU)

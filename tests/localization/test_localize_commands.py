@@ -143,6 +143,24 @@ def test_the_whole_command_line(blocks, classifier, tmp_path, capsys):
     assert posteriors == sorted(posteriors, reverse=True)
 
 
+@pytest.mark.skipif(not torch.cpu._is_vnni_supported(), reason="this CPU has no VNNI instructions")
+def test_both_nets_in_int8(blocks, classifier, options, tmp_path, capsys):
+    models = {"boxes": train_localizer(options(boxes="scr", epochs=8)).run, "classes": classifier}
+    for name, model in models.items():
+        asked = ["--out", str(tmp_path / name), "--images", "8", "--workers", "0"]
+        assert run(["quantize", str(model), str(blocks), *asked]) == 0
+    assert "`vggnet localize evaluate` says what int8 costs" in capsys.readouterr().out
+    asked = ["--classifier", str(tmp_path / "classes"), "--json", str(tmp_path / "int8.json"), "--workers", "0"]
+    assert run(["localize", "evaluate", str(tmp_path / "boxes"), str(blocks), *asked, "--precision", "int8"]) == 0
+    overlap = json.loads((tmp_path / "int8.json").read_text())["test1"][0]["mean_iou"]
+    asked = ["--json", str(tmp_path / "fp32.json"), "--workers", "0", "--precision", "fp32"]
+    assert run(["localize", "evaluate", str(tmp_path / "boxes"), str(blocks), *asked]) == 0
+    exact = json.loads((tmp_path / "fp32.json").read_text())["test1"][0]["mean_iou"]
+    assert exact > 0.2  # it draws boxes on its objects
+    assert overlap == pytest.approx(exact, abs=0.05)
+    assert overlap != exact
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
