@@ -190,7 +190,7 @@ def best_limit(values: Tensor, largest: float) -> float:
     """
     if largest <= 0:
         return 1.0  # a layer that never sees anything: any scale is right
-    tried = [largest * (step + 1) / TRIED for step in range(TRIED)]
+    tried = [largest * ((step + 1) / TRIED) for step in range(TRIED)]  # the last is `largest` itself, to the bit
 
     def error(limit: float) -> float:
         rounded = (values * (LEVELS / limit)).round().clamp(0, LEVELS) * (limit / LEVELS)
