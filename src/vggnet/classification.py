@@ -158,7 +158,7 @@ def _train(options: TrainOptions, world: World, run: RunFolder, pictures: Pictur
         micro_batch=options.micro_batch,
         precision=options.precision,
         save_every_s=options.save_every,
-        compile=options.compile,
+        step=options.step,
     )
     if world.is_first and not resuming:
         write_start(options, run, settings, preprocessing=dataclasses.asdict(model.description.preprocessing))

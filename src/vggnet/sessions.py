@@ -18,7 +18,7 @@ from vggnet.images.color import ColorStatistics, normalize
 from vggnet.images.loading import Batch, TrainingLoader
 from vggnet.images.splits import Split
 from vggnet.network.vgg import VGG
-from vggnet.options.common import PrecisionName
+from vggnet.options.common import PrecisionName, StepName
 from vggnet.paper.recipes import Recipe
 from vggnet.pictures import describe_bad
 from vggnet.training.checkpoints import TrainingProgress
@@ -28,7 +28,7 @@ from vggnet.training.memory import choose_micro_batch, holding_bytes
 from vggnet.training.runs import RunFolder, open_run
 
 # what a continued run may have otherwise than when it was started: nothing of it changes what is learnt
-FREE_ON_RESUME = {"resume", "out", "workers", "save_every", "device", "init_from", "compile"}
+FREE_ON_RESUME = {"resume", "out", "workers", "save_every", "device", "init_from", "step"}
 CHOSEN_AT_START = {"micro_batch", "threads"}  # by the program where the user did not; reused on resume
 
 Prepared = TypeVar("Prepared")
@@ -91,7 +91,7 @@ def settle(
     micro_batch: int | None,
     precision: PrecisionName,
     save_every_s: float,
-    compile: bool = True,
+    step: StepName = "auto",
 ) -> LoopSettings:
     """The loop's settings: precision by the device, micro-batch as given, as at the run's start, or by memory."""
     saved = run.config or {}
@@ -99,7 +99,7 @@ def settle(
     micro_batch = micro_batch or saved.get("micro_batch")
     if micro_batch is None:
         micro_batch = choose_micro_batch(model.architecture, -(-batch // world.size), resolved, world.device)
-    return LoopSettings(seed, micro_batch, resolved, save_every_s, compile)
+    return LoopSettings(seed, micro_batch, resolved, save_every_s, step)
 
 
 def training_loader(

@@ -1,10 +1,7 @@
 """The GPU's inference net: its wiring on a CPU, with cuDNN's kernel written out; the real one where there is a GPU."""
 
-from collections.abc import Sequence
-
 import pytest
 import torch
-from torch.nn import functional as F
 
 from vggnet.evaluation.masking import padding_kept_zero
 from vggnet.network.cudnn import CudnnVGG
@@ -12,27 +9,6 @@ from vggnet.network.inference import fast_inference
 from vggnet.network.vgg import VGG, build
 
 CPU = torch.device("cpu")
-
-
-def written_out(
-    x: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-) -> torch.Tensor:
-    assert x.dtype == weight.dtype == bias.dtype == torch.bfloat16
-    assert x.is_contiguous(memory_format=torch.channels_last)
-    assert weight.is_contiguous(memory_format=torch.channels_last)
-    assert x.shape[1] % 8 == 0  # what tensor cores want
-    return F.conv2d(x.float(), weight.float(), bias.float(), stride, padding, dilation, groups).relu().bfloat16()
-
-
-@pytest.fixture
-def kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, "cudnn_convolution_relu", written_out)
 
 
 def small(net: str, **more: object) -> VGG:
@@ -52,7 +28,7 @@ def near(found: torch.Tensor, exact: torch.Tensor) -> bool:
     return found.shape == exact.shape and bool(gap < 0.03)
 
 
-@pytest.mark.usefixtures("kernel")
+@pytest.mark.usefixtures("cudnn_written_out")
 @pytest.mark.parametrize("net", ["A", "A-LRN", "C", "D", "E", "5x5"])
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_every_net(net: str, batch_norm: bool) -> None:
@@ -62,7 +38,7 @@ def test_every_net(net: str, batch_norm: bool) -> None:
         assert near(CudnnVGG(model)(images), model(images))
 
 
-@pytest.mark.usefixtures("kernel")
+@pytest.mark.usefixtures("cudnn_written_out")
 def test_a_padded_batch_is_as_each_image_alone() -> None:
     torch.manual_seed(0)
     sizes = [(96, 128), (70, 100)]

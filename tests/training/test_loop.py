@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
+from vggnet.network.fused import FusedVGG
 from vggnet.network.vgg import VGG, build
 from vggnet.paper.recipes import Recipe
 from vggnet.training.checkpoints import read_progress
@@ -73,6 +74,24 @@ def test_the_first_step_is_plain_sgd_on_the_whole_batch(tmp_path: Path) -> None:
         assert theirs.grad is not None
         expected = theirs - 0.1 * (theirs.grad + 5e-4 * theirs)
         torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-6, msg=name)
+
+
+def test_a_step_by_a_gpus_kernels_changes_rounding_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In fp32 and, without a GPU, with cuDNN's operator written out: dropout, momentum and micro-batches included."""
+
+    def loop(name: str) -> Loop:
+        return loop_in(tmp_path / name, micro_batch=4, epochs=3, dropout=0.5)
+
+    plain = loop("plain")
+    plain.run_to_end()
+    monkeypatch.setattr(FusedVGG, "dtype", torch.float32)
+    monkeypatch.setattr("vggnet.network.fused.convolution_relu", lambda x, w, b, p: F.conv2d(x, w, b, padding=p).relu())
+    monkeypatch.setattr("vggnet.training.loop.step_form", lambda model, *_: FusedVGG(model))
+    fused = loop("fused")
+    fused.run_to_end()
+    assert isinstance(fused._trained, FusedVGG)
+    for (name, ours), theirs in zip(fused.model.named_parameters(), plain.model.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5, msg=name)
 
 
 @pytest.mark.parametrize("micro_batch", [1, 4, 10])

@@ -7,6 +7,7 @@ from vggnet.errors import UserError
 from vggnet.hardware import choose_inference_precision, cpu_has_bf16, keep_freed_memory
 from vggnet.network.cudnn import CudnnVGG
 from vggnet.network.fast import FastVGG
+from vggnet.network.kernels.available import why_not
 from vggnet.network.quantized import QuantizedVGG
 from vggnet.network.vgg import VGG
 from vggnet.paper.configurations import TOTAL_STRIDE_PX
@@ -44,6 +45,12 @@ def _on_gpu(model: VGG, device: torch.device) -> VGG:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         note(f"inference runs without cuDNN's fused layers: {reason}")
         return model
+    if missing := why_not(device):
+        note(f"inference pools without our kernel: {missing}")
+    else:
+        from vggnet.network.kernels.elementwise import pool  # only where Triton is
+
+        quick.pool_map = pool
     return quick
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from tyro.conf import Positional
 
-from vggnet.options.common import BadImages, InitMethod, PrecisionName
+from vggnet.options.common import BadImages, InitMethod, PrecisionName, StepName
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,9 @@ class TrainOptions:
     """Images per pass; chosen by memory. The gradient is the whole batch's either way."""
     threads: int | None = None
     """CPU threads of the arithmetic; by default one a core. Fewer where other programs use the cores."""
-    compile: bool = True
-    """On a GPU: the step through torch.compile, where that works."""
+    step: StepName = "auto"
+    """On a GPU, how a step computes: fused (our kernels between cuDNN's convolutions; not with --batch-norm), compiled
+    (torch.compile) or plain PyTorch; auto takes the first that works. A CPU's step is plain."""
     save_every: float = 300.0
     """Seconds between saved states within an epoch."""
 

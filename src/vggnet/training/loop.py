@@ -27,9 +27,10 @@ from vggnet.console import progress as show_progress
 from vggnet.console import say
 from vggnet.errors import UserError
 from vggnet.hardware import keep_freed_memory
-from vggnet.network.compiling import compiled
+from vggnet.network.stepping import compiled, step_form
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import save_model
+from vggnet.options.common import StepName
 from vggnet.paper.recipes import Recipe
 from vggnet.training.checkpoints import TrainingProgress, read_progress, restore_state, write_state
 from vggnet.training.distributed import World
@@ -80,7 +81,7 @@ class LoopSettings:
     micro_batch: int
     precision: str
     save_every_s: float = 300.0
-    compile: bool = True  # on a GPU, where it works
+    step: StepName = "auto"
 
 
 class Interrupted(Exception):
@@ -103,12 +104,13 @@ class Loop:
         self._sums = torch.zeros(3, dtype=torch.float64, device=world.device)  # loss, wrong, images of this epoch
         if world.device.type == "cpu":
             keep_freed_memory()
-        self._trained: nn.Module = model
+        form = step_form(model, world.device, settings.precision, settings.step)
+        self._trained: nn.Module = form
         if world.size > 1:
             ids = [world.device] if world.device.type == "cuda" else None
-            self._trained = DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True)
+            self._trained = DistributedDataParallel(form, device_ids=ids, gradient_as_bucket_view=True)
         self._net: Callable[[Tensor], Tensor] = self._trained
-        if settings.compile:
+        if form is model and settings.step != "plain":
             self._net = compiled(self._trained, world.device)
 
     def restore(self) -> bool:

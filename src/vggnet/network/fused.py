@@ -1,0 +1,106 @@
+"""A net's form for training in bf16 on a GPU: cuDNN's convolutions, and one pass over each map between two of them.
+
+Notable:
+- Bias and ReLU are the convolution's epilogue. A stage's last layer is pooled before bias and ReLU, and keeps one byte
+  for each pooled value (which of four it was, or that the ReLU gave zero) in the place of the whole map.
+- So a convolution keeps its input only. ReLU masks come from the output, which the next layer keeps anyway; masking
+  and the bias' gradient are one pass.
+- Parameters are the net's own, in fp32; their bf16 copies live for a step.
+- A-LRN's first layer runs as the net has it. Batch normalisation is not fused here: such nets go through torch.compile.
+
+Written without a GPU at hand: tested on a CPU, kernels in Triton's interpreter; speed not measured (docs/speed.md).
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vggnet.network.cudnn import IMAGE_CHANNELS, convolution_relu, with_zero_channels
+from vggnet.network.kernels import elementwise
+from vggnet.network.vgg import VGG
+from vggnet.paper.configurations import Layer
+
+_Gradients = tuple[Tensor | None, Tensor | None, Tensor, None]
+
+
+class FusedVGG(VGG):
+    """`model`'s function for training: its own layers and parameters, other arithmetic. For nets without batch norm."""
+
+    dtype = torch.bfloat16  # of the arithmetic
+
+    def __init__(self, model: VGG) -> None:
+        with torch.device("meta"):
+            super().__init__(model.description)
+        for name, layer in model.named_children():
+            setattr(self, name, layer)
+        self.train(model.training)
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        self._check_size(images, 1)
+        x = images
+        for layer in self._convolutions:
+            x = self._convolve(layer, x)
+        return x
+
+    def _convolve(self, layer: Layer, x: Tensor) -> Tensor:
+        first = layer is self._convolutions[0]
+        if first and self.response_normalization is not None:
+            return super()._convolve(layer, x)
+        convolution: nn.Conv2d = getattr(self, layer.name)
+        weight = convolution.weight
+        if first:
+            x = with_zero_channels(x, self.dtype)
+            weight = F.pad(weight, (0, 0, 0, 0, 0, IMAGE_CHANNELS - weight.shape[1]))
+        x = x.to(self.dtype, memory_format=torch.channels_last)
+        run = _PooledConvolution if layer.last_of_stage else _Convolution
+        y: Tensor = run.apply(x, weight, convolution.bias, layer.padding)
+        return y
+
+
+class _Convolution(torch.autograd.Function):
+    """relu(convolution + bias) of x (N, C, H, W) in bf16; weight and bias in fp32."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, padding: int) -> Tensor:
+        quick = weight.to(x.dtype, memory_format=torch.channels_last)
+        y = convolution_relu(x, quick, bias.to(x.dtype), padding)
+        ctx.save_for_backward(x, quick, y)
+        ctx.padding = padding
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> _Gradients:
+        x, weight, y = ctx.saved_tensors
+        masked, of_bias = elementwise.relu_backward(gradient, y)
+        return *_convolution_backward(ctx, masked, x, weight), of_bias, None
+
+
+class _PooledConvolution(torch.autograd.Function):
+    """relu(max-pooling of convolution + bias), with the same arguments."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, padding: int) -> Tensor:
+        quick = weight.to(x.dtype, memory_format=torch.channels_last)
+        map = F.conv2d(x, quick, padding=padding)
+        pooled, choice = elementwise.pool_bias_relu(map, bias)
+        ctx.save_for_backward(x, quick, choice)
+        ctx.padding, ctx.size = padding, map.shape[-2:]
+        return pooled
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> _Gradients:
+        x, weight, choice = ctx.saved_tensors
+        spread, of_bias = elementwise.pool_backward(gradient, choice, *ctx.size)
+        return *_convolution_backward(ctx, spread, x, weight), of_bias, None
+
+
+def _convolution_backward(ctx: Any, gradient: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    """Gradients of a convolution's input (bf16) and weight (fp32), each where it is needed."""
+    wanted = [ctx.needs_input_grad[0], ctx.needs_input_grad[1], False]
+    padding = [ctx.padding, ctx.padding]
+    of_x, of_weight, _ = torch.ops.aten.convolution_backward(
+        gradient, x, weight, None, [1, 1], padding, [1, 1], False, [0, 0], 1, wanted
+    )
+    return of_x, None if of_weight is None else of_weight.float()

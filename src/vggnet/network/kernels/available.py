@@ -1,0 +1,52 @@
+"""Whether the kernels can be used on a device: compiled, run and compared with their definition there."""
+
+import importlib.util
+
+import torch
+from torch import Tensor
+
+from vggnet.network.kernels import reference
+
+_SIDE, _CHANNELS = 14, 96  # a small map, its channels not a multiple of a tile's
+
+
+def why_not(device: torch.device) -> str | None:
+    """Why the kernels cannot be used on `device`; None where they give what `reference` gives."""
+    if importlib.util.find_spec("triton") is None:
+        return "Triton is not installed"
+    try:
+        return _difference(device)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # whatever a compiler and a driver raise
+        return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _difference(device: torch.device) -> str | None:
+    """The first kernel whose results are not its reference's, in words."""
+    from vggnet.network.kernels import elementwise  # only where Triton is
+
+    draw = torch.Generator().manual_seed(0)
+    map = torch.randn(2, _CHANNELS, _SIDE, _SIDE, generator=draw).to(device, torch.bfloat16)
+    bias = torch.randn(_CHANNELS, generator=draw).to(device)
+    pooled, choice = reference.pool_bias_relu(map, bias)
+    found = elementwise.pool_bias_relu(map, bias)
+    spread = elementwise.pool_backward(pooled, choice, _SIDE, _SIDE)
+    masked = elementwise.relu_backward(map, map.flip(0))
+    pairs = {
+        "pooling": [*zip((pooled, choice), found, strict=True)],
+        "the backward pass of pooling": [
+            *zip(reference.pool_backward(pooled, choice, _SIDE, _SIDE), spread, strict=True)
+        ],
+        "the backward pass of the ReLU": [*zip(reference.relu_backward(map, map.flip(0)), masked, strict=True)],
+    }
+    for name, results in pairs.items():
+        if not all(_same(exact, result) for exact, result in results):
+            return f"the kernel of {name} gives other values than PyTorch here"
+    return None
+
+
+def _same(exact: Tensor, found: Tensor) -> bool:
+    """Equal but for the order in which sums are taken, and the last bit of bf16."""
+    precision = 1e-2 if exact.dtype == torch.bfloat16 else 1e-3
+    return torch.allclose(exact.float(), found.float(), rtol=precision, atol=1e-3)

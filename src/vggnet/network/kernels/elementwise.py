@@ -1,0 +1,182 @@
+"""The passes between convolutions as Triton kernels: each reads and writes every map once.
+
+Run one by one (mask, bias sum, pooling, its backward, its indices in int64) they take a third of a training step's
+time. Maps are channels_last, so a map is a matrix of pixels x channels; a program takes some channels of some pixels.
+Pixels are counted in 32 bits (divided faster), values in 64. Sums over pixels are taken in fp32, a partial sum for each
+program and then all partial sums, in a fixed order: the same inputs give the same bits. `reference` says what each
+function computes.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from vggnet.network.kernels.reference import OFF
+
+_PIXELS, _CHANNELS = 64, 64  # of one tile
+_TILES = 8  # that a program sums up one after another
+_OFF = tl.constexpr(OFF)
+
+
+@triton.jit
+def _larger(value, place, best, choice):  # type: ignore[no-untyped-def]
+    """The first of equal values stays; what is not a number wins and stays, as in PyTorch."""
+    wins = ((value > best) | (value != value)) & (best == best)
+    return tl.where(wins, value, best), tl.where(wins, place, choice)
+
+
+@triton.jit
+def _pool_bias_relu(  # type: ignore[no-untyped-def]
+    map,
+    bias,
+    pooled,
+    choice,
+    count,
+    channels,
+    height,
+    width,
+    pixels_: tl.constexpr,
+    channels_: tl.constexpr,
+    chosen: tl.constexpr,
+):
+    rows, columns = height // 2, width // 2
+    pixel = tl.program_id(0) * pixels_ + tl.arange(0, pixels_)
+    channel = tl.program_id(1) * channels_ + tl.arange(0, channels_)
+    inside = (pixel < count)[:, None] & (channel < channels)[None, :]
+    image, place = pixel // (rows * columns), pixel % (rows * columns)
+    corner = (image * height + 2 * (place // columns)) * width + 2 * (place % columns)
+    upper = map + corner.to(tl.int64)[:, None] * channels + channel[None, :]
+    lower = map + (corner + width).to(tl.int64)[:, None] * channels + channel[None, :]
+    best = tl.load(upper, mask=inside, other=0).to(tl.float32)
+    which = tl.zeros_like(best).to(tl.int32)
+    best, which = _larger(tl.load(upper + channels, mask=inside, other=0).to(tl.float32), 1, best, which)
+    best, which = _larger(tl.load(lower, mask=inside, other=0).to(tl.float32), 2, best, which)
+    best, which = _larger(tl.load(lower + channels, mask=inside, other=0).to(tl.float32), 3, best, which)
+    value = best + tl.load(bias + channel, mask=channel < channels, other=0).to(tl.float32)[None, :]
+    target = pixel.to(tl.int64)[:, None] * channels + channel[None, :]
+    tl.store(pooled + target, tl.where(value <= 0, 0.0, value).to(pooled.dtype.element_ty), mask=inside)
+    if chosen:
+        tl.store(choice + target, tl.where(value <= 0, _OFF, which).to(tl.uint8), mask=inside)
+
+
+@triton.jit
+def _pool_backward(  # type: ignore[no-untyped-def]
+    gradient,
+    choice,
+    spread,
+    sums,
+    count,
+    channels,
+    height,
+    width,
+    pixels_: tl.constexpr,
+    channels_: tl.constexpr,
+    tiles: tl.constexpr,
+):
+    rows, columns = height // 2, width // 2
+    channel = tl.program_id(1) * channels_ + tl.arange(0, channels_)
+    total = tl.zeros([channels_], tl.float32)
+    for tile in range(tiles):
+        pixel = (tl.program_id(0) * tiles + tile) * pixels_ + tl.arange(0, pixels_)
+        inside = (pixel < count)[:, None] & (channel < channels)[None, :]
+        source = pixel.to(tl.int64)[:, None] * channels + channel[None, :]
+        value = tl.load(gradient + source, mask=inside, other=0)
+        which = tl.load(choice + source, mask=inside, other=_OFF).to(tl.int32)
+        image, place = pixel // (rows * columns), pixel % (rows * columns)
+        corner = (image * height + 2 * (place // columns)) * width + 2 * (place % columns)
+        upper = spread + corner.to(tl.int64)[:, None] * channels + channel[None, :]
+        lower = spread + (corner + width).to(tl.int64)[:, None] * channels + channel[None, :]
+        nothing = tl.zeros_like(value)
+        tl.store(upper, tl.where(which == 0, value, nothing), mask=inside)
+        tl.store(upper + channels, tl.where(which == 1, value, nothing), mask=inside)
+        tl.store(lower, tl.where(which == 2, value, nothing), mask=inside)
+        tl.store(lower + channels, tl.where(which == 3, value, nothing), mask=inside)
+        total += tl.sum(tl.where(which == _OFF, nothing, value).to(tl.float32), axis=0)
+    tl.store(sums + tl.program_id(0).to(tl.int64) * channels + channel, total, mask=channel < channels)
+
+
+@triton.jit
+def _relu_backward(  # type: ignore[no-untyped-def]
+    gradient, output, masked, sums, count, channels, pixels_: tl.constexpr, channels_: tl.constexpr, tiles: tl.constexpr
+):
+    channel = tl.program_id(1) * channels_ + tl.arange(0, channels_)
+    total = tl.zeros([channels_], tl.float32)
+    for tile in range(tiles):
+        pixel = (tl.program_id(0) * tiles + tile) * pixels_ + tl.arange(0, pixels_)
+        inside = (pixel < count)[:, None] & (channel < channels)[None, :]
+        place = pixel.to(tl.int64)[:, None] * channels + channel[None, :]
+        value = tl.load(gradient + place, mask=inside, other=0)
+        value = tl.where(tl.load(output + place, mask=inside, other=0) <= 0, tl.zeros_like(value), value)
+        tl.store(masked + place, value, mask=inside)
+        total += tl.sum(value.to(tl.float32), axis=0)
+    tl.store(sums + tl.program_id(0).to(tl.int64) * channels + channel, total, mask=channel < channels)
+
+
+def pool(map: Tensor) -> Tensor:
+    """Max-pooling over 2x2 of a map (N, C, H, W) that has passed its ReLU, without a gradient."""
+    return _pool(map, torch.zeros(map.shape[1], device=map.device), chosen=False)[0]
+
+
+def pool_bias_relu(map: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """As `reference.pool_bias_relu`."""
+    return _pool(map, bias, chosen=True)
+
+
+def _pool(map: Tensor, bias: Tensor, *, chosen: bool) -> tuple[Tensor, Tensor]:
+    """`pool_bias_relu`; where not `chosen`, no choice is written, and the second result means nothing."""
+    map = _channels_last(map)
+    images, channels, height, width = map.shape
+    pooled = torch.empty(
+        (images, channels, height // 2, width // 2),
+        dtype=map.dtype,
+        device=map.device,
+        memory_format=torch.channels_last,
+    )
+    choice = torch.empty_like(pooled, dtype=torch.uint8) if chosen else pooled  # a kernel wants some pointer
+    pixels = pooled.numel() // channels
+    grid = (triton.cdiv(pixels, _PIXELS), triton.cdiv(channels, _CHANNELS))
+    _pool_bias_relu[grid](map, bias, pooled, choice, pixels, channels, height, width, _PIXELS, _CHANNELS, chosen)
+    return pooled, choice
+
+
+def pool_backward(gradient: Tensor, choice: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """As `reference.pool_backward`."""
+    gradient, choice = _channels_last(gradient), _channels_last(choice)
+    images, channels, rows, columns = gradient.shape
+    covered = (2 * rows, 2 * columns) == (height, width)  # an odd row or column is in no window
+    spread = torch.empty(
+        (images, channels, height, width),
+        dtype=gradient.dtype,
+        device=gradient.device,
+        memory_format=torch.channels_last,
+    )
+    if not covered:
+        spread.zero_()
+    pixels = images * rows * columns
+    sums, grid = _partial_sums(gradient, pixels)
+    _pool_backward[grid](gradient, choice, spread, sums, pixels, channels, height, width, _PIXELS, _CHANNELS, _TILES)
+    return spread, sums.sum(0)
+
+
+def relu_backward(gradient: Tensor, output: Tensor) -> tuple[Tensor, Tensor]:
+    """As `reference.relu_backward`."""
+    gradient, output = _channels_last(gradient), _channels_last(output)
+    masked = torch.empty_like(output)
+    channels = output.shape[1]
+    pixels = output.numel() // channels
+    sums, grid = _partial_sums(gradient, pixels)
+    _relu_backward[grid](gradient, output, masked, sums, pixels, channels, _PIXELS, _CHANNELS, _TILES)
+    return masked, sums.sum(0)
+
+
+def _channels_last(map: Tensor) -> Tensor:
+    return map.contiguous(memory_format=torch.channels_last)
+
+
+def _partial_sums(gradient: Tensor, pixels: int) -> tuple[Tensor, tuple[int, int]]:
+    """Where the programs put their sums, (programs, C) in fp32, and the grid that they run on."""
+    channels = gradient.shape[1]
+    programs = triton.cdiv(pixels, _PIXELS * _TILES)
+    sums = torch.empty((programs, channels), dtype=torch.float32, device=gradient.device)
+    return sums, (programs, triton.cdiv(channels, _CHANNELS))

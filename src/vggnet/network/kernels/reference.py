@@ -1,0 +1,38 @@
+"""What the kernels of `elementwise` compute, in PyTorch's own operators: the definition that they are tested against.
+
+Shapes: N images, C channels, H x W pixels.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+OFF = 4  # in a choice: the ReLU gave zero, so no gradient passes
+
+
+def pool_bias_relu(map: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """relu(max over 2x2 of (map + bias)), and which of the four each maximum was.
+
+    map (N, C, H, W), bias (C,) fp32 -> (N, C, H // 2, W // 2) in the map's type, and uint8 of that shape: 0 to 3 row by
+    row, `OFF` where the sum is not positive. Sums are taken in fp32 and rounded once.
+    """
+    windows = map.float().unfold(2, 2, 2).unfold(3, 2, 2).flatten(4)
+    best, choice = windows.max(4)
+    value = best + bias[:, None, None]
+    return F.relu(value).to(map.dtype), choice.masked_fill(value <= 0, OFF).to(torch.uint8)
+
+
+def pool_backward(gradient: Tensor, choice: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Gradient of `pool_bias_relu`'s output -> that of its map (N, C, height, width), and of its bias (C,) in fp32."""
+    rows, columns = gradient.shape[-2:]
+    spread = gradient.new_zeros(*gradient.shape[:2], height, width)
+    for place in range(4):
+        row, column = divmod(place, 2)
+        spread[:, :, row : 2 * rows : 2, column : 2 * columns : 2] = torch.where(choice == place, gradient, 0)
+    return spread, spread.float().sum((0, 2, 3))
+
+
+def relu_backward(gradient: Tensor, output: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradient of relu(map + bias) where it is `output` (N, C, H, W) -> that of the map, and of the bias (C,), fp32."""
+    masked = torch.where(output <= 0, 0, gradient)
+    return masked, masked.float().sum((0, 2, 3))

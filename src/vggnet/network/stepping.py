@@ -1,0 +1,76 @@
+"""Which form of a net computes a training step fastest, where it computes: fused, through torch.compile, or as it is.
+
+Written without a GPU at hand and not measured yet (docs/speed.md). On a CPU a step is the net's own.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from vggnet.console import note
+from vggnet.errors import UserError
+from vggnet.network.kernels.available import why_not
+from vggnet.network.vgg import VGG
+from vggnet.options.common import StepName
+
+
+def step_form(model: VGG, device: torch.device, precision: str, step: StepName) -> VGG:
+    """`FusedVGG` of `model`, with its parameters, where that works and is wanted; otherwise `model` itself.
+
+    One line says why not, where it could have been. UserError where `step` asks for what there cannot be.
+    """
+    if device.type != "cuda":
+        if step in ("fused", "compiled"):
+            raise UserError(f"--step {step} is for GPUs; a step on a {device.type} is plain: leave it at auto")
+        return model
+    if step not in ("auto", "fused"):
+        return model
+    if not (reason := _why_not_fused(model, device, precision)):
+        from vggnet.network.fused import FusedVGG  # only where Triton is
+
+        return FusedVGG(model)
+    if step == "fused":
+        raise UserError(f"--step fused: {reason}; leave it at auto")
+    note(f"training runs without the fused kernels: {reason}")
+    return model
+
+
+def _why_not_fused(model: VGG, device: torch.device, precision: str) -> str | None:
+    if precision != "bf16":
+        return "they compute in bf16, this training does not"
+    if model.architecture.batch_norm:
+        return "they know no batch normalisation"
+    return why_not(device)
+
+
+def compiled(model: nn.Module, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """`model` as a function of images that is compiled at its first call, on a GPU; elsewhere `model` itself.
+
+    Where compiling fails (no Triton, an old GPU) the net runs as it is, and one line says why. Memory that runs out
+    is no such reason: that is for the caller to mend.
+    """
+    if device.type != "cuda":
+        return model
+    quick: Callable[[Tensor], Tensor] | None = None
+    failed = False
+
+    def run(images: Tensor) -> Tensor:
+        nonlocal quick, failed
+        if failed:
+            return model(images)
+        first = quick is None
+        try:
+            quick = quick or torch.compile(model)
+            return quick(images)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            if not first:
+                raise
+            failed = True
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            note(f"training runs without torch.compile: {reason}")
+        return model(images)
+
+    return run

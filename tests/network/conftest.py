@@ -1,0 +1,29 @@
+"""What stands for a GPU's kernels on a CPU."""
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+
+def convolution_relu(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+) -> torch.Tensor:
+    assert x.dtype == weight.dtype == bias.dtype
+    assert x.is_contiguous(memory_format=torch.channels_last)
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    assert x.shape[1] % 8 == 0  # what tensor cores want
+    return F.conv2d(x.float(), weight.float(), bias.float(), stride, padding, dilation, groups).relu().to(x.dtype)
+
+
+@pytest.fixture
+def cudnn_written_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`torch.cudnn_convolution_relu` in operators that a CPU has."""
+    monkeypatch.setattr(torch, "cudnn_convolution_relu", convolution_relu)

@@ -1,0 +1,85 @@
+"""Which step a net takes. What a GPU would do is played by a stand-in, since the choice is what is tested."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vggnet.errors import UserError
+from vggnet.network.fused import FusedVGG
+from vggnet.network.stepping import compiled, step_form
+from vggnet.network.vgg import build
+from vggnet.options.common import StepName
+
+GPU = torch.device("cuda")
+
+
+@pytest.fixture(autouse=True)
+def nothing_said_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vggnet.console._noted", set())
+
+
+def test_a_cpu_runs_the_model_itself() -> None:
+    model = nn.Identity()
+    assert compiled(model, torch.device("cpu")) is model
+
+
+def test_what_compiles_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", lambda model: lambda images: model(images) + 1)
+    run = compiled(nn.Identity(), GPU)
+    assert [float(run(torch.zeros(1))) for _ in range(2)] == [1, 1]
+
+
+def test_what_does_not_compile_runs_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls = []
+
+    def broken(model: nn.Module) -> Callable[[Tensor], Tensor]:
+        def fail(images: Tensor) -> Tensor:
+            calls.append(1)
+            raise RuntimeError("no Triton\nand a long story")
+
+        return fail
+
+    monkeypatch.setattr(torch, "compile", broken)
+    run = compiled(nn.Identity(), GPU)
+    assert [float(run(torch.ones(1))) for _ in range(3)] == [1, 1, 1]
+    assert len(calls) == 1  # not tried again
+    assert capsys.readouterr().err == "training runs without torch.compile: no Triton\n"
+
+
+def test_no_memory_is_the_callers_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(images: Tensor) -> Tensor:
+        raise torch.OutOfMemoryError("full")
+
+    monkeypatch.setattr(torch, "compile", lambda model: full)
+    with pytest.raises(torch.OutOfMemoryError):
+        compiled(nn.Identity(), GPU)(torch.ones(1))
+
+
+def test_a_net_without_batch_normalisation_is_fused_on_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("vggnet.network.stepping.why_not", lambda device: None)
+    model, normalised = build("A", width=1 / 8), build("A", width=1 / 8, batch_norm=True)
+    assert isinstance(step_form(model, GPU, "bf16", "auto"), FusedVGG)
+    assert step_form(model, GPU, "bf16", "plain") is model
+    assert step_form(model, GPU, "fp32", "auto") is model
+    assert step_form(normalised, GPU, "bf16", "auto") is normalised
+    assert capsys.readouterr().err.splitlines() == [
+        "training runs without the fused kernels: they compute in bf16, this training does not",
+        "training runs without the fused kernels: they know no batch normalisation",
+    ]
+    monkeypatch.setattr("vggnet.network.stepping.why_not", lambda device: "no Triton")
+    with pytest.raises(UserError, match="--step fused: no Triton"):
+        step_form(model, GPU, "bf16", "fused")
+
+
+@pytest.mark.parametrize("step", ["fused", "compiled"])
+def test_a_cpu_has_the_plain_step_only(step: StepName) -> None:
+    model = build("A", width=1 / 8)
+    assert step_form(model, torch.device("cpu"), "bf16", "auto") is model
+    with pytest.raises(UserError, match=f"--step {step} is for GPUs"):
+        step_form(model, torch.device("cpu"), "bf16", step)
