@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from vggnet.benchmarking import running, ways
+from vggnet.benchmarking.nets import library
 from vggnet.benchmarking.problem import Absent, Problem, Ready
 from vggnet.benchmarking.report import show
 from vggnet.benchmarking.running import Report, Result
@@ -77,7 +78,7 @@ def test_a_way_that_computes_something_else_is_not_timed() -> None:
 
 def test_what_is_not_installed_says_how_to_install_it() -> None:
     with pytest.raises(Absent, match=r"no_such_peer is not installed: pip install 'vggnet\[bench\]'"):
-        ways._library("no_such_peer")
+        library("no_such_peer")
 
 
 def report() -> Report:

@@ -37,6 +37,13 @@ def test_any_net_stays_below_8_gb(net: str, precision: str, free: int, monkeypat
     assert used + 2 * holding_bytes(2) < max(free, LIMIT)  # decoded images of both processes of a machine
 
 
+def test_no_convolution_on_a_gpu_gives_2_to_the_31_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """64 x 224 x 224 values an image: 668 images fit, 700 go in two halves, however much memory there is."""
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 10**13)
+    gpu = torch.device("cuda")
+    assert [choose_micro_batch(Architecture("D"), batch, "bf16", gpu) for batch in (256, 668, 700)] == [256, 668, 350]
+
+
 STEP_OF_E = """
 import resource, sys
 from pathlib import Path

@@ -12,20 +12,21 @@ CPU_SHARE = 0.4
 CPU_LIMIT_BYTES = 3_000_000_000  # so that any net trains within 8 GB, weights and momentum included
 HOLDING_SHARE = 0.1  # of the free memory, for decoded images: any net still trains within 8 GB
 HOLDING_LIMIT_BYTES = 16_000_000_000
+CUDNN_VALUES = 2**31 - 1  # of a convolution's output: beyond that cuDNN takes a path that is 60 times slower
 CPU_MICRO_BATCH = 64  # larger ones only leave the caches
+
+
+def map_sizes(architecture: Architecture) -> list[int]:
+    """Values of each convolution's output for one training image."""
+    sides = [architecture.crop_px >> stage for stage in range(5)]
+    return [layer.out_channels * sides[layer.stage - 1] ** 2 for layer in architecture.convolutions()]
 
 
 def activation_bytes(architecture: Architecture, bytes_per_value: int) -> int:
     """Bytes that one training image keeps between forward and backward, gradients of two layers included."""
-    side, values, largest = architecture.crop_px, 0, 0
     copies = 3 if architecture.batch_norm else 2  # the convolution's output and what follows it
-    for layer in architecture.convolutions():
-        size = layer.out_channels * side * side
-        values += copies * size
-        largest = max(largest, size)
-        if layer.last_of_stage:
-            side //= 2
-    return (values + 2 * largest) * bytes_per_value
+    sizes = map_sizes(architecture)
+    return (copies * sum(sizes) + 2 * max(sizes)) * bytes_per_value
 
 
 def free_bytes(device: torch.device) -> int:
@@ -55,7 +56,7 @@ def choose_micro_batch(architecture: Architecture, local_batch: int, precision: 
     beside = architecture.parameters * (4 * 2 + 2)
     if device.type == "cuda":
         budget = GPU_SHARE * (free_bytes(device) - beside)
-        most = local_batch
+        most = min(local_batch, CUDNN_VALUES // max(map_sizes(architecture)))
     else:
         budget = min(CPU_SHARE * free_bytes(device) - beside, CPU_LIMIT_BYTES)
         most = min(local_batch, CPU_MICRO_BATCH)
