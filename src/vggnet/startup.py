@@ -141,7 +141,7 @@ def announce(model: VGG, pictures: Pictures, world: World, loop: Loop) -> None:
     """What the user should know before the first epoch."""
     architecture, recipe, settings = model.architecture, loop.recipe, loop.settings
     device = torch.cuda.get_device_name(world.device) if world.device.type == "cuda" else cpu_name()
-    spent = seconds_per_image(model, settings, world.device)
+    spent = seconds_per_image(loop.form, settings, world.device)
     expected = spent / world.size * loop.task.images * recipe.epochs
     scale = " to ".join(map(str, recipe.train_scale))
     val = f"{len(pictures.val)} val" if pictures.val is not None else "no val"

@@ -104,13 +104,13 @@ class Loop:
         self._sums = torch.zeros(3, dtype=torch.float64, device=world.device)  # loss, wrong, images of this epoch
         if world.device.type == "cpu":
             keep_freed_memory()
-        form = step_form(model, world.device, settings.precision, settings.step)
-        self._trained: nn.Module = form
+        self.form = step_form(model, world.device, settings.precision, settings.step)  # what a step runs
+        self._trained: nn.Module = self.form
         if world.size > 1:
             ids = [world.device] if world.device.type == "cuda" else None
-            self._trained = DistributedDataParallel(form, device_ids=ids, gradient_as_bucket_view=True)
+            self._trained = DistributedDataParallel(self.form, device_ids=ids, gradient_as_bucket_view=True)
         self._net: Callable[[Tensor], Tensor] = self._trained
-        if form is model and settings.step != "plain":
+        if self.form is model and settings.step != "plain":
             self._net = compiled(self._trained, world.device)
 
     def restore(self) -> bool:
