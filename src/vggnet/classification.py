@@ -16,6 +16,7 @@ from vggnet.contract import Preprocessing
 from vggnet.evaluation.metrics import Count, Errors, count_errors
 from vggnet.evaluation.scoring import score
 from vggnet.evaluation.views import View
+from vggnet.files import write_whole
 from vggnet.images.augmentation import epoch_order
 from vggnet.images.datasets import Split
 from vggnet.images.loading import TrainingLoader
@@ -39,7 +40,7 @@ from vggnet.sessions import (
 from vggnet.startup import announce, architecture_of, build_model, default_out, recipe_of, resolve
 from vggnet.training.distributed import World, join_world
 from vggnet.training.loop import Inputs, Loop
-from vggnet.training.runs import RunFolder, check_same_options, write_text
+from vggnet.training.runs import RunFolder, check_same_options
 
 
 @dataclass
@@ -215,5 +216,5 @@ def _report(model: VGG, task: ClassificationTask, pictures: Pictures, run: RunFo
         say(f"val top-1 error, {how}: {count.top1.describe()}")
     if task.world.is_first:
         text = {kind: {"scale": scale, **dataclasses.asdict(count)} for kind, count in said.items()}
-        write_text(run.path / "val.json", json.dumps(text, indent=2) + "\n")
+        write_whole(run.path / "val.json", json.dumps(text, indent=2) + "\n")
     return {str(kind): count for kind, count in said.items()}

@@ -16,6 +16,7 @@ from vggnet.classification import train_classifier
 from vggnet.console import is_first_rank, rich_console, say
 from vggnet.errors import UserError
 from vggnet.evaluation.metrics import Count, Errors
+from vggnet.files import write_whole
 from vggnet.hardware import choose_device
 from vggnet.images.datasets import open_data
 from vggnet.options.training import LadderOptions, TrainOptions
@@ -23,7 +24,7 @@ from vggnet.paper.configurations import PAPER_CROP_PX
 from vggnet.paper.recipes import PAPER_EPOCHS, Recipe, fixed_scale, jittered_scale, larger_scale
 from vggnet.pictures import choose_crop
 from vggnet.training.checkpoints import TrainingProgress, read_progress
-from vggnet.training.runs import BEST, STATE, write_text
+from vggnet.training.runs import BEST, STATE
 
 DESK_EPOCHS, DESK_BATCH, DESK_CPU_WIDTH = 20, 64, 0.25
 # At desk size the jittered stage learns most at the full rate (docs/reproduction.md); the paper's is 1e-3.
@@ -204,6 +205,6 @@ def ladder(options: LadderOptions) -> list[StageResult]:
     say(f"ladder: {' -> '.join(stage.name for stage in stages)}; into {options.out}")
     results = run_ladder(stages)
     if is_first_rank():
-        write_text(options.out / "ladder.json", to_json(results))
+        write_whole(options.out / "ladder.json", to_json(results))
     show(results)
     return results

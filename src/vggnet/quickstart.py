@@ -6,11 +6,11 @@ import numpy as np
 
 from vggnet.console import say
 from vggnet.evaluation.evaluate import predict
+from vggnet.files import write_whole
 from vggnet.images.datasets import open_data
 from vggnet.ladder import Stage, run_ladder, show, to_json
 from vggnet.options.training import QuickstartOptions, TrainOptions
 from vggnet.paper.recipes import fixed_scale
-from vggnet.training.runs import write_text
 
 CROP_PX = 64
 SHOWN = 3
@@ -49,7 +49,7 @@ def quickstart(options: QuickstartOptions) -> None:
         "scenes: handwritten digits on photographs. Net A (11 layers) first, then net D (16 layers) from it (Sect. 3.1)"
     )
     results = run_ladder(stages_of(options))
-    write_text(options.out / "quickstart.json", to_json(results))
+    write_whole(options.out / "quickstart.json", to_json(results))
     show(results)
     deepest = options.out / "D"
     paths = example_images()

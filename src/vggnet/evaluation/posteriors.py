@@ -33,6 +33,7 @@ from vggnet.errors import BadImage, UserError
 from vggnet.evaluation.presentation import Precision, Presenter
 from vggnet.evaluation.scoring import BadImages, Progress, score_in_shards
 from vggnet.evaluation.views import View
+from vggnet.files import write_whole
 from vggnet.images.datasets import Split, default_cache
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import find_weights
@@ -216,8 +217,8 @@ class Store:
             place.mkdir(parents=True, exist_ok=True)
             provenance = place / "provenance.json"
             if not provenance.exists():
-                _replace(provenance, json.dumps(self.source.provenance(view), indent=2).encode() + b"\n")
-            _replace(place / name, save(content, {"sha256": checksum}))
+                write_whole(provenance, json.dumps(self.source.provenance(view), indent=2) + "\n", alone=False)
+            write_whole(place / name, save(content, {"sha256": checksum}), alone=False)
         except OSError as error:
             reason = error.strerror or str(error)
             raise UserError(
@@ -230,20 +231,6 @@ def _checksum(arrays: Iterable[np.ndarray]) -> str:
     for array in arrays:
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, whatever other processes do."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.part")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _read_shard(file: Path) -> tuple[np.ndarray, np.ndarray] | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from vggnet.errors import BadImage, UserError
+from vggnet.files import write_whole
 from vggnet.images.color import ColorStatistics, ColorSums
 from vggnet.images.decoding import decode_with_note, header_problem
 from vggnet.images.splits import Split
@@ -163,8 +164,6 @@ def _write(path: Path, result: Scan) -> None:
     }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}")
-        partial.write_text(json.dumps(values), encoding="utf-8")
-        partial.replace(path)
+        write_whole(path, json.dumps(values), alone=False)
     except OSError:
         return  # a full or read-only cache costs the next run a scan, no more

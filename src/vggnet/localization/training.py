@@ -20,6 +20,7 @@ from vggnet.console import say
 from vggnet.contract import ModelDescription
 from vggnet.errors import UserError
 from vggnet.evaluation.metrics import Count
+from vggnet.files import write_whole
 from vggnet.images.augmentation import epoch_order
 from vggnet.images.boxes import Windows
 from vggnet.images.loading import TrainingLoader
@@ -50,7 +51,7 @@ from vggnet.sessions import (
 from vggnet.startup import announce, default_workers
 from vggnet.training.distributed import World, join_world
 from vggnet.training.loop import Inputs, Loop
-from vggnet.training.runs import RunFolder, check_same_options, write_text
+from vggnet.training.runs import RunFolder, check_same_options
 
 SOURCE = "source"  # in config.json: the description of the net that the run started from
 REPORT = "val.json"
@@ -294,5 +295,5 @@ def _report(
             "mean_iou": overlap,
             "baselines": {name: dataclasses.asdict(count) for name, count in free.items()},
         }
-        write_text(run.path / REPORT, json.dumps(content, indent=2) + "\n")
+        write_whole(run.path / REPORT, json.dumps(content, indent=2) + "\n")
     return LocalizeResult(run.path, error, overlap, free)

@@ -23,10 +23,11 @@ from torch.fx.experimental import _config as config
 from torch.nn import functional as F
 
 from vggnet.errors import UserError
+from vggnet.files import write_whole
 from vggnet.network.foreign.inputs import for_unit_pixels
 from vggnet.network.response_normalization import ALPHA, BETA, NEIGHBOURS, K
 from vggnet.network.vgg import VGG, norm_name
-from vggnet.network.weights import load_model, write_atomically
+from vggnet.network.weights import load_model
 
 SUFFIXES = {"onnx": ".onnx", "torch-export": ".pt2", "openvino": ".xml"}
 INPUT, OUTPUT = "images", "scores"
@@ -89,7 +90,7 @@ def export_model(model: VGG | str | Path, out: str | Path, form: str = "onnx") -
             file.unlink(missing_ok=True)
         raise
     beside = out.with_suffix(".json")
-    write_atomically(beside, (json.dumps(_description(net, form), indent=2) + "\n").encode())
+    write_whole(beside, json.dumps(_description(net, form), indent=2) + "\n")
     return [*lines, f"preprocessing and classes written to {beside}"]
 
 

@@ -13,8 +13,9 @@ import torch
 
 from vggnet.contract import ModelDescription
 from vggnet.errors import UserError
+from vggnet.files import write_whole
 from vggnet.network.vgg import VGG
-from vggnet.network.weights import MODEL_FILE, load_model, read_description, save_model, write_atomically
+from vggnet.network.weights import MODEL_FILE, load_model, read_description, save_model
 
 CONFIG_FILE, CARD_FILE = "config.json", "README.md"
 MODEL_TYPE = "vggnet"
@@ -26,8 +27,8 @@ def save_pretrained(model: VGG, folder: str | Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     config = {"model_type": MODEL_TYPE, "architectures": ["VGG"], **json.loads(model.description.to_json())}
     save_model(folder / MODEL_FILE, model)
-    write_atomically(folder / CONFIG_FILE, (json.dumps(config, indent=2) + "\n").encode())
-    write_atomically(folder / CARD_FILE, _card(model.description).encode())
+    write_whole(folder / CONFIG_FILE, json.dumps(config, indent=2) + "\n")
+    write_whole(folder / CARD_FILE, _card(model.description))
     return folder
 
 

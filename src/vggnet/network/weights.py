@@ -6,7 +6,6 @@ is there, has its shape and is finite.
 """
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from vggnet.contract import ModelDescription
 from vggnet.errors import UserError
+from vggnet.files import write_whole
 from vggnet.network.vgg import VGG, on_meta
 
 DESCRIPTION_KEY = "vggnet"
@@ -38,26 +38,7 @@ def save_model(path: str | Path, model: VGG, *, extra: dict[str, Any] | None = N
     metadata = {DESCRIPTION_KEY: model.description.to_json()}
     if extra is not None:
         metadata[EXTRA_KEY] = json.dumps(extra)
-    write_atomically(path, save(tensors, metadata))
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace `path` by `content`, whole or not at all. What a kill leaves behind is overwritten the next time."""
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)  # the rename itself must outlive a power cut
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    write_whole(path, save(tensors, metadata))
 
 
 def load_model(path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> VGG:

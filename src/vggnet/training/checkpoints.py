@@ -5,7 +5,6 @@ depends on. Random numbers need no state: they are functions of the seed and the
 """
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from vggnet.errors import UserError
+from vggnet.files import replacing
 
 _KEY = "vggnet-training"
 
@@ -45,15 +45,9 @@ def write_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, 
             momentum = optimizer.state.get(parameter, {}).get("momentum_buffer")
             if momentum is not None:
                 tensors[f"momentum.{name}"] = momentum
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        save_file(contiguous, partial, metadata={_KEY: json.dumps(asdict(progress))})
-        with partial.open("rb") as stream:
-            os.fsync(stream.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with replacing(path) as file:
+        save_file(contiguous, file, metadata={_KEY: json.dumps(asdict(progress))})
 
 
 def read_progress(path: Path) -> TrainingProgress:

@@ -10,7 +10,6 @@ import csv
 import fcntl
 import io
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from vggnet.errors import UserError
+from vggnet.files import write_whole
 from vggnet.hardware import environment
 
 BEST = "best.safetensors"
@@ -26,13 +26,6 @@ STATE = "state.safetensors"
 CONFIG = "config.json"
 LOCK = ".lock"
 SPARE_BYTES = 50_000_000  # beside the weights: metrics, events, posteriors
-
-
-def write_text(path: Path, text: str) -> None:
-    """Replace a small file in one move."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
 
 
 class RunFolder:
@@ -54,8 +47,8 @@ class RunFolder:
             raise UserError(f"{file}: damaged ({error}); start anew in another --out") from error
 
     def write_config(self, config: dict[str, Any]) -> None:
-        write_text(self.path / CONFIG, json.dumps(config, indent=2) + "\n")
-        write_text(self.path / "environment.json", json.dumps(environment(), indent=2) + "\n")
+        write_whole(self.path / CONFIG, json.dumps(config, indent=2) + "\n")
+        write_whole(self.path / "environment.json", json.dumps(environment(), indent=2) + "\n")
 
     def write_metrics(self, rows: list[dict[str, float]]) -> None:
         """The whole table anew, so that rows of epochs that a kill undid do not stay."""
@@ -64,7 +57,7 @@ class RunFolder:
             writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
-        write_text(self.path / "metrics.csv", text.getvalue())
+        write_whole(self.path / "metrics.csv", text.getvalue())
 
     def check_space(self, parameters: int) -> None:
         """Refuse to start where the weights (best, last, state with momentum, one of them twice) would not fit."""

@@ -21,12 +21,13 @@ from vggnet.errors import BadImage, UserError
 from vggnet.evaluation.matching import open_split, split_seed
 from vggnet.evaluation.metrics import PairedTest
 from vggnet.evaluation.scoring import BadImages
+from vggnet.files import write_whole
 from vggnet.hardware import Precision, choose_device, choose_precision, environment
 from vggnet.images.loading import whole_images
 from vggnet.images.splits import Split
 from vggnet.network.initialization import initialize
 from vggnet.network.vgg import VGG, on_meta
-from vggnet.network.weights import read_description, write_atomically
+from vggnet.network.weights import read_description
 from vggnet.transfer.descriptors import Descriptors, DescriptorSettings, Pool, Progress, describe_images, unit
 from vggnet.transfer.examples import MultiLabelSet, open_actions, open_labelled, open_voc
 from vggnet.transfer.protocols import (
@@ -95,7 +96,7 @@ def write_features(
     files = [split.path(int(index)) for index in found.indices]
     labels = None if split.labels is None else split.labels[found.indices]
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(
+    write_whole(
         out, _as_csv(found, files, labels, classes) if out.suffix == ".csv" else _as_npz(found, files, labels, classes)
     )
     return found, out

@@ -14,6 +14,7 @@ from safetensors.torch import save
 
 from vggnet.contract import ModelDescription
 from vggnet.errors import UserError
+from vggnet.files import write_whole
 from vggnet.network.foreign.classes import classes_beside, read_classes
 from vggnet.network.foreign.inputs import (
     BESIDE,
@@ -29,7 +30,7 @@ from vggnet.network.foreign.layouts import layers_of_state, to_state
 from vggnet.network.foreign.onnx import read_onnx
 from vggnet.network.foreign.reading import read_state_dict
 from vggnet.network.vgg import VGG, on_meta
-from vggnet.network.weights import load_model, write_atomically
+from vggnet.network.weights import load_model
 
 Layout = Literal["torchvision", "timm", "keras", "onnx", "caffe", "vggnet"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
@@ -235,6 +236,6 @@ def write_layout(model: VGG, layout: str, folder: str | Path) -> Path:
     else:
         config = {"model": name, **preprocessing_json(model.description.preprocessing), "classes": labels}
         file, beside = folder / f"{name}.safetensors", folder / "preprocessing.json"
-    write_atomically(beside, (json.dumps(config, indent=2) + "\n").encode())
-    write_atomically(file, save(state, {"format": "pt"}))
+    write_whole(beside, json.dumps(config, indent=2) + "\n")
+    write_whole(file, save(state, {"format": "pt"}))
     return file

@@ -27,6 +27,17 @@ def _larger(value, place, best, choice):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
+def _window(map, pixel, channel, channels, height, width):  # type: ignore[no-untyped-def]
+    """Where the left ones of the four values lie that become each `channel` of each pooled `pixel`."""
+    rows, columns = height // 2, width // 2
+    image, place = pixel // (rows * columns), pixel % (rows * columns)
+    corner = (image * height + 2 * (place // columns)) * width + 2 * (place % columns)
+    upper = map + corner.to(tl.int64)[:, None] * channels + channel[None, :]
+    lower = map + (corner + width).to(tl.int64)[:, None] * channels + channel[None, :]
+    return upper, lower
+
+
+@triton.jit
 def _pool_bias_relu(  # type: ignore[no-untyped-def]
     map,
     bias,
@@ -40,14 +51,10 @@ def _pool_bias_relu(  # type: ignore[no-untyped-def]
     channels_: tl.constexpr,
     chosen: tl.constexpr,
 ):
-    rows, columns = height // 2, width // 2
     pixel = tl.program_id(0) * pixels_ + tl.arange(0, pixels_)
     channel = tl.program_id(1) * channels_ + tl.arange(0, channels_)
     inside = (pixel < count)[:, None] & (channel < channels)[None, :]
-    image, place = pixel // (rows * columns), pixel % (rows * columns)
-    corner = (image * height + 2 * (place // columns)) * width + 2 * (place % columns)
-    upper = map + corner.to(tl.int64)[:, None] * channels + channel[None, :]
-    lower = map + (corner + width).to(tl.int64)[:, None] * channels + channel[None, :]
+    upper, lower = _window(map, pixel, channel, channels, height, width)
     best = tl.load(upper, mask=inside, other=0).to(tl.float32)
     which = tl.zeros_like(best).to(tl.int32)
     best, which = _larger(tl.load(upper + channels, mask=inside, other=0).to(tl.float32), 1, best, which)
@@ -74,7 +81,6 @@ def _pool_backward(  # type: ignore[no-untyped-def]
     channels_: tl.constexpr,
     tiles: tl.constexpr,
 ):
-    rows, columns = height // 2, width // 2
     channel = tl.program_id(1) * channels_ + tl.arange(0, channels_)
     total = tl.zeros([channels_], tl.float32)
     for tile in range(tiles):
@@ -83,10 +89,7 @@ def _pool_backward(  # type: ignore[no-untyped-def]
         source = pixel.to(tl.int64)[:, None] * channels + channel[None, :]
         value = tl.load(gradient + source, mask=inside, other=0)
         which = tl.load(choice + source, mask=inside, other=_OFF).to(tl.int32)
-        image, place = pixel // (rows * columns), pixel % (rows * columns)
-        corner = (image * height + 2 * (place // columns)) * width + 2 * (place % columns)
-        upper = spread + corner.to(tl.int64)[:, None] * channels + channel[None, :]
-        lower = spread + (corner + width).to(tl.int64)[:, None] * channels + channel[None, :]
+        upper, lower = _window(spread, pixel, channel, channels, height, width)
         nothing = tl.zeros_like(value)
         tl.store(upper, tl.where(which == 0, value, nothing), mask=inside)
         tl.store(upper + channels, tl.where(which == 1, value, nothing), mask=inside)
