@@ -139,7 +139,8 @@ def _pool(map: Tensor, bias: Tensor, *, chosen: bool) -> tuple[Tensor, Tensor]:
     choice = torch.empty_like(pooled, dtype=torch.uint8) if chosen else pooled  # a kernel wants some pointer
     pixels = pooled.numel() // channels
     grid = (triton.cdiv(pixels, _PIXELS), triton.cdiv(channels, _CHANNELS))
-    _pool_bias_relu[grid](map, bias, pooled, choice, pixels, channels, height, width, _PIXELS, _CHANNELS, chosen)
+    with torch.cuda.device_of(map):  # Triton launches on the current one
+        _pool_bias_relu[grid](map, bias, pooled, choice, pixels, channels, height, width, _PIXELS, _CHANNELS, chosen)
     return pooled, choice
 
 
@@ -158,7 +159,10 @@ def pool_backward(gradient: Tensor, choice: Tensor, height: int, width: int) -> 
         spread.zero_()
     pixels = images * rows * columns
     sums, grid = _partial_sums(gradient, pixels)
-    _pool_backward[grid](gradient, choice, spread, sums, pixels, channels, height, width, _PIXELS, _CHANNELS, _TILES)
+    with torch.cuda.device_of(gradient):  # Triton launches on the current one
+        _pool_backward[grid](
+            gradient, choice, spread, sums, pixels, channels, height, width, _PIXELS, _CHANNELS, _TILES
+        )
     return spread, sums.sum(0)
 
 
@@ -169,7 +173,8 @@ def relu_backward(gradient: Tensor, output: Tensor) -> tuple[Tensor, Tensor]:
     channels = output.shape[1]
     pixels = output.numel() // channels
     sums, grid = _partial_sums(gradient, pixels)
-    _relu_backward[grid](gradient, output, masked, sums, pixels, channels, _PIXELS, _CHANNELS, _TILES)
+    with torch.cuda.device_of(gradient):  # Triton launches on the current one
+        _relu_backward[grid](gradient, output, masked, sums, pixels, channels, _PIXELS, _CHANNELS, _TILES)
     return masked, sums.sum(0)
 
 
