@@ -5,15 +5,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from vggnet.benchmarking import running, ways
 from vggnet.benchmarking.nets import library
 from vggnet.benchmarking.problem import Absent, Problem, Ready
 from vggnet.benchmarking.report import show
 from vggnet.benchmarking.running import Report, Result
+from vggnet.benchmarking.training_ways import our_step
 from vggnet.benchmarking.ways import OURS, REFERENCE
 from vggnet.cli import run
 from vggnet.errors import UserError
+from vggnet.network.fused import FusedVGG
 
 
 def test_operations_are_the_issues() -> None:
@@ -74,6 +77,16 @@ def test_a_way_that_computes_something_else_is_not_timed() -> None:
     results = {name: Result("training", name) for name in helpers}
     with pytest.raises(UserError, match=r"other: a gradient has a cosine of -1\.0000"):
         running._check(small("training"), helpers, results)  # type: ignore[arg-type]
+
+
+def test_our_step_is_checked_without_dropout_in_a_gpus_form_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = our_step(small("training"))
+    monkeypatch.setattr(FusedVGG, "dtype", torch.float32)
+    monkeypatch.setattr("vggnet.network.fused.convolution_relu", lambda x, w, b, p: F.conv2d(x, w, b, padding=p).relu())
+    monkeypatch.setattr("vggnet.training.loop.step_form", lambda model, *_: FusedVGG(model))
+    fused = our_step(small("training"))
+    assert (fused.scores - plain.scores).abs().max() < 0.02 * plain.scores.abs().max()  # one is fp32, one may be bf16
+    fused.call()
 
 
 def test_what_is_not_installed_says_how_to_install_it() -> None:

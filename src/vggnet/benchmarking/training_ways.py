@@ -78,7 +78,7 @@ def our_step(problem: Problem, step: StepName = "auto") -> Ready:
     images = problem.images().contiguous(memory_format=torch.channels_last)
     inputs = Inputs(images, problem.labels())
     loop = Loop(model, recipe, _OneBatch(problem.batch), RunFolder(Path("unused")), World(device=device), settings)
-    return ready_step(model, lambda: loop._forward(images), inputs.targets, lambda: loop._step(inputs, 0))
+    return ready_step(loop.form, lambda: loop._forward(images), inputs.targets, lambda: loop._step(inputs, 0))
 
 
 class _OneBatch:
