@@ -6,9 +6,10 @@ batch and reported in it.
 """
 
 import itertools
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -48,6 +49,49 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    @classmethod
+    def of(
+        cls,
+        split: Split,
+        pixels: torch.Tensor,
+        indices: np.ndarray,
+        *,
+        shift: np.ndarray,
+        views: np.ndarray,
+        bad: tuple[BadImage, ...],
+    ) -> "Batch":
+        """With the labels that the split has."""
+        labels = split.labels[indices] if split.labels is not None else np.full(len(indices), -1)
+        return cls(
+            pixels,
+            torch.from_numpy(shift),
+            torch.from_numpy(labels.astype(np.int64)),
+            torch.from_numpy(indices),
+            torch.from_numpy(views),
+            bad,
+        )
+
+
+class CropLoader(ABC):
+    """Batches of random crops of a split, epoch after epoch. A context manager."""
+
+    @abstractmethod
+    def batches(self, epoch: int, order: Iterable[np.ndarray]) -> Iterator[Batch]:
+        """One Batch for each array of indices in `order`, in that order; an epoch left early is forgotten by the next.
+
+        A batch is a function of the seed, the epoch and its images only.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the processes or threads that read."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 @dataclass(frozen=True)
@@ -99,8 +143,8 @@ class _CropReader:
         return handed_over, shifts[:count], views[:count], np.array(read, np.int64), tuple(bad)
 
 
-class TrainingLoader:
-    """Batches of random crops of a split, epoch after epoch, from processes that stay alive between epochs.
+class TrainingLoader(CropLoader):
+    """Batches of random crops from processes that stay alive between epochs.
 
     `train_scale` as in `draw_view`; `workers` 0 reads in this process; `pin` puts pixels in page-locked memory where
     there is a GPU; up to `hold_bytes` of decoded images stay in memory between epochs. A context manager.
@@ -152,26 +196,18 @@ class TrainingLoader:
             views.append(view)
             read.append(indices)
             bad.extend(faults)
-        indices = np.concatenate(read)
-        labels = self.split.labels[indices] if self.split.labels is not None else np.full(len(indices), -1)
-        return Batch(
+        return Batch.of(
+            self.split,
             pixels[:start],
-            torch.from_numpy(np.concatenate(shifts)),
-            torch.from_numpy(labels.astype(np.int64)),
-            torch.from_numpy(indices),
-            torch.from_numpy(np.concatenate(views)),
-            tuple(bad),
+            np.concatenate(read),
+            shift=np.concatenate(shifts),
+            views=np.concatenate(views),
+            bad=tuple(bad),
         )
 
     def close(self) -> None:
         """End the worker processes."""
         self._workers.close()
-
-    def __enter__(self) -> "TrainingLoader":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def training_batches(

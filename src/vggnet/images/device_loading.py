@@ -1,0 +1,259 @@
+"""Batches of random crops that are decoded and cut on the GPU: what `loading.TrainingLoader` is to a CPU.
+
+Threads read files; one more decodes them in batches (nvJPEG), cuts the crops (a Triton kernel) and runs some batches
+ahead of the training, on a stream of its own. Whatever is no plain JPEG is decoded on the CPU by `decoding.decode`, as
+everywhere. The views are drawn as everywhere, too: the same crops for the same seed, epoch and image, but for the gray
+levels by which decoders differ. On a CPU the same code runs without streams, for tests.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vggnet.errors import BadImage
+from vggnet.images.ahead import Ahead
+from vggnet.images.augmentation import draw_view
+from vggnet.images.color import ColorStatistics
+from vggnet.images.decoding import MAX_ASPECT, MAX_PIXELS, decode
+from vggnet.images.device_cropping import Cropper, Windows, choose_cropper
+from vggnet.images.device_decoding import decode_jpegs, read_file
+from vggnet.images.jpeg import plain_size
+from vggnet.images.loading import Batch, CropLoader
+from vggnet.images.splits import Split
+from vggnet.images.workers import chunks
+
+_PIECE = 32  # files that a thread reads at once
+_READ_AHEAD, _MADE_AHEAD = 3, 3  # batches
+_MOST_BYTES = 1 << 29  # of pixels that are decoded at once; a single image may have more
+
+
+@dataclass(frozen=True)
+class _Read:
+    """An image on its way: the content of its file where it is a plain JPEG, else its pixels uint8 (3, H, W)."""
+
+    index: int
+    size: tuple[int, int]  # width, height
+    file: Tensor | None = None
+    pixels: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Some crops of a batch, in the shapes of `Batch`."""
+
+    pixels: Tensor
+    shift: np.ndarray
+    views: np.ndarray
+    indices: np.ndarray
+
+
+class HeldOnDevice:
+    """Decoded images that stay on the device between epochs: the first ones read, up to `capacity` bytes."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity, self.used_bytes = capacity, 0
+        self._images: dict[int, Tensor] = {}
+
+    def get(self, index: int) -> Tensor | None:
+        return self._images.get(index)
+
+    def put(self, index: int, pixels: Tensor) -> None:
+        """Hold an image, where there is room for it."""
+        size = pixels.numel()
+        if index not in self._images and self.used_bytes + size <= self._capacity:
+            self.used_bytes += size
+            self._images[index] = pixels
+
+    def clear(self) -> None:
+        self._images.clear()
+
+
+class _Reader:
+    """Reads images as far as a CPU has to; several threads call it."""
+
+    def __init__(self, split: Split, held: HeldOnDevice) -> None:
+        self.split, self.held = split, held
+        self.refused: set[int] = set()  # plain JPEGs by their markers, which the device's decoder would not take
+
+    def __call__(self, indices: np.ndarray) -> list[_Read | BadImage]:
+        return [self._read(index) for index in indices.tolist()]
+
+    def _read(self, index: int) -> _Read | BadImage:
+        if (pixels := self.held.get(index)) is not None:
+            height, width = pixels.shape[1:]
+            return _Read(index, (width, height), pixels=pixels)
+        if index not in self.refused:
+            file = read_file(self.split.path(index))
+            if file is not None and (size := plain_size(file)) and _is_within_limits(*size):
+                return _Read(index, size, file=torch.from_numpy(file))
+        return self.decoded_here(index)
+
+    def decoded_here(self, index: int) -> _Read | BadImage:
+        """By the CPU; what cannot be read has the reason that it has everywhere."""
+        try:
+            image = decode(self.split.path(index))
+        except BadImage as error:
+            return error
+        return _Read(index, image.size, pixels=torch.from_numpy(np.array(image)).permute(2, 0, 1))
+
+
+def _is_within_limits(width: int, height: int) -> bool:
+    """Whether `decode` takes an image of this size; where it does not, it says why."""
+    return width * height <= MAX_PIXELS and max(width, height) <= MAX_ASPECT * min(width, height)
+
+
+class DeviceLoader(CropLoader):
+    """As `TrainingLoader`, its batches' pixels on `device`, cut there by `cropper` (the best one where none is given).
+
+    `workers` threads read files (at least one); up to `hold_bytes` of decoded images stay on the device. A context
+    manager.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        *,
+        device: torch.device,
+        seed: int,
+        train_scale: tuple[int, ...],
+        crop: int,
+        statistics: ColorStatistics | None,
+        workers: int,
+        mirror: bool = True,
+        hold_bytes: int = 0,
+        cropper: Cropper | None = None,
+    ) -> None:
+        self.split, self.device, self.crop = split, device, crop
+        self._seed, self._train_scale, self._mirror = seed, tuple(train_scale), mirror
+        self._statistics = statistics
+        self._held = HeldOnDevice(hold_bytes)
+        self._reader = _Reader(split, self._held)
+        self._cropper = cropper or choose_cropper(device)
+        # first in line: the crops of the next batches are small work, and nothing goes on without them
+        self._stream = torch.cuda.Stream(device, priority=-1) if device.type == "cuda" else None
+        self._threads = ThreadPoolExecutor(max(1, workers), "vggnet-read")
+        self._round: Ahead[tuple[Batch, torch.cuda.Event | None]] | None = None
+
+    def batches(self, epoch: int, order: Iterable[np.ndarray]) -> Iterator[Batch]:
+        """One Batch for each array of indices in `order`, in that order."""
+        self._end_round()
+        wanted = [np.asarray(indices, np.int64) for indices in order]
+        self._round = made = Ahead(self._make(epoch, wanted), _MADE_AHEAD)
+        try:
+            for batch, done in made:
+                if done is not None:
+                    reader = torch.cuda.current_stream(self.device)
+                    reader.wait_event(done)
+                    batch.pixels.record_stream(reader)  # its memory is free when the reader is done with it, too
+                yield batch
+        finally:
+            made.close()
+
+    def _make(self, epoch: int, order: list[np.ndarray]) -> Iterator[tuple[Batch, torch.cuda.Event | None]]:
+        """Each batch, and the event at which its pixels are there; runs in the thread that makes batches ahead."""
+        on_stream: AbstractContextManager[object] = nullcontext()
+        if self._stream is not None:
+            on_stream = torch.cuda.stream(self._stream)
+        with on_stream:
+            for reads in self._read_ahead(order):
+                yield self._batch(epoch, reads), self._stream.record_event() if self._stream is not None else None
+
+    def _read_ahead(self, order: list[np.ndarray]) -> Iterator[list[_Read | BadImage]]:
+        """What was read for each batch, by threads that are some batches ahead."""
+        pending: deque[list[Future[list[_Read | BadImage]]]] = deque()
+        try:
+            for indices in order:
+                pending.append([self._threads.submit(self._reader, piece) for piece in chunks(indices, _PIECE)])
+                if len(pending) > _READ_AHEAD:
+                    yield [read for future in pending.popleft() for read in future.result()]
+            while pending:
+                yield [read for future in pending.popleft() for read in future.result()]
+        finally:
+            for futures in pending:
+                for future in futures:
+                    future.cancel()
+
+    def _batch(self, epoch: int, reads: list[_Read | BadImage]) -> Batch:
+        parts, bad = [], []
+        for piece in _pieces(reads):
+            decoded = list(self._decoded(piece))
+            bad += [each for each in decoded if isinstance(each, BadImage)]
+            if images := [each for each in decoded if not isinstance(each, BadImage)]:
+                parts.append(self._cut(epoch, images))
+        nothing = torch.empty((0, self.crop, self.crop, 3), dtype=torch.uint8, device=self.device)
+        return Batch.of(
+            self.split,
+            torch.cat([part.pixels for part in parts]) if parts else nothing,
+            np.concatenate([part.indices for part in parts] or [np.empty(0, np.int64)]),
+            shift=np.concatenate([part.shift for part in parts] or [np.empty((0, 3), np.float32)]),
+            views=np.concatenate([part.views for part in parts] or [np.empty((0, 4), np.float32)]),
+            bad=tuple(bad),
+        )
+
+    def _cut(self, epoch: int, images: list[tuple[int, Tensor]]) -> _Part:
+        """The crops of the views of (index, pixels) in this epoch."""
+        indices, pixels = [index for index, _ in images], [pixels for _, pixels in images]
+        sizes = [(each.shape[2], each.shape[1]) for each in pixels]
+        drawn = [
+            draw_view(self._seed, epoch, index, *size, self._train_scale, self.crop, self._statistics, self._mirror)
+            for index, size in zip(indices, sizes, strict=True)
+        ]
+        views = np.array([(view.scale, view.left, view.top, view.mirrored) for view in drawn], np.float32)
+        crops = self._cropper(pixels, Windows.of_views(sizes, views, self.crop), self.crop)
+        return _Part(crops, np.stack([view.shift for view in drawn]), views, np.array(indices, np.int64))
+
+    def _decoded(self, reads: Sequence[_Read | BadImage]) -> Iterator[tuple[int, Tensor] | BadImage]:
+        """(index, pixels uint8 (3, H, W) on the device) of each image, or why it is none."""
+        files = [read.file for read in reads if isinstance(read, _Read) and read.file is not None]
+        if files and self._stream is not None:
+            # torchvision decodes on a stream of its own, which does not wait for this one: memory of the images before
+            # would be written to while their crops are still to be cut
+            self._stream.synchronize()
+        decoded = iter(decode_jpegs(files, self.device))
+        for read in reads:
+            if isinstance(read, _Read) and read.file is not None:
+                pixels = next(decoded)
+                if pixels is None or pixels.shape[1:] != read.size[::-1]:
+                    self._reader.refused.add(read.index)
+                    read = self._reader.decoded_here(read.index)
+            if isinstance(read, BadImage):
+                yield read
+                continue
+            if read.file is None:
+                assert read.pixels is not None
+                pixels = read.pixels.to(self.device)
+            assert pixels is not None
+            self._held.put(read.index, pixels)
+            yield read.index, pixels
+
+    def _end_round(self) -> None:
+        if self._round is not None:
+            self._round.close()
+            self._round = None
+
+    def close(self) -> None:
+        """End the threads, and give the memory back."""
+        self._end_round()
+        self._threads.shutdown(cancel_futures=True)
+        self._held.clear()
+
+
+def _pieces(reads: list[_Read | BadImage]) -> Iterator[list[_Read | BadImage]]:
+    """Parts of a batch whose decoded pixels fit into memory together."""
+    piece: list[_Read | BadImage] = []
+    size = 0
+    for read in reads:
+        own = 3 * read.size[0] * read.size[1] if isinstance(read, _Read) else 0
+        if piece and size + own > _MOST_BYTES:
+            yield piece
+            piece, size = [], 0
+        piece.append(read)
+        size += own
+    if piece:
+        yield piece

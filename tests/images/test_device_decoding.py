@@ -1,0 +1,108 @@
+"""JPEGs decoded in batches: what the decoder refuses is found; where it is not there or not worth it, the reason."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vggnet.images import device_decoding
+from vggnet.images.device_decoding import decode_jpegs, read_file, why_not, why_not_worth_it
+from vggnet.images.splits import Split
+
+CPU = torch.device("cpu")
+
+
+def jpeg(seed: int, width: int = 40, height: int = 30) -> torch.Tensor:
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG")
+    return torch.from_numpy(np.frombuffer(file.getvalue(), np.uint8).copy())
+
+
+def by_pillow(file: torch.Tensor) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(file.numpy().tobytes()))).transpose(2, 0, 1)
+
+
+@pytest.mark.parametrize("broken", [(), (0,), (3, 4), tuple(range(7))])
+def test_only_the_broken_ones_are_refused(broken):
+    files = [jpeg(seed, 40 + seed) for seed in range(7)]
+    for place in broken:
+        files[place] = files[place][:200]
+    found = decode_jpegs(files, CPU)
+    for place, (file, pixels) in enumerate(zip(files, found, strict=True)):
+        if place in broken:
+            assert pixels is None
+        else:
+            assert np.array_equal(pixels.numpy(), by_pillow(file))
+    assert decode_jpegs([], CPU) == []
+
+
+def test_no_memory_is_the_callers_matter(monkeypatch):
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("full")
+
+    monkeypatch.setattr(device_decoding, "_decoded", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        decode_jpegs([jpeg(0), jpeg(1)], CPU)
+    with pytest.raises(torch.OutOfMemoryError):
+        why_not(CPU)
+
+
+def test_whether_a_device_decodes(monkeypatch):
+    assert why_not(CPU) is None
+    real = device_decoding._decoded
+    for wrong in (lambda image: 255 - image, lambda image: image[:, :-1], lambda image: image.flip(0)):
+        monkeypatch.setattr(device_decoding, "_decoded", lambda *given, wrong=wrong: [wrong(real(*given)[0])])
+        assert why_not(CPU) == "the decoder gives another picture than Pillow"
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("not compiled with nvJPEG support\nand a long story")
+
+    monkeypatch.setattr(device_decoding, "_decoded", refuse)
+    assert why_not(CPU) == "not compiled with nvJPEG support"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_there_is_a_reason():
+    assert why_not(torch.device("cuda"))
+
+
+def test_it_is_worth_it_for_jpegs_and_where_it_is_faster(make_image, tmp_path, monkeypatch):
+    files = tuple(f"{i}.jpg" for i in range(10)) + tuple(f"{i}.png" for i in range(6))
+    for file in files:
+        make_image(file)
+    files = (*files, "missing.jpg")
+    split = Split(str(tmp_path), files)
+    monkeypatch.setattr(device_decoding, "_rate", lambda *_: 1000.0)
+    monkeypatch.setattr(device_decoding, "_rate_here", lambda paths: 200.0)
+    assert why_not_worth_it(split, CPU, 4) is None
+    assert why_not_worth_it(split, CPU, 6) == "the GPU decodes 1000 images/s, 6 processes about 1200"
+    mostly_others = split.subset([0, 1, *range(10, 17)])
+    assert why_not_worth_it(mostly_others, CPU, 1) == "2 of 9 images that were looked at are plain JPEGs"
+
+
+def test_rates_are_of_images(make_image, tmp_path):
+    paths = [str(make_image(f"{i}.jpg", size=(200, 200))) for i in range(4)]
+    files = [torch.from_numpy(read_file(path)) for path in paths]
+    assert 10 < device_decoding._rate(files, CPU) < 1e6
+    assert 10 < device_decoding._rate_here(paths) < 1e6
+    assert read_file(str(tmp_path / "none.jpg")) is None
+
+
+@pytest.mark.gpu
+def test_on_a_gpu(real_data: Path):
+    device = torch.device("cuda:0")
+    assert why_not(device) is None
+    paths = sorted((real_data / "photos").glob("*.JPEG"))[:16]
+    files = [torch.from_numpy(read_file(str(path))) for path in paths]
+    files[3] = files[3][:100]
+    for place, (path, pixels) in enumerate(zip(paths, decode_jpegs(files, device), strict=True)):
+        if place == 3:
+            assert pixels is None
+            continue
+        assert pixels is not None
+        exact = np.asarray(Image.open(path).convert("RGB")).astype(int).transpose(2, 0, 1)
+        assert np.abs(pixels.cpu().numpy() - exact).mean() < 3

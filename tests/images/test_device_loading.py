@@ -1,0 +1,213 @@
+"""Batches decoded and cut on a device: those of the worker processes but for a gray level. On the CPU, without streams."""
+
+import shutil
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vggnet.images import device_loading
+from vggnet.images.color import ColorStatistics
+from vggnet.images.device_cropping import crops_by_kernel
+from vggnet.images.device_loading import DeviceLoader
+from vggnet.images.loading import Batch, TrainingLoader, training_batches
+from vggnet.images.splits import Split
+
+CPU = torch.device("cpu")
+STATISTICS = ColorStatistics((0, 0, 0), (1, 1, 1), (900.0, 90.0, 9.0), ((1, 0, 0), (0, 1, 0), (0, 0, 1)))
+OPTIONS = {"seed": 5, "train_scale": (36, 48), "crop": 32, "statistics": STATISTICS}
+ORDER = [np.arange(0, 7), np.array([], np.int64), np.arange(7, 20)]
+
+
+def loader_of(split: Split, workers: int = 2, **more: object) -> DeviceLoader:
+    return DeviceLoader(split, device=CPU, workers=workers, **(OPTIONS | more))  # type: ignore[arg-type]
+
+
+def close(ours: Batch, theirs: Batch) -> bool:
+    """The same images and views; pixels but for halves that are rounded the other way."""
+    fields = ("shift", "labels", "indices", "views")
+    assert ours.pixels.dtype == torch.uint8
+    return (
+        all(torch.equal(getattr(ours, each), getattr(theirs, each)) for each in fields)
+        and [(bad.path, bad.reason) for bad in ours.bad] == [(bad.path, bad.reason) for bad in theirs.bad]
+        and ours.pixels.shape == theirs.pixels.shape
+        and (len(ours) == 0 or (ours.pixels.int() - theirs.pixels.int()).abs().max() <= 2)
+    )
+
+
+def threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("vggnet")]
+
+
+@pytest.fixture
+def split(make_image, tmp_path):
+    """JPEGs of several kinds, and among them what no GPU decodes; some are bad."""
+    files = [f"d/{i:02d}.jpg" for i in range(20)]
+    for number, file in enumerate(files):
+        make_image(file, size=(40 + number % 7, 34 + number % 5), seed=number, subsampling=number % 3)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned, which nobody does
+    make_image(files[1], size=(60, 40), exif=exif)
+    Image.open(tmp_path / files[2]).convert("CMYK").save(tmp_path / files[2])
+    Image.open(tmp_path / files[3]).convert("L").save(tmp_path / files[3])
+    Image.open(tmp_path / files[4]).save(tmp_path / files[4], "PNG")
+    make_image(files[5], progressive=True)
+    make_image(files[6], keep_rgb=True)
+    content = (tmp_path / files[8]).read_bytes()
+    (tmp_path / files[8]).write_bytes(content[: len(content) // 2])
+    (tmp_path / files[9]).write_bytes(b"")
+    (tmp_path / files[10]).unlink()
+    make_image(files[11], size=(2000, 10))
+    (tmp_path / files[12]).write_bytes(content[:300] + bytes(300) + b"\xff\xd9")  # its markers are lost
+    return Split(str(tmp_path), tuple(files), np.arange(20) % 4)
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+@pytest.mark.parametrize("hold_bytes", [0, 20_000, 10**6])
+def test_batches_are_those_of_the_processes(split, workers, hold_bytes):
+    with (
+        TrainingLoader(split, workers=0, **OPTIONS) as theirs,
+        loader_of(split, workers, hold_bytes=hold_bytes) as ours,
+    ):
+        for epoch in range(3):
+            pairs = list(zip(ours.batches(epoch, ORDER), theirs.batches(epoch, ORDER), strict=True))
+            assert [len(one) for one, _ in pairs] == [7, 0, 8]
+            assert all(close(one, other) for one, other in pairs)
+            assert [len(one.bad) for one, _ in pairs] == [0, 0, 5]
+    assert threads() == []
+
+
+def test_batches_cut_by_the_kernel(split):
+    (theirs,) = training_batches(split, epoch=1, order=[np.arange(8)], workers=0, **OPTIONS)
+    with loader_of(split, cropper=crops_by_kernel) as loader:
+        (ours,) = loader.batches(1, [np.arange(8)])
+    assert close(ours, theirs)
+
+
+def test_an_image_may_come_twice_and_no_mirror_is_none(split):
+    order = [np.array([7, 2, 7, 7])]
+    (theirs,) = training_batches(split, epoch=0, order=order, workers=0, mirror=False, **OPTIONS)
+    with loader_of(split, mirror=False, hold_bytes=10**6) as loader:
+        (ours,) = loader.batches(0, order)
+    assert close(ours, theirs)
+    assert not ours.views[:, 3].any()
+
+
+def test_held_images_need_their_files_no_more(split, tmp_path):
+    good = [np.array([0, 1, 2, 3, 13, 14])]
+    with loader_of(split, hold_bytes=10**6) as loader, loader_of(split) as other:
+        list(loader.batches(0, good))
+        expected = list(other.batches(1, good))
+        shutil.rmtree(tmp_path / "d")
+        assert all(
+            torch.equal(one.pixels, two.pixels) for one, two in zip(loader.batches(1, good), expected, strict=True)
+        )
+
+
+def test_never_more_is_held_than_fits(split):
+    sizes = [3 * (40 + i % 7) * (34 + i % 5) for i in range(13, 20)]
+    with loader_of(split, hold_bytes=sum(sizes[:3]) + 10) as loader:
+        list(loader.batches(0, [np.arange(13, 20)]))
+        assert loader._held.used_bytes == sum(sizes[:3])
+
+
+@pytest.mark.parametrize("wrong", [lambda pixels: None, lambda pixels: pixels[:, 1:]])
+def test_what_the_device_does_not_decode_is_decoded_here_and_not_tried_again(split, monkeypatch, wrong):
+    real, tried = device_loading.decode_jpegs, []
+
+    def picky(files, device):
+        tried.append(len(files))
+        decoded = real(files, device)
+        return [wrong(pixels) if place == 1 else pixels for place, pixels in enumerate(decoded)]
+
+    monkeypatch.setattr(device_loading, "decode_jpegs", picky)
+    order = [np.arange(13, 20)]
+    with loader_of(split) as loader:
+        for epoch in range(2):
+            (theirs,) = training_batches(split, epoch=epoch, order=order, workers=0, **OPTIONS)
+            (ours,) = loader.batches(epoch, order)
+            assert close(ours, theirs)
+    assert tried == [7, 6]
+
+
+def test_large_batches_are_decoded_in_parts(split, monkeypatch):
+    counted = []
+    real = device_loading.decode_jpegs
+    monkeypatch.setattr(
+        device_loading, "decode_jpegs", lambda files, device: counted.append(len(files)) or real(files, device)
+    )
+    monkeypatch.setattr(device_loading, "_MOST_BYTES", 3 * 45 * 40 * 2)
+    (theirs,) = training_batches(split, epoch=0, order=[np.arange(13, 20)], workers=0, **OPTIONS)
+    with loader_of(split) as loader:
+        (ours,) = loader.batches(0, [np.arange(13, 20)])
+    assert close(ours, theirs)
+    assert sum(counted) == 7
+    assert max(counted) == 2
+
+
+def test_leaving_early_leaves_no_threads_and_the_next_epoch_is_its_own(split):
+    order = [np.array([i]) for i in (0, 1, 13, 14, 15, 16, 17, 18, 19) * 5]
+    (theirs,) = training_batches(split, epoch=1, order=[np.arange(3)], workers=0, **OPTIONS)
+    with loader_of(split) as loader:
+        left = loader.batches(0, order)
+        next(left)
+        (ours,) = loader.batches(1, [np.arange(3)])
+        assert close(ours, theirs)
+        again = loader.batches(2, order)
+        next(again)
+    assert threads() == []
+
+
+def test_an_exception_in_the_thread_reaches_the_reader(split, monkeypatch):
+    def break_down(*_: object) -> None:
+        raise RuntimeError("an illegal memory access was encountered")
+
+    monkeypatch.setattr(device_loading, "decode_jpegs", break_down)
+    with loader_of(split) as loader, pytest.raises(RuntimeError, match="illegal memory access"):
+        list(loader.batches(0, ORDER))
+    monkeypatch.undo()
+    monkeypatch.setattr(device_loading, "read_file", break_down)
+    with loader_of(split) as loader, pytest.raises(RuntimeError, match="illegal memory access"):
+        list(loader.batches(0, ORDER))
+    assert threads() == []
+
+
+def test_it_runs_some_batches_ahead_and_no_more(split, monkeypatch):
+    made = []
+    real = DeviceLoader._batch
+    monkeypatch.setattr(DeviceLoader, "_batch", lambda self, *given: made.append(1) or real(self, *given))
+    with loader_of(split) as loader:
+        batches = loader.batches(0, [np.array([13])] * 20)
+        next(batches)
+        for _ in range(100):
+            if len(made) == 5:
+                break
+            time.sleep(0.01)
+        time.sleep(0.05)
+        assert len(made) == 5  # one was read, three lie ready, one waits for room
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("hold_bytes", [0, 10**9])
+def test_on_a_gpu(split, hold_bytes):
+    device = torch.device("cuda:0")
+    wanted = [np.array([0, 1, 2, 3, 4, 5, 6, 7]), np.arange(8, 20)] * 20
+    with (
+        TrainingLoader(split, workers=0, **OPTIONS) as theirs,
+        DeviceLoader(split, device=device, workers=4, hold_bytes=hold_bytes, **OPTIONS) as ours,
+    ):
+        for epoch in range(3):
+            again = list(ours.batches(epoch, wanted))
+            for one, other, twin in zip(ours.batches(epoch, wanted), theirs.batches(epoch, wanted), again, strict=True):
+                assert one.pixels.device == device
+                busy = torch.randn(2000, 2000, device=device)
+                for _ in range(20):
+                    busy = busy @ busy  # the reader's stream is behind: what it is given must stay as it is
+                assert torch.equal(one.pixels, twin.pixels)
+                assert torch.equal(one.views, other.views)
+                assert [bad.reason for bad in one.bad] == [bad.reason for bad in other.bad]
+                gap = (one.pixels.cpu().int() - other.pixels.int()).abs().float()
+                assert gap.mean() < 20  # decoders differ most on noise with few chroma samples; other crops by 50
