@@ -92,7 +92,7 @@ def test_a_photograph():
         for found in (by_matrices[place], by_kernel[place]):
             assert gap(found, expected) <= 1
             # the same but for halves, which are frequent at such ratios: Pillow's weights have 22 bits
-            assert (np.asarray(found.cpu()) != expected).mean() < 0.01
+            assert (np.asarray(found.cpu()) != expected).mean() < 0.02
     assert gap(by_kernel[2], by_pillow(pixels, rows[2], 224)) == 0  # at its own size nothing is filtered
 
 

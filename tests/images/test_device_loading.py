@@ -1,4 +1,4 @@
-"""Batches decoded and cut on a device: those of the worker processes but for a gray level. On the CPU, without streams."""
+"""Batches decoded and cut on a device: those of the worker processes but for a gray level. Here without streams."""
 
 import shutil
 import threading
