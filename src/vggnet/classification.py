@@ -19,7 +19,7 @@ from vggnet.evaluation.views import View
 from vggnet.files import write_whole
 from vggnet.images.augmentation import epoch_order
 from vggnet.images.datasets import Split
-from vggnet.images.loading import TrainingLoader
+from vggnet.images.loading import CropLoader
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import load_model
 from vggnet.options.training import TrainOptions
@@ -27,6 +27,7 @@ from vggnet.paper.recipes import Recipe
 from vggnet.pictures import Pictures, prepare_pictures
 from vggnet.sessions import (
     as_started,
+    choose_decoder,
     in_turn,
     on_device,
     run_loop,
@@ -49,7 +50,7 @@ class ClassificationTask:
 
     train: Split
     judged: Split
-    loader: TrainingLoader
+    loader: CropLoader
     preprocessing: Preprocessing
     recipe: Recipe
     seed: int
@@ -161,14 +162,16 @@ def _train(options: TrainOptions, world: World, run: RunFolder, pictures: Pictur
         save_every_s=options.save_every,
         step=options.step,
     )
-    if world.is_first and not resuming:
-        write_start(options, run, settings, preprocessing=dataclasses.asdict(model.description.preprocessing))
     workers = options.workers or 0
+    decoder = choose_decoder(options.decoder, pictures.train, run, world, workers)
+    if world.is_first and not resuming:
+        write_start(options, run, settings, decoder, preprocessing=dataclasses.asdict(model.description.preprocessing))
     with training_loader(
         pictures.train,
         pictures.statistics,
         recipe,
         world,
+        decoder=decoder,
         crop=options.crop,
         seed=options.seed,
         workers=workers,

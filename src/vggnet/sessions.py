@@ -1,6 +1,7 @@
 """What every training shares around the loop: its run folder, saved options, threads, micro-batch and images."""
 
 import dataclasses
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -10,26 +11,28 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from vggnet.console import duration, say
+from vggnet.console import duration, note, say
 from vggnet.contract import Preprocessing
 from vggnet.errors import UserError
 from vggnet.hardware import choose_precision
 from vggnet.images.color import ColorStatistics, normalize
-from vggnet.images.loading import Batch, TrainingLoader
+from vggnet.images.device_decoding import why_not, why_not_worth_it
+from vggnet.images.device_loading import DeviceLoader
+from vggnet.images.loading import Batch, CropLoader, TrainingLoader
 from vggnet.images.splits import Split
 from vggnet.network.vgg import VGG
-from vggnet.options.common import PrecisionName, StepName
+from vggnet.options.common import Decoder, DecoderName, PrecisionName, StepName
 from vggnet.paper.recipes import Recipe
 from vggnet.pictures import describe_bad
 from vggnet.training.checkpoints import TrainingProgress
 from vggnet.training.distributed import World
 from vggnet.training.loop import Loop, LoopSettings
-from vggnet.training.memory import choose_micro_batch, holding_bytes
+from vggnet.training.memory import choose_micro_batch, device_holding_bytes, holding_bytes
 from vggnet.training.runs import RunFolder, open_run
 
 # what a continued run may have otherwise than when it was started: nothing of it changes what is learnt
 FREE_ON_RESUME = {"resume", "out", "workers", "save_every", "device", "init_from", "step"}
-CHOSEN_AT_START = {"micro_batch", "threads"}  # by the program where the user did not; reused on resume
+CHOSEN_AT_START = {"micro_batch", "threads", "decoder"}  # by the program where the user did not; reused on resume
 
 Prepared = TypeVar("Prepared")
 Options = TypeVar("Options")
@@ -102,26 +105,59 @@ def settle(
     return LoopSettings(seed, micro_batch, resolved, save_every_s, step)
 
 
+def choose_decoder(requested: DecoderName, split: Split, run: RunFolder, world: World, workers: int) -> Decoder:
+    """Who decodes: as asked for, as at the run's start, or what is faster here. All ranks call, and agree.
+
+    UserError where it is to be the GPU, and that cannot. One line says why a GPU is not taken by itself.
+    """
+    before = None if run.config is None else run.config.get("decoder", "processes")  # older runs knew no other
+    wanted = before if requested == "auto" and before is not None else requested
+    if wanted == "processes" or (wanted == "auto" and world.device.type != "cuda"):
+        return "processes"
+    reason = why_not(world.device) if world.device.type == "cuda" else f"the training runs on {world.device.type}"
+    if wanted == "gpu":
+        if reason is not None:
+            how = "--decoder gpu" if requested == "gpu" else "the run was started with --decoder gpu, which"
+            advice = "--decoder processes works everywhere; its pixels differ by some gray levels"
+            raise UserError(f"{how} does not work here: {reason}. {advice}")
+        return "gpu"
+    processes = min(workers, (os.cpu_count() or 1) // world.size)
+    reason = reason or why_not_worth_it(split, world.device, processes)
+    if not world.any(reason is not None):
+        return "gpu"
+    note(f"images are decoded by processes, not by the GPU: {reason or 'another rank could not, or not as fast'}")
+    return "processes"
+
+
 def training_loader(
-    split: Split, statistics: ColorStatistics, recipe: Recipe, world: World, *, crop: int, seed: int, workers: int
-) -> TrainingLoader:
+    split: Split,
+    statistics: ColorStatistics,
+    recipe: Recipe,
+    world: World,
+    *,
+    decoder: Decoder,
+    crop: int,
+    seed: int,
+    workers: int,
+) -> CropLoader:
     """What reads the crops of a training: to be closed by the caller."""
-    return TrainingLoader(
-        split,
-        seed=seed,
-        train_scale=recipe.train_scale,
-        crop=crop,
-        statistics=statistics,
-        workers=workers,
-        mirror=recipe.mirror,
-        pin=world.device.type == "cuda",
-        hold_bytes=holding_bytes(world.size),
-    )
+    same: dict[str, Any] = {
+        "seed": seed,
+        "train_scale": recipe.train_scale,
+        "crop": crop,
+        "statistics": statistics,
+        "workers": workers,
+        "mirror": recipe.mirror,
+    }
+    if decoder == "gpu":
+        return DeviceLoader(split, device=world.device, hold_bytes=device_holding_bytes(world.device), **same)
+    return TrainingLoader(split, pin=world.device.type == "cuda", hold_bytes=holding_bytes(world.size), **same)
 
 
-def write_start(options: Any, run: RunFolder, settings: LoopSettings, **more: Any) -> None:
+def write_start(options: Any, run: RunFolder, settings: LoopSettings, decoder: Decoder, **more: Any) -> None:
     """Write down what the run is started with: its options, what the program chose, and `more` (JSON values)."""
     chosen = {
+        "decoder": decoder,
         "micro_batch": settings.micro_batch,
         "threads": torch.get_num_threads(),
         "resolved_precision": settings.precision,

@@ -3,6 +3,7 @@
 import shutil
 import threading
 import time
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -188,6 +189,58 @@ def test_it_runs_some_batches_ahead_and_no_more(split, monkeypatch):
             time.sleep(0.01)
         time.sleep(0.05)
         assert len(made) == 5  # one was read, three lie ready, one waits for room
+
+
+class PlayedStream:
+    """What the loader asks of a stream, written down in order; an event is the number of its batch."""
+
+    def __init__(self, log: list[object]) -> None:
+        self.log, self.batches = log, 0
+
+    def synchronize(self) -> None:
+        self.log.append("wait for the crops before")
+
+    def record_event(self) -> int:
+        self.batches += 1
+        self.log.append(("made", self.batches))
+        return self.batches
+
+    def wait_event(self, event: int) -> None:
+        self.log.append(("awaited", event))
+
+
+def test_the_order_of_decoding_cutting_and_reading_on_streams(split, monkeypatch):
+    """Played on the CPU: crops are awaited before memory is decoded into again, and the reader awaits its batch."""
+    log: list[object] = []
+    stream, reader = PlayedStream(log), PlayedStream(log)
+    current: list[object] = []
+
+    @contextmanager
+    def on(chosen):
+        current.append((threading.current_thread().name, chosen))
+        yield
+        current.append("left")
+
+    decode, cut = device_loading.decode_jpegs, device_loading.choose_cropper(CPU)
+    monkeypatch.setattr(torch.cuda, "stream", on)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: reader)
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda pixels, given: log.append(("kept for", given)))
+    monkeypatch.setattr(device_loading, "decode_jpegs", lambda *given: log.append("decode") or decode(*given))
+    monkeypatch.setattr(device_loading, "_MADE_AHEAD", 1)
+    with loader_of(split, cropper=lambda *given: log.append("cut") or cut(*given)) as loader:
+        loader._stream = stream
+        assert [len(batch) for batch in loader.batches(0, [np.array([13, 14]), np.array([15]), np.array([16])])] == [
+            2,
+            1,
+            1,
+        ]
+    made = [entry for entry in log if not isinstance(entry, tuple) or entry[0] == "made"]
+    assert made == [
+        each for number in (1, 2, 3) for each in ("wait for the crops before", "decode", "cut", ("made", number))
+    ]
+    read = [entry for entry in log if isinstance(entry, tuple) and entry[0] != "made"]
+    assert read == [each for number in (1, 2, 3) for each in (("awaited", number), ("kept for", reader))]
+    assert current == [("vggnet-ahead", stream), "left"]
 
 
 @pytest.mark.gpu

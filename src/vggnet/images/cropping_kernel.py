@@ -97,5 +97,6 @@ def launch(table: Tensor, boxes: Tensor, side: int) -> Tensor:
     out = torch.empty((images, side, side, 3), dtype=torch.uint8, device=device)
     if images:
         pixels = _PIXELS if device.type == "cuda" else _INTERPRETED_PIXELS
-        _crop[images, triton.cdiv(side * side, pixels)](table, boxes, out, side, pixels)
+        with torch.cuda.device_of(out):  # Triton launches on the current one
+            _crop[images, triton.cdiv(side * side, pixels)](table, boxes, out, side, pixels)
     return out

@@ -50,7 +50,8 @@ def _decoded(files: Sequence[Tensor], device: torch.device) -> Sequence[Tensor]:
     import torchvision.io  # noqa: F401 (loads the operators)
 
     if device.type == "cuda":
-        decoded: list[Tensor] = torch.ops.image.decode_jpegs_cuda(list(files), _RGB, device)
+        with torch.cuda.device(device):  # on whose current stream the pixels are awaited
+            decoded: list[Tensor] = torch.ops.image.decode_jpegs_cuda(list(files), _RGB, device)
         return decoded
     return [torch.ops.image.decode_jpeg(file, _RGB, False) for file in files]
 

@@ -129,6 +129,8 @@ class DeviceLoader(CropLoader):
         hold_bytes: int = 0,
         cropper: Cropper | None = None,
     ) -> None:
+        if device == torch.device("cuda"):
+            device = torch.device("cuda", torch.cuda.current_device())  # the thread would ask in its turn
         self.split, self.device, self.crop = split, device, crop
         self._seed, self._train_scale, self._mirror = seed, tuple(train_scale), mirror
         self._statistics = statistics

@@ -23,7 +23,7 @@ from vggnet.evaluation.metrics import Count
 from vggnet.files import write_whole
 from vggnet.images.augmentation import epoch_order
 from vggnet.images.boxes import Windows
-from vggnet.images.loading import TrainingLoader
+from vggnet.images.loading import CropLoader
 from vggnet.localization.baselines import baselines
 from vggnet.localization.dense import Computing
 from vggnet.localization.judging import center_test
@@ -38,6 +38,7 @@ from vggnet.paper.configurations import Architecture
 from vggnet.paper.recipes import FIXED_SCALE_PX, Recipe, scaled_px
 from vggnet.pictures import Pictures, prepare_pictures
 from vggnet.sessions import (
+    choose_decoder,
     in_turn,
     on_device,
     run_loop,
@@ -63,7 +64,7 @@ class LocalizationTask:
 
     train: Objects
     judged: Objects
-    loader: TrainingLoader
+    loader: CropLoader
     description: ModelDescription
     recipe: Recipe
     seed: int
@@ -243,9 +244,10 @@ def _train(
         precision=options.precision,
         save_every_s=options.save_every,
     )
-    if world.is_first and not resuming:
-        write_start(options, run, settings, source=json.loads(source.to_json()))
     workers = options.workers or 0
+    decoder = choose_decoder(options.decoder, pictures.train, run, world, workers)
+    if world.is_first and not resuming:
+        write_start(options, run, settings, decoder, source=json.loads(source.to_json()))
     train, judged = (
         objects_of(split, bad_boxes=options.bad_boxes, workers=workers, name=name)
         for split, name in ((pictures.train, "train"), (pictures.judge, "held out"))
@@ -256,6 +258,7 @@ def _train(
         pictures.statistics,
         recipe,
         world,
+        decoder=decoder,
         crop=description.architecture.crop_px,
         seed=options.seed,
         workers=workers,

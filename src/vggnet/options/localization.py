@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import tyro
 from tyro.conf import Positional
 
-from vggnet.options.common import BadImages, InferencePrecisionName, PrecisionName
+from vggnet.options.common import BadImages, DecoderName, InferencePrecisionName, PrecisionName
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,8 @@ class LocalizeTrainOptions:
     bad_boxes: BadImages = "stop"
     """What to do about boxes that are not on their images: stop, or skip (they are counted)."""
     workers: int | None = None
+    """As for train."""
+    decoder: DecoderName = "auto"
     """As for train."""
     micro_batch: int | None = None
     """As for train."""

@@ -6,7 +6,7 @@ from typing import Literal
 
 from tyro.conf import Positional
 
-from vggnet.options.common import BadImages, InitMethod, PrecisionName, StepName
+from vggnet.options.common import BadImages, DecoderName, InitMethod, PrecisionName, StepName
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,10 @@ class TrainOptions:
     bad_images: BadImages = "stop"
     """What to do about images that cannot be read: stop, or skip (they are listed and counted)."""
     workers: int | None = None
-    """Processes that read images; chosen by the number of cores."""
+    """Processes that read images (threads with --decoder gpu); chosen by the number of cores."""
+    decoder: DecoderName = "auto"
+    """Who decodes the training images: processes on the CPU, or the gpu (nvJPEG, NVIDIA only), whose pixels differ by
+    some gray levels. auto: the gpu where most images are JPEGs and it is faster; a continued run stays as it was."""
     micro_batch: int | None = None
     """Images per pass; chosen by memory. The gradient is the whole batch's either way."""
     threads: int | None = None

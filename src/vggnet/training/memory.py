@@ -10,7 +10,7 @@ from vggnet.paper.configurations import Architecture
 GPU_SHARE = 0.7  # of the free memory, for activations
 CPU_SHARE = 0.4
 CPU_LIMIT_BYTES = 3_000_000_000  # so that any net trains within 8 GB, weights and momentum included
-HOLDING_SHARE = 0.1  # of the free memory, for decoded images: any net still trains within 8 GB
+HOLDING_SHARE = 0.1  # of the free memory, for decoded images: any net still trains within 8 GB, or beside GPU_SHARE
 HOLDING_LIMIT_BYTES = 16_000_000_000
 CUDNN_VALUES = 2**31 - 1  # of a convolution's output: beyond that cuDNN takes a path that is 60 times slower
 CPU_MICRO_BATCH = 64  # larger ones only leave the caches
@@ -47,6 +47,11 @@ def free_bytes(device: torch.device) -> int:
 def holding_bytes(processes: int) -> int:
     """How much memory decoded images may take in each of `processes` processes of this machine."""
     return int(min(HOLDING_LIMIT_BYTES, HOLDING_SHARE * free_bytes(torch.device("cpu"))) / processes)
+
+
+def device_holding_bytes(device: torch.device) -> int:
+    """How much of its device's memory decoded images may take in a process that has a GPU to itself."""
+    return int(HOLDING_SHARE * free_bytes(device))
 
 
 def choose_micro_batch(architecture: Architecture, local_batch: int, precision: str, device: torch.device) -> int:
