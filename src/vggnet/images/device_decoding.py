@@ -6,6 +6,7 @@ many processes. So whether it pays is measured, on images of the data set itself
 """
 
 import io
+import os
 import time
 from collections.abc import Sequence
 
@@ -112,6 +113,8 @@ def _rate_here(paths: Sequence[str]) -> float:
 def read_file(path: str) -> np.ndarray | None:
     """The file's content, uint8 (bytes,); None where it cannot be read."""
     try:
-        return np.fromfile(path, np.uint8)
+        with open(path, "rb", buffering=0) as file:
+            content = np.empty(os.fstat(file.fileno()).st_size, np.uint8)
+            return content[: file.readinto(content.data)]  # a third faster than np.fromfile
     except OSError:
         return None

@@ -188,14 +188,17 @@ class DeviceLoader(CropLoader):
             bad += [each for each in decoded if isinstance(each, BadImage)]
             if images := [each for each in decoded if not isinstance(each, BadImage)]:
                 parts.append(self._cut(epoch, images))
+        whole = parts[0] if len(parts) == 1 else self._together(parts)
+        return Batch.of(self.split, whole.pixels, whole.indices, shift=whole.shift, views=whole.views, bad=tuple(bad))
+
+    def _together(self, parts: list[_Part]) -> _Part:
+        """Several parts as one, or none."""
         nothing = torch.empty((0, self.crop, self.crop, 3), dtype=torch.uint8, device=self.device)
-        return Batch.of(
-            self.split,
-            torch.cat([part.pixels for part in parts]) if parts else nothing,
-            np.concatenate([part.indices for part in parts] or [np.empty(0, np.int64)]),
-            shift=np.concatenate([part.shift for part in parts] or [np.empty((0, 3), np.float32)]),
-            views=np.concatenate([part.views for part in parts] or [np.empty((0, 4), np.float32)]),
-            bad=tuple(bad),
+        return _Part(
+            torch.cat([nothing, *(part.pixels for part in parts)]),
+            np.concatenate([np.empty((0, 3), np.float32), *(part.shift for part in parts)]),
+            np.concatenate([np.empty((0, 4), np.float32), *(part.views for part in parts)]),
+            np.concatenate([np.empty(0, np.int64), *(part.indices for part in parts)]),
         )
 
     def _cut(self, epoch: int, images: list[tuple[int, Tensor]]) -> _Part:
