@@ -1,6 +1,9 @@
 """Batches decoded and cut on a device: those of the worker processes but for a gray level. Here without streams."""
 
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -189,6 +192,40 @@ def test_it_runs_some_batches_ahead_and_no_more(split, monkeypatch):
             time.sleep(0.01)
         time.sleep(0.05)
         assert len(made) == 5  # one was read, three lie ready, one waits for room
+
+
+READ_FOR_EVER = """
+import sys
+import numpy as np, torch
+from vggnet.images.device_loading import DeviceLoader
+from vggnet.images.splits import Split
+
+split = Split(sys.argv[1], ("d/00.jpg",))
+options = {"seed": 0, "train_scale": (36,), "crop": 32, "statistics": None}
+loader = DeviceLoader(split, device=torch.device("cpu"), workers=2, **options)
+if sys.argv[2] == "closed":
+    with loader:
+        for number, batch in enumerate(loader.batches(0, [np.zeros(4, np.int64)] * 10**5)):
+            print(number, flush=True)
+else:
+    batches = loader.batches(0, [np.zeros(4, np.int64)] * 10**5)
+    print(len(next(batches)), flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("how", ["closed", "forgotten"])
+def test_ctrl_c_ends_the_program(split, how):
+    command = [sys.executable, "-c", READ_FOR_EVER, split.root, how]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            assert process.stdout.readline()  # it reads
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert said.decode().rstrip().endswith("KeyboardInterrupt")
+    assert process.returncode == -signal.SIGINT
 
 
 class PlayedStream:

@@ -2,10 +2,13 @@
 
 import queue
 import threading
+import weakref
 from collections.abc import Iterator
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
+
+_PATIENCE_S = 0.05
 
 
 class _End:
@@ -19,31 +22,18 @@ class Ahead(Generic[Item]):
     """An iterator over what `items` yields, up to `ahead` items further than they are read.
 
     `items` (a generator) runs in one thread, from its first line to its last, and is closed there. What it raises, the
-    reader gets in the place of the next item. `close` ends both sides; to forget it leaves a thread that waits, but
-    does not keep the program from ending.
+    reader gets in the place of the next item. `close` ends both sides; at the end of the program it is called for
+    whoever forgot it, since a thread that Python cuts off within PyTorch takes the whole process down.
     """
 
     def __init__(self, items: Iterator[Item], ahead: int) -> None:
-        self._items = items
         self._made: queue.Queue[Item | _End] = queue.Queue(ahead)
-        self._stopping = threading.Event()
         self._ended = False
-        self._thread = threading.Thread(target=self._make, name="vggnet-ahead", daemon=True)
-        self._thread.start()
-
-    def _make(self) -> None:
-        end = _End()
-        try:
-            for item in self._items:
-                self._made.put(item)
-                if self._stopping.is_set():
-                    break
-        except BaseException as error:
-            end = _End(error)
-        finally:
-            if hasattr(self._items, "close"):
-                self._items.close()
-        self._made.put(end)
+        stopping = threading.Event()
+        # a daemon, or the program would wait for it before it comes to `_stop`
+        thread = threading.Thread(target=_make, args=(items, self._made, stopping), name="vggnet-ahead", daemon=True)
+        thread.start()
+        self._stop = weakref.finalize(self, _stop, self._made, stopping, thread)
 
     def __iter__(self) -> Iterator[Item]:
         return self
@@ -61,7 +51,31 @@ class Ahead(Generic[Item]):
 
     def close(self) -> None:
         """Forget what was made, and wait until the thread has ended; it finishes the item that it is at."""
-        self._stopping.set()
-        while not self._ended:  # the thread may wait for room
-            self._ended = isinstance(self._made.get(), _End)
-        self._thread.join()
+        self._ended = True
+        self._stop()
+
+
+def _make(items: Iterator[Any], made: queue.Queue[Any], stopping: threading.Event) -> None:
+    """What the thread does."""
+    end = _End()
+    try:
+        for item in items:
+            made.put(item)
+            if stopping.is_set():
+                break
+    except BaseException as error:
+        end = _End(error)
+    finally:
+        if hasattr(items, "close"):
+            items.close()
+    made.put(end)
+
+
+def _stop(made: queue.Queue[Any], stopping: threading.Event, thread: threading.Thread) -> None:
+    stopping.set()
+    while thread.is_alive():
+        try:
+            made.get(timeout=_PATIENCE_S)  # the thread may wait for room
+        except queue.Empty:
+            continue
+    thread.join()
