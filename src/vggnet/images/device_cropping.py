@@ -2,8 +2,9 @@
 
 Two ways to the same pixels: `crops_by_kernel`, one Triton launch for all images, and `crops_by_matrices`, plain PyTorch
 image by image, which says what the kernel computes and stands in where Triton is absent. Both follow Pillow's filter:
-triangles of at least one source pixel's half width around each output pixel's centre, rows first, rounded to gray
-levels in between. What is computed from doubles there is computed from the same doubles here.
+triangles of at least one source pixel's half width around each output pixel's centre, along rows first, rounded to gray
+levels in between. Pillow may take columns first and has weights of 22 bits, so a pixel may be off by one gray level (by
+two, rarely).
 """
 
 import importlib.util

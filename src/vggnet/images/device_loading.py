@@ -72,6 +72,7 @@ class HeldOnDevice:
 
     def clear(self) -> None:
         self._images.clear()
+        self.used_bytes = 0
 
 
 class _Reader:
