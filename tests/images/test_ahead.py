@@ -1,5 +1,7 @@
 """Items made ahead by a thread: their order, what is raised, and that no thread stays."""
 
+import subprocess
+import sys
 import threading
 import time
 
@@ -64,3 +66,24 @@ def test_closing_ends_the_thread_and_the_generator_in_it(read):
     assert closed == ["vggnet-ahead"]
     assert threads() == 0
     assert list(ahead) == []
+
+
+FORGOTTEN = """
+import torch
+from vggnet.images.ahead import Ahead
+
+def products():
+    matrix = torch.eye(1200)
+    while True:
+        matrix = matrix @ matrix
+        yield 1
+
+ahead = Ahead(products(), 10**6)
+print(next(ahead))
+"""
+
+
+def test_forgotten_it_does_not_hinder_the_programs_end():
+    """Its thread is within PyTorch nearly always: cut off there, it would abort the process."""
+    done = subprocess.run([sys.executable, "-c", FORGOTTEN], capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")

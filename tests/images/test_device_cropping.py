@@ -24,6 +24,7 @@ from vggnet.images.geometry import crop_of_rescaled, rescaled_size
 
 CPU = torch.device("cpu")
 HERE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+FAR = 2**31 + 4096
 
 
 def noise(width: int, height: int, seed: int) -> np.ndarray:
@@ -96,13 +97,13 @@ def test_a_photograph():
     assert gap(by_kernel[2], by_pillow(pixels, rows[2], 224)) == 0  # at its own size nothing is filtered
 
 
-def test_offsets_beyond_32_bits():
-    far = 2**31 + 4096  # from a channel to the next but one
-    memory = np.frombuffer(mmap.mmap(-1, far + 8192), np.uint8)  # only the pages that are touched are real
-    planes = np.lib.stride_tricks.as_strided(memory, (3, 9, 9), (far // 2, 100, 1))
+@pytest.mark.parametrize("strides", [(FAR // 2, 100, 1), (1000, FAR // 8, 1), (1000, 20, FAR // 8)])
+def test_offsets_beyond_32_bits(strides):
+    memory = np.frombuffer(mmap.mmap(-1, FAR + 8192), np.uint8)  # only the pages that are touched are real
+    planes = np.lib.stride_tricks.as_strided(memory, (3, 9, 9), strides)
     pixels = noise(9, 9, 0)
     planes[:] = pixels.transpose(2, 0, 1)
-    image = torch.as_strided(torch.from_numpy(memory), (3, 9, 9), (far // 2, 100, 1))
+    image = torch.as_strided(torch.from_numpy(memory), (3, 9, 9), strides)
     windows = Windows.of_views([(9, 9)], np.array([[9, 1, 2, 0]], np.float32), 7)
     if HERE.type == "cpu":
         assert gap(crops_by_kernel([image], windows, 7)[0], pixels[2:, 1:8]) == 0

@@ -58,6 +58,7 @@ def test_plain(content):
         bytes_of("CMYK"),
         bytes_of(keep_rgb=True),
         ADOBE_RGB,
+        PLAIN.replace(b"\x03\x01\x22\x00\x02\x11\x01\x03\x11\x01", b"\x03R\x22\x00G\x11\x01B\x11\x01"),
         PLAIN[:-2],
         PLAIN[: len(PLAIN) // 2],
         PLAIN + b"something else" * 10,
