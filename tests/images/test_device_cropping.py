@@ -14,7 +14,7 @@ from PIL import Image
 
 from vggnet.images import device_cropping
 from vggnet.images.device_cropping import (
-    Windows,
+    CropBoxes,
     choose_cropper,
     crops_by_kernel,
     crops_by_matrices,
@@ -57,12 +57,12 @@ def test_three_ways_to_a_crop(data, crop):
     drawn = [data.draw(views(crop)) for _ in range(data.draw(st.integers(1, 3)))]
     images = [torch.from_numpy(pixels).to(HERE).permute(2, 0, 1) for pixels, _ in drawn]  # interleaved in memory
     images[0] = images[0].contiguous()  # planar
-    windows = Windows.of_views(
+    boxes = CropBoxes.of_views(
         [(pixels.shape[1], pixels.shape[0]) for pixels, _ in drawn],
         np.array([view for _, view in drawn], np.float32),
         crop,
     )
-    by_matrices, by_kernel = crops_by_matrices(images, windows, crop), crops_by_kernel(images, windows, crop)
+    by_matrices, by_kernel = crops_by_matrices(images, boxes, crop), crops_by_kernel(images, boxes, crop)
     assert by_matrices.dtype == by_kernel.dtype == torch.uint8
     assert gap(by_matrices, by_kernel) <= 1
     for place, (pixels, view) in enumerate(drawn):
@@ -75,8 +75,8 @@ def test_three_ways_to_a_crop(data, crop):
 @given(st.data(), st.integers(1, 30))
 def test_the_matrices_against_pillow(data, crop):
     pixels, view = data.draw(views(crop))
-    windows = Windows.of_views([pixels.shape[1::-1]], np.array([view], np.float32), crop)
-    found = crops_by_matrices([torch.from_numpy(pixels).permute(2, 0, 1)], windows, crop)[0]
+    boxes = CropBoxes.of_views([pixels.shape[1::-1]], np.array([view], np.float32), crop)
+    found = crops_by_matrices([torch.from_numpy(pixels).permute(2, 0, 1)], boxes, crop)[0]
     assert gap(found, by_pillow(pixels, view, crop)) <= 2
 
 
@@ -86,8 +86,8 @@ def test_a_photograph():
     pixels = load_sample_image("china.jpg")  # 640 x 427
     rows = [(256, 100, 20, True), (300, 0, 75, False), (427, 300, 203, False), (512, 500, 250, True)]
     image = torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous().to(HERE)
-    windows = Windows.of_views([(640, 427)] * 4, np.array(rows, np.float32), 224)
-    by_matrices, by_kernel = (cut([image] * 4, windows, 224) for cut in (crops_by_matrices, crops_by_kernel))
+    boxes = CropBoxes.of_views([(640, 427)] * 4, np.array(rows, np.float32), 224)
+    by_matrices, by_kernel = (cut([image] * 4, boxes, 224) for cut in (crops_by_matrices, crops_by_kernel))
     for place, view in enumerate(rows):
         expected = by_pillow(pixels, view, 224)
         for found in (by_matrices[place], by_kernel[place]):
@@ -104,10 +104,10 @@ def test_offsets_beyond_32_bits(strides):
     pixels = noise(9, 9, 0)
     planes[:] = pixels.transpose(2, 0, 1)
     image = torch.as_strided(torch.from_numpy(memory), (3, 9, 9), strides)
-    windows = Windows.of_views([(9, 9)], np.array([[9, 1, 2, 0]], np.float32), 7)
+    boxes = CropBoxes.of_views([(9, 9)], np.array([[9, 1, 2, 0]], np.float32), 7)
     if HERE.type == "cpu":
-        assert gap(crops_by_kernel([image], windows, 7)[0], pixels[2:, 1:8]) == 0
-    assert gap(crops_by_matrices([image], windows, 7)[0], pixels[2:, 1:8]) == 0
+        assert gap(crops_by_kernel([image], boxes, 7)[0], pixels[2:, 1:8]) == 0
+    assert gap(crops_by_matrices([image], boxes, 7)[0], pixels[2:, 1:8]) == 0
 
 
 def test_a_cpu_takes_the_matrices_and_a_gpu_the_kernel_where_it_is_right(monkeypatch, capsys):
@@ -167,8 +167,8 @@ def test_many_large_images_on_a_gpu():
         full = rescaled_size(each.shape[1], each.shape[0], scale)
         corner = (int(generator.integers(0, full[0] - 223)), int(generator.integers(0, full[1] - 223)))
         rows.append((scale, *corner, bool(place % 2)))
-    windows = Windows.of_views([each.shape[1::-1] for each in pixels], np.array(rows, np.float32), 224)
-    found = crops_by_kernel(images, windows, 224)
-    assert gap(found, crops_by_matrices(images, windows, 224)) <= 1
+    boxes = CropBoxes.of_views([each.shape[1::-1] for each in pixels], np.array(rows, np.float32), 224)
+    found = crops_by_kernel(images, boxes, 224)
+    assert gap(found, crops_by_matrices(images, boxes, 224)) <= 1
     for place, (each, view) in enumerate(zip(pixels, rows, strict=True)):
         assert gap(found[place], by_pillow(each, view, 224)) <= 2

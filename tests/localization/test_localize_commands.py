@@ -104,6 +104,20 @@ def test_a_killed_run_ends_with_the_same_weights(options, tmp_path, classifier, 
         assert (whole / name).read_bytes() == (resumed / name).read_bytes()
 
 
+def test_crops_from_the_devices_loader(options, tmp_path, monkeypatch):
+    """With a CPU in the GPU's place; the images are PNGs, which are decoded as ever, so the training is the same."""
+    by_processes = train_localizer(options(out=tmp_path / "processes", epochs=1)).run
+    with pytest.raises(UserError, match="--decoder gpu does not work here: the training runs on cpu"):
+        train_localizer(options(out=tmp_path / "refused", decoder="gpu"))
+    monkeypatch.setattr("vggnet.localization.training.choose_decoder", lambda *_: "gpu")
+    by_device = train_localizer(options(out=tmp_path / "gpu", epochs=1)).run
+    decoders = [json.loads((each / "config.json").read_text())["decoder"] for each in (by_processes, by_device)]
+    assert decoders == ["processes", "gpu"]
+    one, other = read_tensors(by_processes), read_tensors(by_device)
+    for name in one:  # crops differ by a gray level here and there
+        torch.testing.assert_close(one[name], other[name], rtol=0.05, atol=0.01)
+
+
 def test_resuming_with_other_options_is_refused(options):
     train_localizer(options(epochs=1))
     with pytest.raises(UserError, match="--boxes pcr, now it says scr"):

@@ -16,40 +16,37 @@ import torch
 from torch import Tensor
 
 from vggnet.console import note
-from vggnet.images.geometry import rescaled_size
+from vggnet.images.geometry import source_box
 
-Cropper = Callable[[Sequence[Tensor], "Windows", int], Tensor]
+Cropper = Callable[[Sequence[Tensor], "CropBoxes", int], Tensor]
 _MOST_DIFFERENCE = 1  # gray levels between the kernel and the matrices, where sums are rounded the other way
 
 
 @dataclass(frozen=True)
-class Windows:
-    """What N crops show of their images, in source pixels.
+class CropBoxes:
+    """Where N crops lie in their images, in source pixels.
 
-    `boxes` float64 (N, 4) rows are (left, columns per output pixel, top, rows per output pixel).
+    `places` float64 (N, 4) rows are (left, columns per output pixel, top, rows per output pixel).
     """
 
-    boxes: np.ndarray
+    places: np.ndarray
     mirrored: np.ndarray  # bool (N,)
 
     @classmethod
-    def of_views(cls, sizes: Sequence[tuple[int, int]], views: np.ndarray, crop: int) -> "Windows":
-        """Of images of `sizes` (width, height), from rows (scale, left, top, mirrored) as `Batch.views` has them.
-
-        The box is rounded to single precision, since that is how Pillow takes it.
-        """
-        assert len(sizes) == len(views)
-        boxes = np.empty((len(sizes), 4))
-        for row, (size, view) in enumerate(zip(sizes, views.tolist(), strict=True)):
-            full = rescaled_size(*size, int(view[0]))
-            for axis in (0, 1):
-                start = np.float32(view[1 + axis] * size[axis] / full[axis])
-                end = np.float32(min(size[axis], (view[1 + axis] + crop) * size[axis] / full[axis]))
-                boxes[row, 2 * axis : 2 * axis + 2] = start, float(end - start) / crop
-        return cls(boxes, views[:, 3] != 0)
+    def of_views(cls, sizes: Sequence[tuple[int, int]], views: np.ndarray, crop: int) -> "CropBoxes":
+        """Of images of `sizes` (width, height), from rows (scale, left, top, mirrored) as `Batch.views` has them."""
+        pairs = zip(sizes, views[:, :3].astype(int).tolist(), strict=True)
+        # in single precision, since that is how Pillow takes a box
+        corners = np.array(
+            [source_box(*size, scale, left, top, crop) for size, (scale, left, top) in pairs], np.float32
+        ).reshape(-1, 4)
+        places = np.empty((len(corners), 4))
+        places[:, 0::2] = corners[:, :2]
+        places[:, 1::2] = (corners[:, 2:] - corners[:, :2]).astype(np.float64) / crop
+        return cls(places, views[:, 3] != 0)
 
 
-def crops_by_kernel(images: Sequence[Tensor], windows: Windows, crop: int) -> Tensor:
+def crops_by_kernel(images: Sequence[Tensor], boxes: CropBoxes, crop: int) -> Tensor:
     """uint8 (N, crop, crop, 3) of N images, uint8 (3, H, W) of any strides, on their device.
 
     The work is queued on the device's current stream: the images must not be written to before it is done.
@@ -60,16 +57,16 @@ def crops_by_kernel(images: Sequence[Tensor], windows: Windows, crop: int) -> Te
     assert all(image.dtype == torch.uint8 and image.device == device for image in images)
     facts = [
         [image.data_ptr(), *image.stride(), *image.shape[1:], int(mirrored)]
-        for image, mirrored in zip(images, windows.mirrored, strict=True)
+        for image, mirrored in zip(images, boxes.mirrored, strict=True)
     ]
     table = torch.tensor(facts, dtype=torch.int64).to(device)
-    return launch(table, torch.from_numpy(windows.boxes).to(device), crop)
+    return launch(table, torch.from_numpy(boxes.places).to(device), crop)
 
 
-def crops_by_matrices(images: Sequence[Tensor], windows: Windows, crop: int) -> Tensor:
+def crops_by_matrices(images: Sequence[Tensor], boxes: CropBoxes, crop: int) -> Tensor:
     """As `crops_by_kernel`: along each axis a matrix of weights (crop, source pixels), in double precision."""
     out = torch.empty((len(images), crop, crop, 3), dtype=torch.uint8, device=images[0].device)
-    for place, image, box, mirrored in zip(out, images, windows.boxes.tolist(), windows.mirrored, strict=True):
+    for place, image, box, mirrored in zip(out, images, boxes.places.tolist(), boxes.mirrored, strict=True):
         left, right, across = _weights(box[0], box[1], image.shape[2], crop)
         top, bottom, down = _weights(box[2], box[3], image.shape[1], crop)
         part = image[:, top:bottom, left:right].to(torch.float64)
@@ -101,10 +98,10 @@ def why_no_kernel(device: torch.device) -> str | None:
     images = [
         torch.from_numpy(generator.integers(0, 256, (3, height, width), np.uint8)).to(device) for width, height in sizes
     ]
-    windows = Windows.of_views(sizes, np.array([[24, 5, 3, 0], [21, 2, 7, 1]], np.float32), 16)
-    exact = crops_by_matrices(images, windows, 16)
+    boxes = CropBoxes.of_views(sizes, np.array([[24, 5, 3, 0], [21, 2, 7, 1]], np.float32), 16)
+    exact = crops_by_matrices(images, boxes, 16)
     try:
-        difference = (crops_by_kernel(images, windows, 16).int() - exact.int()).abs().max()
+        difference = (crops_by_kernel(images, boxes, 16).int() - exact.int()).abs().max()
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # whatever a compiler and a driver raise

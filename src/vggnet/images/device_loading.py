@@ -21,7 +21,7 @@ from vggnet.images.ahead import Ahead
 from vggnet.images.augmentation import draw_view
 from vggnet.images.color import ColorStatistics
 from vggnet.images.decoding import MAX_ASPECT, MAX_PIXELS, decode
-from vggnet.images.device_cropping import Cropper, Windows, choose_cropper
+from vggnet.images.device_cropping import CropBoxes, Cropper, choose_cropper
 from vggnet.images.device_decoding import decode_jpegs, read_file
 from vggnet.images.jpeg import plain_size
 from vggnet.images.loading import Batch, CropLoader
@@ -211,7 +211,7 @@ class DeviceLoader(CropLoader):
             for index, size in zip(indices, sizes, strict=True)
         ]
         views = np.array([(view.scale, view.left, view.top, view.mirrored) for view in drawn], np.float32)
-        crops = self._cropper(pixels, Windows.of_views(sizes, views, self.crop), self.crop)
+        crops = self._cropper(pixels, CropBoxes.of_views(sizes, views, self.crop), self.crop)
         return _Part(crops, np.stack([view.shift for view in drawn]), views, np.array(indices, np.int64))
 
     def _decoded(self, reads: Sequence[_Read | BadImage]) -> Iterator[tuple[int, Tensor] | BadImage]:

@@ -34,20 +34,26 @@ def crop_of_rescaled(image: Image.Image, scale: int, left: int, top: int, crop: 
     Only the crop's pixels are computed. Pillow may take rows before columns here and columns before rows there, with
     rounding between, so a pixel may be off by one gray level (by two, rarely, in pure noise).
     """
-    width, height = image.size
-    full_width, full_height = rescaled_size(width, height, scale)
-    right, bottom = left + crop, top + crop
-    if left < 0 or top < 0 or right > full_width or bottom > full_height:
+    full_width, full_height = rescaled_size(*image.size, scale)
+    if left < 0 or top < 0 or left + crop > full_width or top + crop > full_height:
         raise UserError(f"a crop of {crop} at ({left}, {top}) is not inside {full_width}x{full_height}")
-    if (full_width, full_height) == (width, height):
-        return np.array(image.crop((left, top, right, bottom)))
-    box = (
+    if (full_width, full_height) == image.size:
+        return np.array(image.crop((left, top, left + crop, top + crop)))
+    box = source_box(*image.size, scale, left, top, crop)
+    return np.array(image.resize((crop, crop), Image.Resampling.BILINEAR, box=box))
+
+
+def source_box(
+    width: int, height: int, scale: int, left: int, top: int, crop: int
+) -> tuple[float, float, float, float]:
+    """(left, top, right, bottom) of that crop in pixels of the image of width x height, before it is rescaled."""
+    full_width, full_height = rescaled_size(width, height, scale)
+    return (
         left * width / full_width,
         top * height / full_height,
-        min(width, right * width / full_width),
-        min(height, bottom * height / full_height),
+        min(width, (left + crop) * width / full_width),
+        min(height, (top + crop) * height / full_height),
     )
-    return np.array(image.resize((crop, crop), Image.Resampling.BILINEAR, box=box))
 
 
 def center_crop_corner(width: int, height: int, crop: int) -> tuple[int, int]:
