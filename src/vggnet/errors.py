@@ -21,3 +21,8 @@ class BadImage(UserError):
 
     def __reduce__(self) -> tuple[type["BadImage"], tuple[str, str]]:
         return BadImage, (self.path, self.reason)  # crosses process borders whole
+
+
+def reason_of(error: BaseException) -> str:
+    """What an exception of another library says, in one line: for a sentence that tells why something is off."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from vggnet.console import note
+from vggnet.errors import reason_of
 from vggnet.images.geometry import source_box
 
 Cropper = Callable[[Sequence[Tensor], "CropBoxes", int], Tensor]
@@ -105,7 +106,7 @@ def why_no_kernel(device: torch.device) -> str | None:
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # whatever a compiler and a driver raise
-        return (str(error).strip() or type(error).__name__).splitlines()[0]
+        return reason_of(error)
     return None if difference <= _MOST_DIFFERENCE else "the kernel gives other pixels than PyTorch here"
 
 

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from vggnet.errors import reason_of
 from vggnet.images.decoding import decode
 from vggnet.images.jpeg import plain_size
 from vggnet.images.splits import Split
@@ -70,7 +71,7 @@ def why_not(device: torch.device) -> str | None:
     except torch.OutOfMemoryError:
         raise
     except (RuntimeError, AttributeError, ImportError) as error:  # no nvJPEG, no GPU, no such operator any more
-        return (str(error).strip() or type(error).__name__).splitlines()[0]
+        return reason_of(error)
     return None if same is not False and same <= _MOST_DIFFERENCE else "the decoder gives another picture than Pillow"
 
 

@@ -3,7 +3,7 @@
 import torch
 
 from vggnet.console import note
-from vggnet.errors import UserError
+from vggnet.errors import UserError, reason_of
 from vggnet.hardware import choose_inference_precision, cpu_has_bf16, keep_freed_memory
 from vggnet.network.cudnn import CudnnVGG
 from vggnet.network.fast import FastVGG
@@ -42,7 +42,7 @@ def _on_gpu(model: VGG, device: torch.device) -> VGG:
     except torch.OutOfMemoryError:
         raise
     except (RuntimeError, AttributeError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = reason_of(error)
         note(f"inference runs without cuDNN's fused layers: {reason}")
         return model
     if missing := why_not(device):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vggnet.console import note
-from vggnet.errors import UserError
+from vggnet.errors import UserError, reason_of
 from vggnet.network.kernels.available import why_not
 from vggnet.network.vgg import VGG
 from vggnet.options.common import StepName
@@ -69,7 +69,7 @@ def compiled(model: nn.Module, device: torch.device) -> Callable[[Tensor], Tenso
             if not first:
                 raise
             failed = True
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            reason = reason_of(error)
             note(f"training runs without torch.compile: {reason}")
         return model(images)
 

@@ -5,6 +5,7 @@ import importlib.util
 import torch
 from torch import Tensor
 
+from vggnet.errors import reason_of
 from vggnet.network.kernels import reference
 
 _SIDE, _CHANNELS = 14, 96  # a small map, its channels not a multiple of a tile's
@@ -19,7 +20,7 @@ def why_not(device: torch.device) -> str | None:
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # whatever a compiler and a driver raise
-        return (str(error).strip() or type(error).__name__).splitlines()[0]
+        return reason_of(error)
 
 
 def _difference(device: torch.device) -> str | None:
