@@ -17,8 +17,9 @@ from vggnet.network.foreign.converting import without_head
 from vggnet.network.taps import features
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import save_model
-from vggnet.transfer.descriptors import DescriptorSettings, activation, describe_images, unit
-from vggnet.transfer.transferring import settings_of, write_features
+from vggnet.transfer.descriptors import DescriptorSettings, describe_images, settings_of, unit
+from vggnet.transfer.layer_means import activation
+from vggnet.transfer.writing import write_features
 
 
 def plain(model: VGG, image, scale: int, tap: str) -> np.ndarray:

@@ -13,7 +13,7 @@ from vggnet.cli import run
 from vggnet.errors import UserError
 from vggnet.transfer import svm
 from vggnet.transfer.protocols import average_precision_protocol, class_recall_protocol, random_splits
-from vggnet.transfer.transferring import TransferReport
+from vggnet.transfer.report import TransferReport
 
 NAMES = ("a", "b", "c")
 

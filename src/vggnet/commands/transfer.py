@@ -4,9 +4,9 @@ from vggnet.commands.output import write_json
 from vggnet.console import progress, say
 from vggnet.errors import UserError
 from vggnet.options.transfer import FeaturesOptions, TransferOptions
-from vggnet.transfer.descriptors import DescriptorSettings
-from vggnet.transfer.transferring import settings_of, write_features
+from vggnet.transfer.descriptors import DescriptorSettings, settings_of
 from vggnet.transfer.transferring import transfer as run_transfer
+from vggnet.transfer.writing import write_features
 
 
 def features(options: FeaturesOptions) -> None:

@@ -1,0 +1,96 @@
+"""What `vggnet transfer` found, in words and as JSON."""
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from vggnet.errors import BadImage
+from vggnet.evaluation.metrics import PairedTest
+from vggnet.transfer.protocols import PrecisionResult, RecallResult
+
+
+@dataclass(frozen=True)
+class Against:
+    """A baseline on the same splits: its own result, and a paired test of each split (first the model)."""
+
+    name: str
+    result: RecallResult
+    paired: tuple[PairedTest, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "mean_class_recall": self.result.mean_class_recall,
+            "deviation": self.result.deviation,
+            "paired": [dataclasses.asdict(test) for test in self.paired],
+        }
+
+
+@dataclass(frozen=True)
+class TransferReport:
+    """What `transfer` found: recalls (Caltech) or average precisions (VOC, actions), and what they depend on."""
+
+    result: RecallResult | PrecisionResult
+    against: tuple[Against, ...]
+    bad: tuple[BadImage, ...]
+    facts: dict[str, Any]
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), indent=2) + "\n"
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values. Caltech: `mean_class_recall` in percent; VOC: `mean_average_precision` (area), and by class."""
+        if isinstance(self.result, RecallResult):
+            numbers: dict[str, Any] = {
+                "mean_class_recall": self.result.mean_class_recall,
+                "deviation": self.result.deviation,
+                "splits": [
+                    {
+                        "mean_class_recall": split.mean_class_recall,
+                        "cost": split.cost,
+                        "train_images": split.train_images,
+                        "test_images": len(split.wrong),
+                    }
+                    for split in self.result.splits
+                ],
+                "against": [each.to_dict() for each in self.against],
+            }
+        else:
+            rows = zip(self.result.classes, self.result.eleven_point, self.result.area, strict=True)
+            numbers = {
+                "mean_average_precision": self.result.mean_area,
+                "mean_average_precision_11_points": self.result.mean_eleven_point,
+                "cost": self.result.cost,
+                "classes": {
+                    name: {"area": _counted(area), "11_points": _counted(points)} for name, points, area in rows
+                },
+            }
+        return numbers | {"bad_images": [str(error) for error in self.bad], **self.facts}
+
+    def lines(self) -> list[str]:
+        """The result in words."""
+        if isinstance(self.result, PrecisionResult):
+            result = self.result
+            lines = [
+                f"  {name:20} " + ("not counted: an image is lacking" if math.isnan(area) else f"{area:6.2f}")
+                for name, area in zip(result.classes, result.area, strict=True)
+            ]
+            both = f"mean average precision {result.mean_area:.2f} (area), {result.mean_eleven_point:.2f} (11 points)"
+            return [*lines, f"{both}, C={result.cost:g}"]
+        costs = ", ".join(f"{split.cost:g}" for split in self.result.splits)
+        lines = [f"mean class recall {_recall(self.result)}; C={costs}"]
+        for each in self.against:
+            worst = max(test.p_value for test in each.paired)
+            lines.append(f"{each.name}: {_recall(each.result)}; paired, the largest p of the splits: {worst:.2g}")
+        return lines
+
+
+def _counted(value: float) -> float | None:
+    """JSON has no "not a number"."""
+    return None if math.isnan(value) else value
+
+
+def _recall(result: RecallResult) -> str:
+    return f"{result.mean_class_recall:.2f} % +- {result.deviation:.2f} over {len(result.splits)} splits"
