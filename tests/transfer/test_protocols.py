@@ -197,6 +197,21 @@ def test_vocs_protocols_on_the_command_line(model_file: Path, voc: Path, tmp_pat
     assert list(content["classes"]) == (["cat", "dog"] if protocol == "voc" else ["catting", "dogting"])
 
 
+@pytest.mark.parametrize("protocol", ["voc", "actions"])
+def test_caltechs_options_are_refused_where_they_would_do_nothing(
+    model_file: Path, voc: Path, protocol: str, capsys
+) -> None:
+    arguments = ["transfer", str(model_file), str(voc), "--layer", "pool5", "--protocol", protocol]
+    for option, value in (
+        ("--splits", "3"),  # the default, but given
+        ("--train-per-class", "30"),
+        ("--test-per-class", "5"),
+        ("--against", "pixels"),
+    ):
+        assert run([*arguments, option, value]) == 2
+        assert f"{option}: of --protocol caltech only" in capsys.readouterr().err
+
+
 def test_what_a_devkit_lacks_is_named(model_file: Path, voc: Path, colours: Path, capsys) -> None:
     arguments = ["transfer", str(model_file), str(voc), "--layer", "pool5", "--protocol", "voc"]
     assert run([*arguments, "--test-set", "test"]) == 2

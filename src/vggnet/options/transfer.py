@@ -41,12 +41,12 @@ class TransferOptions:
     """MODEL... DATA: as for features; for voc and actions one year's folder of the devkit."""
     protocol: Literal["caltech", "voc", "actions"] = "caltech"
     """caltech: random splits, mean class recall; voc: average precision; actions: the image and the person's box."""
-    train_per_class: int = 30
-    """caltech: training images a class."""
-    test_per_class: int = 50
-    """caltech: test images a class, at most."""
-    splits: int = 3
-    """caltech: random splits."""
+    train_per_class: int | None = None
+    """caltech: training images a class; by default 30."""
+    test_per_class: int | None = None
+    """caltech: test images a class, at most; by default 50."""
+    splits: int | None = None
+    """caltech: random splits; by default 3."""
     train_set: str | None = None
     """voc, actions: by default trainval where there is a test set, else train."""
     test_set: str | None = None

@@ -25,6 +25,7 @@ from vggnet.transfer.report import Against, TransferReport
 from vggnet.transfer.svm import COSTS, VALIDATION
 
 Protocol = Literal["caltech", "voc", "actions"]
+CALTECH_SIZES = {"train_per_class": 30, "test_per_class": 50, "splits": 3}  # the paper's of Caltech-101 (App. B)
 
 
 def transfer(
@@ -33,9 +34,9 @@ def transfer(
     settings: DescriptorSettings,
     *,
     protocol: Protocol = "caltech",
-    train_per_class: int = 30,
-    test_per_class: int = 50,
-    splits: int = 3,
+    train_per_class: int | None = None,
+    test_per_class: int | None = None,
+    splits: int | None = None,
     train_set: str | None = None,
     test_set: str | None = None,
     against: Sequence[str] = (),
@@ -47,25 +48,40 @@ def transfer(
     """Linear classifiers on the nets' descriptors of `data`, by one of Appendix B's protocols; nets are stacked.
 
     `caltech` takes class folders and draws `splits` of `train_per_class` images; `voc` and `actions` take one year's
-    folder of the devkit and its own sets. `against` names baselines (caltech only): pixels, random, or a model.
+    folder of the devkit and its own sets. `against` names baselines (caltech only): pixels, random, or a model. Raises
+    UserError for an option of the other protocols, which would do nothing, and BadImage where bad images stop.
     """
+    sizes = {"train_per_class": train_per_class, "test_per_class": test_per_class, "splits": splits}
+    given = {name: value for name, value in sizes.items() if value is not None}
+    _refuse_the_others_options(protocol, [*given, *(["against"] if against else [])], (train_set, test_set))
     check_models(models)
     svm: dict[str, Any] = {"costs": costs, "validation": validation, "seed": seed}
     facts = _facts(models, data, settings, protocol, svm)
     if protocol == "caltech":
-        if train_set is not None or test_set is not None:
-            raise UserError("--train-set and --test-set are the devkit's: with --protocol voc or actions only")
-        sizes = {"train": train_per_class, "test": test_per_class, "splits": splits}
-        result, compared, bad, classes = _class_recalls(models, data, settings, against, sizes, svm, on_progress)
-        facts |= {"train_per_class": train_per_class, "test_per_class": test_per_class, "classes": list(classes)}
-        return TransferReport(result, compared, bad, facts)
-    if protocol not in ("voc", "actions"):
-        raise UserError(f"--protocol {protocol}: caltech, voc or actions")
-    if against:
-        raise UserError("--against compares class recalls: with --protocol caltech only")
+        drawn = CALTECH_SIZES | given
+        result, compared, bad, classes = _class_recalls(models, data, settings, against, drawn, svm, on_progress)
+        used = {name: drawn[name] for name in ("train_per_class", "test_per_class")}
+        return TransferReport(result, compared, bad, facts | used | {"classes": list(classes)})
     examples = (open_voc if protocol == "voc" else open_actions)(data, train_set, test_set)
     precision, bad = _average_precisions(models, examples, settings, svm, on_progress)
     return TransferReport(precision, (), bad, facts | {"sets": list(examples.sets)})
+
+
+def _refuse_the_others_options(protocol: str, caltech: Sequence[str], devkit: tuple[str | None, str | None]) -> None:
+    """Raise UserError for an option that was given and that this protocol would ignore.
+
+    `caltech` are the names of those of class folders' protocol that were given, `devkit` the devkit's two sets.
+    """
+    if protocol not in ("caltech", "voc", "actions"):
+        raise UserError(f"--protocol {protocol}: caltech, voc or actions")
+    if protocol == "caltech" and devkit != (None, None):
+        raise UserError("--train-set and --test-set are the devkit's: with --protocol voc or actions only")
+    if protocol != "caltech" and caltech:
+        options = ", ".join("--" + name.replace("_", "-") for name in caltech)
+        raise UserError(
+            f"{options}: of --protocol caltech only; {protocol} learns from the devkit's own sets (--train-set, "
+            "--test-set) and gives average precisions: leave it out"
+        )
 
 
 def _average_precisions(
@@ -97,7 +113,14 @@ def _class_recalls(
     labelled = open_labelled(data, split_seed(Path(models[0])))
     assert labelled.split.labels is not None
     labels, seed = labelled.split.labels, svm["seed"]
-    drawn = random_splits(labels, labelled.classes, seed=seed, **sizes)
+    drawn = random_splits(
+        labels,
+        labelled.classes,
+        train=sizes["train_per_class"],
+        test=sizes["test_per_class"],
+        splits=sizes["splits"],
+        seed=seed,
+    )
     wanted = np.unique(np.concatenate([part for split in drawn for part in (split.train, split.test)]))
     found = describe_images(models, [labelled.split], settings, on_progress, wanted)
     others = [
