@@ -1,7 +1,10 @@
 """Small nets of other libraries, whose weights they drew and wrote themselves, and whose scores are far from equal."""
 
+import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -96,3 +99,34 @@ def class_file(tmp_path: Path) -> Path:
     path = tmp_path / "classes.txt"
     path.write_text("\n".join(CLASSES))
     return path
+
+
+@pytest.fixture(scope="session")
+def keras():
+    """Keras on its torch backend."""
+    os.environ["KERAS_BACKEND"] = "torch"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return pytest.importorskip("keras", reason="keras is not installed")
+
+
+@pytest.fixture(scope="session")
+def keras_net(keras) -> Callable[..., Any]:
+    """Keras's VGG at width 1/16, built with Keras's layers in its applications' order and names."""
+
+    def build(include_top: bool = True, net: str = "D"):
+        keras.utils.set_random_seed(0)
+        layers = [keras.layers.Input((224, 224, 3) if include_top else (None, None, 3))]
+        draw = {"kernel_initializer": "he_normal", "bias_initializer": keras.initializers.RandomNormal(0, 0.1)}
+        for stage, (channels, count) in enumerate(zip(SMALL, STAGES[net], strict=True), start=1):
+            for place in range(1, count + 1):
+                name = f"block{stage}_conv{place}"
+                layers.append(keras.layers.Conv2D(channels, 3, padding="same", activation="relu", name=name, **draw))
+            layers.append(keras.layers.MaxPooling2D(2, name=f"block{stage}_pool"))
+        if include_top:
+            layers.append(keras.layers.Flatten(name="flatten"))
+            layers += [keras.layers.Dense(256, activation="relu", name=name, **draw) for name in ("fc1", "fc2")]
+            layers.append(keras.layers.Dense(5, name="predictions", **draw))
+        return keras.Sequential(layers)
+
+    return build

@@ -1,7 +1,6 @@
 """A torchvision, a timm and a Keras checkpoint, and an ONNX graph: written by those libraries, then every command."""
 
 import json
-import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -141,39 +140,12 @@ def test_timm_opens_a_net_of_ours_by_its_own_folder_form(tmp_path: Path) -> None
         close(model.scores(x), theirs(x))
 
 
-@pytest.fixture(scope="module")
-def keras():
-    """Keras on its torch backend."""
-    os.environ["KERAS_BACKEND"] = "torch"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return pytest.importorskip("keras", reason="keras is not installed")
-
-
-def keras_net(keras, include_top: bool = True, net: str = "D"):
-    """Keras's VGG at width 1/16, built with Keras's layers in its applications' order and names."""
-    counts = {"D": (2, 2, 3, 3, 3), "E": (2, 2, 4, 4, 4)}[net]
-    keras.utils.set_random_seed(0)
-    layers = [keras.layers.Input((224, 224, 3) if include_top else (None, None, 3))]
-    draw = {"kernel_initializer": "he_normal", "bias_initializer": keras.initializers.RandomNormal(0, 0.1)}
-    for stage, (channels, count) in enumerate(zip((4, 8, 16, 32, 32), counts, strict=True), start=1):
-        for place in range(1, count + 1):
-            name = f"block{stage}_conv{place}"
-            layers.append(keras.layers.Conv2D(channels, 3, padding="same", activation="relu", name=name, **draw))
-        layers.append(keras.layers.MaxPooling2D(2, name=f"block{stage}_pool"))
-    if include_top:
-        layers.append(keras.layers.Flatten(name="flatten"))
-        layers += [keras.layers.Dense(256, activation="relu", name=name, **draw) for name in ("fc1", "fc2")]
-        layers.append(keras.layers.Dense(5, name="predictions", **draw))
-    return keras.Sequential(layers)
-
-
 @pytest.mark.parametrize("suffix", [".h5", ".keras", ".weights.h5"])
 def test_a_keras_checkpoint(
-    keras, pixels: torch.Tensor, animals: Path, class_file: Path, tmp_path: Path, suffix: str
+    keras_net: Callable, pixels: torch.Tensor, animals: Path, class_file: Path, tmp_path: Path, suffix: str
 ) -> None:
     pytest.importorskip("h5py", reason="h5py is not installed")
-    theirs = keras_net(keras)
+    theirs = keras_net()
     file = tmp_path / f"vgg{suffix}"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -189,9 +161,9 @@ def test_a_keras_checkpoint(
     close(our_scores(tmp_path / "model", pixels), expected)
 
 
-def test_keras_convolutions_only(keras, pixels: torch.Tensor, tmp_path: Path) -> None:
+def test_keras_convolutions_only(keras_net: Callable, pixels: torch.Tensor, tmp_path: Path) -> None:
     pytest.importorskip("h5py", reason="h5py is not installed")
-    theirs = keras_net(keras, include_top=False, net="E")
+    theirs = keras_net(include_top=False, net="E")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         theirs.save_weights(tmp_path / "vgg.weights.h5")
@@ -222,13 +194,13 @@ def test_an_onnx_graph(torchvision_net: Callable, pixels: torch.Tensor, tmp_path
     close(model.scores(normalize(pixels, model.description.preprocessing)), expected)
 
 
-def test_a_graph_that_keras_exported(keras, pixels: torch.Tensor, tmp_path: Path) -> None:
+def test_a_graph_that_keras_exported(keras_net: Callable, pixels: torch.Tensor, tmp_path: Path) -> None:
     """Its images and the map before the dense layers have their channels last."""
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package, reason=f"{package} is not installed")
     import onnxruntime
 
-    theirs = keras_net(keras)
+    theirs = keras_net()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         theirs(np.zeros((1, 224, 224, 3), np.float32))  # Keras exports no net that was never called

@@ -95,6 +95,64 @@ def test_what_only_has_a_vggs_weights_is_refused(
         convert(file, "onnx", preprocessing="torchvision")
 
 
+def with_pools(file: Path, size_px: int | str, **attributes: object) -> Path:
+    """The graph with other attributes on its poolings, for images of a size (a name: of any)."""
+    import onnx
+
+    model = onnx.load(str(file))
+    for node in model.graph.node:
+        if node.op_type == "MaxPool":
+            kept = [each for each in node.attribute if each.name not in ("auto_pad", "ceil_mode", "pads", "dilations")]
+            del node.attribute[:]
+            node.attribute.extend(kept)
+            node.attribute.extend(onnx.helper.make_attribute(name, value) for name, value in attributes.items())
+    for value in (*model.graph.input, *model.graph.output):
+        for side in value.type.tensor_type.shape.dim[2:]:
+            side.Clear()
+            if isinstance(size_px, int) and value in model.graph.input:
+                side.dim_value = size_px
+    del model.graph.value_info[:]
+    target = file.with_name("pools.onnx")
+    onnx.save(model, str(target))
+    return target
+
+
+def pool5_of_the_file(file: Path, images: Tensor) -> Tensor:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(file))
+    return torch.from_numpy(session.run(None, {session.get_inputs()[0].name: images.numpy()})[0])
+
+
+@pytest.mark.parametrize(
+    "attributes", [{"ceil_mode": 1}, {"auto_pad": "SAME_UPPER"}, {"auto_pad": "SAME_LOWER"}], ids=str
+)
+def test_pools_that_round_up_are_refused_unless_the_size_is_fixed(
+    torchvision_net: Callable, tmp_path: Path, attributes: dict
+) -> None:
+    file = exported(torchvision_net("A").features, torch.zeros(1, 3, 64, 64), tmp_path / "n.onnx")
+    plain = convert(file, "onnx", preprocessing="paper").model
+    rounding = with_pools(file, "any", **attributes)
+    odd, even = torch.randn(1, 3, 75, 75), torch.randn(1, 3, 64, 64)
+    assert pool5_of_the_file(rounding, odd).shape != plain.forward_features(odd).shape  # what a reader would get wrong
+    with pytest.raises(UserError, match=f"rounds the sizes of maps up .*{next(iter(attributes))}"):
+        convert(rounding, "onnx", preprocessing="paper")
+    with pytest.raises(UserError, match="rounds the sizes of maps up"):
+        convert(with_pools(file, 75, **attributes), "onnx", preprocessing="paper")
+    fixed = with_pools(file, 64, **attributes)
+    found = convert(fixed, "onnx", preprocessing="paper").model.forward_features(even)
+    torch.testing.assert_close(found, pool5_of_the_file(fixed, even), rtol=1e-3, atol=1e-5)
+
+
+def test_pools_without_padding_are_a_vggs_at_any_size(torchvision_net: Callable, tmp_path: Path) -> None:
+    file = exported(torchvision_net("A").features, torch.zeros(1, 3, 64, 64), tmp_path / "n.onnx")
+    valid, odd = with_pools(file, "any", auto_pad="VALID"), torch.randn(1, 3, 75, 85)
+    found = convert(valid, "onnx", preprocessing="paper").model.forward_features(odd)
+    torch.testing.assert_close(found, pool5_of_the_file(valid, odd), rtol=1e-3, atol=1e-5)
+    with pytest.raises(UserError, match="pools otherwise"):
+        convert(with_pools(file, "any", dilations=[2, 2]), "onnx", preprocessing="paper")
+
+
 @pytest.mark.parametrize(("kind", "inputs"), [("Conv", ["x"]), ("Gemm", []), ("BatchNormalization", ["x"])])
 def test_nodes_that_lack_inputs_are_refused(tmp_path: Path, kind: str, inputs: list[str]) -> None:
     import onnx

@@ -87,7 +87,7 @@ def convert(
         names, titles = classes_beside(beside, architecture.outputs), ()
     contract, _ = convention.to_contract()
     description = ModelDescription(architecture, contract, names, titles, recipe=_origin(path, layout, convention))
-    notes = [*_notes(description, convention), *_said_beside(beside, convention, names, classes)]
+    notes = [*_notes(description, convention), *found.notes, *_said_beside(beside, convention, names, classes)]
     if left_out:
         more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
         notes.append(f"not taken from the file: {', '.join(left_out[:3])}{more}")
@@ -113,18 +113,20 @@ def _said_beside(
 class _Found:
     """A file's weight layers in order, its poolings where it knows them (else None), and the net where one is named.
 
-    `left_out` are names of tensors that the reader passed over.
+    `left_out` are names of tensors that the reader passed over, `notes` what it had to believe.
     """
 
     layers: list[ForeignLayer]
     pools: list[int] | None = None
     net: str | None = None
     left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def _read(path: Path, layout: str, net: str | None, convolutions_only: bool) -> _Found:
     if layout == "keras":
-        return _Found(read_keras(path), None, net)
+        found = read_keras(path, net=net, convolutions_only=convolutions_only)
+        return _Found(found.layers, found.pools, net, notes=found.notes)
     if layout == "onnx" or path.suffix.lower() == ".onnx":
         layers, pools, normalised = read_onnx(path)
         return _Found(layers, pools, "A-LRN" if normalised else net)

@@ -1,15 +1,18 @@
 """Keras's VGGs out of .h5, .weights.h5 and .keras files, without Keras: its models may hold code, HDF5 holds arrays.
 
 Notable: kernels are (rows, columns, in, out), and a dense layer's inputs lie as rows, columns, channels when the map
-before it did. Layers are told apart by shape and put in order by the number in their names. Links to other files,
-which HDF5 has, are refused.
+before it did. Layers are told apart by shape, put in order by the number in their names, and checked against the
+model's configuration where the file has one. A .weights.h5 has none, and shapes do not tell what it would say: a kernel
+is the same with and without padding, its net's channels first or last. Links to other files, which HDF5 has, are
+refused.
 """
 
 import io
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,28 +21,62 @@ import torch
 from torch import Tensor
 
 from vggnet.errors import UserError
-from vggnet.network.foreign.layers import ForeignLayer
-from vggnet.network.foreign.reading import LARGEST_BYTES
+from vggnet.network.foreign.keras_config import read_facts
+from vggnet.network.foreign.layers import ForeignLayer, recognise
+from vggnet.network.foreign.reading import LARGEST_BYTES, refuse_packed
 
 _KERNELS = ("kernel", "kernel:0", "0")
 _BIASES = ("bias", "bias:0", "1")
 
 
-def read_keras(path: str | Path) -> list[ForeignLayer]:
-    """The weight layers of a Keras file in order; UserError for files that are no such thing."""
+NO_CONFIGURATION = (
+    "the file has weights and no configuration, so that its data format, paddings and activations cannot be checked: "
+    "taken to be those of keras.applications' VGGs (channels last, zero-padded, ReLUs); a .keras file would be checked"
+)
+
+
+@dataclass(frozen=True)
+class KerasNet:
+    """A file's weight layers in order, its poolings where it says them, and what had to be believed.
+
+    Layers that the net does not take (a head that is left out) have a shape and no values.
+    """
+
+    layers: list[ForeignLayer]
+    pools: list[int] | None
+    notes: tuple[str, ...]
+
+
+def read_keras(path: str | Path, *, net: str | None = None, convolutions_only: bool = False) -> KerasNet:
+    """The weight layers of a Keras file; UserError for files that are no such thing, or no VGG.
+
+    Nothing is read before the shapes are found to be a VGG's: what a compressed file unpacks to is what the net needs.
+    """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: there is no such file")
     with _opened(path) as (file, config):
-        channels_first = '"data_format": "channels_first"' in config
-        arrays: dict[str, dict[str, np.ndarray]] = {}
-        for name, array in _arrays(path, file):
-            layer, _, part = name.rpartition("/")
-            arrays.setdefault(layer, {})[part] = array
-    if not arrays:
-        raise UserError(f"{path}: no weights in it")
-    names = sorted(arrays, key=lambda name: (_is_dense(arrays[name]), _place(name)))
-    return [_layer(path, name, arrays[name], channels_first) for name in names]
+        arrays: dict[str, dict[str, Any]] = {}
+        for item in _weights(path, file):
+            layer, _, part = item.name.strip("/").rpartition("/")
+            arrays.setdefault(layer, {})[part] = item
+        if not arrays:
+            raise UserError(f"{path}: no weights in it")
+        names = sorted(arrays, key=lambda name: (_is_dense(arrays[name]), _place(name)))
+        layers = [_layer(path, name, arrays[name], _shape_only) for name in names]
+        architecture = recognise(layers, str(path), net=net, convolutions_only=convolutions_only)
+        taken = len(list(architecture.layers()))
+        head = not architecture.convolutions_only
+        facts = read_facts(config, str(path), taken, head=head) if config else None
+        for place, name in enumerate(names[:taken]):
+            layers[place] = _layer(path, name, arrays[name], _tensor)
+    if facts is None:
+        return KerasNet(layers, None, (NO_CONFIGURATION,))
+    for layer, padding in zip(layers, facts.paddings, strict=False):
+        layer.padding = padding
+    for layer in layers:
+        layer.flattened = "CHW" if facts.channels_first else "HWC"
+    return KerasNet(layers, facts.pools, ())
 
 
 @contextmanager
@@ -53,10 +90,8 @@ def _opened(path: Path) -> Iterator[tuple[Any, str]]:
     source: Any = path
     try:
         if zipfile.is_zipfile(path):
+            refuse_packed(path)
             with zipfile.ZipFile(path) as archive:
-                size = sum(entry.file_size for entry in archive.infolist())
-                if size > LARGEST_BYTES:
-                    raise UserError(f"{path}: refused: {size:,} bytes inside, more than any VGG")
                 config = archive.read("config.json").decode()
                 source = io.BytesIO(archive.read("model.weights.h5"))
         with h5py.File(source, "r") as file:
@@ -70,11 +105,8 @@ def _opened(path: Path) -> Iterator[tuple[Any, str]]:
         raise UserError(f"{path}: refused: not a whole Keras file ({type(error).__name__}: {error})") from error
 
 
-def _arrays(path: Path, file: Any) -> Iterator[tuple[str, np.ndarray]]:
-    """(name, array) of the file's data sets but those of the optimiser; links are not followed.
-
-    Nothing is read before all that is claimed has been judged.
-    """
+def _weights(path: Path, file: Any) -> list[Any]:
+    """The file's data sets but those of the optimiser; links are not followed, and nothing is read."""
     import h5py
 
     found: list[Any] = []
@@ -83,17 +115,12 @@ def _arrays(path: Path, file: Any) -> Iterator[tuple[str, np.ndarray]]:
     claimed = sum(item.size * item.dtype.itemsize for item in weights)
     if claimed > LARGEST_BYTES:
         raise UserError(f"{path}: refused: its weights claim {claimed:,} bytes, more than any VGG")
-    for item in weights:
-        yield _name(item), item[()]
-
-
-def _name(item: Any) -> str:
-    return item.name.strip("/")
+    return weights
 
 
 def _is_weight(path: Path, item: Any) -> bool:
     """Whether a data set is one of the model's weights; UserError for one that is none and should be."""
-    name = _name(item)
+    name = item.name.strip("/")
     if item.shape == () or name.split("/")[0].startswith("optimizer"):
         return False  # a seed generator's or the optimiser's state
     if item.external or item.is_virtual:
@@ -108,7 +135,7 @@ def _is_weight(path: Path, item: Any) -> bool:
     return True
 
 
-def _is_dense(arrays: dict[str, np.ndarray]) -> bool:
+def _is_dense(arrays: dict[str, Any]) -> bool:
     return max(array.ndim for array in arrays.values()) < 4
 
 
@@ -123,24 +150,32 @@ def _place(name: str) -> list[tuple[int, str]]:
     return [(int(number), "") if number else (-1, text) for number, text in re.findall(r"(\d+)|(\D+)", padded)]
 
 
-def _layer(path: Path, name: str, arrays: dict[str, np.ndarray], channels_first: bool) -> ForeignLayer:
+def _layer(path: Path, name: str, arrays: dict[str, Any], read: Callable[[Any], Tensor]) -> ForeignLayer:
+    """A layer of a kernel and perhaps a bias, each a data set that `read` makes a tensor of."""
     kernel = next((arrays[key] for key in arrays if key in _KERNELS or "_W" in key), None)
     bias = next((arrays[key] for key in arrays if key in _BIASES or "_b" in key), None)
     if kernel is None or kernel.ndim not in (2, 4) or len(arrays) > 2:
         shapes = ", ".join(f"{key} {array.shape}" for key, array in arrays.items())
         raise UserError(f"{path}: layer {name} is neither a convolution nor a dense layer ({shapes}): not a VGG")
-    weight = _tensor(kernel)
+    if bias is not None and bias.shape != kernel.shape[-1:]:
+        raise UserError(f"{path}: layer {name} has {kernel.shape[-1]} outputs and a bias of {bias.shape}: damaged")
+    weight = read(kernel)
     given = tuple(weight.shape)
     weight = weight.permute(3, 2, 0, 1) if weight.dim() == 4 else weight.t()
     return ForeignLayer(
         _short(name),
         weight,
-        None if bias is None else _tensor(bias),
-        flattened="CHW" if channels_first else "HWC",
+        None if bias is None else read(bias),
+        flattened="HWC",
         given_shape=given,
         notes=["out channels first"],
     )
 
 
-def _tensor(array: np.ndarray) -> Tensor:
+def _shape_only(item: Any) -> Tensor:
+    return torch.empty(item.shape, device="meta")
+
+
+def _tensor(item: Any) -> Tensor:
+    array = item[()]
     return torch.from_numpy(np.ascontiguousarray(array.astype(array.dtype.newbyteorder("="))))

@@ -216,6 +216,16 @@ def _accepted(tensor: Tensor, key: str, shape: tuple[int, ...], source: str, fil
     return own
 
 
+def rounding_is_alike(size_px: Sequence[int | None]) -> bool:
+    """Whether poolings that round the sizes of maps up equal a VGG's, which round down, on all that a net accepts.
+
+    `size_px` is its input's shape without the batch, None where any size is accepted: only sides that are fixed to
+    multiples of 32 are halved five times without a rest.
+    """
+    sides = [side for side in size_px if side != 3]  # channels first or last
+    return len(sides) == 2 and all(side is not None and side % TOTAL_STRIDE_PX == 0 for side in sides)
+
+
 def _conv_shape(layer: Layer) -> tuple[int, int, int, int]:
     return (layer.out_channels, layer.in_channels, layer.kernel, layer.kernel)
 

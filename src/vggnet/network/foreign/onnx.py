@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from vggnet.errors import UserError
-from vggnet.network.foreign.layers import ForeignLayer, Norm
+from vggnet.network.foreign.layers import ForeignLayer, Norm, rounding_is_alike
 from vggnet.network.response_normalization import ALPHA, BETA, NEIGHBOURS, K
 
 CHANNELS_LAST, CHANNELS_FIRST = [0, 2, 3, 1], [0, 3, 1, 2]  # a Transpose to them, from the other
@@ -50,8 +50,10 @@ def read_onnx(path: str | Path) -> tuple[list[ForeignLayer], list[int], bool]:
             values[node.output[0]] = np.array(numpy_helper.to_array(node.attribute[0].t))
         elif node.op_type == "Identity" and node.input[0] in values:
             values[node.output[0]] = values[node.input[0]]
-    images = [item.name for item in graph.input if item.name not in values]  # old files list their weights, too
-    reader = _Reader(path, values, images)
+    images = [item for item in graph.input if item.name not in values]  # old files list their weights, too
+    reader = _Reader(
+        path, values, [item.name for item in images], all(rounding_is_alike(_size(item)) for item in images)
+    )
     for node in graph.node:
         reader.take(node)
     reader.check_relus()
@@ -61,8 +63,8 @@ def read_onnx(path: str | Path) -> tuple[list[ForeignLayer], list[int], bool]:
 class _Reader:
     """Collects weight layers node by node (ONNX nodes are in topological order)."""
 
-    def __init__(self, path: Path, values: dict[str, np.ndarray], images: list[str]) -> None:
-        self.path, self.values = path, values
+    def __init__(self, path: Path, values: dict[str, np.ndarray], images: list[str], any_rounding: bool) -> None:
+        self.path, self.values, self.any_rounding = path, values, any_rounding
         # what carries the image, and whether its channels come last; sizes computed from it (Shape) do not
         self.channels_last: dict[str, bool] = dict.fromkeys(images, False)
         self.layers: list[ForeignLayer] = []
@@ -122,8 +124,17 @@ class _Reader:
 
     def _pool(self, node: Any) -> None:
         sizes = (_attribute(node, "kernel_shape", [2, 2]), _attribute(node, "strides", [1, 1]))
-        if sizes != ([2, 2], [2, 2]) or any(_attribute(node, "pads", [0])):
+        odd = any(_attribute(node, "pads", [0])) or set(_attribute(node, "dilations", [1])) != {1}
+        if sizes != ([2, 2], [2, 2]) or odd:
             raise UserError(f"{self.path}: {node.name} pools otherwise than a VGG (2x2, stride 2)")
+        automatic = _attribute(node, "auto_pad", "NOTSET")
+        rounds_up = _attribute(node, "ceil_mode", 0) or automatic not in ("NOTSET", "VALID")
+        if rounds_up and not self.any_rounding:
+            how = "ceil_mode" if automatic in ("NOTSET", "VALID") else f"auto_pad {automatic}"
+            raise UserError(
+                f"{self.path}: {node.name} rounds the sizes of maps up ({how}), a VGG down, so that images whose sides "
+                "are no multiples of 32 would be described otherwise: export the net for images of 224x224"
+            )
         self.pools.append(len(self.layers))
 
     def _response_normalization(self, node: Any) -> None:
@@ -187,6 +198,11 @@ class _Reader:
             raise UserError(f"{self.path}: {node.name}'s {name} is computed and not stored: not read")
         array = self.values[name]
         return torch.from_numpy(array.astype(array.dtype.newbyteorder("=")))
+
+
+def _size(image: Any) -> list[int | None]:
+    """An input's shape without its batch; None where a side has a name or nothing instead of a number."""
+    return [side.dim_value or None for side in image.type.tensor_type.shape.dim][1:]
 
 
 def _attribute(node: Any, name: str, default: Any) -> Any:

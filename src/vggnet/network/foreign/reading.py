@@ -44,7 +44,7 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
 
 
 def _read_pickle(path: Path) -> Any:
-    _refuse_packed(path)
+    refuse_packed(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what a hostile file makes torch warn about is judged below
@@ -57,7 +57,7 @@ def _read_pickle(path: Path) -> Any:
         ) from error
 
 
-def _refuse_packed(path: Path) -> None:
+def refuse_packed(path: Path) -> None:
     """Raise UserError for an archive that unpacks to more than it is, or to more than any VGG."""
     try:
         with zipfile.ZipFile(path) as archive:
