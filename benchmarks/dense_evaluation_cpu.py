@@ -10,21 +10,18 @@ posteriors must agree (in fp32 to 1e-3 of each value, in bf16 to 5 % of the larg
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import time
 from pathlib import Path
 
 import numpy as np
-import PIL
 import torch
 import torchvision
 from torch import Tensor, nn
 
 from vggnet.evaluation.scoring import score
 from vggnet.evaluation.views import View
-from vggnet.hardware import cpu_has_bf16, cpu_name
+from vggnet.hardware import cpu_has_bf16, environment, in_words
 from vggnet.images.color import normalize
 from vggnet.images.datasets import Split, unlabelled_folder
 from vggnet.images.decoding import decode
@@ -136,20 +133,11 @@ def _report(
         print(f"  {name:12} {kind}  {rates[name]:.3f} images/s {spread}")
     print(f"  ratio {ratio:.2f} (target {TARGET} with bf16 instructions)")
     print("  agreement: " + ", ".join(f"{name} {gap:.2g}" for name, gap in gaps.items()))
-    setup = {
-        "cpu": cpu_name(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "load_average": os.getloadavg()[0],
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "pillow": PIL.__version__,
-    }
-    print("  " + ", ".join(f"{name} {value}" for name, value in setup.items()))
+    facts = environment()
+    print(f"  {in_words(facts)}")
     if options.json:
         content = {"scales": options.scales, "images": images, "precision": precision, "wall_s": times}
-        content |= {"images_per_s": rates, "ratio": ratio, "gaps": gaps, **setup}
+        content |= {"images_per_s": rates, "ratio": ratio, "gaps": gaps, "environment": facts}
         options.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 

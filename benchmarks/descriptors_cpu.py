@@ -12,8 +12,6 @@ those of the convolutions up to conv3_3.
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import tempfile
 import time
@@ -26,7 +24,7 @@ from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.feature_extraction import create_feature_extractor
 
-from vggnet.hardware import cpu_has_bf16, cpu_name
+from vggnet.hardware import cpu_has_bf16, environment, in_words
 from vggnet.images.color import normalize
 from vggnet.images.decoding import decode
 from vggnet.images.splits import Split, unlabelled_folder
@@ -141,19 +139,11 @@ def _report(
         )
     print(f"  ratio {ratio:.2f} (target {TARGET} with bf16 instructions); least cosine {agreement:.5f}")
     print(f"  early exit at relu3_3: {early_exit:.4f} of the arithmetic it needs (at most {MOST_ARITHMETIC})")
-    setup = {
-        "cpu": cpu_name(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "load_average": os.getloadavg()[0],
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-    }
-    print("  " + ", ".join(f"{name} {value}" for name, value in setup.items()))
+    facts = environment()
+    print(f"  {in_words(facts)}")
     if options.json:
         content = {"images": images, "precision": precision, "wall_s": times, "images_per_s": rates, "ratio": ratio}
-        content |= {"least_cosine": agreement, "early_exit": early_exit, **setup}
+        content |= {"least_cosine": agreement, "early_exit": early_exit, "environment": facts}
         options.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 

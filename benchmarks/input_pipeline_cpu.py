@@ -15,9 +15,8 @@ import time
 from pathlib import Path
 
 import numpy as np
-import PIL
 
-from vggnet.hardware import environment
+from vggnet.hardware import environment, in_words
 from vggnet.images.color import ColorSums
 from vggnet.images.datasets import Split, unlabelled_folder
 from vggnet.images.decoding import decode
@@ -100,8 +99,8 @@ def main() -> None:
             each = ratios[name]
             text += f", ratio {statistics.median(each):.2f} ({min(each):.2f} to {max(each):.2f})"
         print(text)
-    facts = {"images_per_s": rates, "ratios": ratios, "pillow": PIL.__version__, "environment": environment()}
-    print(json.dumps({key: facts[key] for key in ("pillow", "environment")}))
+    facts = {"images_per_s": rates, "ratios": ratios, "environment": environment()}
+    print(in_words(facts["environment"]))
     if arguments.json:
         arguments.json.write_text(json.dumps(facts, indent=2) + "\n")
 

@@ -12,8 +12,6 @@ Merging: 1,000 boxes of five classes of one image, centres uniform in 400 x 400 
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -26,7 +24,7 @@ import torch
 from vggnet.contract import ModelDescription
 from vggnet.evaluation.scoring import score
 from vggnet.evaluation.views import View
-from vggnet.hardware import cpu_has_bf16, cpu_name
+from vggnet.hardware import cpu_has_bf16, environment, in_words
 from vggnet.images.datasets import Split, unlabelled_folder
 from vggnet.localization.dense import Computing, Drawer, center_outputs, dense_candidates
 from vggnet.localization.merging import best_boxes
@@ -145,17 +143,10 @@ def _report(options: argparse.Namespace, results: dict[str, Any], precision: str
         )
     merging = results["merging"]
     print(f"  merging {MERGED} boxes of {BEST} classes: {merging['median_ms']:.1f} ms (most {merging['most_ms']:.1f})")
-    setup = {
-        "cpu": cpu_name(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "load_average": os.getloadavg()[0],
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }
-    print(f"  within {gap:.2%} of fp32; " + ", ".join(f"{name} {value}" for name, value in setup.items()))
+    facts = environment()
+    print(f"  within {gap:.2%} of fp32; {in_words(facts)}")
     if options.json:
-        content = {"width": options.width, "precision": precision, "gap": gap, **results, **setup}
+        content = {"width": options.width, "precision": precision, "gap": gap, **results, "environment": facts}
         options.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 

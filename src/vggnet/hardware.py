@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+import PIL
 import torch
 import torchvision
 
@@ -82,17 +83,32 @@ def keep_freed_memory() -> bool:
 def environment() -> dict[str, Any]:
     """What a figure of this run depends on besides its options."""
     return {
-        "command": sys.argv,
+        "command": [_program(), *sys.argv[1:]],
         "python": platform.python_version(),
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,
+        "pillow": PIL.__version__,
         "platform": platform.platform(),
         "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "load_average": os.getloadavg()[0],
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "world_size": int(os.environ.get("WORLD_SIZE", "1")),
     }
+
+
+def in_words(facts: dict[str, Any]) -> str:
+    """A line of what `environment` found, for under a benchmark's figures."""
+    versions = ", ".join(f"{name} {facts[name]}" for name in ("python", "torch", "torchvision", "pillow"))
+    cpu = f"{facts['cpu']}, {facts['threads']} threads of {facts['cores']} cores"
+    return f"{cpu}, load average {facts['load_average']:.1f}, {versions}"
+
+
+def _program() -> str:
+    """What was called, without the folders it lies in: they are nobody's business and differ between machines."""
+    path = Path(sys.argv[0])
+    return path.parent.name if path.name == "__main__.py" else path.name
 
 
 def cpu_name() -> str:
