@@ -14,6 +14,10 @@ from vggnet.paper.configurations import Architecture
 
 Rgb = tuple[float, float, float]
 BoxKind = Literal["", "scr", "pcr"]
+BOX_UNITS = (  # of a box net's four numbers, for people; `images.boxes.encode` makes them
+    "centre x, centre y, width and height in units of the crop's side, the centre from the crop's middle (right and "
+    "down): a box that fills the crop is (0, 0, 1, 1)"
+)
 
 
 @dataclass(frozen=True)

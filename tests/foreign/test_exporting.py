@@ -80,7 +80,8 @@ def test_a_net_of_boxes_is_not_described_as_one_of_classes(tmp_path: Path) -> No
     export_model(model, tmp_path / "m.pt2", "torch-export")
     output = json.loads((tmp_path / "m.json").read_text())["output"]
     assert output["shape"] == ["batch", "channels", "rows", "columns"]
-    assert "box coordinates" in output["meaning"]
+    assert "box coordinates, four, of the crop at each position" in output["meaning"]
+    assert "in units of the crop's side" in output["meaning"]
 
 
 def test_a_folders_whole_name_becomes_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

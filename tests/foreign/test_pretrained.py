@@ -1,5 +1,6 @@
 """Folders in the Hugging Face form, and torch.hub on this repository."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 import vggnet
+from vggnet.contract import BoxKind
 from vggnet.errors import UserError
 from vggnet.network.pretrained import from_pretrained, save_pretrained
 from vggnet.network.vgg import VGG, build
@@ -32,6 +34,27 @@ def test_a_folder_holds_everything_and_needs_no_network(model: VGG, tmp_path: Pa
     card = (folder / "README.md").read_text()
     assert card.startswith("---\nlibrary_name: vggnet\n")
     assert "minus (123.68, 116.779, 103.939)" in card
+
+
+@pytest.mark.parametrize(
+    ("boxes", "outputs", "said"),
+    [
+        ("scr", 4, "One box for all classes (Appendix A), of four numbers each: centre x, centre y, width and height"),
+        (
+            "pcr",
+            12,
+            "A box for each class, the classes named in config.json (Appendix A), of four numbers each",
+        ),
+        ("", 3, "3 outputs, named in config.json."),
+    ],
+)
+def test_the_card_says_what_the_outputs_are(tmp_path: Path, boxes: BoxKind, outputs: int, said: str) -> None:
+    model = build("A", num_classes=outputs, width=1 / 16, crop=64)
+    model.description = dataclasses.replace(model.description, boxes=boxes, classes=("ant", "bee", "cat"))
+    card = (save_pretrained(model, tmp_path / "model") / "README.md").read_text()
+    assert said in card
+    assert ("in units of the crop's side" in card) == bool(boxes)
+    assert ("tags: [object-detection, vgg]" if boxes else "tags: [image-classification, vgg]") in card
 
 
 def test_folders_that_disagree_or_are_anothers_are_refused(model: VGG, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.fx.experimental import _config as config
 from torch.nn import functional as F
 
+from vggnet.contract import BOX_UNITS
 from vggnet.errors import UserError
 from vggnet.files import write_whole
 from vggnet.network.foreign.inputs import for_unit_pixels
@@ -234,7 +235,7 @@ def _meaning(net: VGG) -> str:
         return "the pool5 map, after its ReLU: the net has convolutions only"
     if net.description.boxes:
         classes = "" if net.description.boxes == "scr" else " for each class in turn"
-        return f"box coordinates, four{classes}, of the crop at each position (Appendix A)"
+        return f"box coordinates, four{classes}, of the crop at each position (Appendix A): {BOX_UNITS}"
     return "class scores at each position: posteriors are the soft-max of their mean over rows and columns"
 
 

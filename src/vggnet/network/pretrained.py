@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from vggnet.contract import ModelDescription
+from vggnet.contract import BOX_UNITS, ModelDescription
 from vggnet.errors import UserError
 from vggnet.files import write_whole
 from vggnet.network.vgg import VGG
@@ -84,20 +84,15 @@ def _card(description: ModelDescription) -> str:
     """A model card: what the net is, what its input must be, how it is opened."""
     architecture, preprocessing = description.architecture, description.preprocessing
     norm = ", with batch normalisation" if architecture.batch_norm else ""
-    what = (
-        "Convolutions only: features up to pool5, no classes."
-        if architecture.convolutions_only
-        else f"{architecture.outputs} outputs" + (", named in config.json." if description.classes else ", unnamed.")
-    )
     scale = " to ".join(map(str, description.train_scale)) or "unknown"
     return f"""---
 library_name: vggnet
-tags: [image-classification, vgg]
+tags: [{_task(description)}, vgg]
 ---
 # VGG, net {architecture.net}
 
 Net {architecture.net} of Simonyan and Zisserman (arXiv 1409.1556), Table 1{norm}, width {architecture.width:g}, crop \
-{architecture.crop_px}. {what}
+{architecture.crop_px}. {_outputs(description)}
 
 - Input: RGB pixels of 0 to 255, minus {_numbers(preprocessing.mean)}, divided by {_numbers(preprocessing.deviation)}
 - Training scale S: {scale}
@@ -109,6 +104,24 @@ import vggnet
 model = vggnet.from_pretrained("FOLDER")
 ```
 """
+
+
+def _task(description: ModelDescription) -> str:
+    """The hub's name for what the net does."""
+    if description.boxes:
+        return "object-detection"
+    return "image-feature-extraction" if description.architecture.convolutions_only else "image-classification"
+
+
+def _outputs(description: ModelDescription) -> str:
+    """What the net's outputs are."""
+    if description.architecture.convolutions_only:
+        return "Convolutions only: features up to pool5, no classes."
+    named = "named in config.json" if description.classes else "unnamed"
+    if not description.boxes:
+        return f"{description.architecture.outputs} outputs, {named}."
+    whose = "One box for all classes" if description.boxes == "scr" else f"A box for each class, the classes {named}"
+    return f"{whose} (Appendix A), of four numbers each: {BOX_UNITS}."
 
 
 def _numbers(values: tuple[float, ...]) -> str:
