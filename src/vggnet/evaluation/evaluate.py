@@ -84,17 +84,11 @@ def evaluate(
     entrants = open_entrants(models)
     if not entrants:
         raise UserError("give at least one model to evaluate: a run folder or a weight file")
-    opened = open_split(str(data), split_seed(entrants[0].path) if seed is None else seed)
-    split = opened if isinstance(opened, Split) else opened.val
-    if split is None or not len(split):
-        raise UserError(f"{data}: no val images with labels; for images without labels give the folder they lie in")
-    unlabelled = isinstance(opened, Split)
-    if unlabelled and protocol is None and not views:
-        views = ("dense",)
-    rows = combinations(entrants, protocol=protocol, views=views, test_scale=test_scale)
-    rows = rows[-1:] if unlabelled else rows
-    if unlabelled and len(rows[0].members) < len(entrants):
-        raise UserError(f"--protocol {protocol} does not fuse nets: give one model, or --protocol table6")
+    opened, split = _opened(str(data), split_seed(entrants[0].path) if seed is None else seed)
+    if opened is None:
+        rows = _row_without_labels(entrants, protocol, views, test_scale)
+    else:
+        rows = combinations(entrants, protocol=protocol, views=views, test_scale=test_scale)
     chosen = choose_device(device)
     job = _Job(
         entrants,
@@ -106,7 +100,7 @@ def evaluate(
         bad_images,
     )
     orders = match_outputs(entrants, rows)
-    if isinstance(opened, Split):
+    if opened is None:
         result: Table | Submission = _submission(job, str(data), *_fill(job, on_progress), orders)
     else:
         labels = match_labels(entrants, opened, split)  # before any image is read
@@ -115,6 +109,31 @@ def evaluate(
         if path is not None:
             write_text(Path(path), text())
     return result
+
+
+def _opened(data: str, seed: int) -> tuple[ImageData | None, Split]:
+    """The data set and the images to evaluate on; the data set is None where these have no labels."""
+    opened = open_split(data, seed)
+    labelled = None if isinstance(opened, Split) else opened
+    split = opened if isinstance(opened, Split) else opened.val
+    if split is None or not len(split):
+        raise UserError(f"{data}: no val images with labels; for images without labels give the folder they lie in")
+    return labelled, split
+
+
+def _row_without_labels(
+    entrants: Sequence[Entrant],
+    protocol: Protocol | None,
+    views: Sequence[str] | None,
+    test_scale: Sequence[int] | None,
+) -> list[Combination]:
+    """The one row that images without labels are given classes by: the last of a table, by default all nets dense."""
+    if protocol is None and not views:
+        views = ("dense",)
+    row = combinations(entrants, protocol=protocol, views=views, test_scale=test_scale)[-1]
+    if len(row.members) < len(entrants):
+        raise UserError(f"--protocol {protocol} does not fuse nets: give one model, or --protocol table6")
+    return [row]
 
 
 def predict(
