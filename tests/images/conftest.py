@@ -3,10 +3,14 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from vggnet.images.color import ColorStatistics
+from vggnet.images.splits import Split
 
 MakeImage = Callable[..., Path]
 
@@ -23,6 +27,22 @@ def make_image(tmp_path: Path) -> MakeImage:
         return path
 
     return make
+
+
+@pytest.fixture
+def split(make_image: MakeImage, tmp_path: Path) -> Split:
+    """50 images of unequal size, of four classes in turn."""
+    files = tuple(f"d/{i:02d}.png" for i in range(50))
+    for number, file in enumerate(files):
+        make_image(file, size=(40 + number % 7, 30 + number % 5), seed=number)
+    return Split(str(tmp_path), files, np.arange(50) % 4)
+
+
+@pytest.fixture(scope="session")
+def options() -> dict[str, Any]:
+    """Options of a TrainingLoader on such images; each colour channel has a variance of its own."""
+    statistics = ColorStatistics((0, 0, 0), (1, 1, 1), (900.0, 90.0, 9.0), ((1, 0, 0), (0, 1, 0), (0, 0, 1)))
+    return {"seed": 5, "train_scale": (36, 48), "crop": 32, "statistics": statistics}
 
 
 @pytest.fixture

@@ -5,22 +5,9 @@ import pytest
 from PIL import Image
 
 from vggnet.images import loading
-from vggnet.images.color import ColorStatistics
 from vggnet.images.holding import HeldImages
 from vggnet.images.loading import TrainingLoader
-from vggnet.images.splits import Split
 from vggnet.images.workers import Workers
-
-STATISTICS = ColorStatistics((0, 0, 0), (1, 1, 1), (900.0, 90.0, 9.0), ((1, 0, 0), (0, 1, 0), (0, 0, 1)))
-OPTIONS = {"seed": 5, "train_scale": (36, 48), "crop": 32, "statistics": STATISTICS}
-
-
-@pytest.fixture
-def split(make_image, tmp_path):
-    files = tuple(f"d/{i:02d}.png" for i in range(20))
-    for number, file in enumerate(files):
-        make_image(file, size=(40 + number % 7, 33 + number % 5), seed=number)
-    return Split(str(tmp_path), files, np.arange(20) % 4)
 
 
 def picture(seed: int, width: int = 6, height: int = 5) -> Image.Image:
@@ -74,11 +61,13 @@ def test_processes_share_it():
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("capacity", [10**6, 20_000])
-def test_batches_are_the_same_and_held_images_need_their_files_no_more(split, tmp_path, workers, capacity, monkeypatch):
-    order = [np.arange(12), np.arange(12, 20)]
+def test_batches_are_the_same_and_held_images_need_their_files_no_more(
+    split, options, tmp_path, workers, capacity, monkeypatch
+):
+    order = [np.arange(30), np.arange(30, 50)]
     with (
-        TrainingLoader(split, workers=0, **OPTIONS) as plain,
-        TrainingLoader(split, workers=workers, hold_bytes=capacity, **OPTIONS) as holding,
+        TrainingLoader(split, workers=0, **options) as plain,
+        TrainingLoader(split, workers=workers, hold_bytes=capacity, **options) as holding,
     ):
         for epoch in range(2):
             for one, other in zip(plain.batches(epoch, order), holding.batches(epoch, order), strict=True):
@@ -88,16 +77,16 @@ def test_batches_are_the_same_and_held_images_need_their_files_no_more(split, tm
             (tmp_path / file).unlink()
         batches = list(holding.batches(2, order))
     read, bad = sum(len(batch) for batch in batches), sum(len(batch.bad) for batch in batches)
-    sizes = [(40 + i % 7) * (33 + i % 5) * 3 for i in range(20)]
-    assert (read, bad) == ((20, 0) if capacity >= sum(sizes) else (read, 20 - read))
+    sizes = [(40 + i % 7) * (30 + i % 5) * 3 for i in range(50)]
+    assert (read, bad) == ((50, 0) if capacity >= sum(sizes) else (read, 50 - read))
     assert read >= 2
 
 
-def test_each_image_is_decoded_once(split, monkeypatch):
+def test_each_image_is_decoded_once(split, options, monkeypatch):
     decoded: list[str] = []
     real = loading.decode
     monkeypatch.setattr(loading, "decode", lambda path: decoded.append(path) or real(path))
-    with TrainingLoader(split, workers=0, hold_bytes=10**6, **OPTIONS) as loader:
+    with TrainingLoader(split, workers=0, hold_bytes=10**6, **options) as loader:
         for epoch in range(3):
-            list(loader.batches(epoch, [np.arange(20)]))
-    assert sorted(decoded) == sorted(split.path(index) for index in range(20))
+            list(loader.batches(epoch, [np.arange(50)]))
+    assert sorted(decoded) == sorted(split.path(index) for index in range(50))
