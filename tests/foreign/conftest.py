@@ -116,7 +116,7 @@ def keras_net(keras) -> Callable[..., Any]:
 
     def build(include_top: bool = True, net: str = "D"):
         keras.utils.set_random_seed(0)
-        layers = [keras.layers.Input((224, 224, 3) if include_top else (None, None, 3))]
+        layers = [keras.layers.Input((224, 224, 3) if include_top else (None, None, 3), name="images")]
         draw = {"kernel_initializer": "he_normal", "bias_initializer": keras.initializers.RandomNormal(0, 0.1)}
         for stage, (channels, count) in enumerate(zip(SMALL, STAGES[net], strict=True), start=1):
             for place in range(1, count + 1):

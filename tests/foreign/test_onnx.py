@@ -153,6 +153,18 @@ def test_pools_without_padding_are_a_vggs_at_any_size(torchvision_net: Callable,
         convert(with_pools(file, "any", dilations=[2, 2]), "onnx", preprocessing="paper")
 
 
+def test_a_head_on_the_averaged_map_is_no_vggs(torchvision_net: Callable, tmp_path: Path) -> None:
+    """Its shapes are those of a net for crops of 32 pixels, which would average scores instead of the map."""
+    net = torchvision_net("A")
+    net.avgpool, net.classifier[0] = nn.AdaptiveAvgPool2d(1), nn.Linear(32, 256)
+    file = exported(net, torch.zeros(1, 3, 224, 224), tmp_path / "n.onnx")
+    with pytest.raises(UserError, match=r"the last map is averaged before .*, a VGG's fc6 sees it whole"):
+        convert(file, "onnx", preprocessing="paper")
+    trunk = convert(file, "onnx", preprocessing="paper", convolutions_only=True).model
+    images = torch.randn(1, 3, 64, 64)
+    torch.testing.assert_close(trunk.forward_features(images), net.features(images), rtol=1e-3, atol=1e-5)
+
+
 @pytest.mark.parametrize(("kind", "inputs"), [("Conv", ["x"]), ("Gemm", []), ("BatchNormalization", ["x"])])
 def test_nodes_that_lack_inputs_are_refused(tmp_path: Path, kind: str, inputs: list[str]) -> None:
     import onnx

@@ -39,7 +39,7 @@ class ForeignLayer:
 
     `flattened` says how a dense layer's inputs lie where they came from a map: channels first (PyTorch, Caffe) or last
     (Keras). `given_shape` is the shape in the file, where the reader has turned it; `padding` is a convolution's, where
-    the file says it.
+    the file says it; `averaged` that its input was averaged over all positions, where the file says so.
     """
 
     source: str
@@ -49,6 +49,7 @@ class ForeignLayer:
     flattened: Literal["CHW", "HWC"] = "CHW"
     given_shape: tuple[int, ...] = ()
     padding: int | None = None
+    averaged: bool = False
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -148,6 +149,11 @@ def assemble(
     for own, given in zip(architecture.layers(), layers, strict=True):
         if given.padding not in (None, own.padding):
             raise UserError(f"{file}: {given.source} has a padding of {given.padding}, {own.name} of {own.padding}")
+        if given.averaged and own.name == "fc6":
+            raise UserError(
+                f"{file}: the last map is averaged before {given.source}, a VGG's fc6 sees it whole: another net; "
+                "--convolutions-only leaves such a head out"
+            )
         notes = list(given.notes)
         weight = _weight(given, own, notes)
         if own.name == "conv1_1":

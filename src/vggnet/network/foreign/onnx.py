@@ -24,7 +24,7 @@ SHAPES = (
     *("Identity", "Dropout", "Transpose", "ConstantOfShape", "Expand", "ReduceProd", "Mul", "Div", "Sub"),
 )
 OTHERS = ("Relu", "MaxPool", "BatchNormalization", "LRN", "Add", "Softmax")
-POOLED = ("AveragePool", "GlobalAveragePool", "ReduceMean")  # of a head; the identity at crop size
+POOLED = ("AveragePool", "GlobalAveragePool", "ReduceMean")  # of the class score map; the identity at crop size
 
 
 def read_onnx(path: str | Path) -> tuple[list[ForeignLayer], list[int], bool]:
@@ -71,6 +71,7 @@ class _Reader:
         self.pools: list[int] = []
         self.relus: list[int] = []
         self.response_normalization = False
+        self._averaged = False  # the map since the last layer, over its positions
 
     def take(self, node: Any) -> None:
         kind = node.op_type
@@ -93,7 +94,9 @@ class _Reader:
             self._pool(node)
         elif kind == "LRN":
             self._response_normalization(node)
-        elif kind not in (*SHAPES, *OTHERS, *POOLED):
+        elif kind in POOLED:
+            self._averaged |= self._of_the_image(node) and set(_attribute(node, "kernel_shape", [0])) != {1}
+        elif kind not in (*SHAPES, *OTHERS):
             raise UserError(f"{self.path}: the operator {kind} ({node.name}) is in no VGG: not read as one")
         self._follow(node)
 
@@ -151,7 +154,11 @@ class _Reader:
         if weight.dim() != 4 or any(_attribute(node, name, usual) != usual for name, usual in odd.items()):
             raise UserError(f"{self.path}: {node.name} is no convolution of a VGG (stride, groups or dilation)")
         bias = self._input(node, 2) if len(node.input) > 2 and node.input[2] else None
-        self.layers.append(ForeignLayer(node.input[1], weight, bias, padding=self._padding(node, weight.shape[2])))
+        self._add(ForeignLayer(node.input[1], weight, bias, padding=self._padding(node, weight.shape[2])))
+
+    def _add(self, layer: ForeignLayer) -> None:
+        layer.averaged, self._averaged = self._averaged, False
+        self.layers.append(layer)
 
     def _padding(self, node: Any, kernel: int) -> int:
         """The same on all sides, in pixels."""
@@ -171,7 +178,7 @@ class _Reader:
         bias = self._input(node, 2) if node.op_type == "Gemm" and len(node.input) > 2 else None
         last = self.channels_last.get(node.input[0], False)
         flattened: Literal["CHW", "HWC"] = "HWC" if last else "CHW"
-        self.layers.append(ForeignLayer(node.input[1], weight, bias, flattened=flattened, given_shape=given))
+        self._add(ForeignLayer(node.input[1], weight, bias, flattened=flattened, given_shape=given))
 
     def _bias(self, node: Any) -> None:
         """A MatMul's bias is an Add after it."""
