@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from vggnet.console import say
 from vggnet.contract import Preprocessing
+from vggnet.errors import UserError
 from vggnet.evaluation.metrics import Count, Errors, count_errors
 from vggnet.evaluation.scoring import score
 from vggnet.evaluation.views import View
@@ -121,27 +122,44 @@ class TrainResult:
 def train_classifier(options: TrainOptions) -> TrainResult:
     """`vggnet train`: from options to a finished run."""
     with join_world(options.device) as world, ExitStack() as stack:
-        if options.resume:
-            options = as_started(options, options.out or default_out(options))
-        options = resolve(options)
-        architecture_of(options, 1)  # a net or a crop that does not exist is known before anything is read
-        recipe_of(options)
+        options = settled(options)
         assert options.out is not None
         run = take_run(options.out, options.resume, world, stack)
-        if run.config is not None and options.resume:
-            check_same_options(run, saved_options(options))
         pictures = in_turn(world, lambda: _prepare(options))
         return _train(options, world, run, pictures)
 
 
+def settled(options: TrainOptions) -> TrainOptions:
+    """The options with nothing left open. UserError for what cannot be, or is not as the run to continue has it.
+
+    So a net or a crop that does not exist is known before anything is read.
+    """
+    if options.resume:
+        options = as_started(options, options.out or default_out(options))
+    options = resolve(options)
+    assert options.out is not None
+    run = RunFolder(options.out)
+    if options.resume and run.config is not None:
+        check_same_options(run, saved_options(options))
+    architecture_of(options, 1)
+    recipe_of(options)
+    return options
+
+
 def _prepare(options: TrainOptions) -> Pictures:
-    return prepare_pictures(
+    pictures = prepare_pictures(
         options.data,
         holdout=options.holdout,
         seed=options.seed,
         bad_images=options.bad_images,
         workers=options.workers or 0,
     )
+    if len(pictures.data.classes) < 2:
+        raise UserError(
+            f"{options.data}: one class only, {pictures.data.classes[0]!r}: there is nothing to tell it from. Give the "
+            "folder that holds a folder for each class"
+        )
+    return pictures
 
 
 def _train(options: TrainOptions, world: World, run: RunFolder, pictures: Pictures) -> TrainResult:
@@ -164,8 +182,6 @@ def _train(options: TrainOptions, world: World, run: RunFolder, pictures: Pictur
     )
     workers = options.workers or 0
     decoder = choose_decoder(options.decoder, pictures.train, run, world, workers)
-    if world.is_first and not resuming:
-        write_start(options, run, settings, decoder, preprocessing=dataclasses.asdict(model.description.preprocessing))
     with training_loader(
         pictures.train,
         pictures.statistics,
@@ -189,6 +205,9 @@ def _train(options: TrainOptions, world: World, run: RunFolder, pictures: Pictur
             options.bad_images == "skip",
         )
         loop = Loop(model, recipe, task, run, world, settings)
+        if world.is_first and not resuming:  # not before the loop has taken its settings: what it refuses is no run
+            preprocessing = dataclasses.asdict(model.description.preprocessing)
+            write_start(options, run, settings, decoder, preprocessing=preprocessing)
         progress = run_loop(loop, resuming, lambda: announce(model, pictures, world, loop))
         errors = _report(model, task, pictures, run)
     return TrainResult(run.path, errors, progress.epoch, progress.wall_s)

@@ -14,6 +14,7 @@ import tyro
 
 from vggnet.errors import UserError
 from vggnet.options.bench import BenchOptions
+from vggnet.options.common import check_numbers
 from vggnet.options.evaluation import EvaluateOptions, PredictOptions
 from vggnet.options.localization import LocalizeOptions
 from vggnet.options.quantization import QuantizeOptions
@@ -60,8 +61,13 @@ def run(arguments: Sequence[str]) -> int:
             prog="vggnet",
             description=DESCRIPTION,
             args=_bare_json_to_stdout(arguments),
-            config=(tyro.conf.FlagCreatePairsOff,),
+            config=(
+                tyro.conf.FlagCreatePairsOff,
+                tyro.conf.DisallowNone,  # which stands for what was not given
+                tyro.conf.PositionalMetavarFromFieldName,
+            ),
         )
+        check_numbers(options)
         name, module = next((name, module) for name, (kind, module) in COMMANDS.items() if kind is type(options))
         getattr(importlib.import_module(f"vggnet.commands.{module}"), name)(options)
     except UserError as error:

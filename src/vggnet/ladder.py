@@ -12,7 +12,7 @@ from pathlib import Path
 from rich import box
 from rich.table import Table
 
-from vggnet.classification import train_classifier
+from vggnet.classification import settled, train_classifier
 from vggnet.console import is_first_rank, rich_console, say
 from vggnet.errors import UserError
 from vggnet.evaluation.metrics import Count, Errors
@@ -111,7 +111,9 @@ def run_ladder(stages: list[Stage]) -> list[StageResult]:
         origin = f" from {stage.source}" if stage.source else ""
         result = finished(stage)
         say(f"\n[{number}/{len(stages)}] {stage.name}{origin}" + (": finished before" if result else ""))
-        if result is None:
+        if result is not None:
+            settled(stage.options)  # refuses other options than it was run with
+        else:
             train_classifier(stage.options)
             result = finished(stage)
             assert result is not None

@@ -28,7 +28,7 @@ from vggnet.evaluation.scoring import score
 from vggnet.evaluation.views import View
 from vggnet.hardware import choose_inference_precision, choose_precision
 from vggnet.images.datasets import ImageData, Split
-from vggnet.network.pretrained import save_pretrained
+from vggnet.network.pretrained import check_free, save_pretrained
 from vggnet.network.quantized import measuring
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import load_model
@@ -51,8 +51,7 @@ def quantize_on_images(options: QuantizeOptions) -> QuantizeResult:
     """Measure ranges, write the model, and judge it on labelled val images where there are any. Raises UserError."""
     if options.images < 1:
         raise UserError(f"--images {options.images}: at least one image is needed")
-    if options.out.exists() and not options.out.is_dir():
-        raise UserError(f"--out {options.out} is a file; give a folder")
+    check_free(options.out)  # before anything is measured
     choose_inference_precision("int8", CPU)
     model = load_model(options.model).to_fast_layout()
     if model.architecture.convolutions_only:

@@ -26,6 +26,8 @@ from vggnet.training.loop import Loop, seconds_per_image
 def resolve(options: TrainOptions) -> TrainOptions:
     """Fill in what depends on the data: crop, S, learning rate, run folder, workers."""
     crop = options.crop
+    if options.sigma != TrainOptions.sigma and options.init != "gaussian":
+        raise UserError(f"--sigma {options.sigma:g} is the deviation of --init gaussian, not of {options.init}")
     if options.train_from is not None and options.init_from is None and not options.resume:
         raise UserError("--train-from keeps layers as they are, which needs trained ones: give --init-from, too")
     if options.new_head and options.init_from is None and not options.resume:

@@ -77,6 +77,13 @@ def test_images_of_unusual_kinds_are_converted_and_said(
         (["--holdout", "1"], "--holdout 1"),
         (["--device", "tpu"], "--device tpu"),
         (["--init-from", "nowhere"], "nowhere"),
+        (["--workers", "-1"], "--workers -1: at least 0"),
+        (["--threads", "0"], "--threads 0: at least 1"),
+        (["--micro-batch", "0"], "--micro-batch 0: at least 1"),
+        (["--micro-batch", "-3"], "--micro-batch -3: at least 1"),
+        (["--save-every", "-1"], "--save-every -1.0: at least 0"),
+        (["--patience", "0"], "--patience 0"),
+        (["--sigma", "0.1"], "--sigma 0.1 is the deviation of --init gaussian, not of glorot"),
     ],
 )
 def test_options_that_cannot_be(
@@ -95,6 +102,8 @@ def test_folders_that_cannot_be_trained_on(
     (data / "train" / "nothing").mkdir()
     assert "nothing" in fails(capsys, "train", data, "--out", out, *SMALL)
     (data / "train" / "nothing").rmdir()
+    one = fails(capsys, "train", class_folders(classes=1, name="one"), "--out", out, *SMALL)
+    assert "one class only, 'class0'" in one
     shutil.copytree(data / "val" / "class0", data / "val" / "onlyhere")
     assert "onlyhere" in fails(capsys, "train", data, "--out", out, *SMALL)
 
@@ -109,6 +118,53 @@ def test_an_output_folder_that_is_there_is_kept(
     assert "never overwritten" in message
     assert [path.name for path in out.iterdir()] == ["letter.txt"]
     assert "a file stands there" in fails(capsys, "train", class_folders(name="b"), "--out", out / "letter.txt", *SMALL)
+
+
+def test_what_is_refused_at_the_start_leaves_no_run_behind(
+    class_folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = class_folders(), tmp_path / "run"
+    assert "is for GPUs" in fails(capsys, "train", data, "--out", out, *SMALL, "--step", "fused")
+    assert run(["train", str(data), "--out", str(out), *SMALL]) == 0
+
+
+def test_resuming_with_another_crop_says_what_the_run_was_started_with(
+    class_folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The run's S, which the user did not give, is not what is wrong."""
+    arguments = ["train", class_folders(), "--out", tmp_path / "run", *SMALL]
+    assert run([str(argument) for argument in arguments]) == 0
+    assert "was started with --crop 32, now it says 64" in fails(capsys, *arguments, "--resume", "--crop", "64")
+
+
+@pytest.mark.parametrize("layout", ["vggnet", "timm"])
+def test_a_model_is_not_written_over_a_run_or_a_project(
+    class_folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str], layout: str
+) -> None:
+    data, out = class_folders(), tmp_path / "run"
+    assert run(["train", str(data), "--out", str(out), *SMALL]) == 0
+    before = {file.name: file.read_bytes() for file in out.iterdir() if file.is_file()}
+    save_model(tmp_path / "other.safetensors", build("A", num_classes=2, width=1 / 16))
+    convert = ["convert", tmp_path / "other.safetensors", "--layout", "vggnet", "--to", layout]
+    assert "config.json is there and is" in fails(capsys, *convert, "--out", out)
+    if layout == "vggnet":
+        assert "config.json is there" in fails(capsys, "quantize", out, data, "--out", out, "--workers", "0")
+        (tmp_path / "project").mkdir()
+        (tmp_path / "project" / "README.md").write_text("# My project")
+        assert "README.md is there and is no model's" in fails(capsys, *convert, "--out", tmp_path / "project")
+    assert {file.name: file.read_bytes() for file in out.iterdir() if file.is_file()} == before
+    for _ in range(2):  # its own it may write again
+        assert run([str(argument) for argument in [*convert, "--out", tmp_path / "model"]]) == 0
+
+
+def test_a_file_that_cannot_be_written_is_named_with_its_option(
+    class_folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_model(tmp_path / "a.safetensors", build("A", num_classes=2, width=1 / 16, crop=32))
+    file = tmp_path / "file"
+    file.write_text("no folder")
+    arguments = ["features", tmp_path / "a.safetensors", class_folders(), "--test-scale", "40", "--workers", "0"]
+    assert f"--out {file / 'f.npz'}: cannot be written (" in fails(capsys, *arguments, "--out", file / "f.npz")
 
 
 def test_a_head_of_other_classes_is_refused_with_the_way_out(

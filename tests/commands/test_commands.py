@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 import vggnet
-from vggnet.cli import run
+from vggnet.cli import COMMANDS, run
 from vggnet.ladder import stages_of
 from vggnet.options.training import LadderOptions
 
@@ -28,6 +28,17 @@ def test_nets_prints_table_1_and_the_papers_parameter_counts(capsys: pytest.Capt
     assert rows["D"]["parameters"] == 138_357_544
     assert run(["nets"]) == 0
     assert "138,357,544" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_helps_name_what_is_given_and_no_types_of_python(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run([command, "--help"])
+    said = capsys.readouterr().out
+    assert "{None}" not in said
+    assert "[[STR" not in said
+    inputs = {"evaluate": "MODEL... DATA", "predict": "MODEL IMAGE...", "train": "DATA", "convert": "FILE"}
+    assert inputs.get(command, "") in said.splitlines()[0]
 
 
 def test_a_run_folder_holds_what_it_promises(
@@ -89,8 +100,11 @@ def test_predict_and_evaluate_say_protocol_and_count(
     assert run(["evaluate", str(out), str(data), "--device", "cpu", "--json"]) == 0
     table = json.loads(capsys.readouterr().out)
     assert len(table["rows"]) == 2
-    assert run(["evaluate", str(out), str(data), "--device", "cpu"]) == 0
-    assert "12" in capsys.readouterr().out
+    assert run(["evaluate", str(out), str(data), "--device", "cpu", "--csv", str(tmp_path / "t.csv")]) == 0
+    said = capsys.readouterr().out
+    assert "12" in said
+    assert f"written to {tmp_path / 't.csv'}" in said
+    assert len((tmp_path / "t.csv").read_text().splitlines()) == 3
     image = data / "val" / "class1" / "0.jpg"
     assert run(["predict", str(out), str(image), "--top", "2", "--device", "cpu"]) == 0
     said = capsys.readouterr().out
@@ -128,6 +142,9 @@ def test_the_ladder_continues_where_it_was_stopped(
         ("D-S37-73", "D-S37"),
     ]
     assert all(row["val"]["dense"]["images"] == 12 for row in rows)
+    capsys.readouterr()
+    assert run([*command, "--epochs", "3"]) == 2  # finished stages are not shown as if they had been trained so
+    assert "was started with --epochs 2, now it says 3" in capsys.readouterr().err
 
 
 def test_presets_are_the_papers_stages_and_their_scaled_ones(tmp_path: Path) -> None:

@@ -118,6 +118,20 @@ def test_crops_from_the_devices_loader(options, tmp_path, monkeypatch):
         torch.testing.assert_close(one[name], other[name], rtol=0.05, atol=0.01)
 
 
+def test_a_refused_start_leaves_no_run_behind(options, blocks):
+    with (blocks / "boxes.csv").open("a") as file:
+        file.write("train/bee/1.png,bee,300,300,310,310\n")
+    with pytest.raises(UserError, match="--bad-boxes skip"):
+        train_localizer(options())
+    assert train_localizer(options(bad_boxes="skip")).error.images == 12
+
+
+def test_resuming_with_another_crop_says_what_the_run_was_started_with(options):
+    train_localizer(options(epochs=1))
+    with pytest.raises(UserError, match="was started with --crop 32, now it says 64"):
+        train_localizer(options(epochs=1, crop=64, train_scale=(40,), resume=True))
+
+
 def test_resuming_with_other_options_is_refused(options):
     train_localizer(options(epochs=1))
     with pytest.raises(UserError, match="--boxes pcr, now it says scr"):

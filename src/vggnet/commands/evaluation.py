@@ -32,8 +32,12 @@ def evaluate(options: EvaluateOptions) -> None:
         )
     if options.json is not None:
         write_json(options.json, json.loads(result.to_json()))
-    if str(options.json) != "-":
-        result.print()
+    if str(options.json) == "-":
+        return
+    result.print()
+    for path in (options.json, options.csv, options.markdown):
+        if path is not None:
+            say(f"written to {path}")
 
 
 def predict(options: PredictOptions) -> None:

@@ -6,12 +6,16 @@ from vggnet.console import say
 from vggnet.errors import UserError
 from vggnet.network.foreign.converting import convert as run_conversion
 from vggnet.network.foreign.converting import library_name, write_layout
-from vggnet.network.pretrained import save_pretrained
+from vggnet.network.pretrained import check_free, save_pretrained
 from vggnet.options.weights import ConvertOptions, ExportOptions
 
 
 def convert(options: ConvertOptions) -> None:
     """`vggnet convert`."""
+    if options.to == "vggnet":
+        check_free(options.out)
+    elif options.out.exists() and not options.out.is_dir():
+        raise UserError(f"--out {options.out} is a file; give a folder")
     conversion = run_conversion(
         options.file,
         options.layout,
@@ -24,8 +28,6 @@ def convert(options: ConvertOptions) -> None:
         say(str(line))
     for note in conversion.notes:
         say(note)
-    if options.out.exists() and not options.out.is_dir():
-        raise UserError(f"--out {options.out} is a file; give a folder")
     if options.to == "vggnet":
         save_pretrained(conversion.model, options.out)
         say(f"written to {options.out}; use it wherever a MODEL is asked for")

@@ -86,6 +86,6 @@ class Submission:
         for image, guess in list(zip(self.images, self.guesses, strict=True))[:SHOWN]:
             say(f"  {image}: {', '.join(f'{title} {p:.2f}' for _, title, p in guess)}")
         if len(self.images) > SHOWN:
-            say(f"  and {len(self.images) - SHOWN} more: --csv FILE writes them all")
+            say(f"  and {len(self.images) - SHOWN} more, which --csv FILE writes, too")
         for error in self.bad:
             say(f"  not used: {error}")

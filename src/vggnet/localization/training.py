@@ -119,12 +119,13 @@ def train_localizer(options: LocalizeTrainOptions) -> LocalizeResult:
     with join_world(options.device) as world, ExitStack() as stack:
         source = _source(options)
         options = _resolve(options, source)
+        assert options.out is not None
+        started = RunFolder(options.out)
+        if started.config is not None and options.resume:
+            check_same_options(started, saved_options(options))
         recipe = _recipe(options)
         _architecture(options, source, 4)  # a net that does not exist is known before anything is read
-        assert options.out is not None
         run = take_run(options.out, options.resume, world, stack)
-        if run.config is not None and options.resume:
-            check_same_options(run, saved_options(options))
         pictures = in_turn(world, lambda: _prepare(options))
         return _train(options, source, recipe, world, run, pictures)
 
@@ -246,8 +247,6 @@ def _train(
     )
     workers = options.workers or 0
     decoder = choose_decoder(options.decoder, pictures.train, run, world, workers)
-    if world.is_first and not resuming:
-        write_start(options, run, settings, decoder, source=json.loads(source.to_json()))
     train, judged = (
         objects_of(split, bad_boxes=options.bad_boxes, workers=workers, name=name)
         for split, name in ((pictures.train, "train"), (pictures.judge, "held out"))
@@ -265,6 +264,8 @@ def _train(
     ) as loader:
         task = LocalizationTask(train, judged, loader, description, recipe, options.seed, world, computing)
         loop = Loop(model, recipe, task, run, world, settings)
+        if world.is_first and not resuming:  # not before boxes and settings are accepted: what is refused is no run
+            write_start(options, run, settings, decoder, source=json.loads(source.to_json()))
 
         def introduce() -> None:
             announce(model, pictures, world, loop)

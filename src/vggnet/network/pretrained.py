@@ -22,14 +22,29 @@ MODEL_TYPE = "vggnet"
 
 
 def save_pretrained(model: VGG, folder: str | Path) -> Path:
-    """Write `model` into `folder` as config.json, model.safetensors and README.md; the folder."""
+    """Write `model` into `folder` as config.json, model.safetensors and README.md; the folder.
+
+    Raises UserError where one of these is another's there: a run's config.json, a project's README.md.
+    """
     folder = Path(folder)
+    check_free(folder)
     folder.mkdir(parents=True, exist_ok=True)
     config = {"model_type": MODEL_TYPE, "architectures": ["VGG"], **json.loads(model.description.to_json())}
     save_model(folder / MODEL_FILE, model)
     write_whole(folder / CONFIG_FILE, json.dumps(config, indent=2) + "\n")
     write_whole(folder / CARD_FILE, _card(model.description))
     return folder
+
+
+def check_free(folder: Path) -> None:
+    """Raise UserError where a model in `folder` would overwrite a file that is no model's."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file; give a folder for the model")
+    kind = f'"model_type": "{MODEL_TYPE}"'
+    for name, own in ((CONFIG_FILE, kind), (CARD_FILE, f"library_name: {MODEL_TYPE}")):
+        file = folder / name
+        if file.exists() and own not in file.read_text(encoding="utf-8", errors="replace"):
+            raise UserError(f"{file} is there and is no model's ({name} of a run?): give another folder for the model")
 
 
 def from_pretrained(

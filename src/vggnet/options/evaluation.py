@@ -4,9 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tyro.conf import Positional
-
-from vggnet.options.common import BadImages, InferencePrecisionName
+from vggnet.options.common import BadImages, InferencePrecisionName, ModelAndImages, ModelsAndData
 
 
 @dataclass(frozen=True)
@@ -15,8 +13,8 @@ class EvaluateOptions:
 
     A folder of images without labels gives a csv of five classes an image."""
 
-    inputs: Positional[tuple[str, ...]]
-    """MODEL... DATA: runs or weight files, then the images (their val split)."""
+    inputs: ModelsAndData
+    """Runs or weight files, then the images (their val split)."""
     views: tuple[str, ...] = ()
     """Of dense, crops (5x5 and mirrors), center, ten; by default center and dense."""
     test_scale: tuple[int, ...] = ()
@@ -43,8 +41,8 @@ class EvaluateOptions:
 class PredictOptions:
     """The five most probable classes of images."""
 
-    inputs: Positional[tuple[str, ...]]
-    """MODEL IMAGE...: a run or weight file, then images or folders of images."""
+    inputs: ModelAndImages
+    """A run or weight file, then images or folders of images."""
     top: int = 5
     """Classes per image."""
     test_scale: int | None = None

@@ -7,7 +7,15 @@ from typing import Annotated, Literal
 import tyro
 from tyro.conf import Positional
 
-from vggnet.options.common import BadImages, DecoderName, InferencePrecisionName, PrecisionName
+from vggnet.options.common import (
+    BadImages,
+    DecoderName,
+    InferencePrecisionName,
+    Mirrored,
+    ModelAndImages,
+    ModelsAndData,
+    PrecisionName,
+)
 
 
 @dataclass(frozen=True)
@@ -39,8 +47,8 @@ class LocalizeTrainOptions:
     """By default that of --init-from. A larger one sees the same objects on a finer map; fc6 is resized."""
     dropout: float = 0.0
     """On fc6 and fc7. Classification has 0.5; coordinates are learnt much slower with it (docs/localisation.md)."""
-    mirror: bool = True
-    """Mirror half of the training crops; off where --init-from was trained without."""
+    mirror: Mirrored = True
+    """Mirror no training crops; else half of them are, unless --init-from was trained without."""
     epochs: int = 20
     """Passes over the training images."""
     batch: int = 256
@@ -81,8 +89,8 @@ class LocalizeTrainOptions:
 class LocalizeEvaluateOptions:
     """Localisation error on val images (Tables 8 and 9); several runs are fused."""
 
-    inputs: Positional[tuple[str, ...]]
-    """RUN... DATA: runs of localize train, then the images with boxes (their val split)."""
+    inputs: ModelsAndData
+    """Runs of localize train, then the images with boxes (their val split)."""
     classifier: tuple[Path, ...] = ()
     """Classification runs or weight files: their five best classes name and rate the boxes. Without: Table 8 only."""
     test_scale: tuple[int, ...] = ()
@@ -109,8 +117,8 @@ class LocalizeEvaluateOptions:
 class LocalizePredictOptions:
     """Draw the five best (class, box) pairs on images."""
 
-    inputs: Positional[tuple[str, ...]]
-    """RUN IMAGE...: a run of localize train, then images or folders of images."""
+    inputs: ModelAndImages
+    """A run of localize train, then images or folders of images."""
     classifier: tuple[Path, ...] = ()
     """As for localize evaluate; needed."""
     out: Path = Path("boxes")

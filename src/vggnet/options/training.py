@@ -6,7 +6,7 @@ from typing import Literal
 
 from tyro.conf import Positional
 
-from vggnet.options.common import BadImages, DecoderName, InitMethod, PrecisionName, StepName
+from vggnet.options.common import BadImages, DecoderName, InitMethod, Mirrored, PrecisionName, StepName
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class TrainOptions:
     """On fc6 and fc7."""
     divide: bool = False
     """Divide the inputs by the training set's deviation, too; the paper only subtracts the mean."""
-    mirror: bool = True
-    """Mirror half of the training crops; not for digits or text."""
+    mirror: Mirrored = True
+    """Mirror no training crops, for digits and text; else half of them are."""
     epochs: int = 74
     """Passes over the training images."""
     batch: int = 256

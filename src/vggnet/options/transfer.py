@@ -4,17 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tyro.conf import Positional
-
-from vggnet.options.common import BadImages, PrecisionName
+from vggnet.options.common import BadImages, ModelsAndData, PrecisionName
 
 
 @dataclass(frozen=True)
 class FeaturesOptions:
     """Write L2-normalised descriptors of images: a layer's activations, averaged over positions and mirror (App. B)."""
 
-    inputs: Positional[tuple[str, ...]]
-    """MODEL... DATA: runs, model folders or weight files (several are stacked), then images or class folders."""
+    inputs: ModelsAndData
+    """Runs, model folders or weight files (several are stacked), then images or class folders."""
     out: Path = Path("features.npz")
     """The file: .npz (descriptors, files, labels, classes) or .csv."""
     layer: str = "fc7"
@@ -37,8 +35,8 @@ class FeaturesOptions:
 class TransferOptions:
     """Linear SVMs on a net's descriptors of other images, by the paper's protocols (App. B)."""
 
-    inputs: Positional[tuple[str, ...]]
-    """MODEL... DATA: as for features; for voc and actions one year's folder of the devkit."""
+    inputs: ModelsAndData
+    """As for features; for voc and actions one year's folder of the devkit."""
     protocol: Literal["caltech", "voc", "actions"] = "caltech"
     """caltech: random splits, mean class recall; voc: average precision; actions: the image and the person's box."""
     train_per_class: int | None = None

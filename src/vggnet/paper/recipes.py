@@ -59,9 +59,11 @@ class Recipe:
         if not 0 <= self.momentum < 1:
             raise UserError(f"momentum {self.momentum}: must be at least 0 and below 1; the paper's is 0.9")
         if self.weight_decay < 0:
-            raise UserError(f"weight decay {self.weight_decay}: must not be negative; the paper's is 0.0005")
-        if self.drops < 0 or self.drop_factor <= 1 or self.patience < 1:
-            raise UserError("the schedule needs drops >= 0, a drop factor above 1 and a patience of at least 1")
+            raise UserError(f"--weight-decay {self.weight_decay}: must not be negative; the paper's is 0.0005")
+        if self.patience < 1:
+            raise UserError(f"--patience {self.patience}: at least one epoch")
+        if self.drops < 0 or self.drop_factor <= 1:
+            raise UserError("the schedule needs drops >= 0 and a drop factor above 1")
         if len(self.train_scale) not in (1, 2) or list(self.train_scale) != sorted(self.train_scale):
             raise UserError(
                 f"--train-scale {' '.join(map(str, self.train_scale))}: give one S (fixed) or smallest and largest S"

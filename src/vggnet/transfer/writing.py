@@ -42,10 +42,15 @@ def write_features(
     found = describe_images(models, [split], settings, on_progress)
     files = [split.path(int(index)) for index in found.indices]
     labels = None if split.labels is None else split.labels[found.indices]
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(
-        out, _as_csv(found, files, labels, classes) if out.suffix == ".csv" else _as_npz(found, files, labels, classes)
-    )
+    form = _as_csv if out.suffix == ".csv" else _as_npz
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(out, form(found, files, labels, classes))
+    except OSError as error:
+        raise UserError(
+            f"--out {out}: cannot be written ({error.strerror}); the layer's means are kept, so the same command with "
+            "another --out is quick"
+        ) from error
     return found, out
 
 

@@ -235,6 +235,8 @@ def write_layout(model: VGG, layout: str, folder: str | Path) -> Path:
         if labels:
             config["label_names"] = labels
         file, beside = folder / "model.safetensors", folder / "config.json"
+        if beside.exists() and "pretrained_cfg" not in beside.read_text(encoding="utf-8", errors="replace"):
+            raise UserError(f"{beside} is there and is not timm's (a run's?): give another folder")
     else:
         config = {"model": name, **preprocessing_json(model.description.preprocessing), "classes": labels}
         file, beside = folder / f"{name}.safetensors", folder / "preprocessing.json"
