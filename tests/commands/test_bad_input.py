@@ -116,6 +116,7 @@ def test_an_output_folder_that_is_there_is_kept(
     (out / "letter.txt").write_text("dear")
     message = fails(capsys, "train", class_folders(), "--out", out, *SMALL)
     assert "never overwritten" in message
+    assert "it is no run of vggnet" in fails(capsys, "train", class_folders(name="c"), "--out", out, *SMALL, "--resume")
     assert [path.name for path in out.iterdir()] == ["letter.txt"]
     assert "a file stands there" in fails(capsys, "train", class_folders(name="b"), "--out", out / "letter.txt", *SMALL)
 

@@ -72,12 +72,17 @@ class RunFolder:
 
 @contextmanager
 def open_run(path: Path, *, resume: bool) -> Iterator[RunFolder]:
-    """Take the run folder for this process alone. Without `resume` a folder with anything in it is refused."""
+    """Take the run folder for this process alone.
+
+    A folder with anything in it is refused without `resume`, and with it, too, where that is no run's.
+    """
     if path.exists() and not path.is_dir():
         raise UserError(f"--out {path}: a file stands there; give a folder that does not exist yet")
-    # a start that failed before anything was trained left its lock only, and is no run
-    if not resume and path.is_dir() and any(each.name != LOCK for each in path.iterdir()):
-        hint = "--resume continues it" if (path / CONFIG).exists() else "it is no run of vggnet"
+    # a start that failed before anything was trained left its lock only (a hidden file), and is no run
+    names = {each.name for each in path.iterdir() if not each.name.startswith(".")} if path.is_dir() else set()
+    started = names & {CONFIG, STATE}
+    if names and not (resume and started):
+        hint = "--resume continues it" if started else "it is no run of vggnet"
         raise UserError(f"--out {path}: the folder is there already and is never overwritten; {hint}, or give another")
     try:
         path.mkdir(parents=True, exist_ok=True)
