@@ -41,6 +41,10 @@ COMMANDS: dict[str, tuple[type, str]] = {
     "bench": (BenchOptions, "bench"),
 }
 
+# how what was stopped goes on; the other commands begin anew, and find again what they have kept
+CONTINUED = dict.fromkeys(("train", "localize"), "the same command with --resume continues")
+CONTINUED |= dict.fromkeys(("quickstart", "ladder"), "the same command continues")
+
 DESCRIPTION = """Simonyan and Zisserman's "Very Deep Convolutional Networks", the whole system: nets, training, testing.
 
   vggnet quickstart                          nets A and D on an embedded data set, in minutes
@@ -55,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command; its exit status."""
+    again = CONTINUED.get(arguments[0] if arguments else "", "give the same command again")
     try:
         options = tyro.extras.subcommand_cli_from_dict(
             {name: options for name, (options, _) in COMMANDS.items()},
@@ -78,30 +83,30 @@ def run(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader went away: say no more
         return 0
     except OSError as error:
-        return _fail(_explain_file(error), 1)
+        return _fail(_explain_file(error, again), 1)
     except Exception as error:
-        return _explain(error)
+        return _explain(error, again)
     return 0
 
 
-def _explain_file(error: OSError) -> str:
+def _explain_file(error: OSError, again: str) -> str:
     where = f"{error.filename}: " if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return f"{where}no space left to write it; free some, then continue with --resume"
+        return f"{where}no space left to write it; free some, then {again}"
     return f"{where}{error.strerror or error}"
 
 
-def _explain(error: Exception) -> int:
+def _explain(error: Exception, again: str) -> int:
     """Failures of the machine in words; anything else is a fault of ours and keeps its traceback."""
     name = type(error).__name__
     if name == "Interrupted":
-        return _fail("stopped; the state is saved, the same command with --resume continues", 130)
+        return _fail(f"stopped; the state is saved, {again}", 130)
     if name == "OutOfMemoryError" or isinstance(error, MemoryError) or "can't allocate memory" in str(error):
         return _fail(f"out of memory ({str(error).splitlines()[0]}); try a smaller --micro-batch or --width", 1)
     if str(error).startswith("DataLoader worker"):  # raised wherever the main process happens to be
-        return _fail(f"a process that reads images was ended from outside ({error}); --resume continues a training", 1)
+        return _fail(f"a process that reads images was ended from outside ({error}); {again}", 1)
     if any(words in str(error) for words in ("No space left", "File too large", "Disk quota exceeded")):
-        return _fail("no space left to write; free some, then continue with --resume", 1)  # safetensors' own error
+        return _fail(f"no space left to write; free some, then {again}", 1)  # safetensors' own error
     raise error
 
 

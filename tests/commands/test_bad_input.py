@@ -1,17 +1,21 @@
 """A user's mistakes on the command line: a message with what, where and what to do; status 2; never a traceback."""
 
+import errno
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from PIL import Image
 
 from vggnet.cli import run
+from vggnet.commands import evaluation, training
 from vggnet.network.vgg import build
 from vggnet.network.weights import save_model
+from vggnet.training.loop import Interrupted
 
 Folders = Callable[..., Path]
 SMALL = ["--crop", "32", "--width", "0.05", "--epochs", "1", "--workers", "0", "--device", "cpu", "--net", "A"]
@@ -204,6 +208,35 @@ def test_a_disk_that_fills_up_during_training_is_a_message_and_the_run_goes_on_l
     assert "Traceback" not in full.stderr
     assert "space" in full.stderr or "too large" in full.stderr
     assert run(command) == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "module", "continued"),
+    [
+        (["train", "photos"], training, "the same command with --resume continues"),
+        (["ladder", "photos", "--out", "runs"], training, "the same command continues"),
+        (["quickstart"], training, "the same command continues"),
+        (["evaluate", "run", "photos"], evaluation, "give the same command again"),
+    ],
+)
+@pytest.mark.parametrize(("error", "status"), [(Interrupted(), 130), (OSError(errno.ENOSPC, "full"), 1)])
+def test_what_is_stopped_says_how_this_command_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: list[str],
+    module: ModuleType,
+    continued: str,
+    error: Exception,
+    status: int,
+) -> None:
+    """The ladder and the quickstart have no --resume: they go on by themselves."""
+
+    def stop(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(module, command[0], stop)
+    assert run(command) == status
+    assert capsys.readouterr().err.rstrip().endswith(continued)
 
 
 def test_a_misspelt_option_or_command_names_the_right_one() -> None:
