@@ -11,9 +11,9 @@ dependencies = ["torch", "torchvision", "numpy", "PIL", "pydantic", "safetensors
 
 sys.path.insert(0, str(Path(__file__).parent / "src"))  # the package need not be installed
 try:
+    from vggnet.network.initialization import build as _build
     from vggnet.network.pretrained import from_pretrained as _from_pretrained
     from vggnet.network.vgg import VGG as _VGG
-    from vggnet.network.vgg import build as _build
     from vggnet.network.weights import load_model as _load
 finally:
     sys.path.pop(0)

@@ -26,7 +26,8 @@ from vggnet.images.color import normalize
 from vggnet.images.datasets import Split, unlabelled_folder
 from vggnet.images.decoding import decode
 from vggnet.images.geometry import rescale
-from vggnet.network.vgg import VGG, build
+from vggnet.network.initialization import build
+from vggnet.network.vgg import VGG
 
 TARGET = 2.0  # times the obvious loop's images/s, with bf16 instructions
 BF16_TOLERANCE = 0.05  # of the largest posterior

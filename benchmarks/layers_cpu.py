@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from vggnet.contract import Preprocessing
 from vggnet.hardware import environment, keep_freed_memory
 from vggnet.network.fast import FastVGG
+from vggnet.network.initialization import build
 from vggnet.network.quantized import QuantizedVGG, measuring
-from vggnet.network.vgg import VGG, build
+from vggnet.network.vgg import VGG
 
 
 def main() -> None:

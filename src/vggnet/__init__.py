@@ -9,7 +9,7 @@ import importlib
 from typing import Any
 
 _PUBLIC = {
-    "build": ("vggnet.network.vgg", "build"),
+    "build": ("vggnet.network.initialization", "build"),
     "load": ("vggnet.network.weights", "load_model"),
     "save": ("vggnet.network.weights", "save_model"),
     "features": ("vggnet.network.taps", "features"),

@@ -18,7 +18,8 @@ from torch.nn import functional as F
 
 from vggnet.evaluation.presentation import presenting
 from vggnet.hardware import cpu_has_bf16
-from vggnet.network.vgg import VGG, build
+from vggnet.network.initialization import build
+from vggnet.network.vgg import VGG
 from vggnet.paper.recipes import Recipe
 from vggnet.training.distributed import World
 from vggnet.training.loop import Inputs, Loop, LoopSettings

@@ -13,7 +13,7 @@ from PIL import Image
 
 from vggnet.cli import run
 from vggnet.commands import evaluation, training
-from vggnet.network.vgg import build
+from vggnet.network.initialization import build
 from vggnet.network.weights import save_model
 from vggnet.training.loop import Interrupted
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from vggnet.network.vgg import VGG, build
+from vggnet.network.initialization import build
+from vggnet.network.vgg import VGG
 from vggnet.network.weights import save_model
 
 

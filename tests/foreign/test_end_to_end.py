@@ -129,7 +129,7 @@ def test_timm_opens_a_net_of_ours_by_its_own_folder_form(tmp_path: Path) -> None
         warnings.simplefilter("ignore")
         timm = pytest.importorskip("timm", reason="timm is not installed")
     from vggnet.network.foreign.converting import write_layout
-    from vggnet.network.vgg import build
+    from vggnet.network.initialization import build
 
     model = build("A", num_classes=5).eval()
     write_layout(model, "timm", tmp_path / "timm")

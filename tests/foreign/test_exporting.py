@@ -13,7 +13,8 @@ from vggnet.errors import UserError
 from vggnet.network import exporting
 from vggnet.network.exporting import PlainNet, export_model
 from vggnet.network.foreign.converting import convert, without_head
-from vggnet.network.vgg import VGG, build
+from vggnet.network.initialization import build
+from vggnet.network.vgg import VGG
 from vggnet.network.weights import load_model, save_model
 
 NEEDED = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("openvino",), "torch-export": ()}

@@ -10,8 +10,9 @@ import torch
 import vggnet
 from vggnet.contract import BoxKind
 from vggnet.errors import UserError
+from vggnet.network.initialization import build
 from vggnet.network.pretrained import from_pretrained, save_pretrained
-from vggnet.network.vgg import VGG, build
+from vggnet.network.vgg import VGG
 from vggnet.network.weights import load_model
 
 REPOSITORY = Path(__file__).parents[2]

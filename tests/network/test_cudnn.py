@@ -6,7 +6,8 @@ import torch
 from vggnet.evaluation.masking import padding_kept_zero
 from vggnet.network.cudnn import CudnnVGG
 from vggnet.network.inference import fast_inference
-from vggnet.network.vgg import VGG, build
+from vggnet.network.initialization import build
+from vggnet.network.vgg import VGG
 
 CPU = torch.device("cpu")
 

@@ -8,7 +8,7 @@ from sklearn.datasets import load_sample_images
 
 from vggnet.errors import UserError
 from vggnet.network.diagnosis import diagnose
-from vggnet.network.vgg import build
+from vggnet.network.initialization import build
 
 LABELS = torch.arange(8) * 5  # of 40 classes
 

@@ -17,7 +17,8 @@ from vggnet.images.datasets import open_data
 from vggnet.network import inference
 from vggnet.network.fast import FastVGG, halve
 from vggnet.network.inference import fast_inference
-from vggnet.network.vgg import VGG, build, evaluating
+from vggnet.network.initialization import build
+from vggnet.network.vgg import VGG, evaluating
 
 CPU = torch.device("cpu")
 needs_bf16 = pytest.mark.skipif(not cpu_has_bf16(), reason="this CPU has no bf16 instructions")

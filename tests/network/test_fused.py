@@ -6,7 +6,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vggnet.network.fused import FusedVGG
-from vggnet.network.vgg import VGG, build
+from vggnet.network.initialization import build
+from vggnet.network.vgg import VGG
 
 HERE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 if not torch.cuda.is_available():

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from vggnet.errors import UserError
-from vggnet.network.initialization import deviation, initialize
-from vggnet.network.vgg import VGG, build
+from vggnet.network.initialization import build, deviation, initialize
+from vggnet.network.vgg import VGG
 from vggnet.paper.configurations import Architecture
 
 

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision.models.vgg import cfgs, make_layers
 
-from vggnet.network.vgg import build
+from vggnet.network.initialization import build
 
 COLUMNS = {"A": "A", "B": "B", "D": "D", "E": "E"}  # torchvision names its lists after the paper's columns, too
 

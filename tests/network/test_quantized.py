@@ -14,8 +14,9 @@ from vggnet.errors import UserError
 from vggnet.evaluation.masking import padding_kept_zero
 from vggnet.evaluation.presentation import presenting
 from vggnet.network.inference import fast_inference
+from vggnet.network.initialization import build
 from vggnet.network.quantized import QuantizedVGG, best_limit, measuring
-from vggnet.network.vgg import VGG, build
+from vggnet.network.vgg import VGG
 from vggnet.paper.configurations import Architecture
 
 CPU = torch.device("cpu")

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from vggnet.errors import UserError
 from vggnet.network.fused import FusedVGG
+from vggnet.network.initialization import build
 from vggnet.network.stepping import compiled, step_form
-from vggnet.network.vgg import build
 from vggnet.options.common import StepName
 
 GPU = torch.device("cuda")

@@ -7,8 +7,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import vggnet
 from vggnet.errors import UserError
+from vggnet.network.initialization import build
 from vggnet.network.taps import features, taps
-from vggnet.network.vgg import VGG, build
+from vggnet.network.vgg import VGG
 from vggnet.paper.configurations import CONFIGURATIONS
 
 

@@ -11,8 +11,9 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from vggnet.errors import UserError
+from vggnet.network.initialization import build
 from vggnet.network.response_normalization import ResponseNormalization
-from vggnet.network.vgg import VGG, build, evaluating
+from vggnet.network.vgg import VGG, evaluating
 from vggnet.paper.configurations import CONFIGURATIONS
 
 NETS = tuple(CONFIGURATIONS)

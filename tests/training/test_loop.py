@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from vggnet.network.fused import FusedVGG
-from vggnet.network.vgg import VGG, build
+from vggnet.network.initialization import build
+from vggnet.network.vgg import VGG
 from vggnet.paper.recipes import Recipe
 from vggnet.training.checkpoints import read_progress
 from vggnet.training.distributed import World

@@ -50,7 +50,7 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 from vggnet.hardware import choose_precision
-from vggnet.network.vgg import build
+from vggnet.network.initialization import build
 from vggnet.paper.recipes import Recipe
 from vggnet.training.distributed import World
 from vggnet.training.loop import Inputs, Loop, LoopSettings

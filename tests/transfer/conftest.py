@@ -9,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from vggnet.network.vgg import VGG, build
+from vggnet.network.initialization import build
+from vggnet.network.vgg import VGG
 from vggnet.network.weights import save_model
 
 COLOURS = {"blue": (20, 30, 200), "green": (20, 190, 30), "red": (200, 30, 20), "white": (230, 230, 230)}

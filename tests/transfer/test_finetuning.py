@@ -11,8 +11,8 @@ from vggnet.classification import train_classifier
 from vggnet.contract import Preprocessing
 from vggnet.errors import UserError
 from vggnet.network.foreign.converting import without_head
+from vggnet.network.initialization import build
 from vggnet.network.pretrained import save_pretrained
-from vggnet.network.vgg import build
 from vggnet.network.weights import load_model
 from vggnet.options.training import TrainOptions
 from vggnet.paper.recipes import Recipe

@@ -11,16 +11,14 @@ uniform one: U(-a, a) with a = sqrt(6 / (fan_in + fan_out)).
 
 import hashlib
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
+from vggnet.contract import ModelDescription
 from vggnet.errors import UserError
-from vggnet.paper.configurations import Layer
-
-if TYPE_CHECKING:
-    from vggnet.network.vgg import VGG
+from vggnet.network.vgg import VGG, on_meta
+from vggnet.paper.configurations import Architecture, Layer
 
 METHODS = ("gaussian", "glorot", "he")
 
@@ -42,7 +40,7 @@ def deviation(layer: Layer, method: str, sigma: float = 0.01) -> float:
 
 
 @torch.no_grad()
-def initialize(model: "VGG", method: str = "glorot", *, sigma: float = 0.01, seed: int = 0) -> None:
+def initialize(model: VGG, method: str = "glorot", *, sigma: float = 0.01, seed: int = 0) -> None:
     """Draw all weights anew, in place; biases are zero, batch normalisation is the identity.
 
     `method`: gaussian (normal, deviation `sigma`), glorot (uniform), he (normal, fan in). Raises UserError for another
@@ -60,6 +58,29 @@ def initialize(model: "VGG", method: str = "glorot", *, sigma: float = 0.01, see
         if isinstance(norm, nn.BatchNorm2d):
             norm.reset_parameters()
     model.initialization = f"gaussian {sigma:g}" if method == "gaussian" else method
+
+
+def build(
+    net: str = "D",
+    *,
+    num_classes: int = 1000,
+    width: float = 1.0,
+    crop: int = 224,
+    batch_norm: bool = False,
+    dropout: float = 0.5,
+    init: str = "glorot",
+    sigma: float = 0.01,
+    seed: int = 0,
+) -> VGG:
+    """A new net of Table 1, its weights drawn by `init` (gaussian, glorot, he; `sigma` is gaussian's) from `seed`.
+
+    `width` scales the channels of all layers but the last, `crop` is the image side (pixels) that gives one position.
+    Raises UserError for what does not exist.
+    """
+    architecture = Architecture(net, num_classes, width, crop, batch_norm, dropout)
+    model = on_meta(ModelDescription(architecture)).to_empty(device="cpu")
+    initialize(model, init, sigma=sigma, seed=seed)
+    return model
 
 
 def _draw(layer: Layer, method: str, sigma: float, seed: int) -> torch.Tensor:

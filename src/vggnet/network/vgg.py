@@ -20,7 +20,6 @@ from torch.nn import functional as F
 
 from vggnet.contract import ModelDescription
 from vggnet.errors import UserError
-from vggnet.network.initialization import initialize
 from vggnet.network.response_normalization import ResponseNormalization
 from vggnet.paper.configurations import TOTAL_STRIDE_PX, Architecture, Layer
 
@@ -48,7 +47,7 @@ class VGG(nn.Module):
 
     Its children are named and ordered as in the paper (conv1_1, ..., fc6, fc7, fc8; `norm1_1` after conv1_1 with batch
     normalisation), and so are its parameters. Weights are PyTorch's defaults until `initialize` or `load_model`
-    fills them; `build` does both.
+    fills them; `initialization.build` makes a net and draws them.
     """
 
     conv1_1: nn.Conv2d
@@ -196,26 +195,3 @@ def on_meta(description: ModelDescription) -> VGG:
     """The net without memory for its weights, for whoever fills them all: nothing is drawn twice."""
     with torch.device("meta"):
         return VGG(description)
-
-
-def build(
-    net: str = "D",
-    *,
-    num_classes: int = 1000,
-    width: float = 1.0,
-    crop: int = 224,
-    batch_norm: bool = False,
-    dropout: float = 0.5,
-    init: str = "glorot",
-    sigma: float = 0.01,
-    seed: int = 0,
-) -> VGG:
-    """A new net of Table 1, its weights drawn by `init` (gaussian, glorot, he; `sigma` is gaussian's) from `seed`.
-
-    `width` scales the channels of all layers but the last, `crop` is the image side (pixels) that gives one position.
-    Raises UserError for what does not exist.
-    """
-    architecture = Architecture(net, num_classes, width, crop, batch_norm, dropout)
-    model = on_meta(ModelDescription(architecture)).to_empty(device="cpu")
-    initialize(model, init, sigma=sigma, seed=seed)
-    return model
