@@ -37,7 +37,7 @@ COMMANDS: dict[str, tuple[type, str]] = {
     "export": (ExportOptions, "weights"),
     "quantize": (QuantizeOptions, "quantization"),
     "diagnose": (DiagnoseOptions, "training"),
-    "nets": (NetsOptions, "training"),
+    "nets": (NetsOptions, "nets"),
     "bench": (BenchOptions, "bench"),
 }
 

@@ -5,12 +5,11 @@ import os
 import platform
 import sys
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-import PIL
 import torch
-import torchvision
 
 from vggnet.errors import UserError
 
@@ -86,8 +85,8 @@ def environment() -> dict[str, Any]:
         "command": [_program(), *sys.argv[1:]],
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "pillow": PIL.__version__,
+        "torchvision": version("torchvision"),  # importing it takes a second
+        "pillow": version("pillow"),
         "platform": platform.platform(),
         "cpu": cpu_name(),
         "cores": os.cpu_count(),

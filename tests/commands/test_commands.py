@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +20,14 @@ Folders = Callable[..., Path]
 SMALL = ["--crop", "32", "--width", "0.05", "--epochs", "2", "--batch", "8", "--workers", "0", "--device", "cpu"]
 # Table 2 of the paper, in millions, to its own precision
 TABLE_2 = {"A": 133, "A-LRN": 133, "B": 133, "C": 134, "D": 138, "E": 144}
+
+
+def test_facts_and_helps_do_not_wait_for_torch() -> None:
+    script = (
+        "import sys; from vggnet.cli import run; assert run(sys.argv[1:]) == 0; "
+        "assert not {'torch', 'torchvision'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script, "nets"], check=True, timeout=60, capture_output=True)
 
 
 def test_nets_prints_table_1_and_the_papers_parameter_counts(capsys: pytest.CaptureFixture[str]) -> None:
