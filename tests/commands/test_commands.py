@@ -22,7 +22,7 @@ SMALL = ["--crop", "32", "--width", "0.05", "--epochs", "2", "--batch", "8", "--
 TABLE_2 = {"A": 133, "A-LRN": 133, "B": 133, "C": 134, "D": 138, "E": 144}
 
 
-def test_facts_and_helps_do_not_wait_for_torch() -> None:
+def test_the_table_of_nets_does_not_wait_for_torch() -> None:
     script = (
         "import sys; from vggnet.cli import run; assert run(sys.argv[1:]) == 0; "
         "assert not {'torch', 'torchvision'} & set(sys.modules)"
