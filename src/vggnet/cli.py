@@ -103,8 +103,9 @@ def _explain(error: Exception, again: str) -> int:
         return _fail(f"stopped; the state is saved, {again}", 130)
     if name == "OutOfMemoryError" or isinstance(error, MemoryError) or "can't allocate memory" in str(error):
         return _fail(f"out of memory ({str(error).splitlines()[0]}); try a smaller --micro-batch or --width", 1)
-    if str(error).startswith("DataLoader worker"):  # raised wherever the main process happens to be
-        return _fail(f"a process that reads images was ended from outside ({error}); {again}", 1)
+    if str(error).startswith("DataLoader worker"):
+        often = "often for lack of memory or of shared memory (/dev/shm): use fewer --workers"
+        return _fail(f"a process that reads images was ended from outside, {often}, or {again} ({error})", 1)
     if any(words in str(error) for words in ("No space left", "File too large", "Disk quota exceeded")):
         return _fail(f"no space left to write; free some, then {again}", 1)  # safetensors' own error
     raise error

@@ -76,7 +76,11 @@ class Workers(Generic[Item, Result]):
             )
 
     def map(self, items: Iterable[Item]) -> Iterator[Result]:
-        """`function` of each item, in order. UserError where a worker process was killed."""
+        """`function` of each item, in order.
+
+        Where a worker process is killed: DataLoader's RuntimeError ("DataLoader worker ..."), raised here or, by a
+        signal handler of its own, wherever the main process happens to be.
+        """
         if self._loader is None:
             yield from map(self.function, items)
             return
@@ -84,13 +88,7 @@ class Workers(Generic[Item, Result]):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Python 3.12: "fork() in a multi-threaded process"; no worker uses threads
             results = iter(self._loader)
-        try:
-            yield from results
-        except RuntimeError as error:
-            if "exited unexpectedly" not in str(error):
-                raise
-            advice = "often for lack of memory or of shared memory (/dev/shm): use fewer workers"
-            raise UserError(f"a process that reads images was killed, {advice}") from error
+        yield from results
 
     def close(self) -> None:
         """End the processes (they end with this object, too)."""
