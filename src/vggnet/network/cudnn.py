@@ -32,13 +32,6 @@ class CudnnVGG(PreparedVGG):
         super().__init__(model)
         self.pool_map = partial(F.max_pool2d, kernel_size=2)
 
-    def forward_features(self, images: Tensor) -> Tensor:
-        self._check_size(images, 1)
-        x = images
-        for layer in self._convolutions:
-            x = self._convolve(layer, x)
-        return x
-
     def _make_convolution(self, model: VGG, layer: Layer) -> nn.Module:
         return _Convolution(*with_normalization(model, layer), layer.padding)
 

@@ -37,13 +37,6 @@ class FusedVGG(VGG):
             setattr(self, name, layer)
         self.train(model.training)
 
-    def forward_features(self, images: Tensor) -> Tensor:
-        self._check_size(images, 1)
-        x = images
-        for layer in self._convolutions:
-            x = self._convolve(layer, x)
-        return x
-
     def _convolve(self, layer: Layer, x: Tensor) -> Tensor:
         first = layer is self._convolutions[0]
         if first and self.response_normalization is not None:
