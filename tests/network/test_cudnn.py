@@ -32,11 +32,12 @@ def near(found: torch.Tensor, exact: torch.Tensor) -> bool:
 @pytest.mark.usefixtures("cudnn_written_out")
 @pytest.mark.parametrize("net", ["A", "A-LRN", "C", "D", "E", "5x5"])
 @pytest.mark.parametrize("batch_norm", [False, True])
-def test_every_net(net: str, batch_norm: bool) -> None:
+@pytest.mark.parametrize("kernels", [False, True])
+def test_every_net(net: str, batch_norm: bool, kernels: bool) -> None:
     torch.manual_seed(0)
     model, images = small(net, batch_norm=batch_norm), 60 * torch.randn(3, 3, 70, 101)
     with torch.inference_mode():
-        assert near(CudnnVGG(model)(images), model(images))
+        assert near(CudnnVGG(model, kernels=kernels)(images), model(images))
 
 
 @pytest.mark.usefixtures("cudnn_written_out")
@@ -44,7 +45,7 @@ def test_a_padded_batch_is_as_each_image_alone() -> None:
     torch.manual_seed(0)
     sizes = [(96, 128), (70, 100)]
     images = [60 * torch.randn(1, 3, *size) for size in sizes]
-    quick = CudnnVGG(small("D"))
+    quick = CudnnVGG(small("D"), kernels=True)
     batch = torch.zeros(2, 3, 96, 128)
     for place, image in zip(batch, images, strict=True):
         place[:, : image.shape[2], : image.shape[3]] = image[0]

@@ -106,7 +106,7 @@ def test_only_a_layers_input_is_kept_for_the_backward_pass() -> None:
     images, _ = batch()
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         pool5 = FusedVGG(model).forward_features(images)
-    side, expected = 64, 4 * 8 * 64 * 64 * 2  # the image with eight channels, in bf16
+    side, expected = 64, 4 * 3 * 64 * 64 * 4  # the images as they are, in fp32
     for layer in model.architecture.convolutions():
         pixels = 4 * layer.out_channels * side * side
         if layer.last_of_stage:

@@ -4,13 +4,12 @@ Notable:
 - Convolution, bias and ReLU are one cuDNN kernel (`torch.cudnn_convolution_relu`): run one after another they cost more
   memory traffic than the convolution itself. Nothing is compiled, so images may have any size.
 - Weights are cast to bf16 and laid out channels-last once; batch normalisation goes into the convolution before it.
-- The image gets five channels of zeros: cuDNN's tensor-core kernels read channels by eight.
+- conv1_1 and pooling are kernels of our own where Triton works (`kernels`). Elsewhere the image gets five channels of
+  zeros, since cuDNN's tensor-core kernels read channels by eight, and pooling is PyTorch's, which writes 64 bits of
+  index beside each value.
 
 Written without a GPU at hand; its wiring is tested on a CPU, its speed was not measured (docs/speed.md).
 """
-
-from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -24,22 +23,27 @@ IMAGE_CHANNELS = 8  # of which three are the image's
 
 
 class CudnnVGG(PreparedVGG):
-    """`model`'s function in bf16 on the GPU that its weights lie on."""
+    """`model`'s function in bf16 on the GPU that its weights lie on; with `kernels`, by our own where they are."""
 
-    pool_map: Callable[[Tensor], Tensor]  # PyTorch's writes 64 bits of index beside each value; `kernels` has another
-
-    def __init__(self, model: VGG) -> None:
+    def __init__(self, model: VGG, *, kernels: bool) -> None:
+        self.kernels = kernels
         super().__init__(model)
-        self.pool_map = partial(F.max_pool2d, kernel_size=2)
 
     def _make_convolution(self, model: VGG, layer: Layer) -> nn.Module:
-        return _Convolution(*with_normalization(model, layer), layer.padding)
+        weight, bias = with_normalization(model, layer)
+        if layer is not self._convolutions[0]:
+            return _Convolution(weight, bias, layer.padding)
+        return _ImageConvolution(weight, bias) if self.kernels else _PaddedConvolution(weight, bias, layer.padding)
 
     def _make_linear(self, model: VGG, layer: Layer) -> nn.Module:
         return _Linear(*flat_weight(model, layer), layer.kernel)
 
     def _pool(self, x: Tensor) -> Tensor:
-        return self.pool_map(x)
+        if not self.kernels:
+            return F.max_pool2d(x, 2)
+        from vggnet.network.kernels.elementwise import pool  # only where Triton is
+
+        return pool(x)
 
 
 class _Convolution(nn.Module):
@@ -47,17 +51,39 @@ class _Convolution(nn.Module):
 
     def __init__(self, weight: Tensor, bias: Tensor, padding: int) -> None:
         super().__init__()
-        self.of_image = weight.shape[1] == 3
-        if self.of_image:
-            weight = F.pad(weight, (0, 0, 0, 0, 0, IMAGE_CHANNELS - 3))
         self.weight = weight.detach().to(torch.bfloat16, memory_format=torch.channels_last)
         self.bias = bias.detach().to(torch.bfloat16)
         self.padding = padding
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.of_image:
-            x = with_zero_channels(x, torch.bfloat16)
         return convolution_relu(x, self.weight, self.bias, self.padding)
+
+
+class _PaddedConvolution(_Convolution):
+    """Of an image, with channels of zeros."""
+
+    def __init__(self, weight: Tensor, bias: Tensor, padding: int) -> None:
+        super().__init__(F.pad(weight, (0, 0, 0, 0, 0, IMAGE_CHANNELS - 3)), bias, padding)
+
+    def forward(self, x: Tensor) -> Tensor:
+        shape = (len(x), IMAGE_CHANNELS, *x.shape[-2:])
+        padded = torch.empty(shape, dtype=self.weight.dtype, device=x.device, memory_format=torch.channels_last)
+        padded.zero_()[:, :3] = x
+        return super().forward(padded)
+
+
+class _ImageConvolution(nn.Module):
+    """Of an image, by our own kernel."""
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        self.weight = weight.detach().to(torch.bfloat16, memory_format=torch.channels_last)
+        self.bias = bias.detach().float()
+
+    def forward(self, x: Tensor) -> Tensor:
+        from vggnet.network.kernels.first_layer import convolution  # only where Triton is
+
+        return convolution(x, self.weight, self.bias)
 
 
 class _Linear(nn.Module):
@@ -78,11 +104,3 @@ def convolution_relu(x: Tensor, weight: Tensor, bias: Tensor, padding: int) -> T
     """relu(convolution + bias) in one kernel, all in one type and channels_last."""
     y: Tensor = torch.cudnn_convolution_relu(x, weight, bias, [1, 1], [padding, padding], [1, 1], 1)
     return y
-
-
-def with_zero_channels(images: Tensor, dtype: torch.dtype) -> Tensor:
-    """Images (N, 3, H, W) -> (N, 8, H, W) in `dtype` and channels_last, the added channels zero; in one copy."""
-    shape = (len(images), IMAGE_CHANNELS, *images.shape[-2:])
-    padded = torch.empty(shape, dtype=dtype, device=images.device, memory_format=torch.channels_last).zero_()
-    padded[:, :3] = images
-    return padded

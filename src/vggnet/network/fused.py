@@ -3,6 +3,7 @@
 Notable:
 - Bias and ReLU are the convolution's epilogue. A stage's last layer is pooled before bias and ReLU, and keeps one byte
   for each pooled value (which of four it was, or that the ReLU gave zero) in the place of the whole map.
+- conv1_1 takes the image as it is, and its backward pass is one pass over the gradient (`kernels/first_layer`).
 - So a convolution keeps its input only. ReLU masks come from the output, which the next layer keeps anyway; masking
   and the bias' gradient are one pass.
 - Parameters are the net's own, in fp32; their bf16 copies live for a step.
@@ -17,12 +18,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vggnet.network.cudnn import IMAGE_CHANNELS, convolution_relu, with_zero_channels
-from vggnet.network.kernels import elementwise
+from vggnet.network.cudnn import convolution_relu
+from vggnet.network.kernels import elementwise, first_layer
 from vggnet.network.vgg import VGG
 from vggnet.paper.configurations import Layer
 
-_Gradients = tuple[Tensor | None, Tensor | None, Tensor, None]
+_Gradients = tuple[Tensor | None, Tensor | None, Tensor, None, None]
 
 
 class FusedVGG(VGG):
@@ -42,23 +43,20 @@ class FusedVGG(VGG):
         if first and self.response_normalization is not None:
             return super()._convolve(layer, x)
         convolution: nn.Conv2d = getattr(self, layer.name)
-        weight = convolution.weight
-        if first:
-            x = with_zero_channels(x, self.dtype)
-            weight = F.pad(weight, (0, 0, 0, 0, 0, IMAGE_CHANNELS - weight.shape[1]))
-        x = x.to(self.dtype, memory_format=torch.channels_last)
-        run = _PooledConvolution if layer.last_of_stage else _Convolution
-        y: Tensor = run.apply(x, weight, convolution.bias, layer.padding)
+        if not first:
+            x = x.to(self.dtype, memory_format=torch.channels_last)
+        run = _PooledConvolution if layer.last_of_stage else _ImageConvolution if first else _Convolution
+        y: Tensor = run.apply(x, convolution.weight, convolution.bias, layer.padding, self.dtype)
         return y
 
 
 class _Convolution(torch.autograd.Function):
-    """relu(convolution + bias) of x (N, C, H, W) in bf16; weight and bias in fp32."""
+    """relu(convolution + bias) of x (N, C, H, W) in `dtype`; weight and bias in fp32."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, padding: int) -> Tensor:
-        quick = weight.to(x.dtype, memory_format=torch.channels_last)
-        y = convolution_relu(x, quick, bias.to(x.dtype), padding)
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, padding: int, dtype: torch.dtype) -> Tensor:
+        quick = weight.to(dtype, memory_format=torch.channels_last)
+        y = convolution_relu(x, quick, bias.to(dtype), padding)
         ctx.save_for_backward(x, quick, y)
         ctx.padding = padding
         return y
@@ -67,16 +65,33 @@ class _Convolution(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> _Gradients:
         x, weight, y = ctx.saved_tensors
         masked, of_bias = elementwise.relu_backward(gradient, y)
-        return *_convolution_backward(ctx, masked, x, weight), of_bias, None
+        return *_convolution_backward(ctx, masked, x, weight), of_bias, None, None
+
+
+class _ImageConvolution(torch.autograd.Function):
+    """`_Convolution` of images (N, 3, H, W) in any float type, which get no gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, padding: int, dtype: torch.dtype) -> Tensor:
+        y = first_layer.convolution(x, weight.to(dtype), bias)
+        ctx.save_for_backward(x, y)
+        ctx.padding = padding
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> _Gradients:
+        x, y = ctx.saved_tensors
+        return None, *first_layer.convolution_backward(gradient, y, x, 2 * ctx.padding + 1), None, None
 
 
 class _PooledConvolution(torch.autograd.Function):
-    """relu(max-pooling of convolution + bias), with the same arguments."""
+    """relu(max-pooling of convolution + bias), with the same arguments; x may be images, as above."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, padding: int) -> Tensor:
-        quick = weight.to(x.dtype, memory_format=torch.channels_last)
-        map = F.conv2d(x, quick, padding=padding)
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, padding: int, dtype: torch.dtype) -> Tensor:
+        quick = weight.to(dtype, memory_format=torch.channels_last)
+        of_images = x.shape[1] == 3
+        map = first_layer.convolution(x, quick, None) if of_images else F.conv2d(x, quick, padding=padding)
         pooled, choice = elementwise.pool_bias_relu(map, bias)
         ctx.save_for_backward(x, quick, choice)
         ctx.padding, ctx.size = padding, map.shape[-2:]
@@ -86,7 +101,10 @@ class _PooledConvolution(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> _Gradients:
         x, weight, choice = ctx.saved_tensors
         spread, of_bias = elementwise.pool_backward(gradient, choice, *ctx.size)
-        return *_convolution_backward(ctx, spread, x, weight), of_bias, None
+        if x.shape[1] == 3:
+            of_weight, _ = first_layer.convolution_backward(spread, None, x, weight.shape[-1])
+            return None, of_weight, of_bias, None, None
+        return *_convolution_backward(ctx, spread, x, weight), of_bias, None, None
 
 
 def _convolution_backward(ctx: Any, gradient: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor | None, Tensor | None]:

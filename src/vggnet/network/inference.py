@@ -34,8 +34,9 @@ def fast_inference(model: VGG, device: torch.device, precision: str) -> VGG:
 
 def _on_gpu(model: VGG, device: torch.device) -> VGG:
     """`CudnnVGG`, where cuDNN takes its layers: tried on one small image, since no table says so beforehand."""
+    missing = why_not(device)
     try:
-        quick = CudnnVGG(model)
+        quick = CudnnVGG(model, kernels=missing is None)
         side = model.architecture.fc_kernel * TOTAL_STRIDE_PX
         with torch.inference_mode(), torch.autocast(device.type, enabled=False):
             quick.forward_features(torch.zeros(1, 3, side, side, device=device))
@@ -45,12 +46,8 @@ def _on_gpu(model: VGG, device: torch.device) -> VGG:
         reason = reason_of(error)
         note(f"inference runs without cuDNN's fused layers: {reason}")
         return model
-    if missing := why_not(device):
-        note(f"inference pools without our kernel: {missing}")
-    else:
-        from vggnet.network.kernels.elementwise import pool  # only where Triton is
-
-        quick.pool_map = pool
+    if missing:
+        note(f"inference runs without our kernels of conv1_1 and pooling: {missing}")
     return quick
 
 

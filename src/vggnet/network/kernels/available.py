@@ -25,7 +25,7 @@ def why_not(device: torch.device) -> str | None:
 
 def _difference(device: torch.device) -> str | None:
     """The first kernel whose results are not its reference's, in words."""
-    from vggnet.network.kernels import elementwise  # only where Triton is
+    from vggnet.network.kernels import elementwise, first_layer  # only where Triton is
 
     draw = torch.Generator().manual_seed(0)
     map = torch.randn(2, _CHANNELS, _SIDE, _SIDE, generator=draw).to(device, torch.bfloat16)
@@ -41,6 +41,15 @@ def _difference(device: torch.device) -> str | None:
         ],
         "the backward pass of the ReLU": [*zip(reference.relu_backward(map, map.flip(0)), masked, strict=True)],
     }
+    for kernel in (3, 5):
+        images = torch.randn(2, 3, _SIDE, _SIDE, generator=draw).to(device, torch.bfloat16)
+        weight = torch.randn(_CHANNELS, 3, kernel, kernel, generator=draw).to(device, torch.bfloat16)
+        output = reference.image_convolution(images, weight, bias)
+        exact = reference.image_convolution_backward(map, output, images, kernel)
+        pairs[f"a first layer of {kernel}x{kernel}"] = [(output, first_layer.convolution(images, weight, bias))]
+        pairs[f"the backward pass of a first layer of {kernel}x{kernel}"] = [
+            *zip(exact, first_layer.convolution_backward(map, output, images, kernel), strict=True)
+        ]
     for name, results in pairs.items():
         if not all(_same(exact, result) for exact, result in results):
             return f"the kernel of {name} gives other values than PyTorch here"

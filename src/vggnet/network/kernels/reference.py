@@ -6,6 +6,7 @@ Shapes: N images, C channels, H x W pixels.
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.grad import conv2d_weight
 
 OFF = 4  # in a choice: the ReLU gave zero, so no gradient passes
 
@@ -36,3 +37,27 @@ def relu_backward(gradient: Tensor, output: Tensor) -> tuple[Tensor, Tensor]:
     """Gradient of relu(map + bias) where it is `output` (N, C, H, W) -> that of the map, and of the bias (C,), fp32."""
     masked = torch.where(output <= 0, 0, gradient)
     return masked, masked.float().sum((0, 2, 3))
+
+
+def image_convolution(images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """relu(convolution + bias) of images (N, 3, H, W), or without a bias the convolution alone: (N, C, H, W).
+
+    weight (C, 3, k, k), k odd, in the type that operands and result have; borders are zero. Sums are taken in fp32.
+    """
+    operand = images.to(weight.dtype).float()
+    map = F.conv2d(operand, weight.float(), padding=weight.shape[-1] // 2)
+    return (map if bias is None else F.relu(map + bias.float()[:, None, None])).to(weight.dtype)
+
+
+def image_convolution_backward(
+    gradient: Tensor, output: Tensor | None, images: Tensor, kernel: int
+) -> tuple[Tensor, Tensor]:
+    """Gradient of `image_convolution`'s output -> that of its weight (C, 3, k, k), and of its bias (C,), in fp32.
+
+    `output` is what it gave, where it had a bias and so a ReLU.
+    """
+    masked, of_bias = (gradient, gradient.float().sum((0, 2, 3)))
+    if output is not None:
+        masked, of_bias = relu_backward(gradient, output)
+    shape, operand = (masked.shape[1], 3, kernel, kernel), images.to(gradient.dtype).float()
+    return conv2d_weight(operand, shape, masked.float(), padding=kernel // 2), of_bias

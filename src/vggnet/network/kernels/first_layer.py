@@ -1,0 +1,186 @@
+"""conv1_1 as Triton kernels: the one layer that has next to nothing to compute and much to move.
+
+Its patch is 27 numbers (3x3x3), its output 64: time is what writing the output takes, and reading its gradient. A
+convolution for eight channels at least computes on padding, and masking the gradient, summing it up for the bias and
+convolving it with the image are three passes over the largest map of the net. Here they are one. The image is read as
+it is: any strides, any float type, three channels.
+
+A program gathers the patches of some pixels as a matrix, pixels x taps, and multiplies it. Sums over pixels are a
+partial sum for each program and then all partial sums, in a fixed order: the same inputs give the same bits.
+`reference` says what each function computes.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+_PATCHES = 4096  # numbers of one tile's patches, all taps: what fits into the fast memory of a GPU three times
+_INTERPRETED_PATCHES = 65536  # where programs run one after another, in NumPy
+_CHANNELS = 64  # of one tile, at most
+_TILES = 64  # that a program of the backward pass sums up one after another, at most
+_PROGRAMS = 1024  # for which it takes fewer: enough for any GPU
+
+
+@triton.jit
+def _patches(  # type: ignore[no-untyped-def]
+    images,
+    to_image,
+    to_channel,
+    to_row,
+    to_column,
+    pixel,
+    count,
+    height,
+    width,
+    kernel: tl.constexpr,
+    taps_: tl.constexpr,
+):
+    """What the kernel sees around each pixel: (pixels, taps), a tap being row, column and channel; zero outside."""
+    tap = tl.arange(0, taps_)
+    down, right = tap // (3 * kernel) - kernel // 2, tap // 3 % kernel - kernel // 2
+    image, place = pixel // (height * width), pixel % (height * width)
+    row, column = place // width, place % width
+    y, x = row[:, None] + down[None, :], column[:, None] + right[None, :]
+    inside = (pixel < count)[:, None] & (tap < 3 * kernel * kernel)[None, :]
+    inside = inside & (y >= 0) & (y < height) & (x >= 0) & (x < width)
+    center = image.to(tl.int64) * to_image + (row * to_row + column * to_column)
+    offset = down * to_row + right * to_column + tap % 3 * to_channel
+    return tl.load(images + (center[:, None] + offset[None, :]), mask=inside, other=0)
+
+
+@triton.jit
+def _product(one, other, interpreted: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Matrix product in fp32 of operands of one type. Triton's interpreter multiplies the bits of bf16 as integers."""
+    if interpreted:
+        one, other = one.to(tl.float32), other.to(tl.float32)
+    return tl.dot(one, other, input_precision="ieee")
+
+
+@triton.jit
+def _forward(  # type: ignore[no-untyped-def]
+    images,
+    weight,
+    bias,
+    output,
+    to_image,
+    to_channel,
+    to_row,
+    to_column,
+    count,
+    channels,
+    height,
+    width,
+    kernel: tl.constexpr,
+    taps_: tl.constexpr,
+    pixels_: tl.constexpr,
+    channels_: tl.constexpr,
+    activated: tl.constexpr,
+    interpreted: tl.constexpr,
+):
+    pixel = tl.program_id(0) * pixels_ + tl.arange(0, pixels_)
+    channel = tl.program_id(1) * channels_ + tl.arange(0, channels_)
+    tap = tl.arange(0, taps_)
+    known = (tap < 3 * kernel * kernel)[:, None] & (channel < channels)[None, :]
+    matrix = tl.load(weight + tap[:, None] * channels + channel[None, :], mask=known, other=0)
+    patches = _patches(images, to_image, to_channel, to_row, to_column, pixel, count, height, width, kernel, taps_)
+    value = _product(patches.to(matrix.dtype), matrix, interpreted)
+    if activated:
+        value += tl.load(bias + channel, mask=channel < channels, other=0).to(tl.float32)[None, :]
+        value = tl.where(value <= 0, 0.0, value)
+    target = pixel.to(tl.int64)[:, None] * channels + channel[None, :]
+    inside = (pixel < count)[:, None] & (channel < channels)[None, :]
+    tl.store(output + target, value.to(output.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _backward(  # type: ignore[no-untyped-def]
+    gradient,
+    output,
+    images,
+    of_weight,
+    of_bias,
+    to_image,
+    to_channel,
+    to_row,
+    to_column,
+    count,
+    channels,
+    height,
+    width,
+    tiles,
+    kernel: tl.constexpr,
+    taps_: tl.constexpr,
+    pixels_: tl.constexpr,
+    channels_: tl.constexpr,
+    activated: tl.constexpr,
+    interpreted: tl.constexpr,
+):
+    channel = tl.program_id(1) * channels_ + tl.arange(0, channels_)
+    total = tl.zeros([channels_, taps_], tl.float32)
+    sums = tl.zeros([channels_], tl.float32)
+    for tile in range(tiles):
+        pixel = (tl.program_id(0) * tiles + tile) * pixels_ + tl.arange(0, pixels_)
+        inside = (pixel < count)[:, None] & (channel < channels)[None, :]
+        source = pixel.to(tl.int64)[:, None] * channels + channel[None, :]
+        value = tl.load(gradient + source, mask=inside, other=0)
+        if activated:
+            value = tl.where(tl.load(output + source, mask=inside, other=0) <= 0, tl.zeros_like(value), value)
+        patches = _patches(images, to_image, to_channel, to_row, to_column, pixel, count, height, width, kernel, taps_)
+        total += _product(tl.trans(value), patches.to(value.dtype), interpreted)
+        sums += tl.sum(value.to(tl.float32), axis=0)
+    tap = tl.arange(0, taps_)
+    taps: tl.constexpr = 3 * kernel * kernel
+    place = (tl.program_id(0).to(tl.int64) * channels + channel)[:, None] * taps + tap[None, :]
+    tl.store(of_weight + place, total, mask=(channel < channels)[:, None] & (tap < taps)[None, :])
+    tl.store(of_bias + tl.program_id(0).to(tl.int64) * channels + channel, sums, mask=channel < channels)
+
+
+def convolution(images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """As `reference.image_convolution`."""
+    count, (channels, _, kernel, _) = len(images), weight.shape
+    height, width = images.shape[-2:]
+    output = torch.empty(
+        (count, channels, height, width),
+        dtype=weight.dtype,
+        device=images.device,
+        memory_format=torch.channels_last,
+    )
+    matrix = weight.permute(2, 3, 1, 0).contiguous()  # taps x channels: a program reads rows of it
+    pixels, tile = count * height * width, _tile(kernel, channels, images.device)
+    grid = (triton.cdiv(pixels, tile["pixels_"]), triton.cdiv(channels, tile["channels_"]))
+    values = (pixels, channels, height, width)
+    tensors = (images, matrix, matrix if bias is None else bias, output)  # a kernel wants some pointer
+    with torch.cuda.device_of(images):  # Triton launches on the current one
+        _forward[grid](*tensors, *images.stride(), *values, **tile, activated=bias is not None)
+    return output
+
+
+def convolution_backward(gradient: Tensor, output: Tensor | None, images: Tensor, kernel: int) -> tuple[Tensor, Tensor]:
+    """As `reference.image_convolution_backward`."""
+    gradient = gradient.contiguous(memory_format=torch.channels_last)
+    masking = gradient if output is None else output.contiguous(memory_format=torch.channels_last)
+    count, channels, height, width = gradient.shape
+    pixels, tile = count * height * width, _tile(kernel, channels, images.device)
+    tiles = min(_TILES, triton.cdiv(pixels, tile["pixels_"] * _PROGRAMS))
+    programs = triton.cdiv(pixels, tile["pixels_"] * tiles)
+    of_weight = torch.empty((programs, channels, kernel, kernel, 3), dtype=torch.float32, device=gradient.device)
+    of_bias = torch.empty((programs, channels), dtype=torch.float32, device=gradient.device)
+    grid = (programs, triton.cdiv(channels, tile["channels_"]))
+    values = (pixels, channels, height, width, tiles)
+    tensors = (gradient, masking, images, of_weight, of_bias)
+    with torch.cuda.device_of(gradient):  # Triton launches on the current one
+        _backward[grid](*tensors, *images.stride(), *values, **tile, activated=output is not None)
+    return of_weight.sum(0).permute(0, 3, 1, 2), of_bias.sum(0)
+
+
+def _tile(kernel: int, channels: int, device: torch.device) -> dict[str, int | bool]:
+    """Sizes of a program's matrices: powers of two, 16 at least, as tensor cores take them."""
+    taps, interpreted = triton.next_power_of_2(3 * kernel * kernel), device.type != "cuda"
+    return {
+        "kernel": kernel,
+        "taps_": taps,
+        "pixels_": (_INTERPRETED_PATCHES if interpreted else _PATCHES) // taps,
+        "channels_": min(_CHANNELS, max(16, triton.next_power_of_2(channels))),
+        "interpreted": interpreted,
+    }
