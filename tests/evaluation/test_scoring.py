@@ -9,24 +9,29 @@ import pytest
 import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from vggnet.errors import BadImage, UserError
-from vggnet.evaluation import scoring
-from vggnet.evaluation.batching import LARGEST_IMAGE_PX, Batcher, Item, buckets, size_limit
+from vggnet.evaluation.batching import Batcher, Item, buckets
 from vggnet.evaluation.masking import padding_kept_zero
-from vggnet.evaluation.presentation import _true_fp32, corners, presenting
+from vggnet.evaluation.presentation import Presenter, _true_fp32, corners, presenting
 from vggnet.evaluation.scoring import score, score_in_shards
 from vggnet.evaluation.views import View, views_of
 from vggnet.images.color import normalize
 from vggnet.images.datasets import Split, unlabelled_folder
 from vggnet.images.decoding import decode
 from vggnet.images.geometry import rescale
+from vggnet.images.rescaled import LARGEST_IMAGE_PX, size_limit
 
 NETS = [("A-LRN", False), ("C", False), ("D", False), ("D", True), ("5x5", False)]
 
 
 def noise(height, width, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def item(position, pixels):
+    return Item(position, torch.from_numpy(np.ascontiguousarray(pixels)))
 
 
 def inputs(model, pixels):
@@ -52,10 +57,10 @@ sizes = st.lists(st.tuples(st.integers(64, 130), st.integers(64, 130)), min_size
 @example([(64, 64), (64, 97), (64, 95)])
 @example([(127, 64), (65, 129), (96, 96), (96, 96)])
 def test_a_masked_bucket_equals_one_image_at_a_time(net, sizes):
-    items = [Item(place, noise(*size, seed=place)) for place, size in enumerate(sizes)]
+    items = [item(place, noise(*size, seed=place)) for place, size in enumerate(sizes)]
     with presenting(net, "cpu", "fp32") as presenter:
         together = presenter.posteriors(View("dense", 64), items).numpy()
-    expected = np.stack([alone(net, item.pixels) for item in items])
+    expected = np.stack([alone(net, each.pixels.numpy()) for each in items])
     np.testing.assert_allclose(together, expected, rtol=1e-5)
 
 
@@ -87,7 +92,7 @@ def test_dense_at_crop_size_is_the_fc_net(small_net):
 
 def test_a_mirrored_image_has_the_same_dense_posteriors(small_net):
     model = small_net("E")
-    items = [Item(0, noise(70, 101)), Item(1, np.ascontiguousarray(noise(70, 101)[:, ::-1]))]
+    items = [item(0, noise(70, 101)), item(1, noise(70, 101)[:, ::-1])]
     with presenting(model, "cpu", "fp32") as presenter:
         first, second = presenter.posteriors(View("dense", 70), items)
     torch.testing.assert_close(first, second, rtol=1e-5, atol=0)
@@ -110,7 +115,7 @@ def test_crops_average_posteriors(small_net, kind, mirrored):
     crops += [crop[:, ::-1] for crop in crops] if mirrored else []
     expected = np.mean([model.posteriors(inputs(model, crop))[0].numpy() for crop in crops], axis=0)
     with presenting(model, "cpu", "fp32") as presenter:
-        got = presenter.posteriors(View(kind, 73), [Item(0, pixels), Item(1, pixels)]).numpy()
+        got = presenter.posteriors(View(kind, 73), [item(0, pixels), item(1, pixels)]).numpy()
     np.testing.assert_allclose(got, [expected, expected], rtol=1e-5)
 
 
@@ -217,18 +222,49 @@ def test_a_large_image_goes_in_two_passes(small_net, monkeypatch):
     with presenting(model, "cpu", "fp32") as presenter:
         shapes = []
         handle = model.conv1_1.register_forward_pre_hook(lambda _, args: shapes.append(tuple(args[0].shape)))
-        dense = presenter.posteriors(View("dense", 64), [Item(0, pixels)])
-        presenter.posteriors(View("crops", 64), [Item(0, pixels)])
+        dense = presenter.posteriors(View("dense", 64), [item(0, pixels)])
+        presenter.posteriors(View("crops", 64), [item(0, pixels)])
         handle.remove()
     np.testing.assert_allclose(dense[0].numpy(), alone(model, pixels), rtol=1e-5)
     assert shapes[:2] == [(1, 3, 64, 120)] * 2
     assert max(shape[0] for shape in shapes[2:]) == 2  # a crop and its mirror
 
 
+class Copies(TorchDispatchMode):
+    """Notes each copy between devices: from, to, and whether it waits for what the device has to do."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if function in (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default):
+            into = function is torch.ops.aten.copy_.default
+            source, target = (args[1], args[0]) if into else (args[0], result)
+            if source.device != target.device:
+                waits = not ((kwargs or {}).get("non_blocking") or (into and len(args) > 2 and args[2]))
+                self.seen.append((source.device.type, target.device.type, waits))
+        return result
+
+
+@pytest.mark.parametrize("kind", ["dense", "crops", "center"])
+def test_nothing_waits_for_the_device(small_net, kind):
+    """The meta device stands for a GPU: it has no values that could be waited for."""
+    meta = torch.device("meta")
+    presenter = Presenter(small_net("D").to(meta), meta, "fp32", 2**20)
+    items = [Item(place, torch.empty((70, 64 + 9 * place, 3), dtype=torch.uint8, device=meta)) for place in range(3)]
+    with torch.no_grad(), Copies() as copies:
+        posteriors = presenter.posteriors(View(kind, 70), items)
+    assert posteriors.shape == (3, 7)
+    assert copies.seen, "the mean has to come to the device"
+    assert set(copies.seen) == {("cpu", "meta", False)}
+
+
 @given(st.lists(st.tuples(st.integers(1, 60), st.integers(1, 60)), max_size=30), st.integers(1, 20_000))
 def test_batches_hold_every_image_once_within_the_limit(sizes, limit):
     batcher = Batcher(limit, waiting_px=20_000)
-    items = [Item(place, np.empty((*size, 3), np.uint8)) for place, size in enumerate(sizes)]
+    items = [Item(place, torch.empty((*size, 3), dtype=torch.uint8)) for place, size in enumerate(sizes)]
     batches = [batch for item in items for batch in batcher.add(item)] + list(batcher.flush())
     assert sorted(item.position for batch in batches for item in batch) == list(range(len(items)))
     for batch in batches:
@@ -239,7 +275,10 @@ def test_batches_hold_every_image_once_within_the_limit(sizes, limit):
 
 
 def test_buckets_join_similar_sizes():
-    items = [Item(place, np.empty((64, width, 3), np.uint8)) for place, width in enumerate([80, 120, 82, 81, 122])]
+    items = [
+        Item(place, torch.empty((64, width, 3), dtype=torch.uint8))
+        for place, width in enumerate([80, 120, 82, 81, 122])
+    ]
     assert [[item.position for item in bucket] for bucket in buckets(items, 10**6)] == [[0, 3, 2], [1, 4]]
 
 
@@ -251,7 +290,6 @@ def test_images_are_decoded_once_for_all_scales(small_net, write_images, tmp_pat
     monkeypatch.setattr(loading, "decode", lambda path: decoded.append(path) or decode(path))
     score(small_net("A"), unlabelled_folder(tmp_path), views_of(["dense", "crops", "center"], [64, 73, 82]))
     assert len(decoded) == 2
-    assert scoring.whole_images is loading.whole_images
 
 
 def test_photographs(small_net):

@@ -9,35 +9,20 @@ All limits are in pixels after rescaling, since activations grow with pixels and
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
+from torch import Tensor
 
-from vggnet.images.geometry import rescaled_size
 from vggnet.paper.configurations import CHANNELS, Architecture
 
-# Of one rescaled image: 2048 x 2048, or 512 x 8192. Net D at full width then takes 3.0 GB in bf16 and 4.3 GB in fp32,
-# weights and libraries included (measured, Linux on x86).
-LARGEST_IMAGE_PX = 2**22
 WASTE = 0.1  # largest share of padding in a bucket
 WAITING_PX = 2**25  # of rescaled images waiting for others of their shape: 100 MB
-
-
-def size_limit(width: int, height: int, scale: int) -> str | None:
-    """Why an image of width x height (as stored) would be too large when rescaled to `scale`; None where it is not."""
-    wide, high = rescaled_size(width, height, scale)
-    if wide * high <= LARGEST_IMAGE_PX:
-        return None
-    return (
-        f"{width}x{height} becomes {wide}x{high} when its smallest side is {scale}, more than the "
-        f"{LARGEST_IMAGE_PX:,} pixels that one image may have in evaluation: cut it into parts, or leave it out"
-    )
 
 
 def batch_limit_px(architecture: Architecture, device: torch.device) -> int:
     """Pixels that may go through the net in one pass, by the memory at hand.
 
     About three maps of the first stage live at once, 64 channels of 4 bytes at most. A single image may exceed the
-    limit (to LARGEST_IMAGE_PX); it then goes alone.
+    limit (to `rescaled.LARGEST_IMAGE_PX`); it then goes alone.
     """
     bytes_per_px = 3 * 4 * max(1, round(CHANNELS[0] * architecture.width))
     if device.type == "cuda":
@@ -48,10 +33,10 @@ def batch_limit_px(architecture: Architecture, device: torch.device) -> int:
 
 @dataclass(frozen=True)
 class Item:
-    """A rescaled image on its way: its place in the result, and its uint8 pixels (H, W, 3)."""
+    """A rescaled image on its way: its place in the result, and its uint8 pixels (H, W, 3) on the device."""
 
     position: int
-    pixels: np.ndarray
+    pixels: Tensor
 
     @property
     def size(self) -> tuple[int, int]:

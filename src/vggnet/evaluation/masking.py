@@ -49,8 +49,8 @@ class _Zeros:
         self.first_row, self.first_column = int(rows.min()), int(columns.min())
         below = torch.arange(self.first_row, int(rows.max()))[None, :] >= rows[:, None]
         beside = torch.arange(self.first_column, int(columns.max()))[None, :] >= columns[:, None]
-        self.below = below[:, None, :, None].to(device)  # (N, 1, rows of the strip, 1)
-        self.beside = beside[:, None, None, :].to(device)  # (N, 1, 1, columns of the strip)
+        self.below = below[:, None, :, None].to(device, non_blocking=True)  # (N, 1, rows of the strip, 1)
+        self.beside = beside[:, None, None, :].to(device, non_blocking=True)  # (N, 1, 1, columns of the strip)
 
     def __call__(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
         x: Tensor = inputs[0]

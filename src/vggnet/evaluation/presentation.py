@@ -1,8 +1,8 @@
 """From rescaled images to posteriors: the forward passes behind each kind of view.
 
 Notable: scores are averaged over a dense map's positions *before* the soft-max, posteriors over mirrors, crops and
-everything else after it (Sect. 3.2). Means and soft-max are in fp32 whatever the net's arithmetic. Pixels travel to
-the device as bytes; mirrors and crops are made there.
+everything else after it (Sect. 3.2). Means and soft-max are in fp32 whatever the net's arithmetic. Pixels lie on the
+device as bytes; mirrors and crops are made there, and nothing makes a GPU wait for this process.
 
 Shapes: n images, K classes, C crops an image.
 """
@@ -12,7 +12,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -53,14 +52,14 @@ class Presenter:
         return self._dense(items) if view.kind == "dense" else self._cropped(view, items)
 
     def inputs(self, pixels: Tensor) -> Tensor:
-        """uint8 (N, H, W, 3) -> the net's input (N, 3, H, W)."""
+        """uint8 (N, H, W, 3) on any device -> the net's input (N, 3, H, W) on its own."""
         own = {"bf16": torch.bfloat16, "int8": torch.float32}  # int8 nets round their input themselves
         dtype = own.get(self.precision) or self.model.conv1_1.weight.dtype
         return normalize(pixels.to(self.device), self.model.description.preprocessing, dtype=dtype)
 
     def _dense(self, items: Sequence[Item]) -> Tensor:
         sizes = [item.size for item in items]
-        images = self.inputs(torch.from_numpy(stack_images(items, sizes)))
+        images = self.inputs(stack_images(items, sizes))
         mirrored = mirror_images(images, sizes)
         if 2 * images.shape[0] * images.shape[2] * images.shape[3] > self.limit_px:  # one large image: by halves
             halves = [self._dense_scores(half, sizes).softmax(1) for half in (images, mirrored)]
@@ -87,8 +86,7 @@ class Presenter:
         at_once = max(1, self.limit_px // (crop * crop * (2 if mirrored else 1)))
         crops: list[Tensor] = []
         for item in items:
-            pixels = torch.from_numpy(item.pixels).to(self.device)
-            crops += [pixels[y : y + crop, x : x + crop] for x, y in corners(view, *item.size, crop)]
+            crops += [item.pixels[y : y + crop, x : x + crop] for x, y in corners(view, *item.size, crop)]
         parts = []
         for start in range(0, len(crops), at_once):
             images = self.inputs(torch.stack(crops[start : start + at_once]))
@@ -152,12 +150,12 @@ def _wide(scores: Tensor) -> Tensor:
     return scores.to(torch.promote_types(scores.dtype, torch.float32))
 
 
-def stack_images(items: Sequence[Item], sizes: Sequence[tuple[int, int]]) -> np.ndarray:
-    """Pixels in one array (n, H, W, 3), each in the upper left corner; what lies beyond is masked later."""
+def stack_images(items: Sequence[Item], sizes: Sequence[tuple[int, int]]) -> Tensor:
+    """Pixels in one tensor (n, H, W, 3), each in the upper left corner; what lies beyond is masked later."""
     if len(set(sizes)) == 1:
-        return np.stack([item.pixels for item in items])
+        return torch.stack([item.pixels for item in items])
     rows, columns = (max(side) for side in zip(*sizes, strict=True))
-    together = np.zeros((len(items), rows, columns, 3), np.uint8)
+    together = items[0].pixels.new_zeros(len(items), rows, columns, 3)
     for place, item in zip(together, items, strict=True):
         place[: item.size[0], : item.size[1]] = item.pixels
     return together

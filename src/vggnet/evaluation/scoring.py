@@ -6,27 +6,25 @@ Notable: the work is one stream of images, cut into shards whose posteriors are 
 Shapes: n images, K classes.
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from vggnet.errors import BadImage, UserError
-from vggnet.evaluation.batching import Item, size_limit
+from vggnet.evaluation.batching import Item
 from vggnet.evaluation.presentation import Precision, Presenter, presenting
 from vggnet.evaluation.views import View
 from vggnet.images.datasets import Split
-from vggnet.images.geometry import rescale
-from vggnet.images.loading import whole_images
+from vggnet.images.rescaled import rescaled_images
 from vggnet.network.vgg import VGG
 
 Progress = Callable[[int, int], Any]  # images done, images in all
 BadImages = Literal["stop", "skip"]
-_Prepared = tuple[list[tuple[int, int, int]], Tensor]  # shapes, and the pixels of all scales one after another
 _ON_DEVICE = 256  # batches whose posteriors may wait on the device, so that it is not held up for each
 
 
@@ -101,44 +99,29 @@ def score_in_shards(
     wanted = np.arange(len(split)) if indices is None else np.asarray(indices, np.int64)
     if not len(wanted) or not views:
         return
-    prepare = _Rescale(tuple(sorted({view.scale for view in views})))
-    results = whole_images(split, wanted, workers, prepare)
+    scales = sorted({view.scale for view in views})
+    results = rescaled_images(split, wanted, scales, workers=workers, device=torch.device(device))
     for start in range(0, len(wanted), shard):
         # The net's modes end before the shard is handed over: the caller's code is none of theirs.
         with presenting(model, device, precision, presenter) as ready:
             part = _Shard(ready, views, wanted[start : start + shard])
-            for position, index in enumerate(part.wanted):
-                result = next(results)
+            for position, result in enumerate(itertools.islice(results, len(part.wanted))):
                 if isinstance(result, BadImage):
-                    part.bad[position] = _named(result, split.path(int(index)), bad_images)
+                    part.bad[position] = _allowed(result, bad_images)
                 else:
-                    part.add(position, prepare.scales, result[1])
+                    part.add(position, dict(zip(scales, result[1], strict=True)))
                 if on_progress is not None:
                     on_progress(start + position + 1, len(wanted))
             scores = part.finish()
         yield scores
 
 
-@dataclass(frozen=True)
-class _Rescale:
-    """What the decoding process does with an image: every scale at once, in one tensor (one piece of shared memory)."""
-
-    scales: tuple[int, ...]
-
-    def __call__(self, image: Image.Image) -> _Prepared:
-        for scale in self.scales:
-            if (reason := size_limit(*image.size, scale)) is not None:
-                raise BadImage("", reason)
-        arrays = [np.asarray(rescale(image, scale)) for scale in self.scales]
-        shapes = [(array.shape[0], array.shape[1], 3) for array in arrays]
-        return shapes, torch.from_numpy(np.concatenate([array.ravel() for array in arrays]))
-
-
-def _named(error: BadImage, path: str, bad_images: BadImages) -> BadImage:
-    """The error with its file, which `_Rescale` does not know; raised where bad images stop the work."""
+def _allowed(error: BadImage, bad_images: BadImages) -> BadImage:
+    """The error itself; raised where bad images stop the work."""
     if bad_images == "stop":
-        raise BadImage(path, f"{error.reason} (--bad-images skip leaves such images out, and lists and counts them)")
-    return BadImage(path, error.reason)
+        reason = f"{error.reason} (--bad-images skip leaves such images out, and lists and counts them)"
+        raise BadImage(error.path, reason)
+    return error
 
 
 class _Shard:
@@ -151,17 +134,10 @@ class _Shard:
         self.posteriors = {view: np.zeros((len(wanted), presenter.columns(view)), np.float32) for view in views}
         self._on_device: list[tuple[View, list[int], Tensor]] = []
 
-    def add(self, position: int, scales: Sequence[int], prepared: _Prepared) -> None:
+    def add(self, position: int, by_scale: dict[int, Tensor]) -> None:
         """Take an image at all its scales; batches that are complete go through the net."""
-        shapes, flat = prepared
-        pixels = np.array(flat.numpy())  # a copy: shared memory costs a file handle while it lives
-        start, by_scale = 0, {}
-        for scale, shape in zip(scales, shapes, strict=True):
-            size = shape[0] * shape[1] * 3
-            by_scale[scale] = Item(position, pixels[start : start + size].reshape(shape))
-            start += size
         for view, batcher in self.batchers.items():
-            for batch in batcher.add(by_scale[view.scale]):
+            for batch in batcher.add(Item(position, by_scale[view.scale])):
                 self._present(view, batch)
 
     def finish(self) -> Scores:

@@ -117,10 +117,11 @@ def normalize(
     Computed in float32 and rounded once.
     """
     images, height, width, _ = pixels.shape
-    scale = 1.0 / torch.tensor(preprocessing.deviation, device=pixels.device)
-    offset = -torch.tensor(preprocessing.mean, device=pixels.device).expand(images, 3)
+    # not made on the device: that would wait for all that it has to do
+    scale = (1.0 / torch.tensor(preprocessing.deviation)).to(pixels.device, non_blocking=True)
+    offset = -torch.tensor(preprocessing.mean).to(pixels.device, non_blocking=True).expand(images, 3)
     if shift is not None:
-        offset = offset + shift.to(device=pixels.device, dtype=torch.float32)
+        offset = offset + shift.to(pixels.device, torch.float32, non_blocking=True)
     # RGBRGB... of a whole row at once: three channels innermost would leave nothing to vectorise.
     rows = pixels.reshape(images, height, width * 3).to(torch.float32)
     rows.add_(offset.repeat(1, width)[:, None])

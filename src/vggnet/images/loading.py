@@ -22,7 +22,7 @@ from vggnet.images.datasets import Split
 from vggnet.images.decoding import decode
 from vggnet.images.geometry import crop_of_rescaled
 from vggnet.images.holding import HeldImages
-from vggnet.images.workers import Workers, chunks
+from vggnet.images.workers import Workers, chunks, places_for
 
 _PIECE = 32  # images that a worker hands over at once: 5 MB of 224 x 224 crops
 _AHEAD = 4  # pieces that a worker may be ahead
@@ -165,9 +165,7 @@ class TrainingLoader(CropLoader):
     ) -> None:
         self.split, self.crop = split, crop
         self.pin = pin and torch.cuda.is_available()
-        # one more than can be on their way while a piece is copied out, and one to spare
-        shape = (workers * _AHEAD + 2, _PIECE, crop, crop, 3)
-        self._slots = torch.empty(shape, dtype=torch.uint8).share_memory_() if workers else None
+        self._slots = places_for(workers, _AHEAD, (_PIECE, crop, crop, 3))
         held = HeldImages(len(split), hold_bytes)
         reader = _CropReader(split, seed, tuple(train_scale), crop, statistics, mirror, held, self._slots)
         self._workers: Workers[tuple[int, np.ndarray, int], _Piece] = Workers(reader, workers, ahead=_AHEAD)
@@ -242,6 +240,14 @@ def cut_region(image: Image.Image, path: str, region: np.ndarray) -> Image.Image
     return image.crop((left, top, right, bottom))
 
 
+def read_whole(split: Split, index: int) -> Image.Image:
+    """Image `index` of the split, or its region where the split has regions; BadImage where there is none."""
+    image = decode(split.path(index))
+    if split.regions is None:
+        return image
+    return cut_region(image, split.path(index), split.regions[index])
+
+
 @dataclass(frozen=True)
 class _ImageReader:
     """Reads one whole image; runs in a worker."""
@@ -251,10 +257,7 @@ class _ImageReader:
 
     def __call__(self, index: int) -> Any:
         try:
-            image = decode(self.split.path(index))
-            if self.split.regions is not None:
-                image = cut_region(image, self.split.path(index), self.split.regions[index])
-            prepared = self.prepare(image)
+            prepared = self.prepare(read_whole(self.split, index))
         except BadImage as error:
             return error
         return torch.from_numpy(prepared) if isinstance(prepared, np.ndarray) else prepared

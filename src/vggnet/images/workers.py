@@ -104,3 +104,14 @@ class Workers(Generic[Item, Result]):
 def chunks(items: np.ndarray, size: int) -> list[np.ndarray]:
     """`items` (N,) in pieces of `size`, the last one maybe shorter."""
     return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def places_for(workers: int, ahead: int, shape: tuple[int, ...]) -> torch.Tensor | None:
+    """uint8 (places, *shape) in shared memory, for item i of a round to write its result to place i % places.
+
+    That is safe where each result is copied out before the next is asked for: there is one place more than can be on
+    their way then, and one to spare. None without workers.
+    """
+    if not workers:
+        return None
+    return torch.empty((workers * ahead + 2, *shape), dtype=torch.uint8).share_memory_()

@@ -17,13 +17,14 @@ from PIL import Image
 from torch import Tensor
 
 from vggnet.errors import BadImage, UserError
-from vggnet.evaluation.batching import Batcher, Item, size_limit
+from vggnet.evaluation.batching import Batcher, Item
 from vggnet.evaluation.masking import padding_kept_zero
 from vggnet.evaluation.presentation import Precision, Presenter, mirror_images, presenting, stack_images
 from vggnet.images.boxes import Windows, clip, decode, rescaled_sizes
 from vggnet.images.datasets import Split
 from vggnet.images.geometry import center_crop_corner, rescale
 from vggnet.images.loading import whole_images
+from vggnet.images.rescaled import rescaled_images
 from vggnet.localization.regression import COORDINATES, select
 from vggnet.network.vgg import VGG
 from vggnet.paper.configurations import TOTAL_STRIDE_PX
@@ -83,9 +84,9 @@ def center_outputs(
             parts.append(select(outputs, wanted, model.description.boxes).cpu())
             waiting.clear()
 
-        for place, result in enumerate(whole_images(split, indices, computing.workers, _CenterCrop(scale, crop))):
+        for result in whole_images(split, indices, computing.workers, _CenterCrop(scale, crop)):
             if isinstance(result, BadImage):
-                _refuse(result, split.path(int(indices[place])), computing)
+                _refuse(result, computing)
                 continue
             kept.append(result[0])
             waiting.append(result[1])
@@ -97,9 +98,9 @@ def center_outputs(
     return values, np.array(kept, np.int64)
 
 
-def _refuse(error: BadImage, path: str, computing: Computing) -> None:
+def _refuse(error: BadImage, computing: Computing) -> None:
     if not computing.skip_bad:
-        raise BadImage(path, f"{error.reason} (--bad-images skip leaves such images out)")
+        raise BadImage(error.path, f"{error.reason} (--bad-images skip leaves such images out)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,19 +126,6 @@ class Candidates:
 
     edges: np.ndarray
     scores: np.ndarray
-
-
-@dataclass(frozen=True)
-class _AllScales:
-    """The image at every Q; runs in a worker."""
-
-    scales: tuple[int, ...]
-
-    def __call__(self, image: Image.Image) -> list[np.ndarray]:
-        for scale in self.scales:
-            if (reason := size_limit(*image.size, scale)) is not None:
-                raise BadImage("", reason)
-        return [np.array(rescale(image, scale)) for scale in self.scales]
 
 
 def dense_candidates(
@@ -177,9 +165,10 @@ def dense_candidates(
                 for index, candidates in zip(chosen.tolist(), by_image, strict=True):
                     found.setdefault(index, {})[place, scale] = candidates
 
-        for number, result in enumerate(whole_images(split, indices, computing.workers, _AllScales(wanted))):
+        images = rescaled_images(split, indices, wanted, workers=computing.workers, device=computing.device)
+        for result in images:
             if isinstance(result, BadImage):
-                _refuse(result, split.path(int(indices[number])), computing)
+                _refuse(result, computing)
                 continue
             for scale, pixels in zip(wanted, result[1], strict=True):
                 for items in batchers[scale].add(Item(result[0], pixels)):
@@ -200,7 +189,7 @@ def _present(
 ) -> list[list[Candidates]]:
     """For each drawer the candidates of each image of one batch, all at one Q."""
     rescaled = [item.size for item in items]
-    pixels = torch.from_numpy(stack_images(items, rescaled))
+    pixels = stack_images(items, rescaled)
     results: list[list[list[Candidates]]] = [[] for _ in drawing]
     for mirrored in (False, True):
         if not any(drawer.mirrors or not mirrored for drawer, _ in drawing):

@@ -55,7 +55,7 @@ class LayerPresenter(Presenter):
         """Images rescaled to the view's scale -> mean activations (n, C) of image and mirror, fp32, on the device."""
         assert isinstance(view, LayerView)
         sizes = [item.size for item in items]
-        images = self.inputs(torch.from_numpy(stack_images(items, sizes)))
+        images = self.inputs(stack_images(items, sizes))
         mirrored = mirror_images(images, sizes)
         if 2 * images.shape[0] * images.shape[2] * images.shape[3] > self.limit_px:  # one large image: by halves
             return (self._means(view, images, sizes) + self._means(view, mirrored, sizes)) / 2

@@ -1,11 +1,14 @@
-"""Dense evaluation of net D on the CPU, from JPEG files: ours against the obvious loop, interleaved in one run.
+"""Dense evaluation of net D from JPEG files: ours against the obvious loop, interleaved in one run.
 
-    python benchmarks/dense_evaluation_cpu.py PHOTOS_FOLDER --scales 384 --images 8 --repeats 3 --json result.json
+    python benchmarks/dense_evaluation.py PHOTOS_FOLDER --scales 384 --images 8 --repeats 3 --json result.json
+    python benchmarks/dense_evaluation.py PHOTOS_FOLDER --device cuda --scales 256 384 512 --images 4096 \
+        --loop-images 64
 
 The obvious loop: torchvision's vgg16 in fp32 with its FC layers as convolutions, one image at a time, the image and its
-mirror as a batch of two. Ours: `score`, in bf16 where the CPU has bf16 instructions (fp32 elsewhere), images of unequal
-size together in masked buckets. Both decode and rescale with the same code and start from the same weights, and their
-posteriors must agree (in fp32 to 1e-3 of each value, in bf16 to 5 % of the largest) before anything is timed.
+mirror as a batch of two. Ours: `score`, in bf16 where the hardware has it (fp32 elsewhere), images of unequal size
+together in masked buckets. Both decode and rescale with the same code (ours in as many processes as `vggnet evaluate`
+takes) and start from the same weights, and their posteriors must agree (in fp32 to 1e-3 of each value, in bf16 to 5 %
+of the largest) before anything is timed. The second command was not run yet: no GPU was at hand.
 """
 
 import argparse
@@ -19,9 +22,11 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from vggnet.evaluation.evaluate import default_workers
+from vggnet.evaluation.presentation import Precision
 from vggnet.evaluation.scoring import score
 from vggnet.evaluation.views import View
-from vggnet.hardware import cpu_has_bf16, environment, in_words
+from vggnet.hardware import choose_device, choose_precision, environment, in_words
 from vggnet.images.color import normalize
 from vggnet.images.datasets import Split, unlabelled_folder
 from vggnet.images.decoding import decode
@@ -36,33 +41,41 @@ BF16_TOLERANCE = 0.05  # of the largest posterior
 def main() -> None:
     options = _options()
     torch.manual_seed(0)
-    ours, theirs = _same_nets()
-    split = _some(unlabelled_folder(options.photos), options.images)
-    precision = "bf16" if cpu_has_bf16() else "fp32"
+    device = choose_device(options.device)
+    ours, theirs = (net.to(device) for net in _same_nets())
+    photos = unlabelled_folder(options.photos)
+    split, part = _some(photos, options.images), _some(photos, options.loop_images or options.images)
+    precision = choose_precision("auto", device)
     views = [View("dense", scale) for scale in options.scales]
+    workers = default_workers(options.workers, device)
 
-    def run_ours(precision: str, part: Split = split) -> np.ndarray:
-        scores = score(ours, part, views, precision=precision)  # type: ignore[arg-type]
+    def run_ours(precision: Precision, of: Split = split) -> np.ndarray:
+        scores = score(ours, of, views, precision=precision, device=device, workers=workers)
         return np.stack([scores.posteriors[view] for view in views])  # (V, n, K)
 
-    def run_theirs(part: Split = split) -> np.ndarray:
-        return np.stack([_obvious(theirs, ours, part.path(index), options.scales) for index in range(len(part))], 1)
+    def run_theirs(of: Split = part) -> np.ndarray:
+        loop = [_obvious(theirs, ours, of.path(index), options.scales, device) for index in range(len(of))]
+        return np.stack(loop, 1)
 
     gaps = _check(run_ours, run_theirs, precision, split.subset(range(min(3, len(split)))))
+    counts = {"vggnet": len(split), "obvious loop": len(part)}
     times: dict[str, list[float]] = {"vggnet": [], "obvious loop": []}
     for _ in range(options.repeats):
         for name, work in (("vggnet", lambda: run_ours(precision)), ("obvious loop", run_theirs)):
             started = time.perf_counter()
             work()
             times[name].append(time.perf_counter() - started)
-    _report(options, times, len(split), precision, gaps)
+    _report(options, times, counts, precision, gaps, workers)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photos", type=Path, help="a folder of JPEG files")
     parser.add_argument("--scales", type=int, nargs="+", default=[384], help="Q; the paper's three are 256 384 512")
-    parser.add_argument("--images", type=int, default=8, help="how many photographs, taken evenly from the folder")
+    parser.add_argument("--images", type=int, default=8, help="how many, evenly from the folder, or again and again")
+    parser.add_argument("--loop-images", type=int, help="how many the obvious loop takes; by default the same")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--workers", type=int, help="processes that decode for ours; by default as vggnet evaluate")
     parser.add_argument("--repeats", type=int, default=3, help="timed runs of each")
     parser.add_argument("--json", type=Path, help="write the numbers here too")
     return parser.parse_args()
@@ -91,20 +104,22 @@ def _same_nets() -> tuple[VGG, nn.Module]:
 
 
 def _some(split: Split, images: int) -> Split:
-    return split.subset(np.linspace(0, len(split) - 1, min(images, len(split))).round().astype(np.int64))
+    if images > len(split):
+        return split.subset(np.arange(images) % len(split))
+    return split.subset(np.linspace(0, len(split) - 1, images).round().astype(np.int64))
 
 
 @torch.inference_mode()
-def _obvious(net: nn.Module, ours: VGG, path: str, scales: list[int]) -> np.ndarray:
+def _obvious(net: nn.Module, ours: VGG, path: str, scales: list[int], device: torch.device) -> np.ndarray:
     """Posteriors (V, K) of one image, as one would write it."""
     image = decode(path)
     posteriors: list[Tensor] = []
     for scale in scales:
-        pixels = torch.from_numpy(np.array(rescale(image, scale)))[None]
+        pixels = torch.from_numpy(np.array(rescale(image, scale)))[None].to(device)
         x = normalize(pixels, ours.description.preprocessing).contiguous()
         scores = net(torch.cat([x, x.flip(3)])).mean((2, 3))
         posteriors.append(scores.softmax(1).mean(0))
-    return torch.stack(posteriors).numpy()
+    return torch.stack(posteriors).cpu().numpy()
 
 
 def _check(run_ours, run_theirs, precision: str, part: Split) -> dict[str, float]:  # type: ignore[no-untyped-def]
@@ -121,23 +136,30 @@ def _check(run_ours, run_theirs, precision: str, part: Split) -> dict[str, float
 
 
 def _report(
-    options: argparse.Namespace, times: dict[str, list[float]], images: int, precision: str, gaps: dict[str, float]
+    options: argparse.Namespace,
+    times: dict[str, list[float]],
+    counts: dict[str, int],
+    precision: str,
+    gaps: dict[str, float],
+    workers: int,
 ) -> None:
-    rates = {name: images / statistics.median(walls) for name, walls in times.items()}
+    rates = {name: counts[name] / statistics.median(walls) for name, walls in times.items()}
     ratio = rates["vggnet"] / rates["obvious loop"]
     print(
-        f"dense, image and mirror, Q={options.scales}, {images} photographs, median of {options.repeats} (min to max)"
+        f"dense, image and mirror, Q={options.scales}, {counts['vggnet']} photographs ({counts['obvious loop']} in the "
+        f"loop), {options.device}, {workers} workers, median of {options.repeats} (min to max)"
     )
     for name, walls in times.items():
         kind = precision if name == "vggnet" else "fp32"
-        spread = f"({images / max(walls):.3f} to {images / min(walls):.3f})"
+        spread = f"({counts[name] / max(walls):.3f} to {counts[name] / min(walls):.3f})"
         print(f"  {name:12} {kind}  {rates[name]:.3f} images/s {spread}")
-    print(f"  ratio {ratio:.2f} (target {TARGET} with bf16 instructions)")
+    print(f"  ratio {ratio:.2f} (target {TARGET} on a CPU with bf16 instructions)")
     print("  agreement: " + ", ".join(f"{name} {gap:.2g}" for name, gap in gaps.items()))
     facts = environment()
     print(f"  {in_words(facts)}")
     if options.json:
-        content = {"scales": options.scales, "images": images, "precision": precision, "wall_s": times}
+        content = {"scales": options.scales, "images": counts, "precision": precision, "wall_s": times}
+        content |= {"workers": workers}
         content |= {"images_per_s": rates, "ratio": ratio, "gaps": gaps, "environment": facts}
         options.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 

@@ -1,0 +1,98 @@
+"""Whole images rescaled to every scale of a test protocol, read by processes and brought to the device (Sect. 3.2).
+
+Notable: pixels travel once, as bytes. A process writes all scales of an image into a place in shared memory that is
+used again and again (memory that is handed over anew costs more than the copy: a file handle, cleared pages); from
+there they go through page-locked memory to a GPU, which computes in the meantime.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vggnet.errors import BadImage
+from vggnet.images.datasets import Split
+from vggnet.images.geometry import rescale, rescaled_size
+from vggnet.images.loading import read_whole
+from vggnet.images.workers import Workers, places_for
+
+# Of one rescaled image: 2048 x 2048, or 512 x 8192. Net D at full width then takes 3.0 GB in bf16 and 4.3 GB in fp32,
+# weights and libraries included (measured, Linux on x86).
+LARGEST_IMAGE_PX = 2**22
+_AHEAD = 4  # images that a process may be ahead
+_USUAL_ASPECT = 2  # what is longer than this has no place in the shared memory that is used again
+Size = tuple[int, int]  # rows, columns
+
+
+def size_limit(width: int, height: int, scale: int) -> str | None:
+    """Why an image of width x height (as stored) would be too large when rescaled to `scale`; None where it is not."""
+    wide, high = rescaled_size(width, height, scale)
+    if wide * high <= LARGEST_IMAGE_PX:
+        return None
+    return (
+        f"{width}x{height} becomes {wide}x{high} when its smallest side is {scale}, more than the "
+        f"{LARGEST_IMAGE_PX:,} pixels that one image may have in evaluation: cut it into parts, or leave it out"
+    )
+
+
+def rescaled_images(
+    split: Split, indices: Sequence[int] | np.ndarray, scales: Sequence[int], *, workers: int, device: torch.device
+) -> Iterator[tuple[int, list[Tensor]] | BadImage]:
+    """(index, [uint8 (H, W, 3) on the device for each of `scales`]) of each image, in order, or the BadImage instead.
+
+    Decoded once; the smallest side of each result is its scale. An image beyond LARGEST_IMAGE_PX at any scale is bad.
+    """
+    wanted = [int(index) for index in indices]
+    workers = min(workers, len(wanted))
+    room = sum(3 * _USUAL_ASPECT * scale * scale for scale in scales)
+    places = places_for(workers, _AHEAD, (room,))
+    count = len(places) if places is not None else 1
+    with Workers(_Reader(split, tuple(scales), places), workers, ahead=_AHEAD) as pool:
+        results = pool.map([(index, number % count) for number, index in enumerate(wanted)])
+        for index, result in zip(wanted, results, strict=True):
+            if isinstance(result, BadImage):
+                yield result
+                continue
+            sizes, found = result
+            flat = places[found] if isinstance(found, int) and places is not None else found
+            assert isinstance(flat, Tensor)
+            lengths = [3 * rows * columns for rows, columns in sizes]
+            parts = _on_device(flat[: sum(lengths)], device).split(lengths)
+            yield index, [part.view(*size, 3) for part, size in zip(parts, sizes, strict=True)]
+
+
+def _on_device(pixels: Tensor, device: torch.device) -> Tensor:
+    """A copy on the device; a GPU's is queued only, and this process goes on."""
+    if device.type != "cuda":
+        return pixels.to(device, copy=True)  # shared memory is used again, or costs a file handle while it lives
+    return torch.empty_like(pixels, pin_memory=True).copy_(pixels).to(device, non_blocking=True)
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads one image at all scales, one after another in one piece of memory; runs in a worker."""
+
+    split: Split
+    scales: tuple[int, ...]
+    places: Tensor | None  # uint8 (places, room), shared with the reading process
+
+    def __call__(self, item: tuple[int, int]) -> tuple[list[Size], Tensor | int] | BadImage:
+        """Each scale's size, and the pixels: the number of their place, or where they have none, themselves."""
+        index, place = item
+        try:
+            image = read_whole(self.split, index)
+        except BadImage as error:
+            return error
+        for scale in self.scales:
+            if (reason := size_limit(*image.size, scale)) is not None:
+                return BadImage(self.split.path(index), reason)
+        arrays = [np.asarray(rescale(image, scale)) for scale in self.scales]
+        sizes = [(array.shape[0], array.shape[1]) for array in arrays]
+        flat = [array.ravel() for array in arrays]
+        length = sum(map(len, flat))
+        if self.places is None or length > self.places.shape[1]:
+            return sizes, torch.from_numpy(np.concatenate(flat))
+        np.concatenate(flat, out=self.places[place, :length].numpy())
+        return sizes, place

@@ -1,0 +1,88 @@
+"""Whole images at several scales: what `rescale` gives, whatever brings them, and in their order."""
+
+import dataclasses
+import multiprocessing
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from vggnet.errors import BadImage
+from vggnet.images import loading
+from vggnet.images.decoding import decode
+from vggnet.images.geometry import rescale
+from vggnet.images.rescaled import rescaled_images
+
+CPU = torch.device("cpu")
+
+
+def expected(split, index, scale):
+    image = decode(split.path(index))
+    if split.regions is not None:
+        image = loading.cut_region(image, split.path(index), split.regions[index])
+    return np.array(rescale(image, scale))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_every_scale_of_every_image(split, make_image, workers):
+    """Far more images than there is shared memory for, a slow reader, and one that is too long for its place."""
+    make_image("d/07.png", size=(400, 30))
+    order = np.random.default_rng(0).permutation(50)
+    results = rescaled_images(split, order, [24, 40], workers=workers, device=CPU)
+    kept = []
+    for number, (index, pixels) in enumerate(results):
+        if number % 9 == 0:
+            time.sleep(0.05)  # the workers run ahead as far as they may
+        kept.append((index, pixels))
+    assert [index for index, _ in kept] == order.tolist()
+    for index, pixels in kept:  # after all others were read: nothing was written over
+        for scale, each in zip([24, 40], pixels, strict=True):
+            assert each.dtype == torch.uint8
+            assert np.array_equal(each.numpy(), expected(split, index, scale))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_bad_images_come_in_their_places(split, make_image, workers):
+    make_image("d/01.png", size=(3000, 30))
+    with open(split.path(3), "w") as file:
+        file.write("words")
+    results = list(rescaled_images(split, [0, 1, 2, 3, 4], [32, 210], workers=workers, device=CPU))
+    assert [isinstance(result, BadImage) for result in results] == [False, True, False, True, False]
+    assert results[1].path == split.path(1)
+    assert "3000x30 becomes 21000x210" in results[1].reason
+    assert results[3].path == split.path(3)
+    assert [result[0] for result in results if not isinstance(result, BadImage)] == [0, 2, 4]
+
+
+def test_regions_are_cut_out(split):
+    regions = np.tile(np.array([3, 4, 25, 24], np.int64), (50, 1))
+    part = dataclasses.replace(split, regions=regions)
+    for index, (pixels,) in rescaled_images(part, [5, 6], [32], workers=0, device=CPU):
+        assert np.array_equal(pixels.numpy(), expected(part, index, 32))
+        assert pixels.shape == (32, 35, 3)  # 23 x 21
+
+
+def test_leaving_early_leaves_no_processes(split):
+    images = rescaled_images(split, range(50), [32], workers=2, device=CPU)
+    next(images)
+    children = multiprocessing.active_children()
+    assert len(children) == 2
+    images.close()
+    for _ in range(50):
+        if not any(child.is_alive() for child in children):
+            break
+        time.sleep(0.1)
+    assert not any(child.is_alive() for child in children)
+    assert list(rescaled_images(split, [], [32], workers=2, device=CPU)) == []
+
+
+@pytest.mark.gpu
+def test_on_a_gpu(split):
+    device = torch.device("cuda")
+    results = list(rescaled_images(split, range(50), [24, 40], workers=2, device=device))
+    torch.cuda.synchronize()
+    for index, pixels in results:
+        for scale, each in zip([24, 40], pixels, strict=True):
+            assert each.device.type == "cuda"
+            assert np.array_equal(each.cpu().numpy(), expected(split, index, scale))
