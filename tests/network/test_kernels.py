@@ -66,9 +66,9 @@ def test_the_first_layers_kernels_compute_their_definition(
     bias = drawn((channels, 1, 1, 1), 2, torch.float32).flatten() if with_bias else None
     output = reference.image_convolution(images, weight, bias)
     same((first_layer.convolution(images, weight, bias),), (output,), sums=True)
-    gradient, passed = drawn(shape, 3, dtype), output if with_bias else None
-    exact = reference.image_convolution_backward(gradient, passed, images, kernel)
-    same(first_layer.convolution_backward(gradient, passed, images, kernel), exact, sums=True)
+    gradient = drawn(shape, 3, dtype)
+    exact = reference.image_convolution_backward(gradient, images, weight, bias)
+    same(first_layer.convolution_backward(gradient, images, weight, bias), exact, sums=True)
 
 
 def test_the_first_layer_takes_images_that_lie_anywhere() -> None:
@@ -78,17 +78,18 @@ def test_the_first_layer_takes_images_that_lie_anywhere() -> None:
     weight, bias = drawn((16, 3, 3, 3), 1, torch.float32), torch.zeros(16, device=HERE)
     output = reference.image_convolution(images, weight, bias)
     same((first_layer.convolution(images, weight, bias),), (output,), sums=True)
-    exact = reference.image_convolution_backward(output, output, images, 3)
-    same(first_layer.convolution_backward(output, output, images, 3), exact, sums=True)
+    exact = reference.image_convolution_backward(output, images, weight, bias)
+    same(first_layer.convolution_backward(output, images, weight, bias), exact, sums=True)
 
 
 def test_sums_over_many_programs_and_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     images, gradient = drawn((2, 3, 40, 40), 0, torch.float32), drawn((2, 16, 40, 40), 1, torch.float32)
-    exact = reference.image_convolution_backward(gradient, None, images, 3)
+    weight = drawn((16, 3, 3, 3), 2, torch.float32)
+    exact = reference.image_convolution_backward(gradient, images, weight, None)
     monkeypatch.setattr(first_layer, "_INTERPRETED_PATCHES", first_layer._PATCHES)
     for programs in (1, 3, 1024):  # 25, 9 and 1 tiles for each
         monkeypatch.setattr(first_layer, "_PROGRAMS", programs)
-        same(first_layer.convolution_backward(gradient, None, images, 3), exact, sums=True)
+        same(first_layer.convolution_backward(gradient, images, weight, None), exact, sums=True)
 
 
 def test_the_first_layers_definition_is_what_autograd_gives() -> None:
@@ -100,7 +101,7 @@ def test_the_first_layers_definition_is_what_autograd_gives() -> None:
     torch.testing.assert_close(reference.image_convolution(images, weight, bias), output, rtol=1e-5, atol=1e-5)
     gradient = drawn(tuple(output.shape), 3, torch.float32)
     output.backward(gradient)
-    found = reference.image_convolution_backward(gradient, output.detach(), images, 3)
+    found = reference.image_convolution_backward(gradient, images, weight.detach(), bias.detach())
     same(found, (weight.grad, bias.grad), sums=True)  # type: ignore[arg-type]
 
 
@@ -138,7 +139,7 @@ def test_what_is_not_a_number_stays_so() -> None:
     map[0, 0, 1, 1] = float("inf")
     pooled, choice = elementwise.pool_bias_relu(map, torch.zeros(1, device=HERE))
     assert pooled.isnan().all()
-    assert choice.item() == 2
+    assert choice.item() != reference.OFF
 
 
 def test_kernels_are_usable_here() -> None:
@@ -176,7 +177,7 @@ map, byte, sums, image = "*bf16", "*u8", "*fp32", "*fp32"
 tile = {"pixels_": 64, "channels_": 64}
 first = {"channels_": 64, "activated": True, "interpreted": False}
 small, large = first | {"kernel": 3, "taps_": 32, "pixels_": 128}, first | {"kernel": 5, "taps_": 128, "pixels_": 32}
-maps = {"gradient": map, "output": map, "images": image, "of_weight": sums, "of_bias": sums}
+maps = {"gradient": map, "images": image, "weight": map, "bias": sums, "sums": sums}
 KERNELS = (
     (elementwise._pool_bias_relu, {"map": map, "bias": sums, "pooled": map, "choice": byte}, tile | {"chosen": True}),
     (elementwise._pool_bias_relu, {"map": map, "bias": sums, "pooled": map, "choice": map}, tile | {"chosen": False}),

@@ -73,15 +73,13 @@ class _ImageConvolution(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, padding: int, dtype: torch.dtype) -> Tensor:
-        y = first_layer.convolution(x, weight.to(dtype), bias)
-        ctx.save_for_backward(x, y)
-        ctx.padding = padding
-        return y
+        quick = weight.to(dtype)
+        ctx.save_for_backward(x, quick, bias)
+        return first_layer.convolution(x, quick, bias)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> _Gradients:
-        x, y = ctx.saved_tensors
-        return None, *first_layer.convolution_backward(gradient, y, x, 2 * ctx.padding + 1), None, None
+        return None, *first_layer.convolution_backward(gradient, *ctx.saved_tensors), None, None
 
 
 class _PooledConvolution(torch.autograd.Function):
@@ -102,7 +100,7 @@ class _PooledConvolution(torch.autograd.Function):
         x, weight, choice = ctx.saved_tensors
         spread, of_bias = elementwise.pool_backward(gradient, choice, *ctx.size)
         if x.shape[1] == 3:
-            of_weight, _ = first_layer.convolution_backward(spread, None, x, weight.shape[-1])
+            of_weight, _ = first_layer.convolution_backward(spread, x, weight, None)
             return None, of_weight, of_bias, None, None
         return *_convolution_backward(ctx, spread, x, weight), of_bias, None, None
 

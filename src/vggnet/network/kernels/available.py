@@ -45,10 +45,10 @@ def _difference(device: torch.device) -> str | None:
         images = torch.randn(2, 3, _SIDE, _SIDE, generator=draw).to(device, torch.bfloat16)
         weight = torch.randn(_CHANNELS, 3, kernel, kernel, generator=draw).to(device, torch.bfloat16)
         output = reference.image_convolution(images, weight, bias)
-        exact = reference.image_convolution_backward(map, output, images, kernel)
+        exact = reference.image_convolution_backward(map, images, weight, bias)
         pairs[f"a first layer of {kernel}x{kernel}"] = [(output, first_layer.convolution(images, weight, bias))]
         pairs[f"the backward pass of a first layer of {kernel}x{kernel}"] = [
-            *zip(exact, first_layer.convolution_backward(map, output, images, kernel), strict=True)
+            *zip(exact, first_layer.convolution_backward(map, images, weight, bias), strict=True)
         ]
     for name, results in pairs.items():
         if not all(_same(exact, result) for exact, result in results):

@@ -20,10 +20,9 @@ _OFF = tl.constexpr(OFF)
 
 
 @triton.jit
-def _larger(value, place, best, choice):  # type: ignore[no-untyped-def]
-    """The first of equal values stays; what is not a number wins and stays, as in PyTorch."""
-    wins = ((value > best) | (value != value)) & (best == best)
-    return tl.where(wins, value, best), tl.where(wins, place, choice)
+def _larger(one, other):  # type: ignore[no-untyped-def]
+    """What is not a number wins, as in PyTorch."""
+    return tl.maximum(one, other, propagate_nan=tl.PropagateNan.ALL)
 
 
 @triton.jit
@@ -55,15 +54,14 @@ def _pool_bias_relu(  # type: ignore[no-untyped-def]
     channel = tl.program_id(1) * channels_ + tl.arange(0, channels_)
     inside = (pixel < count)[:, None] & (channel < channels)[None, :]
     upper, lower = _window(map, pixel, channel, channels, height, width)
-    best = tl.load(upper, mask=inside, other=0).to(tl.float32)
-    which = tl.zeros_like(best).to(tl.int32)
-    best, which = _larger(tl.load(upper + channels, mask=inside, other=0).to(tl.float32), 1, best, which)
-    best, which = _larger(tl.load(lower, mask=inside, other=0).to(tl.float32), 2, best, which)
-    best, which = _larger(tl.load(lower + channels, mask=inside, other=0).to(tl.float32), 3, best, which)
-    value = best + tl.load(bias + channel, mask=channel < channels, other=0).to(tl.float32)[None, :]
+    one, two = tl.load(upper, mask=inside, other=0), tl.load(upper + channels, mask=inside, other=0)
+    three, four = tl.load(lower, mask=inside, other=0), tl.load(lower + channels, mask=inside, other=0)
+    best = _larger(_larger(one, two), _larger(three, four))
+    value = best.to(tl.float32) + tl.load(bias + channel, mask=channel < channels, other=0).to(tl.float32)[None, :]
     target = pixel.to(tl.int64)[:, None] * channels + channel[None, :]
     tl.store(pooled + target, tl.where(value <= 0, 0.0, value).to(pooled.dtype.element_ty), mask=inside)
-    if chosen:
+    if chosen:  # the first of equal values
+        which = tl.where(one == best, 0, tl.where(two == best, 1, tl.where(three == best, 2, 3)))
         tl.store(choice + target, tl.where(value <= 0, _OFF, which).to(tl.uint8), mask=inside)
 
 
@@ -82,7 +80,7 @@ def _pool_backward(  # type: ignore[no-untyped-def]
     tiles: tl.constexpr,
 ):
     channel = tl.program_id(1) * channels_ + tl.arange(0, channels_)
-    total = tl.zeros([channels_], tl.float32)
+    total = tl.zeros([pixels_, channels_], tl.float32)
     for tile in range(tiles):
         pixel = (tl.program_id(0) * tiles + tile) * pixels_ + tl.arange(0, pixels_)
         inside = (pixel < count)[:, None] & (channel < channels)[None, :]
@@ -95,8 +93,9 @@ def _pool_backward(  # type: ignore[no-untyped-def]
         tl.store(upper + channels, tl.where(which == 1, value, nothing), mask=inside)
         tl.store(lower, tl.where(which == 2, value, nothing), mask=inside)
         tl.store(lower + channels, tl.where(which == 3, value, nothing), mask=inside)
-        total += tl.sum(tl.where(which == _OFF, nothing, value).to(tl.float32), axis=0)
-    tl.store(sums + tl.program_id(0).to(tl.int64) * channels + channel, total, mask=channel < channels)
+        total += tl.where(which == _OFF, nothing, value).to(tl.float32)
+    target = tl.program_id(0).to(tl.int64) * channels + channel
+    tl.store(sums + target, tl.sum(total, axis=0), mask=channel < channels)
 
 
 @triton.jit
@@ -104,7 +103,7 @@ def _relu_backward(  # type: ignore[no-untyped-def]
     gradient, output, masked, sums, count, channels, pixels_: tl.constexpr, channels_: tl.constexpr, tiles: tl.constexpr
 ):
     channel = tl.program_id(1) * channels_ + tl.arange(0, channels_)
-    total = tl.zeros([channels_], tl.float32)
+    total = tl.zeros([pixels_, channels_], tl.float32)
     for tile in range(tiles):
         pixel = (tl.program_id(0) * tiles + tile) * pixels_ + tl.arange(0, pixels_)
         inside = (pixel < count)[:, None] & (channel < channels)[None, :]
@@ -112,8 +111,9 @@ def _relu_backward(  # type: ignore[no-untyped-def]
         value = tl.load(gradient + place, mask=inside, other=0)
         value = tl.where(tl.load(output + place, mask=inside, other=0) <= 0, tl.zeros_like(value), value)
         tl.store(masked + place, value, mask=inside)
-        total += tl.sum(value.to(tl.float32), axis=0)
-    tl.store(sums + tl.program_id(0).to(tl.int64) * channels + channel, total, mask=channel < channels)
+        total += value.to(tl.float32)
+    target = tl.program_id(0).to(tl.int64) * channels + channel
+    tl.store(sums + target, tl.sum(total, axis=0), mask=channel < channels)
 
 
 def pool(map: Tensor) -> Tensor:

@@ -2,8 +2,9 @@
 
 Its patch is 27 numbers (3x3x3), its output 64: time is what writing the output takes, and reading its gradient. A
 convolution for eight channels at least computes on padding, and masking the gradient, summing it up for the bias and
-convolving it with the image are three passes over the largest map of the net. Here they are one. The image is read as
-it is: any strides, any float type, three channels.
+convolving it with the image are three passes over the largest map of the net. Here they are one, which computes the
+output again for its mask: that is cheaper than to read it. The image is read as it is: any strides, any float type,
+three channels.
 
 A program gathers the patches of some pixels as a matrix, pixels x taps, and multiplies it. Sums over pixels are a
 partial sum for each program and then all partial sums, in a fixed order: the same inputs give the same bits.
@@ -36,17 +37,20 @@ def _patches(  # type: ignore[no-untyped-def]
     kernel: tl.constexpr,
     taps_: tl.constexpr,
 ):
-    """What the kernel sees around each pixel: (pixels, taps), a tap being row, column and channel; zero outside."""
+    """What the kernel sees around each pixel: (taps, pixels), a tap being row, column and channel; zero outside.
+
+    Pixels are side by side, so that a thread has all taps of its own: it finds its place in the image once.
+    """
     tap = tl.arange(0, taps_)
     down, right = tap // (3 * kernel) - kernel // 2, tap // 3 % kernel - kernel // 2
     image, place = pixel // (height * width), pixel % (height * width)
     row, column = place // width, place % width
-    y, x = row[:, None] + down[None, :], column[:, None] + right[None, :]
-    inside = (pixel < count)[:, None] & (tap < 3 * kernel * kernel)[None, :]
+    y, x = row[None, :] + down[:, None], column[None, :] + right[:, None]
+    inside = (pixel < count)[None, :] & (tap < 3 * kernel * kernel)[:, None]
     inside = inside & (y >= 0) & (y < height) & (x >= 0) & (x < width)
     center = image.to(tl.int64) * to_image + (row * to_row + column * to_column)
     offset = down * to_row + right * to_column + tap % 3 * to_channel
-    return tl.load(images + (center[:, None] + offset[None, :]), mask=inside, other=0)
+    return tl.load(images + (center[None, :] + offset[:, None]), mask=inside, other=0)
 
 
 @triton.jit
@@ -55,6 +59,14 @@ def _product(one, other, interpreted: tl.constexpr):  # type: ignore[no-untyped-
     if interpreted:
         one, other = one.to(tl.float32), other.to(tl.float32)
     return tl.dot(one, other, input_precision="ieee")
+
+
+@triton.jit
+def _matrix(weight, channel, channels, kernel: tl.constexpr, taps_: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The weight as taps x channels."""
+    tap = tl.arange(0, taps_)
+    known = (tap < 3 * kernel * kernel)[:, None] & (channel < channels)[None, :]
+    return tl.load(weight + tap[:, None] * channels + channel[None, :], mask=known, other=0)
 
 
 @triton.jit
@@ -80,11 +92,9 @@ def _forward(  # type: ignore[no-untyped-def]
 ):
     pixel = tl.program_id(0) * pixels_ + tl.arange(0, pixels_)
     channel = tl.program_id(1) * channels_ + tl.arange(0, channels_)
-    tap = tl.arange(0, taps_)
-    known = (tap < 3 * kernel * kernel)[:, None] & (channel < channels)[None, :]
-    matrix = tl.load(weight + tap[:, None] * channels + channel[None, :], mask=known, other=0)
+    matrix = _matrix(weight, channel, channels, kernel, taps_)
     patches = _patches(images, to_image, to_channel, to_row, to_column, pixel, count, height, width, kernel, taps_)
-    value = _product(patches.to(matrix.dtype), matrix, interpreted)
+    value = _product(tl.trans(patches.to(matrix.dtype)), matrix, interpreted)
     if activated:
         value += tl.load(bias + channel, mask=channel < channels, other=0).to(tl.float32)[None, :]
         value = tl.where(value <= 0, 0.0, value)
@@ -96,10 +106,10 @@ def _forward(  # type: ignore[no-untyped-def]
 @triton.jit
 def _backward(  # type: ignore[no-untyped-def]
     gradient,
-    output,
     images,
-    of_weight,
-    of_bias,
+    weight,
+    bias,
+    sums,
     to_image,
     to_channel,
     to_row,
@@ -117,23 +127,25 @@ def _backward(  # type: ignore[no-untyped-def]
     interpreted: tl.constexpr,
 ):
     channel = tl.program_id(1) * channels_ + tl.arange(0, channels_)
-    total = tl.zeros([channels_, taps_], tl.float32)
-    sums = tl.zeros([channels_], tl.float32)
+    matrix = _matrix(weight, channel, channels, kernel, taps_)
+    added = tl.load(bias + channel, mask=channel < channels, other=0).to(tl.float32)
+    tap = tl.arange(0, taps_)
+    taps: tl.constexpr = 3 * kernel * kernel
+    total = tl.zeros([taps_, channels_], tl.float32)
     for tile in range(tiles):
         pixel = (tl.program_id(0) * tiles + tile) * pixels_ + tl.arange(0, pixels_)
         inside = (pixel < count)[:, None] & (channel < channels)[None, :]
         source = pixel.to(tl.int64)[:, None] * channels + channel[None, :]
         value = tl.load(gradient + source, mask=inside, other=0)
-        if activated:
-            value = tl.where(tl.load(output + source, mask=inside, other=0) <= 0, tl.zeros_like(value), value)
         patches = _patches(images, to_image, to_channel, to_row, to_column, pixel, count, height, width, kernel, taps_)
-        total += _product(tl.trans(value), patches.to(value.dtype), interpreted)
-        sums += tl.sum(value.to(tl.float32), axis=0)
-    tap = tl.arange(0, taps_)
-    taps: tl.constexpr = 3 * kernel * kernel
-    place = (tl.program_id(0).to(tl.int64) * channels + channel)[:, None] * taps + tap[None, :]
-    tl.store(of_weight + place, total, mask=(channel < channels)[:, None] & (tap < taps)[None, :])
-    tl.store(of_bias + tl.program_id(0).to(tl.int64) * channels + channel, sums, mask=channel < channels)
+        # a tap that is always one sums up the gradient itself: that of the bias. The matrix has zeros there
+        patches = tl.where((tap == taps)[:, None], 1.0, patches.to(tl.float32)).to(matrix.dtype)
+        if activated:
+            output = _product(tl.trans(patches), matrix, interpreted) + added[None, :]
+            value = tl.where(output <= 0, tl.zeros_like(value), value)
+        total += _product(patches, value, interpreted)
+    place = (tl.program_id(0).to(tl.int64) * (taps + 1) + tap)[:, None] * channels + channel[None, :]
+    tl.store(sums + place, total, mask=(tap <= taps)[:, None] & (channel < channels)[None, :])
 
 
 def convolution(images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -146,7 +158,7 @@ def convolution(images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         device=images.device,
         memory_format=torch.channels_last,
     )
-    matrix = weight.permute(2, 3, 1, 0).contiguous()  # taps x channels: a program reads rows of it
+    matrix = _as_matrix(weight)
     pixels, tile = count * height * width, _tile(kernel, channels, images.device)
     grid = (triton.cdiv(pixels, tile["pixels_"]), triton.cdiv(channels, tile["channels_"]))
     values = (pixels, channels, height, width)
@@ -156,22 +168,29 @@ def convolution(images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return output
 
 
-def convolution_backward(gradient: Tensor, output: Tensor | None, images: Tensor, kernel: int) -> tuple[Tensor, Tensor]:
+def convolution_backward(
+    gradient: Tensor, images: Tensor, weight: Tensor, bias: Tensor | None
+) -> tuple[Tensor, Tensor]:
     """As `reference.image_convolution_backward`."""
     gradient = gradient.contiguous(memory_format=torch.channels_last)
-    masking = gradient if output is None else output.contiguous(memory_format=torch.channels_last)
+    kernel, matrix = weight.shape[-1], _as_matrix(weight)
     count, channels, height, width = gradient.shape
     pixels, tile = count * height * width, _tile(kernel, channels, images.device)
     tiles = min(_TILES, triton.cdiv(pixels, tile["pixels_"] * _PROGRAMS))
     programs = triton.cdiv(pixels, tile["pixels_"] * tiles)
-    of_weight = torch.empty((programs, channels, kernel, kernel, 3), dtype=torch.float32, device=gradient.device)
-    of_bias = torch.empty((programs, channels), dtype=torch.float32, device=gradient.device)
+    sums = torch.empty((programs, 3 * kernel * kernel + 1, channels), dtype=torch.float32, device=gradient.device)
     grid = (programs, triton.cdiv(channels, tile["channels_"]))
     values = (pixels, channels, height, width, tiles)
-    tensors = (gradient, masking, images, of_weight, of_bias)
+    tensors = (gradient, images, matrix, matrix if bias is None else bias, sums)
     with torch.cuda.device_of(gradient):  # Triton launches on the current one
-        _backward[grid](*tensors, *images.stride(), *values, **tile, activated=output is not None)
-    return of_weight.sum(0).permute(0, 3, 1, 2), of_bias.sum(0)
+        _backward[grid](*tensors, *images.stride(), *values, **tile, activated=bias is not None)
+    total = sums.sum(0)
+    return total[:-1].unflatten(0, (kernel, kernel, 3)).permute(3, 2, 0, 1), total[-1]
+
+
+def _as_matrix(weight: Tensor) -> Tensor:
+    """(C, 3, k, k) -> (k, k, 3, C): taps x channels, since a program reads all channels of a tap."""
+    return weight.permute(2, 3, 1, 0).contiguous()
 
 
 def _tile(kernel: int, channels: int, device: torch.device) -> dict[str, int | bool]:

@@ -15,7 +15,8 @@ def pool_bias_relu(map: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
     """relu(max over 2x2 of (map + bias)), and which of the four each maximum was.
 
     map (N, C, H, W), bias (C,) fp32 -> (N, C, H // 2, W // 2) in the map's type, and uint8 of that shape: 0 to 3 row by
-    row, `OFF` where the sum is not positive. Sums are taken in fp32 and rounded once.
+    row, the first of equals (any, where the maximum is not a number), `OFF` where the sum is not positive. Sums are
+    taken in fp32 and rounded once.
     """
     windows = map.float().unfold(2, 2, 2).unfold(3, 2, 2).flatten(4)
     best, choice = windows.max(4)
@@ -50,14 +51,14 @@ def image_convolution(images: Tensor, weight: Tensor, bias: Tensor | None) -> Te
 
 
 def image_convolution_backward(
-    gradient: Tensor, output: Tensor | None, images: Tensor, kernel: int
+    gradient: Tensor, images: Tensor, weight: Tensor, bias: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Gradient of `image_convolution`'s output -> that of its weight (C, 3, k, k), and of its bias (C,), in fp32.
 
-    `output` is what it gave, where it had a bias and so a ReLU.
+    Where there is no bias, and so no ReLU, the second is the sum of the gradient.
     """
-    masked, of_bias = (gradient, gradient.float().sum((0, 2, 3)))
-    if output is not None:
-        masked, of_bias = relu_backward(gradient, output)
-    shape, operand = (masked.shape[1], 3, kernel, kernel), images.to(gradient.dtype).float()
-    return conv2d_weight(operand, shape, masked.float(), padding=kernel // 2), of_bias
+    masked, of_bias = gradient, gradient.float().sum((0, 2, 3))
+    if bias is not None:
+        masked, of_bias = relu_backward(gradient, image_convolution(images, weight, bias))
+    operand, padding = images.to(weight.dtype).float(), weight.shape[-1] // 2
+    return conv2d_weight(operand, list(weight.shape), masked.float(), padding=padding), of_bias
