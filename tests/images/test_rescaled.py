@@ -13,6 +13,7 @@ from vggnet.images import loading
 from vggnet.images.decoding import decode
 from vggnet.images.geometry import rescale
 from vggnet.images.rescaled import rescaled_images
+from vggnet.images.workers import Workers, places_for
 
 CPU = torch.device("cpu")
 
@@ -40,6 +41,25 @@ def test_every_scale_of_every_image(split, make_image, workers):
         for scale, each in zip([24, 40], pixels, strict=True):
             assert each.dtype == torch.uint8
             assert np.array_equal(each.numpy(), expected(split, index, scale))
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="nothing is inherited")
+def test_shared_places_are_no_files():
+    places = places_for(2, 4, (5,))
+    assert not places.is_shared()  # as torch means it: by a file in /dev/shm
+    with Workers(_Writer(places), 2, ahead=4) as pool:
+        for number in pool.map(range(10)):
+            assert places[number].tolist() == [number] * 5
+    assert places_for(0, 4, (5,)) is None
+
+
+@dataclasses.dataclass
+class _Writer:
+    places: torch.Tensor
+
+    def __call__(self, number: int) -> int:
+        self.places[number] = number
+        return number
 
 
 @pytest.mark.parametrize("workers", [0, 2])

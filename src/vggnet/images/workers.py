@@ -4,6 +4,8 @@ Underneath is torch's DataLoader: it moves tensors through shared memory, ends i
 keeps Ctrl-C quiet. Results come in the order of the items, so nothing depends on the number of workers.
 """
 
+import math
+import mmap
 import multiprocessing
 import os
 import signal
@@ -59,7 +61,6 @@ class Workers(Generic[Item, Result]):
         self._loader = self._make_loader(workers, ahead) if workers else None
 
     def _make_loader(self, workers: int, ahead: int) -> DataLoader:
-        method = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # more workers than cores is the user's choice
             return DataLoader(
@@ -71,7 +72,7 @@ class Workers(Generic[Item, Result]):
                 collate_fn=_as_is,
                 worker_init_fn=_set_up,
                 persistent_workers=True,
-                multiprocessing_context=method,
+                multiprocessing_context=_start_method(),
                 generator=torch.Generator(),  # or it would draw from torch's global one
             )
 
@@ -101,6 +102,10 @@ class Workers(Generic[Item, Result]):
         self.close()
 
 
+def _start_method() -> str:
+    return "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
+
+
 def chunks(items: np.ndarray, size: int) -> list[np.ndarray]:
     """`items` (N,) in pieces of `size`, the last one maybe shorter."""
     return [items[start : start + size] for start in range(0, len(items), size)]
@@ -110,8 +115,12 @@ def places_for(workers: int, ahead: int, shape: tuple[int, ...]) -> torch.Tensor
     """uint8 (places, *shape) in shared memory, for item i of a round to write its result to place i % places.
 
     That is safe where each result is copied out before the next is asked for: there is one place more than can be on
-    their way then, and one to spare. None without workers.
+    their way then, and one to spare. Forked processes inherit an anonymous mapping: torch's shared memory is a file in
+    /dev/shm, of which containers have 64 MB. None without workers.
     """
     if not workers:
         return None
-    return torch.empty((workers * ahead + 2, *shape), dtype=torch.uint8).share_memory_()
+    shape = (workers * ahead + 2, *shape)
+    if _start_method() == "fork":
+        return torch.frombuffer(mmap.mmap(-1, math.prod(shape)), dtype=torch.uint8).view(shape)
+    return torch.empty(shape, dtype=torch.uint8).share_memory_()
