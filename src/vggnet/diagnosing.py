@@ -10,7 +10,8 @@ from vggnet.images.loading import training_batches
 from vggnet.network.diagnosis import Diagnosis, diagnose
 from vggnet.options.training import DiagnoseOptions, TrainOptions
 from vggnet.pictures import prepare_pictures
-from vggnet.startup import build_model, default_workers, recipe_of, resolve
+from vggnet.sessions import default_workers, recipe_of
+from vggnet.startup import build_model, resolve
 
 
 def diagnose_on_images(options: DiagnoseOptions) -> Diagnosis:

@@ -24,7 +24,7 @@ from vggnet.paper.configurations import PAPER_CROP_PX
 from vggnet.paper.recipes import PAPER_EPOCHS, Recipe, fixed_scale, jittered_scale, larger_scale
 from vggnet.pictures import choose_crop
 from vggnet.training.checkpoints import TrainingProgress, read_progress
-from vggnet.training.runs import BEST, STATE
+from vggnet.training.runs import RunFolder
 
 DESK_EPOCHS, DESK_BATCH, DESK_CPU_WIDTH = 20, 64, 0.25
 # At desk size the jittered stage learns most at the full rate (docs/reproduction.md); the paper's is 1e-3.
@@ -124,14 +124,14 @@ def run_ladder(stages: list[Stage]) -> list[StageResult]:
 def finished(stage: Stage) -> StageResult | None:
     """The stage's result, where its run is complete."""
     assert stage.options.out is not None
-    state, report = stage.options.out / STATE, stage.options.out / "val.json"
-    if not (state.exists() and (stage.options.out / BEST).exists()):
+    run = RunFolder(stage.options.out)
+    if not (run.state.exists() and run.best.exists()):
         return None
-    progress = read_progress(state)
-    if not progress.finished or not report.exists():
+    progress = read_progress(run.state)
+    if not progress.finished or not run.report.exists():
         return None
     counts = {}
-    for kind, fields in json.loads(report.read_text(encoding="utf-8")).items():
+    for kind, fields in json.loads(run.report.read_text(encoding="utf-8")).items():
         top5 = Count(**fields["top5"]) if fields["top5"] else None
         counts[kind] = Errors(Count(**fields["top1"]), top5)
     return StageResult(stage, progress, counts)

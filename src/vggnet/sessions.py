@@ -1,44 +1,171 @@
-"""What every training shares around the loop: its run folder, saved options, threads, micro-batch and images."""
+"""What every training shares around the loop: its run folder taken, its images and its net made ready, its lines said.
+
+A training is a `Session` with a task in it; `classification` and `localization.training` state what differs.
+"""
 
 import dataclasses
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from vggnet.console import duration, note, say
-from vggnet.contract import Preprocessing
+from vggnet.console import duration, say
 from vggnet.errors import UserError
-from vggnet.hardware import choose_precision
-from vggnet.images.color import ColorStatistics, normalize
-from vggnet.images.device_decoding import why_not, why_not_worth_it
-from vggnet.images.device_loading import DeviceLoader
-from vggnet.images.loading import Batch, CropLoader, TrainingLoader
+from vggnet.hardware import choose_precision, cpu_name
+from vggnet.images.color import normalize
+from vggnet.images.loading import Batch, CropLoader
 from vggnet.images.splits import Split
 from vggnet.network.vgg import VGG
-from vggnet.options.common import Decoder, DecoderName, PrecisionName, StepName
+from vggnet.network.weights import load_model
+from vggnet.options.common import Decoder, StepName
+from vggnet.options.localization import LocalizeTrainOptions
+from vggnet.options.training import TrainOptions
 from vggnet.paper.recipes import Recipe
-from vggnet.pictures import describe_bad
+from vggnet.pictures import Pictures, describe_bad
 from vggnet.training.checkpoints import TrainingProgress
 from vggnet.training.distributed import World
-from vggnet.training.loop import Loop, LoopSettings
-from vggnet.training.memory import choose_micro_batch, device_holding_bytes, holding_bytes
+from vggnet.training.loop import Loop, LoopSettings, Task, seconds_per_image
+from vggnet.training.memory import choose_micro_batch
+from vggnet.training.reading import choose_decoder, training_loader
 from vggnet.training.runs import RunFolder, open_run
 
 # what a continued run may have otherwise than when it was started: nothing of it changes what is learnt
 FREE_ON_RESUME = {"resume", "out", "workers", "save_every", "device", "init_from", "step"}
 CHOSEN_AT_START = {"micro_batch", "threads", "decoder"}  # by the program where the user did not; reused on resume
 
-Prepared = TypeVar("Prepared")
-Options = TypeVar("Options")
+Options = TypeVar("Options", TrainOptions, LocalizeTrainOptions)
 
 
-def take_run(out: Path, resume: bool, world: World, stack: ExitStack) -> RunFolder:
+@dataclass(frozen=True)
+class Session:
+    """A training that can start or go on: its run folder is taken, its images are checked, its net is on the device.
+
+    `resuming`: the run folder holds a state, and the net is still to be filled with it.
+    """
+
+    options: TrainOptions | LocalizeTrainOptions
+    recipe: Recipe
+    world: World
+    run: RunFolder
+    resuming: bool
+    pictures: Pictures
+    model: VGG
+    settings: LoopSettings
+    decoder: Decoder
+
+    @property
+    def workers(self) -> int:
+        return self.options.workers or 0
+
+    @property
+    def skip_bad(self) -> bool:
+        return self.options.bad_images == "skip"
+
+    def loader(self, split: Split) -> CropLoader:
+        """What reads the crops of `split`: to be closed by the caller."""
+        return training_loader(
+            split,
+            self.pictures.statistics,
+            self.recipe,
+            self.world,
+            decoder=self.decoder,
+            crop=self.model.architecture.crop_px,
+            seed=self.options.seed,
+            workers=self.workers,
+        )
+
+    def inputs(self, batches: Iterator[Batch]) -> Iterator[tuple[Batch, Tensor]]:
+        """Each batch, and its crops as the net's input (n, 3, crop, crop) on the device.
+
+        UserError where an image became unreadable since it was checked, unless such images are skipped.
+        """
+        device, preprocessing = self.world.device, self.model.description.preprocessing
+        for batch in batches:
+            if batch.bad and not self.skip_bad:
+                raise UserError(f"an image became unreadable during training:\n{describe_bad(batch.bad)}")
+            pixels = batch.pixels.to(device, non_blocking=True)
+            yield batch, normalize(pixels, preprocessing, batch.shift.to(device, non_blocking=True))
+
+    def train(self, task: Task, kept: dict[str, Any], *said: str) -> TrainingProgress:
+        """Start, or go on where the run stopped, and train to the end.
+
+        `kept` (JSON values) is written down beside the options when the run starts, and `said` printed below the rest.
+        """
+        loop = Loop(self.model, self.recipe, task, self.run, self.world, self.settings)
+        if self.world.is_first and not self.resuming:  # not before the loop has taken its settings: else it is no run
+            self._write_start(kept)
+        if self.resuming and loop.restore():
+            _say_resumed(loop)
+        else:
+            _announce(self, loop)
+            for line in said:
+                say(line)
+        begin = time.monotonic()
+        progress = loop.run_to_end()
+        say(f"trained {progress.epoch} epochs; this call took {duration(time.monotonic() - begin)}")
+        return progress
+
+    def _write_start(self, kept: dict[str, Any]) -> None:
+        """What the run is started with: its options, what the program chose, and `kept`."""
+        chosen = {
+            "decoder": self.decoder,
+            "micro_batch": self.settings.micro_batch,
+            "threads": torch.get_num_threads(),
+            "resolved_precision": self.settings.precision,
+        }
+        init_from = {"init_from": _plain(self.options.init_from)}
+        self.run.write_config(_saved_options(self.options) | init_from | chosen | kept)
+
+    def best(self) -> VGG:
+        """The net of the best epoch."""
+        self.world.wait()  # for the first rank, which writes it
+        return load_model(self.run.best, device=self.world.device).to_fast_layout()
+
+
+@contextmanager
+def open_session(
+    options: Options,
+    world: World,
+    prepare: Callable[[Options], Pictures],
+    build: Callable[[Options, Pictures, RunFolder | None], VGG],
+    step: StepName = "auto",
+) -> Iterator[Session]:
+    """Take the run folder of resolved options, make images and net ready, and settle what the user left open.
+
+    `prepare` runs on the first rank first. `build` gives the net on the CPU; it is given the run folder where the net
+    will be filled with a saved state.
+    """
+    assert options.out is not None
+    recipe = recipe_of(options)
+    with ExitStack() as stack:
+        run = _take_run(options.out, options.resume, world, stack)
+        pictures = _in_turn(world, partial(prepare, options))
+        resuming = options.resume and run.state.exists()
+        started = run.config or {}
+        # as at the run's start: sums that are split otherwise round otherwise
+        threads = started.get("threads") or options.threads
+        if threads and world.device.type == "cpu":
+            torch.set_num_threads(threads)
+        model = build(options, pictures, run if resuming else None).to(world.device).to_fast_layout()
+        run.check_space(model.architecture.parameters)
+        precision = choose_precision(started.get("resolved_precision", options.precision), world.device)
+        micro_batch = options.micro_batch or started.get("micro_batch")
+        if micro_batch is None:
+            local_batch = -(-min(recipe.batch, len(pictures.train)) // world.size)
+            micro_batch = choose_micro_batch(model.architecture, local_batch, precision, world.device)
+        settings = LoopSettings(options.seed, micro_batch, precision, options.save_every, step)
+        decoder = choose_decoder(options.decoder, pictures.train, run, world, options.workers or 0)
+        yield Session(options, recipe, world, run, resuming, pictures, model, settings, decoder)
+
+
+def _take_run(out: Path, resume: bool, world: World, stack: ExitStack) -> RunFolder:
     """The run folder; the first rank holds its lock until `stack` ends."""
     if world.is_first:
         run = stack.enter_context(open_run(out, resume=resume))
@@ -46,156 +173,104 @@ def take_run(out: Path, resume: bool, world: World, stack: ExitStack) -> RunFold
     return run if world.is_first else RunFolder(out)
 
 
-def as_started(options: Options, out: Path) -> Options:
-    """Options of a run to continue: what the user leaves open is as the run was started with."""
-    saved = RunFolder(out).config or {}
-    missing: dict[str, Any] = {}
-    for field in dataclasses.fields(options):  # type: ignore[arg-type]
-        if field.name in saved and getattr(options, field.name) in (None, ()):
-            value = saved[field.name]
-            missing[field.name] = tuple(value) if isinstance(value, list) else value
-    if missing.get("init_from") is not None:
-        missing["init_from"] = Path(missing["init_from"])
-    return dataclasses.replace(options, **missing)  # type: ignore[type-var]
-
-
-def in_turn(world: World, prepare: Callable[[], Prepared]) -> Prepared:
+def _in_turn(world: World, prepare: Callable[[], Pictures]) -> Pictures:
     """`prepare` on the first rank, which checks the images; then on the others, which find its results in the cache."""
     prepared = prepare() if world.is_first else None
     world.wait()
     return prepare() if prepared is None else prepared
 
 
-def saved_options(options: Any) -> dict[str, Any]:
-    """The options (a dataclass) that a continued run must repeat, as JSON values."""
+def as_started(options: Options, out: Path) -> Options:
+    """Options of a run to continue: what the user leaves open is as the run was started with."""
+    saved = RunFolder(out).config or {}
+    missing: dict[str, Any] = {}
+    for field in dataclasses.fields(options):
+        if field.name in saved and getattr(options, field.name) in (None, ()):
+            value = saved[field.name]
+            missing[field.name] = tuple(value) if isinstance(value, list) else value
+    if missing.get("init_from") is not None:
+        missing["init_from"] = Path(missing["init_from"])
+    return dataclasses.replace(options, **missing)
+
+
+def check_as_started(options: TrainOptions | LocalizeTrainOptions) -> None:
+    """`--resume` continues the run that was started; an option that says otherwise is an error, not ignored."""
+    assert options.out is not None
+    saved = RunFolder(options.out).config if options.resume else None
+    if saved is None:
+        return
+    for name, value in _saved_options(options).items():
+        if value != saved.get(name):
+            flag = "--" + name.replace("_", "-")
+            raise UserError(
+                f"--resume: the run in {options.out} was started with {flag} {saved.get(name)}, now it says {value}; "
+                "repeat the run's own options, or start another with another --out"
+            )
+
+
+def _saved_options(options: TrainOptions | LocalizeTrainOptions) -> dict[str, Any]:
+    """The options that a continued run must repeat, as JSON values."""
     values = dataclasses.asdict(options)
-    return {name: plain(value) for name, value in values.items() if name not in FREE_ON_RESUME | CHOSEN_AT_START}
+    return {name: _plain(value) for name, value in values.items() if name not in FREE_ON_RESUME | CHOSEN_AT_START}
 
 
-def plain(value: object) -> object:
+def _plain(value: object) -> object:
     """A value of an option as JSON has it."""
     return str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
 
 
-def use_threads(threads: int | None, run: RunFolder, world: World) -> None:
-    """Set the CPU threads: those of the run's start on resume, since sums that are split otherwise round otherwise."""
-    threads = (run.config or {}).get("threads") or threads
-    if threads and world.device.type == "cpu":
-        torch.set_num_threads(threads)
+def recipe_of(options: TrainOptions | LocalizeTrainOptions) -> Recipe:
+    """The recipe that resolved options ask for: an option is called as what it sets."""
+    assert options.crop is not None
+    values = dataclasses.asdict(options)
+    recipe = Recipe(**{field.name: values[field.name] for field in dataclasses.fields(Recipe) if field.name in values})
+    recipe.check_crop(options.crop)
+    return recipe
 
 
-def settle(
-    model: VGG,
-    run: RunFolder,
-    world: World,
-    *,
-    seed: int,
-    batch: int,
-    micro_batch: int | None,
-    precision: PrecisionName,
-    save_every_s: float,
-    step: StepName = "auto",
-) -> LoopSettings:
-    """The loop's settings: precision by the device, micro-batch as given, as at the run's start, or by memory."""
-    saved = run.config or {}
-    resolved = choose_precision(saved.get("resolved_precision", precision), world.device)
-    micro_batch = micro_batch or saved.get("micro_batch")
-    if micro_batch is None:
-        micro_batch = choose_micro_batch(model.architecture, -(-batch // world.size), resolved, world.device)
-    return LoopSettings(seed, micro_batch, resolved, save_every_s, step)
+def default_workers() -> int:
+    """Processes that read images: they share the cores with the arithmetic where there is no GPU."""
+    cores = os.cpu_count() or 1
+    return min(16, cores) if torch.cuda.is_available() else max(1, min(8, cores // 2))
 
 
-def choose_decoder(requested: DecoderName, split: Split, run: RunFolder, world: World, workers: int) -> Decoder:
-    """Who decodes: as asked for, as at the run's start, or what is faster here. All ranks call, and agree.
-
-    UserError where it is to be the GPU, and that cannot. One line says why a GPU is not taken by itself.
-    """
-    before = None if run.config is None else run.config.get("decoder", "processes")  # older runs knew no other
-    wanted = before if requested == "auto" and before is not None else requested
-    if wanted == "processes" or (wanted == "auto" and world.device.type != "cuda"):
-        return "processes"
-    reason = why_not(world.device) if world.device.type == "cuda" else f"the training runs on {world.device.type}"
-    if wanted == "gpu":
-        if reason is not None:
-            how = "--decoder gpu" if requested == "gpu" else "the run was started with --decoder gpu, which"
-            advice = "--decoder processes works everywhere; its pixels differ by some gray levels"
-            raise UserError(f"{how} does not work here: {reason}. {advice}")
-        return "gpu"
-    processes = min(workers, (os.cpu_count() or 1) // world.size)
-    reason = reason or why_not_worth_it(split, world.device, processes)
-    if not world.any(reason is not None):
-        return "gpu"
-    note(f"images are decoded by processes, not by the GPU: {reason or 'another rank could not, or not as fast'}")
-    return "processes"
-
-
-def training_loader(
-    split: Split,
-    statistics: ColorStatistics,
-    recipe: Recipe,
-    world: World,
-    *,
-    decoder: Decoder,
-    crop: int,
-    seed: int,
-    workers: int,
-) -> CropLoader:
-    """What reads the crops of a training: to be closed by the caller."""
-    same: dict[str, Any] = {
-        "seed": seed,
-        "train_scale": recipe.train_scale,
-        "crop": crop,
-        "statistics": statistics,
-        "workers": workers,
-        "mirror": recipe.mirror,
-    }
-    if decoder == "gpu":
-        return DeviceLoader(split, device=world.device, hold_bytes=device_holding_bytes(world.device), **same)
-    return TrainingLoader(split, pin=world.device.type == "cuda", hold_bytes=holding_bytes(world.size), **same)
-
-
-def write_start(options: Any, run: RunFolder, settings: LoopSettings, decoder: Decoder, **more: Any) -> None:
-    """Write down what the run is started with: its options, what the program chose, and `more` (JSON values)."""
-    chosen = {
-        "decoder": decoder,
-        "micro_batch": settings.micro_batch,
-        "threads": torch.get_num_threads(),
-        "resolved_precision": settings.precision,
-    }
-    run.write_config(saved_options(options) | {"init_from": plain(options.init_from)} | chosen | more)
-
-
-def on_device(
-    batches: Iterator[Batch], preprocessing: Preprocessing, device: torch.device, skip_bad: bool
-) -> Iterator[tuple[Batch, Tensor]]:
-    """Each batch, and its crops as the net's input (n, 3, crop, crop) on the device.
-
-    UserError where an image became unreadable since it was checked, unless such images are skipped.
-    """
-    for batch in batches:
-        if batch.bad and not skip_bad:
-            raise UserError(f"an image became unreadable during training:\n{describe_bad(batch.bad)}")
-        pixels = batch.pixels.to(device, non_blocking=True)
-        yield batch, normalize(pixels, preprocessing, batch.shift.to(device, non_blocking=True))
-
-
-def run_loop(loop: Loop, resuming: bool, introduce: Callable[[], None]) -> TrainingProgress:
-    """Go on where the run stopped, or say what is about to be trained (`introduce`) and start; train to the end."""
-    if resuming and loop.restore():
-        say_resumed(loop, loop.run)
-    else:
-        introduce()
-    begin = time.monotonic()
-    progress = loop.run_to_end()
-    say(f"trained {progress.epoch} epochs; this call took {duration(time.monotonic() - begin)}")
-    return progress
-
-
-def say_resumed(loop: Loop, run: RunFolder) -> None:
+def _say_resumed(loop: Loop) -> None:
     """Where a continued run goes on."""
     progress = loop.progress
     if progress.finished:
-        say(f"{run.path}: this run is finished ({progress.epoch} epochs); nothing is left to train")
+        say(f"{loop.run.path}: this run is finished ({progress.epoch} epochs); nothing is left to train")
     else:
         where = f"epoch {progress.epoch + 1}, after {progress.step} of {loop.steps_per_epoch} batches"
-        say(f"{run.path}: continuing in {where}")
+        say(f"{loop.run.path}: continuing in {where}")
+
+
+def _announce(session: Session, loop: Loop) -> None:
+    """What the user should know before the first epoch."""
+    model, pictures, world = session.model, session.pictures, session.world
+    architecture, recipe, settings = model.architecture, loop.recipe, loop.settings
+    device = torch.cuda.get_device_name(world.device) if world.device.type == "cuda" else cpu_name()
+    spent = seconds_per_image(loop.form, settings, world.device)
+    expected = spent / world.size * loop.task.images * recipe.epochs
+    scale = " to ".join(map(str, recipe.train_scale))
+    val = f"{len(pictures.val)} val" if pictures.val is not None else "no val"
+    name = f"net {architecture.net}" + (" with batch normalisation" if architecture.batch_norm else "")
+    say(f"{name}, width {architecture.width:g}, crop {architecture.crop_px}: {architecture.parameters:,} parameters")
+    say(f"device    {device}, {world.size} process{'es' * (world.size > 1)}, {settings.precision}")
+    classes = len(pictures.data.classes)
+    say(f"data      {pictures.data.name}: {classes} classes, {len(pictures.train)} train, {val} images")
+    say(f"judged on {pictures.judged_on}" + (f"; {pictures.skipped} bad images skipped" if pictures.skipped else ""))
+    mean = " ".join(f"{value:.1f}" for value in model.description.preprocessing.mean)
+    say(f"scales    S = {scale}, crop {architecture.crop_px}, mean {mean}")
+    local = -(-loop.batch // world.size)
+    parts = -(-local // settings.micro_batch)
+    parts_text = f"{world.size} x {parts} x up to {settings.micro_batch}"
+    say(f"batch     {loop.batch} images = {parts_text}; {loop.steps_per_epoch} batches an epoch")
+    if recipe.batch > loop.batch:
+        say(f"          (--batch {recipe.batch} is more than the {loop.batch} training images)")
+    if architecture.batch_norm:
+        say(f"          batch normalisation sees its micro-batch of {settings.micro_batch}")
+    say(
+        f"schedule  at most {recipe.epochs} epochs, learning rate {recipe.learning_rate:g}, divided by 10 up to 3 times"
+    )
+    say(f"time      about {duration(expected)} at most for the arithmetic")
+    say(f"output    {loop.run.path}")

@@ -1,15 +1,11 @@
 """From options to a net that can start: what depends on the data is filled in, and said before the first epoch."""
 
 import dataclasses
-import os
 from pathlib import Path
 
-import torch
-
-from vggnet.console import duration, say
+from vggnet.console import say
 from vggnet.contract import ModelDescription, Preprocessing
 from vggnet.errors import UserError
-from vggnet.hardware import cpu_name
 from vggnet.images.datasets import open_data
 from vggnet.network.initialization import initialize
 from vggnet.network.staging import Transfer, explain, stage_from
@@ -19,8 +15,7 @@ from vggnet.options.training import TrainOptions
 from vggnet.paper.configurations import Architecture
 from vggnet.paper.recipes import FIXED_SCALE_PX, LATER_STAGE_RATE, Recipe, scaled_px
 from vggnet.pictures import Pictures, choose_crop
-from vggnet.training.distributed import World
-from vggnet.training.loop import Loop, seconds_per_image
+from vggnet.sessions import default_workers, recipe_of
 
 
 def resolve(options: TrainOptions) -> TrainOptions:
@@ -59,30 +54,6 @@ def default_out(options: TrainOptions) -> Path:
 
 def _same_net(net: str, source: Path) -> bool:
     return read_description(source).architecture.net == net
-
-
-def default_workers() -> int:
-    """Processes that read images: they share the cores with the arithmetic where there is no GPU."""
-    cores = os.cpu_count() or 1
-    return min(16, cores) if torch.cuda.is_available() else max(1, min(8, cores // 2))
-
-
-def recipe_of(options: TrainOptions) -> Recipe:
-    """The recipe that resolved options ask for."""
-    assert options.crop is not None
-    assert options.learning_rate is not None
-    recipe = Recipe(
-        train_scale=options.train_scale,
-        epochs=options.epochs,
-        batch=options.batch,
-        learning_rate=options.learning_rate,
-        weight_decay=options.weight_decay,
-        patience=options.patience,
-        mirror=options.mirror,
-        head_learning_rate=options.head_learning_rate,
-    )
-    recipe.check_crop(options.crop)
-    return recipe
 
 
 def architecture_of(options: TrainOptions, classes: int) -> Architecture:
@@ -137,36 +108,6 @@ def _check_kept(transfers: list[Transfer], train_from: str | None) -> None:
                 f"--train-from {train_from} would keep {transfer.layer} as it was drawn, since the source net has no "
                 f"such layer: give --train-from {transfer.layer}, or an earlier one"
             )
-
-
-def announce(model: VGG, pictures: Pictures, world: World, loop: Loop) -> None:
-    """What the user should know before the first epoch."""
-    architecture, recipe, settings = model.architecture, loop.recipe, loop.settings
-    device = torch.cuda.get_device_name(world.device) if world.device.type == "cuda" else cpu_name()
-    spent = seconds_per_image(loop.form, settings, world.device)
-    expected = spent / world.size * loop.task.images * recipe.epochs
-    scale = " to ".join(map(str, recipe.train_scale))
-    val = f"{len(pictures.val)} val" if pictures.val is not None else "no val"
-    name = f"net {architecture.net}" + (" with batch normalisation" if architecture.batch_norm else "")
-    say(f"{name}, width {architecture.width:g}, crop {architecture.crop_px}: {architecture.parameters:,} parameters")
-    say(f"device    {device}, {world.size} process{'es' * (world.size > 1)}, {settings.precision}")
-    classes = len(pictures.data.classes)
-    say(f"data      {pictures.data.name}: {classes} classes, {len(pictures.train)} train, {val} images")
-    say(f"judged on {pictures.judged_on}" + (f"; {pictures.skipped} bad images skipped" if pictures.skipped else ""))
-    say(f"scales    S = {scale}, crop {architecture.crop_px}, mean {_rounded(model.description.preprocessing.mean)}")
-    local = -(-loop.batch // world.size)
-    parts = -(-local // settings.micro_batch)
-    parts_text = f"{world.size} x {parts} x up to {settings.micro_batch}"
-    say(f"batch     {loop.batch} images = {parts_text}; {loop.steps_per_epoch} batches an epoch")
-    if recipe.batch > loop.batch:
-        say(f"          (--batch {recipe.batch} is more than the {loop.batch} training images)")
-    if architecture.batch_norm:
-        say(f"          batch normalisation sees its micro-batch of {settings.micro_batch}")
-    say(
-        f"schedule  at most {recipe.epochs} epochs, learning rate {recipe.learning_rate:g}, divided by 10 up to 3 times"
-    )
-    say(f"time      about {duration(expected)} at most for the arithmetic")
-    say(f"output    {loop.run.path}")
 
 
 def _rounded(values: tuple[float, ...]) -> str:

@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from vggnet import sessions
 from vggnet.classification import train_classifier
 from vggnet.cli import run
 from vggnet.errors import UserError
 from vggnet.images.device_loading import DeviceLoader
 from vggnet.images.splits import Split
 from vggnet.options.training import TrainOptions
-from vggnet.sessions import choose_decoder
+from vggnet.training import reading
 from vggnet.training.distributed import World
 from vggnet.training.loop import Interrupted, Loop
+from vggnet.training.reading import choose_decoder
 from vggnet.training.runs import RunFolder
 
 Folders = Callable[..., Path]
@@ -30,8 +30,8 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     monkeypatch.setattr("vggnet.console._noted", set())
 
     def make(cannot: str | None = None, slower: str | None = None) -> None:
-        monkeypatch.setattr(sessions, "why_not", lambda device: cannot)
-        monkeypatch.setattr(sessions, "why_not_worth_it", lambda split, device, processes: slower)
+        monkeypatch.setattr(reading, "why_not", lambda device: cannot)
+        monkeypatch.setattr(reading, "why_not_worth_it", lambda split, device, processes: slower)
 
     make()
     return make
@@ -102,11 +102,11 @@ def test_a_training_from_the_devices_loader_resumes_to_the_bit(
     class_folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The whole training with that loader, on a CPU in the GPU's place; stopped in an epoch, it goes on the same."""
-    monkeypatch.setattr("vggnet.classification.choose_decoder", lambda *_: "gpu")
+    monkeypatch.setattr("vggnet.sessions.choose_decoder", lambda *_: "gpu")
     loaders = []
-    real = sessions.training_loader
+    real = reading.training_loader
     monkeypatch.setattr(
-        "vggnet.classification.training_loader",
+        "vggnet.sessions.training_loader",
         lambda *given, **more: loaders.append(real(*given, **more)) or loaders[-1],
     )
     data = str(class_folders())

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
+from vggnet.images.augmentation import epoch_order
 from vggnet.network.fused import FusedVGG
 from vggnet.network.initialization import build
 from vggnet.network.vgg import VGG
@@ -38,9 +39,6 @@ class NoiseTask:
     @property
     def images(self) -> int:
         return 10
-
-    def order(self, epoch: int) -> np.ndarray:
-        return np.random.default_rng([7, epoch]).permutation(10)
 
     def batches(self, epoch: int, batches: list[np.ndarray]) -> Iterator[Inputs]:
         for rows in batches:
@@ -109,8 +107,8 @@ def test_a_short_last_batch_weighs_its_images_like_any_other(tmp_path: Path) -> 
     """10 images in batches of 8: the second batch's two images count 2/8, not as a batch of their own."""
     loop = loop_in(tmp_path / "run", micro_batch=8, batch=8)
     reference, task = small_net(), NoiseTask()
+    order = epoch_order(loop.settings.seed, 0, 10)
     optimizer = torch.optim.SGD(reference.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
-    order = task.order(0)
     for rows in (order[:8], order[8:]):
         optimizer.zero_grad()
         loss = F.cross_entropy(reference(task.pixels[rows]).flatten(1), task.labels[rows], reduction="sum") / 8

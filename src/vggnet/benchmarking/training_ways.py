@@ -85,17 +85,10 @@ class _OneBatch:
     """What the loop asks of a classification task while it takes a step."""
 
     def __init__(self, images: int) -> None:
-        self._images = images
-
-    @property
-    def images(self) -> int:
-        return self._images
+        self.images = images
 
     def losses(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         return F.cross_entropy(outputs, targets, reduction="none"), outputs.argmax(1) != targets
-
-    def order(self, epoch: int) -> np.ndarray:
-        return np.arange(self._images)
 
     def batches(self, epoch: int, batches: list[np.ndarray]) -> Iterator[Inputs]:
         return iter(())

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from vggnet.console import progress as show_progress
 from vggnet.console import say
 from vggnet.errors import UserError
 from vggnet.hardware import keep_freed_memory
+from vggnet.images.augmentation import epoch_order
 from vggnet.network.stepping import compiled, step_form
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import save_model
@@ -60,10 +61,6 @@ class Task(Protocol):
         """The inputs for each array of image indices, in this order, decoded ahead."""
         ...
 
-    def order(self, epoch: int) -> np.ndarray:
-        """The order of the images in this epoch: a permutation, the same on all ranks."""
-        ...
-
     def losses(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """For fp32 outputs (n, K): each image's loss (n,), and whether it counts as wrong (n,)."""
         ...
@@ -79,7 +76,7 @@ class LoopSettings:
 
     seed: int
     micro_batch: int
-    precision: str
+    precision: Literal["bf16", "fp32"]
     save_every_s: float = 300.0
     step: StepName = "auto"
 
@@ -141,7 +138,7 @@ class Loop:
     def _run_epoch(self, stop_requested: Callable[[], bool]) -> tuple[float, float]:
         """Run what is left of the epoch; the share of time spent waiting for images, and images/s."""
         epoch, first_step = self.progress.epoch, self.progress.step
-        order = self.task.order(epoch)
+        order = epoch_order(self.settings.seed, epoch, self.task.images)
         batches = [order[i * self.batch : (i + 1) * self.batch] for i in range(self.steps_per_epoch)]
         inputs = self.task.batches(epoch, [self.world.share(batch) for batch in batches[first_step:]])
         self._trained.train()

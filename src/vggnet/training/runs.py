@@ -4,6 +4,7 @@ config.json        the resolved options         environment.json   versions, har
 metrics.csv        one row an epoch             events/            the same for TensorBoard
 best.safetensors   weights of the best epoch    last.safetensors   weights of the last epoch
 state.safetensors  what `--resume` continues from
+val.json           the best epoch's error on val
 """
 
 import csv
@@ -20,8 +21,6 @@ from vggnet.errors import UserError
 from vggnet.files import write_whole
 from vggnet.hardware import environment
 
-BEST = "best.safetensors"
-LAST = "last.safetensors"
 STATE = "state.safetensors"
 CONFIG = "config.json"
 LOCK = ".lock"
@@ -33,7 +32,8 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.best, self.last, self.state = path / BEST, path / LAST, path / STATE
+        self.best, self.last = path / "best.safetensors", path / "last.safetensors"
+        self.state, self.report = path / STATE, path / "val.json"
 
     @property
     def config(self) -> dict[str, Any] | None:
@@ -58,6 +58,9 @@ class RunFolder:
             writer.writeheader()
             writer.writerows(rows)
         write_whole(self.path / "metrics.csv", text.getvalue())
+
+    def write_report(self, report: dict[str, Any]) -> None:
+        write_whole(self.report, json.dumps(report, indent=2) + "\n")
 
     def check_space(self, parameters: int) -> None:
         """Refuse to start where the weights (best, last, state with momentum, one of them twice) would not fit."""
@@ -95,16 +98,3 @@ def open_run(path: Path, *, resume: bool) -> Iterator[RunFolder]:
         except OSError as error:
             raise UserError(f"--out {path}: another process is training into it right now") from error
         yield RunFolder(path)
-
-
-def check_same_options(run: RunFolder, options: dict[str, Any]) -> None:
-    """`--resume` continues the run that was started; an option that says otherwise is an error, not ignored."""
-    saved = run.config or {}
-    for name, value in options.items():
-        before = saved.get(name)
-        if json.loads(json.dumps(value)) != before:
-            flag = "--" + name.replace("_", "-")
-            raise UserError(
-                f"--resume: the run in {run.path} was started with {flag} {before}, now it says {value}; "
-                "repeat the run's own options, or start another with another --out"
-            )
