@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from vggnet.hardware import environment, in_words
+from vggnet.images.augmentation import Augmentation
 from vggnet.images.color import ColorSums
 from vggnet.images.datasets import Split, unlabelled_folder
 from vggnet.images.decoding import decode
@@ -51,20 +52,13 @@ def main() -> None:
     split = unlabelled_folder(arguments.folder)
     split = split.subset(range(min(arguments.images or len(split), len(split))))
     statistics_of_one = ColorSums.of_image(np.asarray(decode(split.path(0)))).statistics()
+    augmentation = Augmentation(0, tuple(arguments.train_scale), arguments.crop, statistics_of_one)
     order = np.tile(np.arange(len(split)), arguments.passes)
     batches = chunks(order, BATCH)
     rates: dict[str, list[float]] = {"plain": [], "ours": [], "held": []}
 
     def make_loader(hold_bytes: int) -> TrainingLoader:
-        return TrainingLoader(
-            split,
-            seed=0,
-            train_scale=tuple(arguments.train_scale),
-            crop=arguments.crop,
-            statistics=statistics_of_one,
-            workers=arguments.workers,
-            hold_bytes=hold_bytes,
-        )
+        return TrainingLoader(split, augmentation, workers=arguments.workers, hold_bytes=hold_bytes)
 
     def deliver(loader: TrainingLoader, epoch: int) -> None:
         count = 0

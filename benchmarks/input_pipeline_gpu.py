@@ -21,6 +21,7 @@ import PIL
 import torch
 
 from vggnet.hardware import environment
+from vggnet.images.augmentation import Augmentation
 from vggnet.images.color import ColorSums
 from vggnet.images.datasets import Split, unlabelled_folder
 from vggnet.images.decoding import decode
@@ -66,16 +67,12 @@ def main() -> None:
 
 def measure(split: Split, device: torch.device, arguments: argparse.Namespace) -> dict[str, Any]:
     """Crops/s of every way and repeat, and what they depend on."""
-    options: dict[str, Any] = {
-        "seed": 0,
-        "train_scale": tuple(arguments.train_scale),
-        "crop": arguments.crop,
-        "statistics": ColorSums.of_image(np.asarray(decode(split.path(0)))).statistics(),
-        "workers": arguments.workers,
-    }
+    statistics_of_one = ColorSums.of_image(np.asarray(decode(split.path(0)))).statistics()
+    augmentation = Augmentation(0, tuple(arguments.train_scale), arguments.crop, statistics_of_one)
+    workers = arguments.workers
     ways: dict[str, Callable[[int], CropLoader]] = {
-        "processes": lambda hold_bytes: TrainingLoader(split, pin=True, hold_bytes=hold_bytes, **options),
-        "gpu": lambda hold_bytes: DeviceLoader(split, device=device, hold_bytes=hold_bytes, **options),
+        "processes": lambda hold: TrainingLoader(split, augmentation, workers=workers, pin=True, hold_bytes=hold),
+        "gpu": lambda hold: DeviceLoader(split, augmentation, device=device, workers=workers, hold_bytes=hold),
     }
     loaders = {name: make(0) for name, make in ways.items()}
     loaders |= {f"{name}, held": make(HOLD_BYTES) for name, make in ways.items()}

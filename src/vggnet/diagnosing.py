@@ -4,9 +4,9 @@ from rich.table import Table
 
 from vggnet.console import rich_console, say
 from vggnet.errors import UserError
-from vggnet.images.augmentation import epoch_order
+from vggnet.images.augmentation import Augmentation, epoch_order
 from vggnet.images.color import normalize
-from vggnet.images.loading import training_batches
+from vggnet.images.loading import TrainingLoader
 from vggnet.network.diagnosis import Diagnosis, diagnose
 from vggnet.options.training import DiagnoseOptions, TrainOptions
 from vggnet.pictures import prepare_pictures
@@ -38,18 +38,11 @@ def diagnose_on_images(options: DiagnoseOptions) -> Diagnosis:
     )
     model = build_model(training, pictures)
     assert training.crop is not None
-    batch = next(
-        training_batches(
-            pictures.train,
-            epoch=0,
-            order=[epoch_order(options.seed, 0, len(pictures.train))[: options.images]],
-            seed=options.seed,
-            train_scale=recipe_of(training).train_scale,
-            crop=training.crop,
-            statistics=pictures.statistics,
-            workers=0,
-        )
-    )
+    scale = recipe_of(training).train_scale
+    augmentation = Augmentation(options.seed, scale, training.crop, pictures.statistics)
+    chosen = epoch_order(options.seed, 0, len(pictures.train))[: options.images]
+    with TrainingLoader(pictures.train, augmentation, workers=0) as loader:
+        (batch,) = loader.batches(0, [chosen])
     images = normalize(batch.pixels, model.description.preprocessing, batch.shift)
     found = diagnose(model, images, batch.labels, options.learning_rate)
     show(found, f"net {options.net}, {options.init}, {len(images)} images of {pictures.data.name}")

@@ -19,6 +19,7 @@ from torch import Tensor
 from vggnet.console import duration, say
 from vggnet.errors import UserError
 from vggnet.hardware import choose_precision, cpu_name
+from vggnet.images.augmentation import Augmentation
 from vggnet.images.color import normalize
 from vggnet.images.loading import Batch, CropLoader
 from vggnet.images.splits import Split
@@ -70,16 +71,10 @@ class Session:
 
     def loader(self, split: Split) -> CropLoader:
         """What reads the crops of `split`: to be closed by the caller."""
-        return training_loader(
-            split,
-            self.pictures.statistics,
-            self.recipe,
-            self.world,
-            decoder=self.decoder,
-            crop=self.model.architecture.crop_px,
-            seed=self.options.seed,
-            workers=self.workers,
-        )
+        recipe, crop = self.recipe, self.model.architecture.crop_px
+        statistics = self.pictures.statistics
+        augmentation = Augmentation(self.options.seed, recipe.train_scale, crop, statistics, recipe.mirror)
+        return training_loader(split, augmentation, self.decoder, self.world, self.workers)
 
     def inputs(self, batches: Iterator[Batch]) -> Iterator[tuple[Batch, Tensor]]:
         """Each batch, and its crops as the net's input (n, 3, crop, crop) on the device.

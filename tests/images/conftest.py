@@ -3,12 +3,12 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from vggnet.images.augmentation import Augmentation
 from vggnet.images.color import ColorStatistics
 from vggnet.images.splits import Split
 
@@ -39,10 +39,10 @@ def split(make_image: MakeImage, tmp_path: Path) -> Split:
 
 
 @pytest.fixture(scope="session")
-def options() -> dict[str, Any]:
-    """Options of a TrainingLoader on such images; each colour channel has a variance of its own."""
+def augmentation() -> Augmentation:
+    """Of such images; each colour channel has a variance of its own."""
     statistics = ColorStatistics((0, 0, 0), (1, 1, 1), (900.0, 90.0, 9.0), ((1, 0, 0), (0, 1, 0), (0, 0, 1)))
-    return {"seed": 5, "train_scale": (36, 48), "crop": 32, "statistics": statistics}
+    return Augmentation(5, (36, 48), 32, statistics)
 
 
 @pytest.fixture

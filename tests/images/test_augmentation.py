@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vggnet.images.augmentation import draw_view, epoch_order
+from vggnet.images.augmentation import Augmentation, epoch_order
 from vggnet.images.color import ColorStatistics
 from vggnet.images.geometry import rescaled_size
 
@@ -23,18 +23,20 @@ STATISTICS = ColorStatistics((0, 0, 0), (1, 1, 1), (900.0, 90.0, 9.0), ((1, 0, 0
 )
 def test_inside_the_rescaled_image(seed, epoch, index, width, height, crop, margin, jitter):
     train_scale = (crop + margin, crop + margin + jitter)
-    view = draw_view(seed, epoch, index, width, height, train_scale, crop, STATISTICS)
+    augmentation = Augmentation(seed, train_scale, crop, STATISTICS)
+    view = augmentation.view(epoch, index, width, height)
     full_width, full_height = rescaled_size(width, height, view.scale)
     assert train_scale[0] <= view.scale <= train_scale[1]
     assert 0 <= view.left <= full_width - crop
     assert 0 <= view.top <= full_height - crop
-    again = draw_view(seed, epoch, index, width, height, train_scale, crop, STATISTICS)
+    again = augmentation.view(epoch, index, width, height)
     assert np.array_equal(view.shift, again.shift)
     assert (view.scale, view.left, view.top, view.mirrored) == (again.scale, again.left, again.top, again.mirrored)
 
 
 def test_spread():
-    views = [draw_view(7, 3, index, 80, 64, (64, 67), 60, STATISTICS) for index in range(8000)]
+    augmentation = Augmentation(7, (64, 67), 60, STATISTICS)
+    views = [augmentation.view(3, index, 80, 64) for index in range(8000)]
     # 4 scales of probability 1/4, 2 mirrors of 1/2: 5 standard errors are 5 * sqrt(p (1 - p) / 8000) = 0.024, 0.028.
     for scale in range(64, 68):
         assert abs(np.mean([view.scale == scale for view in views]) - 1 / 4) < 0.024
@@ -50,17 +52,20 @@ def test_spread():
 def test_another_seed_epoch_or_image_is_another_view():
     base = (1, 2, 3)
     places = [base, (2, 2, 3), (1, 3, 3), (1, 2, 4), (2, 1, 3), (3, 2, 1)]
-    shifts = [draw_view(*place, 500, 375, (256, 512), 224, STATISTICS).shift.tolist() for place in places]
+    shifts = [
+        Augmentation(seed, (256, 512), 224, STATISTICS).view(epoch, index, 500, 375).shift.tolist()
+        for seed, epoch, index in places
+    ]
     assert len({tuple(shift) for shift in shifts}) == len(places)
 
 
 def test_options_leave_the_other_draws_alone():
-    full = draw_view(1, 2, 3, 500, 375, (256, 512), 224, STATISTICS)
-    plain = draw_view(1, 2, 3, 500, 375, (256, 512), 224, None, mirror=False)
+    full = Augmentation(1, (256, 512), 224, STATISTICS).view(2, 3, 500, 375)
+    plain = Augmentation(1, (256, 512), 224, None, mirror=False).view(2, 3, 500, 375)
     assert (plain.scale, plain.left, plain.top) == (full.scale, full.left, full.top)
     assert not plain.mirrored
     assert not plain.shift.any()
-    assert not any(draw_view(1, 2, i, 9, 9, (9,), 9, None, mirror=False).mirrored for i in range(50))
+    assert not any(Augmentation(1, (9,), 9, None, mirror=False).view(2, i, 9, 9).mirrored for i in range(50))
 
 
 def test_epoch_order():

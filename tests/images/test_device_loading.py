@@ -1,5 +1,6 @@
 """Batches decoded and cut on a device: those of the worker processes but for a gray level. Here without streams."""
 
+import dataclasses
 import shutil
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,20 +16,27 @@ import torch
 from PIL import Image
 
 from vggnet.images import device_loading
+from vggnet.images.augmentation import Augmentation
 from vggnet.images.color import ColorStatistics
 from vggnet.images.device_cropping import crops_by_kernel
 from vggnet.images.device_loading import DeviceLoader
-from vggnet.images.loading import Batch, TrainingLoader, training_batches
+from vggnet.images.loading import Batch, TrainingLoader
 from vggnet.images.splits import Split
 
 CPU = torch.device("cpu")
 STATISTICS = ColorStatistics((0, 0, 0), (1, 1, 1), (900.0, 90.0, 9.0), ((1, 0, 0), (0, 1, 0), (0, 0, 1)))
-OPTIONS = {"seed": 5, "train_scale": (36, 48), "crop": 32, "statistics": STATISTICS}
+AUGMENTATION = Augmentation(5, (36, 48), 32, STATISTICS)
 ORDER = [np.arange(0, 7), np.array([], np.int64), np.arange(7, 20)]
 
 
-def loader_of(split: Split, workers: int = 2, **more: object) -> DeviceLoader:
-    return DeviceLoader(split, device=CPU, workers=workers, **(OPTIONS | more))  # type: ignore[arg-type]
+def loader_of(split: Split, workers: int = 2, augmentation: Augmentation = AUGMENTATION, **more: Any) -> DeviceLoader:
+    return DeviceLoader(split, augmentation, device=CPU, workers=workers, **more)
+
+
+def batches_of_processes(
+    split: Split, epoch: int, order: list[np.ndarray], augmentation: Augmentation = AUGMENTATION
+) -> list[Batch]:
+    return list(TrainingLoader(split, augmentation, workers=0).batches(epoch, order))
 
 
 def close(ours: Batch, theirs: Batch) -> bool:
@@ -73,7 +82,7 @@ def split(make_image, tmp_path):
 @pytest.mark.parametrize("hold_bytes", [0, 20_000, 10**6])
 def test_batches_are_those_of_the_processes(split, workers, hold_bytes):
     with (
-        TrainingLoader(split, workers=0, **OPTIONS) as theirs,
+        TrainingLoader(split, AUGMENTATION, workers=0) as theirs,
         loader_of(split, workers, hold_bytes=hold_bytes) as ours,
     ):
         for epoch in range(3):
@@ -85,16 +94,16 @@ def test_batches_are_those_of_the_processes(split, workers, hold_bytes):
 
 
 def test_batches_cut_by_the_kernel(split):
-    (theirs,) = training_batches(split, epoch=1, order=[np.arange(8)], workers=0, **OPTIONS)
+    (theirs,) = batches_of_processes(split, 1, [np.arange(8)])
     with loader_of(split, cropper=crops_by_kernel) as loader:
         (ours,) = loader.batches(1, [np.arange(8)])
     assert close(ours, theirs)
 
 
 def test_an_image_may_come_twice_and_no_mirror_is_none(split):
-    order = [np.array([7, 2, 7, 7])]
-    (theirs,) = training_batches(split, epoch=0, order=order, workers=0, mirror=False, **OPTIONS)
-    with loader_of(split, mirror=False, hold_bytes=10**6) as loader:
+    order, plain = [np.array([7, 2, 7, 7])], dataclasses.replace(AUGMENTATION, mirror=False)
+    (theirs,) = batches_of_processes(split, 0, order, plain)
+    with loader_of(split, augmentation=plain, hold_bytes=10**6) as loader:
         (ours,) = loader.batches(0, order)
     assert close(ours, theirs)
     assert not ours.views[:, 3].any()
@@ -131,7 +140,7 @@ def test_what_the_device_does_not_decode_is_decoded_here_and_not_tried_again(spl
     order = [np.arange(13, 20)]
     with loader_of(split) as loader:
         for epoch in range(2):
-            (theirs,) = training_batches(split, epoch=epoch, order=order, workers=0, **OPTIONS)
+            (theirs,) = batches_of_processes(split, epoch, order)
             (ours,) = loader.batches(epoch, order)
             assert close(ours, theirs)
     assert tried == [7, 6]
@@ -144,7 +153,7 @@ def test_large_batches_are_decoded_in_parts(split, monkeypatch):
         device_loading, "decode_jpegs", lambda files, device: counted.append(len(files)) or real(files, device)
     )
     monkeypatch.setattr(device_loading, "_MOST_BYTES", 3 * 45 * 40 * 2)
-    (theirs,) = training_batches(split, epoch=0, order=[np.arange(13, 20)], workers=0, **OPTIONS)
+    (theirs,) = batches_of_processes(split, 0, [np.arange(13, 20)])
     with loader_of(split) as loader:
         (ours,) = loader.batches(0, [np.arange(13, 20)])
     assert close(ours, theirs)
@@ -154,7 +163,7 @@ def test_large_batches_are_decoded_in_parts(split, monkeypatch):
 
 def test_leaving_early_leaves_no_threads_and_the_next_epoch_is_its_own(split):
     order = [np.array([i]) for i in (0, 1, 13, 14, 15, 16, 17, 18, 19) * 5]
-    (theirs,) = training_batches(split, epoch=1, order=[np.arange(3)], workers=0, **OPTIONS)
+    (theirs,) = batches_of_processes(split, 1, [np.arange(3)])
     with loader_of(split) as loader:
         left = loader.batches(0, order)
         next(left)
@@ -197,12 +206,12 @@ def test_it_runs_some_batches_ahead_and_no_more(split, monkeypatch):
 READ_FOR_EVER = """
 import sys
 import numpy as np, torch
+from vggnet.images.augmentation import Augmentation
 from vggnet.images.device_loading import DeviceLoader
 from vggnet.images.splits import Split
 
 split = Split(sys.argv[1], ("d/00.jpg",))
-options = {"seed": 0, "train_scale": (36,), "crop": 32, "statistics": None}
-loader = DeviceLoader(split, device=torch.device("cpu"), workers=2, **options)
+loader = DeviceLoader(split, Augmentation(0, (36,), 32, None), device=torch.device("cpu"), workers=2)
 if sys.argv[2] == "closed":
     with loader:
         for number, batch in enumerate(loader.batches(0, [np.zeros(4, np.int64)] * 10**5)):
@@ -286,8 +295,8 @@ def test_on_a_gpu(split, hold_bytes):
     device = torch.device("cuda:0")
     wanted = [np.array([0, 1, 2, 3, 4, 5, 6, 7]), np.arange(8, 20)] * 20
     with (
-        TrainingLoader(split, workers=0, **OPTIONS) as theirs,
-        DeviceLoader(split, device=device, workers=4, hold_bytes=hold_bytes, **OPTIONS) as ours,
+        TrainingLoader(split, AUGMENTATION, workers=0) as theirs,
+        DeviceLoader(split, AUGMENTATION, device=device, workers=4, hold_bytes=hold_bytes) as ours,
     ):
         for epoch in range(3):
             again = list(ours.batches(epoch, wanted))

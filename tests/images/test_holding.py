@@ -62,12 +62,12 @@ def test_processes_share_it():
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("capacity", [10**6, 20_000])
 def test_batches_are_the_same_and_held_images_need_their_files_no_more(
-    split, options, tmp_path, workers, capacity, monkeypatch
+    split, augmentation, tmp_path, workers, capacity, monkeypatch
 ):
     order = [np.arange(30), np.arange(30, 50)]
     with (
-        TrainingLoader(split, workers=0, **options) as plain,
-        TrainingLoader(split, workers=workers, hold_bytes=capacity, **options) as holding,
+        TrainingLoader(split, augmentation, workers=0) as plain,
+        TrainingLoader(split, augmentation, workers=workers, hold_bytes=capacity) as holding,
     ):
         for epoch in range(2):
             for one, other in zip(plain.batches(epoch, order), holding.batches(epoch, order), strict=True):
@@ -82,11 +82,11 @@ def test_batches_are_the_same_and_held_images_need_their_files_no_more(
     assert read >= 2
 
 
-def test_each_image_is_decoded_once(split, options, monkeypatch):
+def test_each_image_is_decoded_once(split, augmentation, monkeypatch):
     decoded: list[str] = []
     real = loading.decode
     monkeypatch.setattr(loading, "decode", lambda path: decoded.append(path) or real(path))
-    with TrainingLoader(split, workers=0, hold_bytes=10**6, **options) as loader:
+    with TrainingLoader(split, augmentation, workers=0, hold_bytes=10**6) as loader:
         for epoch in range(3):
             list(loader.batches(epoch, [np.arange(50)]))
     assert sorted(decoded) == sorted(split.path(index) for index in range(50))

@@ -11,9 +11,8 @@ import torch
 from PIL import Image
 
 from vggnet.errors import BadImage, UserError
-from vggnet.images.augmentation import draw_view
 from vggnet.images.geometry import crop_of_rescaled
-from vggnet.images.loading import Batch, TrainingLoader, training_batches, whole_images
+from vggnet.images.loading import Batch, TrainingLoader, whole_images
 from vggnet.images.workers import Workers
 
 
@@ -30,9 +29,9 @@ def gone(children) -> bool:
     return False
 
 
-def test_a_batch_is_what_the_views_say(split, options):
+def test_a_batch_is_what_the_views_say(split, augmentation):
     order = [np.array([7, 3, 49]), np.array([0])]
-    first, second = training_batches(split, epoch=2, order=order, workers=0, **options)
+    first, second = TrainingLoader(split, augmentation, workers=0).batches(2, order)
     assert (len(first), len(second)) == (3, 1)
     assert first.pixels.shape == (3, 32, 32, 3)
     assert first.pixels.dtype == torch.uint8
@@ -40,17 +39,20 @@ def test_a_batch_is_what_the_views_say(split, options):
     assert first.labels.tolist() == [3, 3, 1]
     for place, index in enumerate((7, 3, 49)):
         image = Image.open(split.path(index))
-        view = draw_view(5, 2, index, *image.size, (36, 48), 32, options["statistics"])
+        view = augmentation.view(2, index, *image.size)
         crop = crop_of_rescaled(image, view.scale, view.left, view.top, 32)
         assert np.array_equal(first.pixels[place].numpy(), crop[:, ::-1] if view.mirrored else crop)
         assert np.array_equal(first.shift[place].numpy(), view.shift)
         assert first.views[place].tolist() == [view.scale, view.left, view.top, view.mirrored]
 
 
-def test_workers_change_nothing_over_epochs(split, options):
+def test_workers_change_nothing_over_epochs(split, augmentation):
     order = [np.arange(40), np.array([], np.int64), np.arange(40, 50)]
     state = torch.random.get_rng_state()
-    with TrainingLoader(split, workers=0, **options) as alone, TrainingLoader(split, workers=2, **options) as several:
+    with (
+        TrainingLoader(split, augmentation, workers=0) as alone,
+        TrainingLoader(split, augmentation, workers=2) as several,
+    ):
         for epoch in range(3):
             pairs = list(zip(alone.batches(epoch, order), several.batches(epoch, order), strict=True))
             assert len(pairs) == 3
@@ -62,10 +64,11 @@ def test_workers_change_nothing_over_epochs(split, options):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_bad_images_are_left_out_and_reported(split, options, workers):
+def test_bad_images_are_left_out_and_reported(split, augmentation, workers):
     with open(split.path(3), "wb"):
         pass
-    (batch,) = training_batches(split, epoch=0, order=[np.arange(6)], workers=workers, **options)
+    with TrainingLoader(split, augmentation, workers=workers) as loader:
+        (batch,) = loader.batches(0, [np.arange(6)])
     assert batch.indices.tolist() == [0, 1, 2, 4, 5]
     assert batch.pixels.shape[0] == batch.labels.shape[0] == batch.views.shape[0] == 5
     (error,) = batch.bad
@@ -74,8 +77,8 @@ def test_bad_images_are_left_out_and_reported(split, options, workers):
     assert "0 bytes" in error.reason
 
 
-def test_leaving_early_leaves_no_processes(split, options):
-    with TrainingLoader(split, workers=2, **options) as loader:
+def test_leaving_early_leaves_no_processes(split, augmentation):
+    with TrainingLoader(split, augmentation, workers=2) as loader:
         order = [np.array([i]) for i in range(50)]
         next(loader.batches(0, order))
         assert [len(batch) for batch in loader.batches(1, [np.arange(3)])] == [3]  # and the next epoch is its own
@@ -116,11 +119,11 @@ def _sleep_or_die(die: bool) -> bool:
     return die
 
 
-def test_shared_memory_is_used_again_only_when_it_was_read(split, options):
+def test_shared_memory_is_used_again_only_when_it_was_read(split, augmentation):
     """Many more pieces than the workers have places for, a slow reader, and a round that was left early."""
     order = [np.random.default_rng(i).permutation(50)[: 20 + i % 30] for i in range(30)]
-    expected = list(training_batches(split, epoch=1, order=order, workers=0, **options))
-    with TrainingLoader(split, workers=2, **options) as loader:
+    expected = list(TrainingLoader(split, augmentation, workers=0).batches(1, order))
+    with TrainingLoader(split, augmentation, workers=2) as loader:
         left = loader.batches(0, order)
         next(left)
         left.close()

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from vggnet.errors import UserError
-from vggnet.images.augmentation import draw_view
+from vggnet.images.augmentation import Augmentation
 from vggnet.images.boxes import Windows, edges_of, encode, iou
 from vggnet.localization.objects import Objects, objects_of, open_localizable
 from vggnet.localization.regression import draw_boxes, overlap, regression_losses, select, targets_of
@@ -91,7 +91,7 @@ def test_targets_follow_the_crops_of_training():
     """The very views that the loader draws: the box taken back through each is the box."""
     sizes, box = np.array([[90, 60]]), edges_of(np.array([[20, 10, 70, 50]]))
     for index in range(50):
-        view = draw_view(0, 1, index, 90, 60, (40, 80), 32, None)
+        view = Augmentation(0, (40, 80), 32, None).view(1, index, 90, 60)
         windows = Windows.of_views(sizes, np.array([[view.scale, view.left, view.top, view.mirrored]]), 32)
         np.testing.assert_allclose(windows.leave(windows.enter(box)), box)
 

@@ -33,32 +33,34 @@ def _generator(seed: int, epoch: int, index: int, stream: int) -> np.random.Gene
     return np.random.Generator(np.random.Philox(key=key, counter=counter))
 
 
-def draw_view(
-    seed: int,
-    epoch: int,
-    index: int,
-    width: int,
-    height: int,
-    train_scale: tuple[int, ...],
-    crop: int,
-    statistics: ColorStatistics | None,
-    mirror: bool = True,
-) -> TrainingView:
-    """The view of image `index` (width x height pixels) in `epoch`.
+@dataclass(frozen=True)
+class Augmentation:
+    """What the views of a training are drawn from.
 
     `train_scale` is S in the paper: (256,) fixed, (256, 512) uniform over the integers of both ends included; each at
     least `crop`. All crop positions are equally likely; half of the views are mirrored (none where `mirror` is off);
     the colour shift is zero without `statistics`. Switching one of these off leaves the other draws as they are.
     """
-    generator = _generator(seed, epoch, index, _VIEWS)
-    for_scale, for_left, for_top, for_mirror = generator.random(4).tolist()
-    smallest, largest = train_scale[0], train_scale[-1]
-    scale = smallest + int(for_scale * (largest - smallest + 1))
-    full_width, full_height = rescaled_size(width, height, scale)
-    left = int(for_left * (full_width - crop + 1))
-    top = int(for_top * (full_height - crop + 1))
-    shift = _NO_SHIFT if statistics is None else color_shift(statistics, generator.standard_normal(3))
-    return TrainingView(scale, left, top, mirror and for_mirror < 0.5, shift)
+
+    seed: int
+    train_scale: tuple[int, ...]
+    crop: int
+    statistics: ColorStatistics | None
+    mirror: bool = True
+
+    def view(self, epoch: int, index: int, width: int, height: int) -> TrainingView:
+        """The view of image `index` (width x height pixels) in `epoch`."""
+        generator = _generator(self.seed, epoch, index, _VIEWS)
+        for_scale, for_left, for_top, for_mirror = generator.random(4).tolist()
+        smallest, largest = self.train_scale[0], self.train_scale[-1]
+        scale = smallest + int(for_scale * (largest - smallest + 1))
+        full_width, full_height = rescaled_size(width, height, scale)
+        left = int(for_left * (full_width - self.crop + 1))
+        top = int(for_top * (full_height - self.crop + 1))
+        shift = _NO_SHIFT
+        if self.statistics is not None:
+            shift = color_shift(self.statistics, generator.standard_normal(3))
+        return TrainingView(scale, left, top, self.mirror and for_mirror < 0.5, shift)
 
 
 def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:

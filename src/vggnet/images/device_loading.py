@@ -18,8 +18,7 @@ from torch import Tensor
 
 from vggnet.errors import BadImage
 from vggnet.images.ahead import Ahead
-from vggnet.images.augmentation import draw_view
-from vggnet.images.color import ColorStatistics
+from vggnet.images.augmentation import Augmentation
 from vggnet.images.decoding import MAX_ASPECT, MAX_PIXELS, decode
 from vggnet.images.device_cropping import CropBoxes, Cropper, choose_cropper
 from vggnet.images.device_decoding import decode_jpegs, read_file
@@ -119,22 +118,17 @@ class DeviceLoader(CropLoader):
     def __init__(
         self,
         split: Split,
+        augmentation: Augmentation,
         *,
         device: torch.device,
-        seed: int,
-        train_scale: tuple[int, ...],
-        crop: int,
-        statistics: ColorStatistics | None,
         workers: int,
-        mirror: bool = True,
         hold_bytes: int = 0,
         cropper: Cropper | None = None,
     ) -> None:
         if device == torch.device("cuda"):
             device = torch.device("cuda", torch.cuda.current_device())  # the thread would ask in its turn
-        self.split, self.device, self.crop = split, device, crop
-        self._seed, self._train_scale, self._mirror = seed, tuple(train_scale), mirror
-        self._statistics = statistics
+        self.split, self.device, self.crop = split, device, augmentation.crop
+        self._augmentation = augmentation
         self._held = HeldOnDevice(hold_bytes)
         self._reader = _Reader(split, self._held)
         self._cropper = cropper or choose_cropper(device)
@@ -206,10 +200,7 @@ class DeviceLoader(CropLoader):
         """The crops of the views of (index, pixels) in this epoch."""
         indices, pixels = [index for index, _ in images], [pixels for _, pixels in images]
         sizes = [(each.shape[2], each.shape[1]) for each in pixels]
-        drawn = [
-            draw_view(self._seed, epoch, index, *size, self._train_scale, self.crop, self._statistics, self._mirror)
-            for index, size in zip(indices, sizes, strict=True)
-        ]
+        drawn = [self._augmentation.view(epoch, index, *size) for index, size in zip(indices, sizes, strict=True)]
         views = np.array([(view.scale, view.left, view.top, view.mirrored) for view in drawn], np.float32)
         crops = self._cropper(pixels, CropBoxes.of_views(sizes, views, self.crop), self.crop)
         return _Part(crops, np.stack([view.shift for view in drawn]), views, np.array(indices, np.int64))

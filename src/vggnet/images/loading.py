@@ -16,8 +16,7 @@ import torch
 from PIL import Image
 
 from vggnet.errors import BadImage
-from vggnet.images.augmentation import draw_view
-from vggnet.images.color import ColorStatistics
+from vggnet.images.augmentation import Augmentation
 from vggnet.images.datasets import Split
 from vggnet.images.decoding import decode
 from vggnet.images.geometry import crop_of_rescaled
@@ -104,20 +103,17 @@ class _CropReader:
     """
 
     split: Split
-    seed: int
-    train_scale: tuple[int, ...]
-    crop: int
-    statistics: ColorStatistics | None
-    mirror: bool
+    augmentation: Augmentation
     held: HeldImages
     slots: torch.Tensor | None  # uint8 (slots, _PIECE, crop, crop, 3)
 
     def __call__(self, item: tuple[int, np.ndarray, int]) -> _Piece:
         epoch, wanted, slot = item
+        crop = self.augmentation.crop
         if self.slots is not None:
             pixels = self.slots[slot].numpy()
         else:
-            pixels = np.empty((len(wanted), self.crop, self.crop, 3), np.uint8)
+            pixels = np.empty((len(wanted), crop, crop, 3), np.uint8)
         shifts, views = np.empty((len(wanted), 3), np.float32), np.empty((len(wanted), 4), np.float32)
         read: list[int] = []
         bad: list[BadImage] = []
@@ -131,10 +127,8 @@ class _CropReader:
                     continue
                 self.held.put(index, image)
             place = len(read)
-            view = draw_view(
-                self.seed, epoch, index, *image.size, self.train_scale, self.crop, self.statistics, self.mirror
-            )
-            pixels_of_crop = crop_of_rescaled(image, view.scale, view.left, view.top, self.crop)
+            view = self.augmentation.view(epoch, index, *image.size)
+            pixels_of_crop = crop_of_rescaled(image, view.scale, view.left, view.top, crop)
             pixels[place] = pixels_of_crop[:, ::-1] if view.mirrored else pixels_of_crop
             shifts[place], views[place] = view.shift, (view.scale, view.left, view.top, view.mirrored)
             read.append(index)
@@ -146,28 +140,24 @@ class _CropReader:
 class TrainingLoader(CropLoader):
     """Batches of random crops from processes that stay alive between epochs.
 
-    `train_scale` as in `draw_view`; `workers` 0 reads in this process; `pin` puts pixels in page-locked memory where
+    `workers` 0 reads in this process; `pin` puts pixels in page-locked memory where
     there is a GPU; up to `hold_bytes` of decoded images stay in memory between epochs. A context manager.
     """
 
     def __init__(
         self,
         split: Split,
+        augmentation: Augmentation,
         *,
-        seed: int,
-        train_scale: tuple[int, ...],
-        crop: int,
-        statistics: ColorStatistics | None,
         workers: int,
-        mirror: bool = True,
         pin: bool = False,
         hold_bytes: int = 0,
     ) -> None:
-        self.split, self.crop = split, crop
+        self.split, self.crop = split, augmentation.crop
         self.pin = pin and torch.cuda.is_available()
-        self._slots = places_for(workers, _AHEAD, (_PIECE, crop, crop, 3))
+        self._slots = places_for(workers, _AHEAD, (_PIECE, self.crop, self.crop, 3))
         held = HeldImages(len(split), hold_bytes)
-        reader = _CropReader(split, seed, tuple(train_scale), crop, statistics, mirror, held, self._slots)
+        reader = _CropReader(split, augmentation, held, self._slots)
         self._workers: Workers[tuple[int, np.ndarray, int], _Piece] = Workers(reader, workers, ahead=_AHEAD)
 
     def batches(self, epoch: int, order: Iterable[np.ndarray]) -> Iterator[Batch]:
@@ -206,25 +196,6 @@ class TrainingLoader(CropLoader):
     def close(self) -> None:
         """End the worker processes."""
         self._workers.close()
-
-
-def training_batches(
-    split: Split,
-    *,
-    epoch: int,
-    order: Iterable[np.ndarray],
-    seed: int,
-    train_scale: tuple[int, ...],
-    crop: int,
-    statistics: ColorStatistics | None,
-    workers: int,
-    mirror: bool = True,
-    pin: bool = False,
-) -> Iterator[Batch]:
-    """One epoch of a `TrainingLoader`, for those who want no second one."""
-    options: dict[str, Any] = {"mirror": mirror, "pin": pin, "workers": workers, "statistics": statistics}
-    with TrainingLoader(split, seed=seed, train_scale=train_scale, crop=crop, **options) as loader:
-        yield from loader.batches(epoch, order)
 
 
 def cut_region(image: Image.Image, path: str, region: np.ndarray) -> Image.Image:

@@ -1,17 +1,15 @@
 """Who reads the crops of a training, processes or the GPU: chosen at its start, and kept when it goes on."""
 
 import os
-from typing import Any
 
 from vggnet.console import note
 from vggnet.errors import UserError
-from vggnet.images.color import ColorStatistics
+from vggnet.images.augmentation import Augmentation
 from vggnet.images.device_decoding import why_not, why_not_worth_it
 from vggnet.images.device_loading import DeviceLoader
 from vggnet.images.loading import CropLoader, TrainingLoader
 from vggnet.images.splits import Split
 from vggnet.options.common import Decoder, DecoderName
-from vggnet.paper.recipes import Recipe
 from vggnet.training.distributed import World
 from vggnet.training.memory import device_holding_bytes, holding_bytes
 from vggnet.training.runs import RunFolder
@@ -42,25 +40,12 @@ def choose_decoder(requested: DecoderName, split: Split, run: RunFolder, world: 
 
 
 def training_loader(
-    split: Split,
-    statistics: ColorStatistics,
-    recipe: Recipe,
-    world: World,
-    *,
-    decoder: Decoder,
-    crop: int,
-    seed: int,
-    workers: int,
+    split: Split, augmentation: Augmentation, decoder: Decoder, world: World, workers: int
 ) -> CropLoader:
     """What reads the crops of a training: to be closed by the caller."""
-    same: dict[str, Any] = {
-        "seed": seed,
-        "train_scale": recipe.train_scale,
-        "crop": crop,
-        "statistics": statistics,
-        "workers": workers,
-        "mirror": recipe.mirror,
-    }
     if decoder == "gpu":
-        return DeviceLoader(split, device=world.device, hold_bytes=device_holding_bytes(world.device), **same)
-    return TrainingLoader(split, pin=world.device.type == "cuda", hold_bytes=holding_bytes(world.size), **same)
+        hold_bytes = device_holding_bytes(world.device)
+        return DeviceLoader(split, augmentation, device=world.device, workers=workers, hold_bytes=hold_bytes)
+    hold_bytes = holding_bytes(world.size)
+    pin = world.device.type == "cuda"
+    return TrainingLoader(split, augmentation, workers=workers, pin=pin, hold_bytes=hold_bytes)
