@@ -12,7 +12,6 @@ import torch
 
 from vggnet.console import progress, say
 from vggnet.errors import UserError
-from vggnet.evaluation.evaluate import default_workers
 from vggnet.evaluation.matching import (
     match_labels,
     open_entrants,
@@ -24,7 +23,7 @@ from vggnet.evaluation.metrics import Count, PairedTest, compare, ranks
 from vggnet.evaluation.posteriors import Store
 from vggnet.evaluation.presentation import Precision
 from vggnet.evaluation.protocols import Entrant, default_scale
-from vggnet.evaluation.scoring import score
+from vggnet.evaluation.scoring import default_workers, score
 from vggnet.evaluation.views import View
 from vggnet.hardware import choose_inference_precision, choose_precision
 from vggnet.images.datasets import ImageData, Split

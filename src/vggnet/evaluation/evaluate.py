@@ -6,7 +6,6 @@ compared in pairs. What needs no forward pass any more needs no weights either: 
 Shapes: n images, K classes.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,12 +28,13 @@ from vggnet.evaluation.metrics import Count, Errors, combine, compare, count_ran
 from vggnet.evaluation.posteriors import Store
 from vggnet.evaluation.presentation import Precision
 from vggnet.evaluation.protocols import Combination, Entrant, Protocol, combinations, default_scale
-from vggnet.evaluation.scoring import BadImages, score
+from vggnet.evaluation.scoring import BadImages, default_workers, score
 from vggnet.evaluation.submission import Submission, best_classes
 from vggnet.evaluation.tables import NOTHING, Row, Table, write_text
 from vggnet.evaluation.views import View
 from vggnet.hardware import InferencePrecision, choose_device, choose_inference_precision, environment
-from vggnet.images.datasets import ImageData, Split, unlabelled_folder
+from vggnet.images.datasets import ImageData, Split
+from vggnet.images.splits import images_at
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import load_model
 
@@ -153,30 +153,16 @@ def predict(
         raise UserError(f"--top {top}: at least one class is needed")
     net = load_model(model).to_fast_layout()
     refuse_without_classes(Path(model), net.description)
-    files = [file for path in paths for file in _images_at(Path(path))]
-    if not files:
+    split = images_at(paths)
+    if not len(split):
         raise UserError("give at least one image, or a folder of images")
     chosen = choose_device(device)
     view = View("dense", scale or default_scale(net.description))
     precision = choose_inference_precision(precision, chosen)
-    scores = score(net, Split("", tuple(files)), [view], device=chosen, precision=precision, bad_images="skip")
+    scores = score(net, split, [view], device=chosen, precision=precision, bad_images="skip")
     if scores.bad:
         raise scores.bad[0]
-    return list(zip(files, best_classes(scores.posteriors[view], net.description, top), strict=True))
-
-
-def _images_at(path: Path) -> list[str]:
-    if not path.is_dir():
-        return [str(path)]
-    split = unlabelled_folder(path)
-    return [split.path(index) for index in range(len(split))]
-
-
-def default_workers(requested: int | None, device: torch.device) -> int:
-    """Processes that decode: many beside a GPU; on a CPU one, since the net wants the cores."""
-    if requested is not None:
-        return requested
-    return min(16, os.cpu_count() or 1) if device.type == "cuda" else 1
+    return list(zip(split.files, best_classes(scores.posteriors[view], net.description, top), strict=True))
 
 
 def _fill(job: _Job, on_progress: ModelProgress | None) -> tuple[list[Store], dict[str, BadImage]]:

@@ -77,20 +77,22 @@ def match_labels(entrants: Sequence[Entrant], data: ImageData, split: Split) -> 
     Raises UserError for a class that a net does not know.
     """
     assert split.labels is not None
-    labels = []
-    for entrant in entrants:
-        known = {name: position for position, name in enumerate(entrant.description.classes)}
-        if not known:
-            raise UserError(f"{entrant.path}: the model does not name its classes, so they cannot be matched")
-        strangers = [name for name in data.classes if name not in known]
-        if strangers:
-            raise UserError(
-                f"{entrant.path}: classes of {data.name} that the model does not know: {named(strangers)} "
-                f"({len(strangers)} of {len(data.classes)}; the model has {named(entrant.description.classes)}): "
-                "evaluate it on the data it was trained for, or rename the class folders"
-            )
-        labels.append(np.array([known[name] for name in data.classes])[split.labels])
-    return tuple(labels)
+    return tuple(positions_among(each.description.classes, each.path, data)[split.labels] for each in entrants)
+
+
+def positions_among(classes: Sequence[str], model: str | Path, data: ImageData) -> np.ndarray:
+    """Where each class of `data` stands among the `classes` of `model`. UserError for one that it does not know."""
+    known = {name: position for position, name in enumerate(classes)}
+    if not known:
+        raise UserError(f"{model}: the model does not name its classes, so they cannot be matched")
+    strangers = [name for name in data.classes if name not in known]
+    if strangers:
+        raise UserError(
+            f"{model}: classes of {data.name} that the model does not know: {named(strangers)} "
+            f"({len(strangers)} of {len(data.classes)}; the model has {named(classes)}): "
+            "evaluate it on the data it was trained for, or rename the class folders"
+        )
+    return np.array([known[name] for name in data.classes])
 
 
 def match_outputs(entrants: Sequence[Entrant], rows: Sequence[Combination]) -> dict[tuple[int, int], np.ndarray]:

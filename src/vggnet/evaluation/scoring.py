@@ -7,6 +7,7 @@ Shapes: n images, K classes.
 """
 
 import itertools
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -26,6 +27,13 @@ from vggnet.network.vgg import VGG
 Progress = Callable[[int, int], Any]  # images done, images in all
 BadImages = Literal["stop", "skip"]
 _ON_DEVICE = 256  # batches whose posteriors may wait on the device, so that it is not held up for each
+
+
+def default_workers(requested: int | None, device: torch.device) -> int:
+    """Processes that decode: many beside a GPU; on a CPU one, since the net wants the cores."""
+    if requested is not None:
+        return requested
+    return min(16, os.cpu_count() or 1) if device.type == "cuda" else 1
 
 
 @dataclass

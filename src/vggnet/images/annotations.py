@@ -15,7 +15,6 @@ train2017), labels come from the annotations: an image with objects of two class
 import csv
 import json
 import math
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +27,7 @@ from defusedxml import DefusedXmlException
 
 from vggnet.errors import UserError
 from vggnet.images.datasets import ImageData, hold_out, open_data
-from vggnet.images.splits import Split, list_images, named, subfolders
+from vggnet.images.splits import Split, list_images, named, stem_of, subfolders
 
 COLUMNS = ("image", "class", "xmin", "ymin", "xmax", "ymax")
 VAL_FRACTION = 0.2
@@ -212,10 +211,6 @@ def _is_flat(data: str) -> bool:
     return not any(list_images(str(folder / name))[0] for name in subfolders(folder))
 
 
-def _stem(file: str) -> str:
-    return os.path.splitext(file.rpartition("/")[2])[0]
-
-
 class _Places:
     """Finds a split's images by path, else by file name without its extension (ILSVRC's XML names have none)."""
 
@@ -224,12 +219,12 @@ class _Places:
         self.by_stem: dict[str, int] = {}
         for place, file in enumerate(files):
             # a stem that several images have finds none of them: their path must be given
-            self.by_stem[_stem(file)] = -1 if _stem(file) in self.by_stem else place
+            self.by_stem[stem_of(file)] = -1 if stem_of(file) in self.by_stem else place
 
     def find(self, image: str) -> int | None:
         place = self.by_path.get(image)
         if place is None:
-            place = self.by_stem.get(_stem(image), -1)
+            place = self.by_stem.get(stem_of(image), -1)
         return None if place < 0 else place
 
 

@@ -7,7 +7,6 @@ images have boxes. The csv of the validation set is needed for its labels.
 """
 
 import csv
-import os
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from vggnet.images.splits import (
     named,
     others_note,
     refuse_empty_classes,
+    stem_of,
 )
 
 VAL_LABELS = "LOC_val_solution.csv"
@@ -90,12 +90,8 @@ def _read_solution(path: Path) -> dict[str, tuple[str, np.ndarray]]:
     return found
 
 
-def _stem(file: str) -> str:
-    return os.path.splitext(file.rpartition("/")[2])[0]
-
-
 def _with_training_boxes(train: Split, solution: dict[str, tuple[str, np.ndarray]]) -> Split:
-    boxes = tuple(solution[stem][1] if (stem := _stem(file)) in solution else _NO_BOX for file in train.files)
+    boxes = tuple(solution[stem][1] if (stem := stem_of(file)) in solution else _NO_BOX for file in train.files)
     return Split(train.root, train.files, train.labels, boxes)
 
 
@@ -117,10 +113,10 @@ def _open_val(root: Path, base: Path, classes: tuple[str, ...]) -> tuple[Split, 
             f"it comes with the download and belongs in {root}"
         )
     solution = _read_solution(labels_file)
-    unknown = [file for file in files if _stem(file) not in solution]
+    unknown = [file for file in files if stem_of(file) not in solution]
     if unknown:
         raise UserError(f"{labels_file}: no line for {len(unknown)} images of {where}, such as {named(unknown, 3)}")
-    wnids = [solution[_stem(file)][0] for file in files]
+    wnids = [solution[stem_of(file)][0] for file in files]
     _refuse_strangers(sorted(set(wnids) - set(classes)), str(labels_file), base)
     if len(solution) > len(files):
         notes += (f"{len(solution) - len(files)} images of {labels_file} are not in {where}",)
@@ -129,7 +125,7 @@ def _open_val(root: Path, base: Path, classes: tuple[str, ...]) -> tuple[Split, 
         notes += (f"{len(absent)} classes have no image in val: {named(absent)}",)
     position = {wnid: place for place, wnid in enumerate(classes)}
     labels = np.array([position[wnid] for wnid in wnids], np.int64)
-    boxes = tuple(solution[_stem(file)][1] for file in files)
+    boxes = tuple(solution[stem_of(file)][1] for file in files)
     return Split(str(base), tuple(files), labels, boxes), notes
 
 

@@ -72,6 +72,11 @@ def is_image_name(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in IMAGE_EXTENSIONS
 
 
+def stem_of(file: str) -> str:
+    """A file's name without folders and extension."""
+    return os.path.splitext(file.rpartition("/")[2])[0]
+
+
 def subfolders(folder: str | Path) -> list[str]:
     """Names of the visible folders in `folder`, sorted."""
     with os.scandir(folder) as entries:
@@ -154,6 +159,18 @@ def hold_out(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
         generator = np.random.default_rng([seed & ((1 << 64) - 1), int(label)])
         held[generator.permutation(places)[:wanted]] = True
     return split.subset(np.flatnonzero(~held)), split.subset(np.flatnonzero(held))
+
+
+def images_at(paths: Sequence[str | Path]) -> Split:
+    """Images, and all images in folders, one after another; UserError for a folder without any."""
+    files: list[str] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            folder = unlabelled_folder(path)
+            files += [folder.path(index) for index in range(len(folder))]
+        else:
+            files.append(str(path))
+    return Split("", tuple(files))
 
 
 def unlabelled_folder(path: str | Path) -> Split:

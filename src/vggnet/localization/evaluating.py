@@ -10,11 +10,11 @@ import numpy as np
 
 from vggnet.contract import ModelDescription
 from vggnet.errors import UserError
-from vggnet.evaluation.matching import split_seed
+from vggnet.evaluation.matching import positions_among, split_seed
 from vggnet.evaluation.protocols import default_scale
-from vggnet.hardware import choose_device, choose_inference_precision, environment
+from vggnet.evaluation.scoring import default_workers
+from vggnet.hardware import InferencePrecision, choose_device, choose_inference_precision, environment
 from vggnet.images.datasets import ImageData
-from vggnet.images.splits import named
 from vggnet.localization.baselines import baselines
 from vggnet.localization.dense import Computing
 from vggnet.localization.guessing import Combining, Party, check_draws_boxes, classify, gather, guess
@@ -45,7 +45,7 @@ def evaluate_localizers(options: LocalizeEvaluateOptions) -> Report:
     center = []
     for place, (run, name, description) in enumerate(zip(runs, names, descriptions, strict=True)):
         model = party.drawers[place].model if party else load_model(run).to_fast_layout()
-        labels = _labels(opened, val, description.classes, run)
+        labels = positions_among(description.classes, run, opened)[val.labels]
         for scale in test_scales(options, description):
             result = center_test(model, val, labels, scale, computing, np.arange(len(val)))
             present[np.setdiff1d(np.arange(len(val)), result.indices)] = False
@@ -79,7 +79,7 @@ def _dense_rows(
 ) -> tuple[DenseRow, ...]:
     scales = [test_scales(options, each) for each in descriptions]
     rows = combinations(scales)
-    labels = _labels(opened, val, party.classes, options.classifier[0])
+    labels = positions_among(party.classes, options.classifier[0], opened)[val.labels]
     posteriors, there = classify(party, val.split, [scale for each in scales for scale in each], computing)
     present &= there
     indices = np.flatnonzero(present)
@@ -108,11 +108,11 @@ def combinations(scales: Sequence[Sequence[int]]) -> list[Combining]:
     return rows
 
 
-def computing_of(device: str, precision: str, workers: int | None, skip_bad: bool) -> Computing:
+def computing_of(device: str, precision: InferencePrecision, workers: int | None, skip_bad: bool) -> Computing:
     """Device, precision and workers as the user gave them, or by the machine."""
     chosen = choose_device(device)
-    workers = (8 if chosen.type == "cuda" else 1) if workers is None else workers
-    return Computing(chosen, choose_inference_precision(precision, chosen), workers, skip_bad)  # type: ignore[arg-type]
+    precision = choose_inference_precision(precision, chosen)
+    return Computing(chosen, precision, default_workers(workers, chosen), skip_bad)
 
 
 def test_scales(
@@ -120,15 +120,6 @@ def test_scales(
 ) -> tuple[int, ...]:
     """The Q asked for, in order; without any, Q = S."""
     return tuple(sorted(set(options.test_scale))) or (default_scale(description),)
-
-
-def _labels(opened: ImageData, val: Objects, classes: tuple[str, ...], path: str | Path) -> np.ndarray:
-    """True classes (N,) as numbers among a net's `classes`, matched by name."""
-    known = {name: place for place, name in enumerate(classes)}
-    strangers = [name for name in opened.classes if name not in known]
-    if strangers:
-        raise UserError(f"{path}: classes of {opened.name} that the model does not know: {named(strangers)}")
-    return np.array([known[name] for name in opened.classes])[val.labels]
 
 
 def _names(runs: Sequence[str], descriptions: Sequence[ModelDescription]) -> list[str]:

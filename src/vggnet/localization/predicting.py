@@ -8,8 +8,8 @@ import numpy as np
 
 from vggnet.errors import BadImage, UserError
 from vggnet.images.boxes import corners_of
-from vggnet.images.datasets import Split, unlabelled_folder
 from vggnet.images.decoding import decode
+from vggnet.images.splits import images_at
 from vggnet.localization.drawing import Guess, draw
 from vggnet.localization.evaluating import computing_of, test_scales
 from vggnet.localization.guessing import Combining, classify, gather, guess
@@ -27,21 +27,20 @@ def predict_boxes(options: LocalizePredictOptions) -> list[tuple[str, list[Guess
     if options.top < 1:
         raise UserError(f"--top {options.top}: at least one box is needed")
     run, *images = options.inputs
-    files = [file for image in images for file in _images_at(Path(image))]
-    for file in files:
+    split = images_at(images)
+    for file in split.files:
         decode(file)  # what cannot be read is said before any net is loaded
     party = gather([run], options.classifier)
     computing = computing_of(options.device, options.precision, 0, False)
     scales = test_scales(options, read_description(run))
-    split = Split("", tuple(files))
     sizes = measure_sizes(split)
     posteriors, _ = classify(party, split, scales, computing)
     row = Combining(tuple((0, scale) for scale in scales))
-    found = guess(party, [row], split, sizes, posteriors, np.arange(len(files)), computing)[0]
+    found = guess(party, [row], split, sizes, posteriors, np.arange(len(split)), computing)[0]
     corners = corners_of(found.edges)
     description = party.descriptions[0]
     results = []
-    for place, file in enumerate(files):
+    for place, file in enumerate(split.files):
         guesses = [
             Guess(party.classes[label], description.title(label), float(posterior), *(int(v) for v in box))
             for label, posterior, box in zip(
@@ -51,13 +50,6 @@ def predict_boxes(options: LocalizePredictOptions) -> list[tuple[str, list[Guess
         results.append((file, guesses, _write(options.out, place, file, guesses)))
     _write_json(options.out / "boxes.json", results)
     return results
-
-
-def _images_at(path: Path) -> list[str]:
-    if not path.is_dir():
-        return [str(path)]
-    split = unlabelled_folder(path)
-    return [split.path(index) for index in range(len(split))]
 
 
 def _write(folder: Path, place: int, file: str, guesses: list[Guess]) -> Path:

@@ -18,7 +18,7 @@ from vggnet.contract import ModelDescription
 from vggnet.errors import BadImage, UserError
 from vggnet.evaluation.presentation import Precision
 from vggnet.evaluation.protocols import default_scale
-from vggnet.evaluation.scoring import BadImages, score_in_shards
+from vggnet.evaluation.scoring import BadImages, default_workers, score_in_shards
 from vggnet.hardware import Precision as RequestedPrecision
 from vggnet.hardware import choose_device, choose_precision
 from vggnet.images.splits import Split
@@ -88,7 +88,7 @@ def settings_of(
         pool,
         str(chosen),
         choose_precision(precision, chosen),
-        (1 if chosen.type == "cpu" else 8) if workers is None else workers,
+        default_workers(workers, chosen),
         bad_images,
     )
 
