@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from vggnet.errors import BadImage
-from vggnet.images.decoding import decode, decode_with_note, describe_conversion, header_problem
+from vggnet.images.decoding import decode, decode_with_note, header_problem
 
 
 def reason(path: Path) -> str:
@@ -101,7 +101,7 @@ def test_16_bits_are_scaled_not_saturated(tmp_path):
     path = tmp_path / "deep.png"
     Image.fromarray(np.full((8, 8), 40_000, np.uint16)).save(path)
     assert np.unique(np.asarray(decode(str(path)))).tolist() == [156]  # 40000 / 257 = 155.6
-    assert describe_conversion(str(path)) == "16-bit gray scaled to 8 bits"
+    assert decode_with_note(str(path))[1] == "16-bit gray scaled to 8 bits"
     wide = tmp_path / "wide.tif"
     Image.fromarray(np.full((8, 8), 1 << 20, np.int32)).save(wide)
     assert "32-bit" in reason(wide)
@@ -125,7 +125,7 @@ def test_transparency_is_laid_on_white(tmp_path):
     opaque = tmp_path / "opaque.png"
     palette.save(opaque)
     assert np.asarray(decode(str(opaque)))[0, 0].tolist() == [10, 20, 30]
-    assert describe_conversion(str(opaque)) == "palette converted to RGB"
+    assert decode_with_note(str(opaque))[1] == "palette converted to RGB"
 
 
 def test_gray_and_bits(tmp_path):

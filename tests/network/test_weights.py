@@ -15,7 +15,7 @@ from vggnet.contract import ModelDescription, Preprocessing
 from vggnet.errors import UserError
 from vggnet.network.initialization import initialize
 from vggnet.network.vgg import VGG
-from vggnet.network.weights import find_weights, load_model, read_description, read_extra, save_model
+from vggnet.network.weights import find_weights, load_model, read_description, save_model
 from vggnet.paper.configurations import Architecture
 
 
@@ -37,11 +37,10 @@ def equal(first: VGG, second: VGG) -> bool:
 def test_round_trip(tmp_path: Path) -> None:
     model, path = net().to_fast_layout(), tmp_path / "a.safetensors"
     model.train()(torch.randn(4, 3, 64, 64))  # running statistics of its own
-    save_model(path, model, extra={"epoch": 3})
+    save_model(path, model)
     loaded = load_model(path)
     assert equal(model, loaded)
     assert loaded.description == model.description == read_description(path)
-    assert read_extra(path) == {"epoch": 3}
     assert not loaded.training
     assert all(parameter.requires_grad for parameter in loaded.parameters())
     images = torch.randn(2, 3, 64, 64)

@@ -14,7 +14,6 @@ from vggnet.paper.results import (
     TABLE_9,
     TABLE_11,
     THREE_SCALES,
-    published,
 )
 
 
@@ -65,13 +64,3 @@ def test_stacked_features_are_better() -> None:
     for data in {row.data for row in TABLE_11}:
         rows = [row for row in TABLE_11 if row.data == data]
         assert max(rows, key=lambda row: row.score).nets == ("D", "E")
-
-
-def test_look_up() -> None:
-    row = published("D", (256, 512), (384,))
-    assert row is not None
-    assert (row.top1, row.top5, row.source) == (25.6, 8.1, "Table 3")
-    fused = published(("E", "D"), (256, 512), (512, 256, 384), "both")
-    assert fused is not None
-    assert fused.top5 == 6.8
-    assert published("5x5", (256,), (256,)) is None

@@ -19,7 +19,7 @@ from vggnet.errors import UserError
 from vggnet.evaluation.views import Kind, View, views_of
 from vggnet.paper.configurations import PAPER_CROP_PX
 from vggnet.paper.recipes import FIXED_SCALE_PX, SCALE_STEP_PX, Recipe, scaled_px
-from vggnet.paper.results import TABLE_3, TABLE_4, TABLE_5, TABLE_6, ClassificationRow
+from vggnet.paper.results import CLASSIFICATION, TABLE_3, TABLE_4, TABLE_5, TABLE_6, ClassificationRow
 
 Protocol = Literal["table3", "table4", "table5", "table6"]
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
@@ -188,8 +188,7 @@ def _beside_paper(row: Combination, entrants: Sequence[Entrant], protocol: Proto
         if protocol != "table6":  # Table 6 has one set of nets: it stands beside whatever was fused
             candidates = [paper for paper in candidates if paper.nets == nets]
     else:  # no table was asked for: only a row that is the same
-        rows = (*TABLE_3, *TABLE_4, *TABLE_5, *TABLE_6)
-        candidates = [paper for paper in rows if paper.nets == nets and paper.method == row.method]
+        candidates = [paper for paper in CLASSIFICATION if paper.nets == nets and paper.method == row.method]
         candidates = [paper for paper in candidates if not _scale_differences(row, descriptions, paper)]
     if not candidates:
         return row

@@ -26,11 +26,10 @@ import numpy as np
 from defusedxml import DefusedXmlException
 
 from vggnet.errors import UserError
-from vggnet.images.datasets import ImageData, hold_out, open_data
+from vggnet.images.datasets import VAL_FRACTION, ImageData, hold_out, open_data
 from vggnet.images.splits import Split, list_images, named, stem_of, subfolders
 
 COLUMNS = ("image", "class", "xmin", "ymin", "xmax", "ymax")
-VAL_FRACTION = 0.2
 _NO_BOX = np.empty((0, 4), np.int64)
 
 

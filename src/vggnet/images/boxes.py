@@ -14,6 +14,7 @@ import numpy as np
 from vggnet.errors import UserError
 
 CLIPPED_PX = 1  # a box may reach this far beyond its image: files count pixels from 0 and from 1
+LISTED_FAULTS = 10
 CORRECT_IOU = 0.5  # a box is right when its overlap is larger (ILSVRC; App. A)
 
 
@@ -177,12 +178,12 @@ def check_boxes(names: tuple[str, ...], boxes: tuple[np.ndarray, ...], sizes: np
     return CheckedBoxes(tuple(kept), clipped, tuple(faults))
 
 
-def refuse_faults(faults: tuple[BoxFault, ...], listed: int = 10) -> None:
+def refuse_faults(faults: tuple[BoxFault, ...]) -> None:
     """UserError that lists the boxes at fault, where there are any."""
     if not faults:
         return
-    lines = [f"  {fault}" for fault in faults[:listed]]
-    lines += [f"  and {len(faults) - listed} more"] if len(faults) > listed else []
+    lines = [f"  {fault}" for fault in faults[:LISTED_FAULTS]]
+    lines += [f"  and {len(faults) - LISTED_FAULTS} more"] if len(faults) > LISTED_FAULTS else []
     raise UserError(
         f"{len(faults)} boxes cannot be used:\n"
         + "\n".join(lines)

@@ -30,6 +30,7 @@ from vggnet.images.splits import (
 
 __all__ = ["ImageData", "Split", "data_names", "default_cache", "hold_out", "open_data", "unlabelled_folder"]
 
+VAL_FRACTION = 0.2  # set aside of images that come without a validation set
 _VAL_NAMES = ("val", "valid", "validation", "test")
 _LAYOUT = "expected train/CLASS/*.jpg with val/CLASS/*.jpg, or CLASS/*.jpg"
 
@@ -39,22 +40,22 @@ def data_names() -> tuple[str, ...]:
     return ("scenes", *sorted(downloads.SETS))
 
 
-def open_data(data: str, *, seed: int = 0, val_fraction: float = 0.2, cache: Path | None = None) -> ImageData:
+def open_data(data: str, *, seed: int = 0, cache: Path | None = None) -> ImageData:
     """The data set `data`: a folder, or one of `data_names()` (a folder of such a name is reached as ./NAME).
 
-    `seed` and `val_fraction` split a folder that comes without a validation set; `cache` is where named sets are
-    kept. UserError says what a folder lacks.
+    `seed` splits a folder that comes without a validation set; `cache` is where named sets are kept. UserError says
+    what a folder lacks.
     """
     cache = cache or default_cache()
     if data == "scenes":
         root = made_once(cache / f"scenes-{scenes.VERSION}-{seed}", lambda folder: scenes.write_scenes(folder, seed))
-        return _open_folder(root, "scenes", seed, val_fraction)
+        return _open_folder(root, "scenes", seed)
     if data in downloads.SETS:
-        return _open_folder(downloads.fetched(data, cache), data, seed, val_fraction)
+        return _open_folder(downloads.fetched(data, cache), data, seed)
     folder = Path(data).expanduser()
     if folder.is_dir():
         try:
-            return _open_folder(folder, folder.resolve().name, seed, val_fraction)
+            return _open_folder(folder, folder.resolve().name, seed)
         except OSError as error:
             raise UserError(f"{error.filename or folder}: {error.strerror}") from error
     if folder.exists():
@@ -64,22 +65,22 @@ def open_data(data: str, *, seed: int = 0, val_fraction: float = 0.2, cache: Pat
     raise UserError(f"{data!r} is neither a folder nor the name of a data set: {hint}")
 
 
-def _open_folder(root: Path, name: str, seed: int, val_fraction: float) -> ImageData:
+def _open_folder(root: Path, name: str, seed: int) -> ImageData:
     if base := ilsvrc.find_base(root):
         return ilsvrc.open_download(root, base, name)
     present = subfolders(root)
     val = next((each for each in _VAL_NAMES if each in present), None)
     if "train" in present:
-        return _open_parts(root, name, val, seed, val_fraction)
+        return _open_parts(root, name, val, seed)
     if val and present == [val]:
         return _open_val_only(root, name, val)
-    return _open_unsplit(root, "", name, seed, val_fraction)
+    return _open_unsplit(root, "", name, seed)
 
 
-def _open_parts(root: Path, name: str, val: str | None, seed: int, val_fraction: float) -> ImageData:
+def _open_parts(root: Path, name: str, val: str | None, seed: int) -> ImageData:
     """`train/` and a validation folder, both of class folders."""
     if val is None:
-        return _open_unsplit(root, "train", name, seed, val_fraction)
+        return _open_unsplit(root, "train", name, seed)
     files_of, others, notes = _read_classes(root, "train")
     classes = tuple(sorted(files_of))
     val_files_of, val_others = _val_classes(root, val)
@@ -128,12 +129,12 @@ def _open_val_only(root: Path, name: str, val: str) -> ImageData:
     return ImageData(name, str(root), classes, (), None, split, others_note(others, str(root)))
 
 
-def _open_unsplit(root: Path, part: str, name: str, seed: int, val_fraction: float) -> ImageData:
+def _open_unsplit(root: Path, part: str, name: str, seed: int) -> ImageData:
     """Class folders without a validation set: part of each class is set aside."""
     files_of, others, notes = _read_classes(root, part)
     classes = tuple(sorted(files_of))
     everything = _with_boxes(labelled(str(root), files_of, classes), _read_boxes(root))
-    train, val = hold_out(everything, val_fraction, seed)
+    train, val = hold_out(everything, VAL_FRACTION, seed)
     notes += (f"no validation folder: {len(val)} of {len(everything)} images set aside for it (by class, seed {seed})",)
     assert val.labels is not None
     absent = [classes[label] for label in sorted(set(range(len(classes))) - set(val.labels.tolist()))]

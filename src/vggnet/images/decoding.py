@@ -36,13 +36,8 @@ def decode(path: str) -> Image.Image:
     return decode_with_note(path)[0]
 
 
-def describe_conversion(path: str) -> str | None:
-    """What `decode` changes on the way to RGB ("CMYK converted to RGB"), None for a plain RGB image."""
-    return decode_with_note(path)[1]
-
-
 def decode_with_note(path: str) -> tuple[Image.Image, str | None]:
-    """`decode` and `describe_conversion` in one reading of the file."""
+    """`decode`, and what it changed on the way to RGB ("CMYK converted to RGB"); None for a plain RGB image."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # damaged EXIF, large images: what matters is judged below

@@ -22,11 +22,11 @@ from vggnet.images.boxes import area
 MERGING_DISTANCE = 0.5
 
 
-def merge(edges: np.ndarray, scores: np.ndarray, distance: float = MERGING_DISTANCE) -> tuple[np.ndarray, np.ndarray]:
+def merge(edges: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Merge boxes of one class: edges (n, 4), scores (n,) -> merged edges (m, 4) and rates (m,), the best first."""
     order = np.lexsort((*edges.T, -scores))
     edges, scores = edges[order], scores[order]
-    group = _groups(edges, distance)
+    group = _groups(edges)
     counts = np.bincount(group)
     merged = np.stack([np.bincount(group, edges[:, side]) for side in range(4)], 1) / counts[:, None]
     rates = np.bincount(group, scores)
@@ -34,14 +34,14 @@ def merge(edges: np.ndarray, scores: np.ndarray, distance: float = MERGING_DISTA
     return merged[best], rates[best]
 
 
-def _groups(edges: np.ndarray, distance: float) -> np.ndarray:
+def _groups(edges: np.ndarray) -> np.ndarray:
     """The merged box (0 to m - 1) that each of n boxes goes into, (n,)."""
     count = len(edges)
     if count < 2:
         return np.zeros(count, np.int64)
     unit = max(float(np.median(np.sqrt(area(edges)))), 1e-9)
     steps = linkage(edges / unit, "centroid")  # row i: which two became box n + i, at which distance
-    far = np.flatnonzero(steps[:, 2] >= distance)
+    far = np.flatnonzero(steps[:, 2] >= MERGING_DISTANCE)
     done = int(far[0]) if len(far) else len(steps)  # greedy: it ends at the first pair that is too far apart
     parents = np.repeat(np.arange(count, count + done), 2)
     children = steps[:done, :2].astype(np.int64).ravel()
@@ -50,13 +50,11 @@ def _groups(edges: np.ndarray, distance: float) -> np.ndarray:
     return np.unique(group[:count], return_inverse=True)[1]
 
 
-def best_boxes(
-    edges: np.ndarray, scores: np.ndarray, distance: float = MERGING_DISTANCE
-) -> tuple[np.ndarray, np.ndarray]:
+def best_boxes(edges: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The best merged box of each class of an image: edges (P, T, 4), scores (P, T) -> (T, 4) and rates (T,)."""
     classes = edges.shape[1]
     result, rates = np.empty((classes, 4)), np.empty(classes)
     for place in range(classes):
-        merged, rated = merge(edges[:, place], scores[:, place], distance)
+        merged, rated = merge(edges[:, place], scores[:, place])
         result[place], rates[place] = merged[0], rated[0]
     return result, rates

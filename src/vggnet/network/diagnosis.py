@@ -40,6 +40,7 @@ from torch.nn import functional as F
 
 from vggnet.errors import UserError
 from vggnet.network.vgg import VGG, evaluating
+from vggnet.paper.recipes import Recipe
 
 Verdict = Literal["learns", "vanishes", "explodes"]
 LEAST_PULL = 1.0  # of the loss against weight decay
@@ -80,10 +81,7 @@ def diagnose(
     model: VGG,
     images: Tensor,
     labels: Tensor,
-    learning_rate: float = 0.01,
-    *,
-    momentum: float = 0.9,
-    weight_decay: float = 5e-4,
+    learning_rate: float = Recipe.learning_rate,
 ) -> Diagnosis:
     """Whether SGD can move `model` on preprocessed images (N, 3, H, W) with class labels (N,); 8 images are enough.
 
@@ -112,10 +110,10 @@ def diagnose(
             )
         )
     judged = [layer for layer in layers if not (model.architecture.batch_norm and layer.name.startswith("conv"))]
-    pulls = [_ratio(layer.weight_gradient_rms, layer.weight_rms) / max(weight_decay, 1e-30) for layer in judged]
+    pulls = [_ratio(layer.weight_gradient_rms, layer.weight_rms) / Recipe.weight_decay for layer in judged]
     pull = sum(pulls) / len(pulls)
-    step = max(layer.relative_update for layer in judged) / (1 - momentum)
-    verdict, words = _judge(model.architecture.net, layers, loss.item(), pull, step, weight_decay)
+    step = max(layer.relative_update for layer in judged) / (1 - Recipe.momentum)
+    verdict, words = _judge(model.architecture.net, layers, loss.item(), pull, step)
     return Diagnosis(tuple(layers), loss.item(), pull, step, verdict, words)
 
 
@@ -167,9 +165,7 @@ def _measuring(model: VGG) -> Iterator[None]:
                 norm.track_running_stats = tracked
 
 
-def _judge(
-    net: str, layers: list[LayerSignal], loss: float, pull: float, step: float, weight_decay: float
-) -> tuple[Verdict, str]:
+def _judge(net: str, layers: list[LayerSignal], loss: float, pull: float, step: float) -> tuple[Verdict, str]:
     """The verdict and its reason, for people."""
     first, last = layers[0], layers[-1]
     if not math.isfinite(loss) or not step <= LARGEST_STEP:
@@ -179,7 +175,7 @@ def _judge(
             "from smaller weights (--init glorot, or a smaller sigma), or with a smaller learning rate."
         )
         return "explodes", words + _close(step, LARGEST_STEP)
-    if weight_decay > 0 and pull < LEAST_PULL:
+    if pull < LEAST_PULL:
         words = (
             f"Net {net} does not learn from here: the loss pulls on its weights {pull:.2g} times as hard as weight "
             f"decay does, so they shrink; what the images differ by is {first.variation_rms:.2g} after {first.name} "

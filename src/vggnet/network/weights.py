@@ -5,7 +5,6 @@ disk leaves the previous file as it was. Pickles are never read or written. A fi
 is there, has its shape and is finite.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,23 +21,19 @@ from vggnet.files import write_whole
 from vggnet.network.vgg import VGG, on_meta
 
 DESCRIPTION_KEY = "vggnet"
-EXTRA_KEY = "vggnet-extra"
 PICKLES = {".pth", ".pt", ".pkl", ".pickle", ".bin", ".ckpt"}
 MODEL_FILE = "model.safetensors"  # of a folder that `vggnet convert` or `save_pretrained` wrote
 RUN_FILES = ("best.safetensors", "last.safetensors", MODEL_FILE)  # by preference
 
 
-def save_model(path: str | Path, model: VGG, *, extra: dict[str, Any] | None = None) -> None:
-    """Write `model` with its description, and `extra` (JSON values) beside it, atomically.
+def save_model(path: str | Path, model: VGG) -> None:
+    """Write `model` with its description, atomically.
 
     Raises OSError where the disk refuses (no space, no permission); the file that was there is then untouched.
     """
     path = Path(path)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    metadata = {DESCRIPTION_KEY: model.description.to_json()}
-    if extra is not None:
-        metadata[EXTRA_KEY] = json.dumps(extra)
-    write_whole(path, save(tensors, metadata))
+    write_whole(path, save(tensors, {DESCRIPTION_KEY: model.description.to_json()}))
 
 
 def load_model(path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> VGG:
@@ -71,12 +66,6 @@ def read_description(path: str | Path) -> ModelDescription:
             "are unknown: vggnet reads weights that vggnet wrote"
         )
     return ModelDescription.from_json(metadata[DESCRIPTION_KEY], str(file))
-
-
-def read_extra(path: str | Path) -> dict[str, Any]:
-    """What `save_model` was given as `extra`; {} where it was given nothing."""
-    with _opened(find_weights(path)) as content:
-        return json.loads((content.metadata() or {}).get(EXTRA_KEY, "{}"))
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:

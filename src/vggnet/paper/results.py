@@ -155,25 +155,3 @@ TABLE_12 = (  # VOC-2012 actions
     FeatureRow(12, ("D", "E"), "VOC-2012 actions, whole image", 79.2),
     FeatureRow(12, ("D", "E"), "VOC-2012 actions, image and person's box", 84.0),
 )
-
-
-def published(
-    nets: str | tuple[str, ...],
-    train_scale: tuple[int, ...],
-    test_scales: tuple[int, ...],
-    method: str = "dense",
-) -> ClassificationRow | None:
-    """The paper's row of a net (or of fused nets), S, Q and method (dense, multi-crop, both); None if it has none.
-
-    The order of nets and of test scales does not matter. A number printed in two tables is given from the first.
-    """
-    wanted = (
-        tuple(sorted((nets,) if isinstance(nets, str) else nets)),
-        train_scale,
-        tuple(sorted(test_scales)),
-        method,
-    )
-    for row in CLASSIFICATION:
-        if (row.nets, row.train_scale, row.test_scales, row.method) == wanted:
-            return row
-    return None
