@@ -28,9 +28,9 @@ from vggnet.evaluation.scoring import score
 from vggnet.evaluation.views import View
 from vggnet.hardware import choose_device, choose_precision, environment, in_words
 from vggnet.images.color import normalize
-from vggnet.images.datasets import Split, unlabelled_folder
 from vggnet.images.decoding import decode
 from vggnet.images.geometry import rescale
+from vggnet.images.splits import Split, unlabelled_folder
 from vggnet.network.initialization import build
 from vggnet.network.vgg import VGG
 

@@ -23,12 +23,12 @@ import torch
 from vggnet.hardware import environment
 from vggnet.images.augmentation import Augmentation
 from vggnet.images.color import ColorSums
-from vggnet.images.datasets import Split, unlabelled_folder
 from vggnet.images.decoding import decode
 from vggnet.images.device_cropping import why_no_kernel
 from vggnet.images.device_decoding import why_not
 from vggnet.images.device_loading import DeviceLoader
 from vggnet.images.loading import CropLoader, TrainingLoader
+from vggnet.images.splits import Split, unlabelled_folder
 from vggnet.images.workers import chunks
 
 HOLD_BYTES = 8 * 10**9

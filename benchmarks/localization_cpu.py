@@ -25,7 +25,7 @@ from vggnet.contract import ModelDescription
 from vggnet.evaluation.scoring import score
 from vggnet.evaluation.views import View
 from vggnet.hardware import cpu_has_bf16, environment, in_words
-from vggnet.images.datasets import Split, unlabelled_folder
+from vggnet.images.splits import Split, unlabelled_folder
 from vggnet.localization.dense import Computing, Drawer, center_outputs, dense_candidates
 from vggnet.localization.merging import best_boxes
 from vggnet.localization.objects import measure_sizes

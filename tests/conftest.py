@@ -42,3 +42,25 @@ def class_folders(tmp_path: Path) -> Callable[..., Path]:
         return root
 
     return make
+
+
+def real_data(name: str) -> Path:
+    """A folder in that of real images for tests ($VGGNET_TEST_DATA); the test is skipped where there is none."""
+    folder = Path(os.environ.get("VGGNET_TEST_DATA") or "nowhere") / name
+    if not folder.is_dir():
+        pytest.skip(f"VGGNET_TEST_DATA names no folder with {name}/")
+    return folder
+
+
+@pytest.fixture
+def ilsvrc_tiny() -> Path:
+    """40 classes in the layout of ILSVRC's download, 64 pixels a side, with boxes."""
+    return real_data("ilsvrc-tiny")
+
+
+@pytest.fixture
+def photographs() -> list[Path]:
+    """JPEGs of usual sizes and aspect ratios."""
+    files = sorted(real_data("photos").glob("*.JPEG"))
+    assert files
+    return files

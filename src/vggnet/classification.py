@@ -15,8 +15,8 @@ from vggnet.errors import UserError
 from vggnet.evaluation.metrics import Count, Errors, count_errors
 from vggnet.evaluation.scoring import score
 from vggnet.evaluation.views import View
-from vggnet.images.datasets import Split
 from vggnet.images.loading import CropLoader
+from vggnet.images.splits import Split
 from vggnet.network.vgg import VGG
 from vggnet.options.training import TrainOptions
 from vggnet.pictures import Pictures, prepare_pictures

@@ -6,10 +6,12 @@ import numpy as np
 
 from vggnet.console import progress, say
 from vggnet.errors import BadImage, UserError
+from vggnet.images.cache import default_cache
 from vggnet.images.color import ColorStatistics
-from vggnet.images.datasets import ImageData, Split, default_cache, hold_out, open_data
+from vggnet.images.datasets import open_data
 from vggnet.images.decoding import decode
 from vggnet.images.scanning import scan
+from vggnet.images.splits import ImageData, Split, hold_out
 from vggnet.paper.configurations import PAPER_CROP_PX, TOTAL_STRIDE_PX
 
 LISTED_BAD_IMAGES = 10

@@ -26,7 +26,7 @@ from vggnet.evaluation.protocols import Entrant, default_scale
 from vggnet.evaluation.scoring import default_workers, score
 from vggnet.evaluation.views import View
 from vggnet.hardware import choose_inference_precision, choose_precision
-from vggnet.images.datasets import ImageData, Split
+from vggnet.images.splits import ImageData, Split
 from vggnet.network.pretrained import check_free, save_pretrained
 from vggnet.network.quantized import measuring
 from vggnet.network.vgg import VGG

@@ -1,4 +1,4 @@
-"""From options to a net that can start: what depends on the data is filled in, and said before the first epoch."""
+"""From options to a classifier that can start: what depends on the data is filled in, and the weights are drawn."""
 
 import dataclasses
 from pathlib import Path

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from vggnet.images.datasets import unlabelled_folder
+from vggnet.images.splits import unlabelled_folder
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "input_pipeline_gpu.py"
 ARGUMENTS = argparse.Namespace(workers=0, batch=4, repeats=2, batches=2, train_scale=[36], crop=32)

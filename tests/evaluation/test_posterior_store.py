@@ -16,7 +16,7 @@ from vggnet.evaluation import posteriors as module
 from vggnet.evaluation.posteriors import Store, store_folder
 from vggnet.evaluation.scoring import score
 from vggnet.evaluation.views import View, views_of
-from vggnet.images.datasets import unlabelled_folder
+from vggnet.images.splits import unlabelled_folder
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import load_model, read_description, save_model
 
@@ -178,7 +178,7 @@ import torch
 torch.set_num_threads(1)
 from vggnet.evaluation import posteriors
 from vggnet.evaluation.views import views_of
-from vggnet.images.datasets import unlabelled_folder
+from vggnet.images.splits import unlabelled_folder
 from vggnet.network.weights import load_model, read_description
 run, images, kill_at = sys.argv[1], sys.argv[2], int(sys.argv[3])
 posteriors.SHARD_IMAGES["cpu"] = 4

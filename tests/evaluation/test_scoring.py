@@ -1,8 +1,6 @@
 """What a view's posteriors are, and that batches change nothing: each image counts as if it were alone."""
 
-import os
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,10 +16,10 @@ from vggnet.evaluation.presentation import Presenter, _true_fp32, corners, prese
 from vggnet.evaluation.scoring import score, score_in_shards
 from vggnet.evaluation.views import View, views_of
 from vggnet.images.color import normalize
-from vggnet.images.datasets import Split, unlabelled_folder
 from vggnet.images.decoding import decode
 from vggnet.images.geometry import rescale
 from vggnet.images.rescaled import LARGEST_IMAGE_PX, size_limit
+from vggnet.images.splits import images_at, unlabelled_folder
 
 NETS = [("A-LRN", False), ("C", False), ("D", False), ("D", True), ("5x5", False)]
 
@@ -292,15 +290,11 @@ def test_images_are_decoded_once_for_all_scales(small_net, write_images, tmp_pat
     assert len(decoded) == 2
 
 
-def test_photographs(small_net):
-    """Real sizes and aspect ratios; VGGNET_TEST_DATA names a folder that holds photos/."""
-    root = os.environ.get("VGGNET_TEST_DATA")
-    if not root or not (Path(root) / "photos").is_dir():
-        pytest.skip("VGGNET_TEST_DATA names no folder with photos/ in it")
-    split = unlabelled_folder(Path(root) / "photos")
+def test_photographs(small_net, photographs):
+    split = images_at(photographs[:24])
     model, view = small_net("D"), View("dense", 100)
     started = time.perf_counter()
-    scores = score(model, Split(split.root, split.files[:24]), [view])
+    scores = score(model, split, [view])
     assert time.perf_counter() - started < 60
     for index, row in enumerate(scores.posteriors[view]):
         pixels = np.array(rescale(decode(split.path(index)), 100))

@@ -1,6 +1,5 @@
 """Small folders of images, made where a test wants them."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,12 +42,3 @@ def augmentation() -> Augmentation:
     """Of such images; each colour channel has a variance of its own."""
     statistics = ColorStatistics((0, 0, 0), (1, 1, 1), (900.0, 90.0, 9.0), ((1, 0, 0), (0, 1, 0), (0, 0, 1)))
     return Augmentation(5, (36, 48), 32, statistics)
-
-
-@pytest.fixture
-def real_data() -> Path:
-    """The folder of real images for tests ($VGGNET_TEST_DATA); the test is skipped where there is none."""
-    folder = os.environ.get("VGGNET_TEST_DATA")
-    if not folder or not Path(folder).is_dir():
-        pytest.skip("VGGNET_TEST_DATA names no folder with photos/ or ilsvrc-tiny/")
-    return Path(folder)

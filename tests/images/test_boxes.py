@@ -129,10 +129,8 @@ def test_no_boxes_at_all():
     assert checked.boxes[0].shape == (0, 4)
 
 
-def test_ilsvrc_tiny_boxes_one_pixel_wide(real_data):
-    if not (real_data / "ilsvrc-tiny").is_dir():
-        pytest.skip("no ilsvrc-tiny/ in VGGNET_TEST_DATA")
-    opened = open_data(str(real_data / "ilsvrc-tiny"))
+def test_ilsvrc_tiny_boxes_one_pixel_wide(ilsvrc_tiny):
+    opened = open_data(str(ilsvrc_tiny))
     thin = 0
     for split in (opened.train, opened.val):
         corners = np.concatenate(split.boxes)

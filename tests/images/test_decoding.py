@@ -164,10 +164,7 @@ def test_header_problem(make_image, tmp_path):
     assert "missing" in str(header_problem(str(tmp_path / "nowhere")))
 
 
-def test_photographs(real_data):
-    photographs = sorted((real_data / "photos").glob("*.JPEG"))
-    if not photographs:
-        pytest.skip("no photos/ in VGGNET_TEST_DATA")
+def test_photographs(photographs):
     for path in photographs:
         with Image.open(path) as plain:
             assert np.array_equal(np.asarray(decode(str(path))), np.asarray(plain.convert("RGB")))

@@ -93,10 +93,10 @@ def test_rates_are_of_images(make_image, tmp_path):
 
 
 @pytest.mark.gpu
-def test_on_a_gpu(real_data: Path):
+def test_on_a_gpu(photographs: list[Path]):
     device = torch.device("cuda:0")
     assert why_not(device) is None
-    paths = sorted((real_data / "photos").glob("*.JPEG"))[:16]
+    paths = photographs[:16]
     files = [torch.from_numpy(read_file(str(path))) for path in paths]
     files[3] = files[3][:100]
     for place, (path, pixels) in enumerate(zip(paths, decode_jpegs(files, device), strict=True)):

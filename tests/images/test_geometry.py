@@ -55,10 +55,7 @@ def test_crop_of_rescaled_is_the_crop_of_the_rescaled(data):
     assert difference.max() <= 2  # noise is the worst case: ties of both passes may fall the other way
 
 
-def test_crop_of_rescaled_photographs(real_data):
-    photographs = sorted((real_data / "photos").glob("*.JPEG"))
-    if not photographs:
-        pytest.skip("no photos/ in VGGNET_TEST_DATA")
+def test_crop_of_rescaled_photographs(photographs):
     for path in photographs[:16]:
         with Image.open(path) as opened:
             image = opened.convert("RGB")

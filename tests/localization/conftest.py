@@ -1,7 +1,6 @@
 """A data set of bright blocks with boxes, and a small classifier for it."""
 
 import csv
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,12 +67,3 @@ def classifier(tmp_path: Path) -> Path:
 @pytest.fixture
 def save_net() -> Callable[..., VGG]:
     return _save_net
-
-
-@pytest.fixture
-def real_data() -> Path:
-    """The folder of real images for tests ($VGGNET_TEST_DATA); the test is skipped where there is none."""
-    folder = os.environ.get("VGGNET_TEST_DATA")
-    if not folder or not Path(folder).is_dir():
-        pytest.skip("VGGNET_TEST_DATA names no folder with ilsvrc-tiny/")
-    return Path(folder)

@@ -167,10 +167,8 @@ def test_baselines_by_hand(blocks, val):
     assert found["best constant box"].rate <= found["whole image"].rate
 
 
-def test_baselines_of_ilsvrc_tiny(real_data):
-    if not (real_data / "ilsvrc-tiny").is_dir():
-        pytest.skip("no ilsvrc-tiny/ in VGGNET_TEST_DATA")
-    opened = open_localizable(str(real_data / "ilsvrc-tiny"), None, None, 0)
+def test_baselines_of_ilsvrc_tiny(ilsvrc_tiny):
+    opened = open_localizable(str(ilsvrc_tiny), None, None, 0)
     val = objects_of(opened.val, bad_boxes="stop", workers=0)
     found = baselines(val, val, len(opened.classes))
     assert 100 * found["whole image"].rate == pytest.approx(47.5)

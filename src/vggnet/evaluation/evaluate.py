@@ -33,8 +33,7 @@ from vggnet.evaluation.submission import Submission, best_classes
 from vggnet.evaluation.tables import NOTHING, Row, Table, write_text
 from vggnet.evaluation.views import View
 from vggnet.hardware import InferencePrecision, choose_device, choose_inference_precision, environment
-from vggnet.images.datasets import ImageData, Split
-from vggnet.images.splits import images_at
+from vggnet.images.splits import ImageData, Split, images_at
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import load_model
 

@@ -15,8 +15,8 @@ import numpy as np
 from vggnet.contract import ModelDescription
 from vggnet.errors import UserError
 from vggnet.evaluation.protocols import Combination, Entrant
-from vggnet.images.datasets import ImageData, Split, data_names, open_data, unlabelled_folder
-from vggnet.images.splits import list_images, named, subfolders
+from vggnet.images.datasets import data_names, open_data
+from vggnet.images.splits import ImageData, Split, list_images, named, subfolders, unlabelled_folder
 from vggnet.network.weights import read_description
 
 

@@ -34,7 +34,8 @@ from vggnet.evaluation.presentation import Precision, Presenter
 from vggnet.evaluation.scoring import BadImages, Progress, score_in_shards
 from vggnet.evaluation.views import View
 from vggnet.files import write_whole
-from vggnet.images.datasets import Split, default_cache
+from vggnet.images.cache import default_cache
+from vggnet.images.splits import Split
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import find_weights
 from vggnet.paper.configurations import Architecture

@@ -20,8 +20,8 @@ from vggnet.errors import BadImage, UserError
 from vggnet.evaluation.batching import Item
 from vggnet.evaluation.presentation import Precision, Presenter, presenting
 from vggnet.evaluation.views import View
-from vggnet.images.datasets import Split
 from vggnet.images.rescaled import rescaled_images
+from vggnet.images.splits import Split
 from vggnet.network.vgg import VGG
 
 Progress = Callable[[int, int], Any]  # images done, images in all

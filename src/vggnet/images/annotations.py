@@ -26,8 +26,8 @@ import numpy as np
 from defusedxml import DefusedXmlException
 
 from vggnet.errors import UserError
-from vggnet.images.datasets import VAL_FRACTION, ImageData, hold_out, open_data
-from vggnet.images.splits import Split, list_images, named, stem_of, subfolders
+from vggnet.images.datasets import VAL_FRACTION, open_data
+from vggnet.images.splits import ImageData, Split, hold_out, list_images, named, stem_of, subfolders
 
 COLUMNS = ("image", "class", "xmin", "ymin", "xmax", "ymax")
 _NO_BOX = np.empty((0, 4), np.int64)

@@ -25,10 +25,7 @@ from vggnet.images.splits import (
     others_note,
     refuse_empty_classes,
     subfolders,
-    unlabelled_folder,
 )
-
-__all__ = ["ImageData", "Split", "data_names", "default_cache", "hold_out", "open_data", "unlabelled_folder"]
 
 VAL_FRACTION = 0.2  # set aside of images that come without a validation set
 _VAL_NAMES = ("val", "valid", "validation", "test")

@@ -17,10 +17,10 @@ from PIL import Image
 
 from vggnet.errors import BadImage
 from vggnet.images.augmentation import Augmentation
-from vggnet.images.datasets import Split
 from vggnet.images.decoding import decode
 from vggnet.images.geometry import crop_of_rescaled
 from vggnet.images.holding import HeldImages
+from vggnet.images.splits import Split
 from vggnet.images.workers import Workers, chunks, places_for
 
 _PIECE = 32  # images that a worker hands over at once: 5 MB of 224 x 224 crops

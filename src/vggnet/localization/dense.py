@@ -21,10 +21,10 @@ from vggnet.evaluation.batching import Batcher, Item
 from vggnet.evaluation.masking import padding_kept_zero
 from vggnet.evaluation.presentation import Precision, Presenter, mirror_images, presenting, stack_images
 from vggnet.images.boxes import Windows, clip, decode, rescaled_sizes
-from vggnet.images.datasets import Split
 from vggnet.images.geometry import center_crop_corner, rescale
 from vggnet.images.loading import whole_images
 from vggnet.images.rescaled import rescaled_images
+from vggnet.images.splits import Split
 from vggnet.localization.regression import COORDINATES, select
 from vggnet.network.vgg import VGG
 from vggnet.paper.configurations import TOTAL_STRIDE_PX

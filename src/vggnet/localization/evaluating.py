@@ -14,7 +14,7 @@ from vggnet.evaluation.matching import positions_among, split_seed
 from vggnet.evaluation.protocols import default_scale
 from vggnet.evaluation.scoring import default_workers
 from vggnet.hardware import InferencePrecision, choose_device, choose_inference_precision, environment
-from vggnet.images.datasets import ImageData
+from vggnet.images.splits import ImageData
 from vggnet.localization.baselines import baselines
 from vggnet.localization.dense import Computing
 from vggnet.localization.guessing import Combining, Party, check_draws_boxes, classify, gather, guess

@@ -18,8 +18,7 @@ from vggnet.errors import UserError
 from vggnet.evaluation.metrics import TOP, combine
 from vggnet.evaluation.posteriors import Store
 from vggnet.evaluation.views import View
-from vggnet.images.datasets import Split
-from vggnet.images.splits import named
+from vggnet.images.splits import Split, named
 from vggnet.localization.dense import Candidates, Computing, Drawer, Judge, dense_candidates
 from vggnet.localization.merging import best_boxes
 from vggnet.network.weights import load_model, read_description

@@ -17,7 +17,7 @@ from vggnet.console import say
 from vggnet.errors import UserError
 from vggnet.images.annotations import open_annotated
 from vggnet.images.boxes import check_boxes, edges_of, refuse_faults
-from vggnet.images.datasets import ImageData, Split
+from vggnet.images.splits import ImageData, Split
 from vggnet.images.workers import Workers, chunks
 
 _PIECE = 256  # images to a worker at once

@@ -34,7 +34,6 @@ from vggnet.network.weights import load_model
 
 Layout = Literal["torchvision", "timm", "keras", "onnx", "caffe", "vggnet"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
-WRITTEN: tuple[str, ...] = ("vggnet", "torchvision", "timm")
 MISSING, LEFT_OUT = "missing (convolutions only)", "left out (--convolutions-only)"  # of FC layers
 NAMES = {"A": "vgg11", "B": "vgg13", "D": "vgg16", "E": "vgg19"}
 
