@@ -73,7 +73,9 @@ class Session:
         """What reads the crops of `split`: to be closed by the caller."""
         recipe, crop = self.recipe, self.model.architecture.crop_px
         statistics = self.pictures.statistics
-        augmentation = Augmentation(self.options.seed, recipe.train_scale, crop, statistics, recipe.mirror)
+        augmentation = Augmentation(
+            self.options.seed, recipe.train_scale, crop, statistics, recipe.mirror, recipe.color_deviation
+        )
         return training_loader(split, augmentation, self.decoder, self.world, self.workers)
 
     def inputs(self, batches: Iterator[Batch]) -> Iterator[tuple[Batch, Tensor]]:

@@ -63,6 +63,8 @@ def test_options_leave_the_other_draws_alone():
     full = Augmentation(1, (256, 512), 224, STATISTICS).view(2, 3, 500, 375)
     plain = Augmentation(1, (256, 512), 224, None, mirror=False).view(2, 3, 500, 375)
     assert (plain.scale, plain.left, plain.top) == (full.scale, full.left, full.top)
+    stronger = Augmentation(1, (256, 512), 224, STATISTICS, color_deviation=0.2).view(2, 3, 500, 375)
+    assert np.allclose(stronger.shift, 2 * full.shift)
     assert not plain.mirrored
     assert not plain.shift.any()
     assert not any(Augmentation(1, (9,), 9, None, mirror=False).view(2, i, 9, 9).mirrored for i in range(50))

@@ -57,7 +57,7 @@ def test_shift_by_hand():
     axes = ((0.0, 1.0, 0.0), (1.0, 0.0, 0.0), (0.0, 0.0, 1.0))  # first axis: green, second: red
     statistics = ColorStatistics((0, 0, 0), (1, 1, 1), (400.0, 100.0, 0.0), axes)
     # 0.1 * 1 * sqrt(400) = 2 along green, 0.1 * -2 * sqrt(100) = -2 along red.
-    assert color_shift(statistics, np.array([1.0, -2.0, 5.0])).tolist() == [-2.0, 2.0, 0.0]
+    assert color_shift(statistics, np.array([1.0, -2.0, 5.0]), 0.1).tolist() == [-2.0, 2.0, 0.0]
 
 
 @settings(deadline=None, max_examples=25)

@@ -10,6 +10,7 @@ import numpy as np
 
 from vggnet.images.color import ColorStatistics, color_shift
 from vggnet.images.geometry import rescaled_size
+from vggnet.paper.recipes import Recipe
 
 _WORD = (1 << 64) - 1
 _VIEWS, _ORDER = 0, 1  # separate streams of one (seed, epoch)
@@ -47,6 +48,7 @@ class Augmentation:
     crop: int
     statistics: ColorStatistics | None
     mirror: bool = True
+    color_deviation: float = Recipe.color_deviation
 
     def view(self, epoch: int, index: int, width: int, height: int) -> TrainingView:
         """The view of image `index` (width x height pixels) in `epoch`."""
@@ -59,7 +61,7 @@ class Augmentation:
         top = int(for_top * (full_height - self.crop + 1))
         shift = _NO_SHIFT
         if self.statistics is not None:
-            shift = color_shift(self.statistics, generator.standard_normal(3))
+            shift = color_shift(self.statistics, generator.standard_normal(3), self.color_deviation)
         return TrainingView(scale, left, top, self.mirror and for_mirror < 0.5, shift)
 
 

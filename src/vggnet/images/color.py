@@ -94,10 +94,10 @@ def _rgb(values: Any) -> Rgb:
     return red, green, blue
 
 
-def color_shift(statistics: ColorStatistics, normals: np.ndarray, sigma: float = 0.1) -> np.ndarray:
+def color_shift(statistics: ColorStatistics, normals: np.ndarray, sigma: float) -> np.ndarray:
     """float32 (3,): what is added to every pixel of one image, in gray levels; `normals` are three N(0, 1) draws.
 
-    Along principal axis i the shift is sigma * normal_i * sqrt(eigenvalue_i): a tenth of the axis's standard deviation.
+    Along principal axis i the shift is sigma * normal_i * sqrt(eigenvalue_i), a part of the axis's standard deviation.
     Krizhevsky's text multiplies by the eigenvalue itself, which depends on the unit of the pixels (for ILSVRC's
     pixels in 0..1, as common code has it, the first axis moves half as much). The standard deviation has no such unit.
     """

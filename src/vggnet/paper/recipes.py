@@ -43,6 +43,7 @@ class Recipe:
     drop_factor: float = 10.0
     patience: int = 6
     latest_drops: tuple[float, ...] = (0.6, 0.8, 0.93)
+    color_deviation: float = 0.1  # of the PCA colour shift
     mirror: bool = True
     head_learning_rate: float | None = None  # of the last layer; not in the paper, whose layers share one rate
 
