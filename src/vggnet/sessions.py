@@ -88,7 +88,7 @@ class Session:
             if batch.bad and not self.skip_bad:
                 raise UserError(f"an image became unreadable during training:\n{describe_bad(batch.bad)}")
             pixels = batch.pixels.to(device, non_blocking=True)
-            yield batch, normalize(pixels, preprocessing, batch.shift.to(device, non_blocking=True))
+            yield batch, normalize(pixels, preprocessing, batch.shift)
 
     def train(self, task: Task, kept: dict[str, Any], *said: str) -> TrainingProgress:
         """Start, or go on where the run stopped, and train to the end.

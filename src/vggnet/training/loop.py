@@ -101,6 +101,8 @@ class Loop:
         self._sums = torch.zeros(3, dtype=torch.float64, device=world.device)  # loss, wrong, images of this epoch
         if world.device.type == "cpu":
             keep_freed_memory()
+        elif world.device.type == "cuda":
+            torch.backends.cudnn.benchmark = True  # a training has two shapes of batches at most: timing them pays
         self.form = step_form(model, world.device, settings.precision, settings.step)  # what a step runs
         self._trained: nn.Module = self.form
         if world.size > 1:
@@ -204,9 +206,9 @@ class Loop:
         losses, wrong = self.task.losses(self._forward(images), targets)
         # averaging over the ranks divides by their number: the factor makes it the mean over the global batch
         (losses.sum() * (self.world.size / self.batch)).backward()
-        self._sums += torch.stack(
-            [losses.detach().sum().double(), wrong.sum().double(), losses.new_tensor(len(losses))]
-        )
+        # no float() and no torch.tensor() here: on a GPU they wait until it has done all that is queued
+        count = losses.new_full((), len(losses))
+        self._sums += torch.stack([losses.detach().sum(), wrong.sum(), count]).double()
 
     def _forward(self, images: Tensor) -> Tensor:
         reduced = self.settings.precision == "bf16"
