@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from vggnet.evaluation.masking import padding_kept_zero
-from vggnet.network.cudnn import CudnnVGG
+from vggnet.network.cudnn import CudnnVGG, why_not_relu
 from vggnet.network.inference import fast_inference
 from vggnet.network.initialization import build
 from vggnet.network.vgg import VGG
@@ -65,6 +65,7 @@ def test_where_cudnn_refuses_the_net_runs_as_it_is_and_says_why(
     monkeypatch.setattr(torch, "cudnn_convolution_relu", refuse)
     monkeypatch.setattr("vggnet.console._noted", set())
     monkeypatch.setattr("vggnet.network.inference.torch.zeros", lambda *shape, device: torch.ones(shape))
+    monkeypatch.setattr("vggnet.network.inference.why_not_relu", lambda device: None)  # only this net's layers
     model = small("A")
     for _ in range(2):
         assert fast_inference(model, torch.device("cuda"), "bf16") is model
@@ -72,9 +73,25 @@ def test_where_cudnn_refuses_the_net_runs_as_it_is_and_says_why(
     assert lines == ["inference runs without cuDNN's fused layers: GET was unable to find an engine"]
 
 
+@pytest.mark.usefixtures("cudnn_written_out")
+def test_whether_the_fused_convolution_can_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert why_not_relu(CPU) is None
+    right = torch.cudnn_convolution_relu
+    for wrong in (lambda y: y + torch.nan * (y == 0), lambda y: 1.03 * y, lambda y: y.flip(1)):
+        monkeypatch.setattr(torch, "cudnn_convolution_relu", lambda *given, wrong=wrong: wrong(right(*given)))
+        assert why_not_relu(CPU) == "cuDNN's convolution with bias and ReLU gives other values than PyTorch here"
+
+    def refuse(*_: object) -> torch.Tensor:
+        raise RuntimeError("GET was unable to find an engine\nand more")
+
+    monkeypatch.setattr(torch, "cudnn_convolution_relu", refuse)
+    assert why_not_relu(CPU) == "GET was unable to find an engine"
+
+
 @pytest.mark.gpu
 def test_on_a_gpu() -> None:
     device = torch.device("cuda")
+    assert why_not_relu(device) is None
     torch.manual_seed(0)
     for net in ("A-LRN", "D"):
         model = small(net).to(device)

@@ -59,10 +59,12 @@ def test_no_memory_is_the_callers_matter(monkeypatch: pytest.MonkeyPatch) -> Non
         compiled(nn.Identity(), GPU)(torch.ones(1))
 
 
+@pytest.mark.usefixtures("cudnn_written_out")
 def test_a_net_without_batch_normalisation_is_fused_on_a_gpu(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("vggnet.network.stepping.why_not", lambda device: None)
+    monkeypatch.setattr("vggnet.network.stepping.why_not_relu", lambda device: None)
     model, normalised = build("A", width=1 / 8), build("A", width=1 / 8, batch_norm=True)
     assert isinstance(step_form(model, GPU, "bf16", "auto"), FusedVGG)
     assert step_form(model, GPU, "bf16", "plain") is model
@@ -75,6 +77,29 @@ def test_a_net_without_batch_normalisation_is_fused_on_a_gpu(
     monkeypatch.setattr("vggnet.network.stepping.why_not", lambda device: "no Triton")
     with pytest.raises(UserError, match="--step fused: no Triton"):
         step_form(model, GPU, "bf16", "fused")
+
+
+@pytest.mark.usefixtures("cudnn_written_out")
+def test_a_net_that_cudnn_does_not_take_is_not_fused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written_out = torch.cudnn_convolution_relu
+
+    def picky(x: Tensor, weight: Tensor, *more: object) -> Tensor:
+        if len(weight) % 8:
+            raise RuntimeError("GET was unable to find an engine to execute this computation\nand more")
+        return written_out(x, weight, *more)
+
+    monkeypatch.setattr(torch, "cudnn_convolution_relu", picky)
+    monkeypatch.setattr("vggnet.network.stepping.why_not", lambda device: None)
+    monkeypatch.setattr("vggnet.network.stepping.why_not_relu", lambda device: None)
+    odd, even = build("B", width=5 / 32), build("B", width=1 / 8)  # 10 channels, and 8
+    assert isinstance(step_form(even, GPU, "bf16", "auto"), FusedVGG)
+    assert all(parameter.grad is None for parameter in even.parameters())
+    assert isinstance(step_form(even.freeze_before("fc6"), GPU, "bf16", "auto"), FusedVGG)
+    assert step_form(odd, GPU, "bf16", "auto") is odd
+    said = "GET was unable to find an engine to execute this computation"
+    assert capsys.readouterr().err == f"training runs without the fused kernels: {said}\n"
 
 
 @pytest.mark.parametrize("step", ["fused", "compiled"])

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vggnet.errors import reason_of
 from vggnet.network.prepared import PreparedVGG, as_map, flat_patches, flat_weight, with_normalization
 from vggnet.network.vgg import VGG
 from vggnet.paper.configurations import Layer
@@ -104,3 +105,29 @@ def convolution_relu(x: Tensor, weight: Tensor, bias: Tensor, padding: int) -> T
     """relu(convolution + bias) in one kernel, all in one type and channels_last."""
     y: Tensor = torch.cudnn_convolution_relu(x, weight, bias, [1, 1], [padding, padding], [1, 1], 1)
     return y
+
+
+def why_not_relu(device: torch.device) -> str | None:
+    """Why `convolution_relu` cannot be used on `device`; None where it gives what PyTorch's operators give.
+
+    PyTorch hands the kernel its own output, not written yet, as a map to add with factor 0. A kernel that multiplies
+    would make something of what lies there that is not a number, so the output is given such memory here.
+    """
+    draw = torch.Generator().manual_seed(0)
+    try:
+        for channels, side in ((64, 56), (512, 14)):
+            x, weight = (
+                torch.randn(shape, generator=draw).to(device, torch.bfloat16, memory_format=torch.channels_last)
+                for shape in ((4, channels, side, side), (channels, channels, 3, 3))
+            )
+            bias = torch.randn(channels, generator=draw).to(device, torch.bfloat16)
+            exact = F.conv2d(x.float(), weight.float(), bias.float(), padding=1).relu()
+            torch.full_like(x, torch.nan)  # freed at once: the next map of this size takes its memory
+            found = convolution_relu(x, weight, bias, 1)
+            if not torch.allclose(found.float(), exact, rtol=1e-2, atol=1e-2 * float(exact.max())):
+                return "cuDNN's convolution with bias and ReLU gives other values than PyTorch here"
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, AttributeError) as error:
+        return reason_of(error)
+    return None

@@ -5,7 +5,7 @@ import torch
 from vggnet.console import note
 from vggnet.errors import UserError, reason_of
 from vggnet.hardware import choose_inference_precision, cpu_has_bf16, keep_freed_memory
-from vggnet.network.cudnn import CudnnVGG
+from vggnet.network.cudnn import CudnnVGG, why_not_relu
 from vggnet.network.fast import FastVGG
 from vggnet.network.kernels.available import why_not
 from vggnet.network.quantized import QuantizedVGG
@@ -34,21 +34,27 @@ def fast_inference(model: VGG, device: torch.device, precision: str) -> VGG:
 
 def _on_gpu(model: VGG, device: torch.device) -> VGG:
     """`CudnnVGG`, where cuDNN takes its layers: tried on one small image, since no table says so beforehand."""
-    missing = why_not(device)
-    try:
-        quick = CudnnVGG(model, kernels=missing is None)
-        side = model.architecture.fc_kernel * TOTAL_STRIDE_PX
-        with torch.inference_mode(), torch.autocast(device.type, enabled=False):
-            quick.forward_features(torch.zeros(1, 3, side, side, device=device))
-    except torch.OutOfMemoryError:
-        raise
-    except (RuntimeError, AttributeError) as error:
-        reason = reason_of(error)
+    missing, reason = why_not(device), why_not_relu(device)
+    quick = CudnnVGG(model, kernels=missing is None)
+    if reason := reason or _refusal(quick, device):
         note(f"inference runs without cuDNN's fused layers: {reason}")
         return model
     if missing:
         note(f"inference runs without our kernels of conv1_1 and pooling: {missing}")
     return quick
+
+
+def _refusal(quick: CudnnVGG, device: torch.device) -> str | None:
+    """What cuDNN says where it does not take a layer."""
+    side = quick.architecture.fc_kernel * TOTAL_STRIDE_PX
+    try:
+        with torch.inference_mode(), torch.autocast(device.type, enabled=False):
+            quick.forward_features(torch.zeros(1, 3, side, side, device=device))
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        return reason_of(error)
+    return None
 
 
 def _why_not() -> str | None:

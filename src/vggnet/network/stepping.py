@@ -10,9 +10,11 @@ from torch import Tensor, nn
 
 from vggnet.console import note
 from vggnet.errors import UserError, reason_of
+from vggnet.network.cudnn import why_not_relu
 from vggnet.network.kernels.available import why_not
 from vggnet.network.vgg import VGG
 from vggnet.options.common import StepName
+from vggnet.paper.configurations import TOTAL_STRIDE_PX
 
 
 def step_form(model: VGG, device: torch.device, precision: str, step: StepName) -> VGG:
@@ -29,7 +31,9 @@ def step_form(model: VGG, device: torch.device, precision: str, step: StepName) 
     if not (reason := _why_not_fused(model, device, precision)):
         from vggnet.network.fused import FusedVGG  # only where Triton is
 
-        return FusedVGG(model)
+        form = FusedVGG(model)
+        if not (reason := _refusal(form)):
+            return form
     if step == "fused":
         raise UserError(f"--step fused: {reason}; leave it at auto")
     note(f"training runs without the fused kernels: {reason}")
@@ -41,7 +45,24 @@ def _why_not_fused(model: VGG, device: torch.device, precision: str) -> str | No
         return "they compute in bf16, this training does not"
     if model.architecture.batch_norm:
         return "they know no batch normalisation"
-    return why_not(device)
+    return why_not(device) or why_not_relu(device)
+
+
+def _refusal(form: VGG) -> str | None:
+    """What cuDNN says where it does not take a layer, as it is (its channels may be no multiple of eight, say)."""
+    side, device = 2 * TOTAL_STRIDE_PX, form.conv1_1.weight.device
+    try:
+        with torch.enable_grad(), torch.autocast(device.type, torch.bfloat16):
+            pool5 = form.forward_features(torch.zeros(1, 3, side, side, device=device))
+        if pool5.requires_grad:  # not where the head alone trains
+            pool5.float().sum().backward()
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        return reason_of(error)
+    finally:
+        form.zero_grad(set_to_none=True)
+    return None
 
 
 def compiled(model: nn.Module, device: torch.device) -> Callable[[Tensor], Tensor]:
