@@ -1,13 +1,15 @@
 """`vggnet bench`: what it counts, what it checks, and what it says where something is absent."""
 
+import copy
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-from vggnet.benchmarking import running, ways
+from vggnet.benchmarking import measuring, running, ways
 from vggnet.benchmarking.nets import library
 from vggnet.benchmarking.problem import Absent, Problem, Ready
 from vggnet.benchmarking.report import show
@@ -17,6 +19,7 @@ from vggnet.benchmarking.ways import OURS, REFERENCE
 from vggnet.cli import run
 from vggnet.errors import UserError
 from vggnet.network.fused import FusedVGG
+from vggnet.options.bench import BenchOptions
 
 
 def test_operations_are_the_issues() -> None:
@@ -77,6 +80,62 @@ def test_a_way_that_computes_something_else_is_not_timed() -> None:
     results = {name: Result("training", name) for name in helpers}
     with pytest.raises(UserError, match=r"other: a gradient has a cosine of -1\.0000"):
         running._check(small("training"), helpers, results)  # type: ignore[arg-type]
+
+
+def test_without_the_reference_nothing_is_timed() -> None:
+    results = {REFERENCE["inference"]: Result("inference", REFERENCE["inference"], absent="no memory")}
+    with pytest.raises(UserError, match="torchvision fp32: no memory; everything is checked against it"):
+        running._check(small("inference"), {}, results)
+
+
+def test_a_way_that_a_gpu_has_no_memory_for_is_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(problem: Problem) -> Ready:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(running, "find", lambda task, name: ways.Way(name, task, ("cpu",), full))
+    with pytest.raises(Absent, match="the GPU's memory is too small for batch 4"):
+        running._prepared(small("training"), OURS, torch.device("cpu"))
+
+
+def test_on_a_gpu_memory_goes_from_one_way_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    log: list[str] = []
+    for name in ("synchronize", "empty_cache", "reset_peak_memory_stats"):
+        monkeypatch.setattr(torch.cuda, name, lambda *_, name=name: log.append(name))
+    assert measuring.warm_up(lambda: log.append("call"), torch.device("cuda")) >= 1
+    assert log[:3] == ["synchronize", "call", "synchronize"]  # by itself: it compiles
+    assert log[-2:] == ["empty_cache", "reset_peak_memory_stats"]
+    log.clear()
+    measuring.timed_in_turn(lambda: log.append("call"), 2, torch.device("cuda"))
+    assert log == ["call", "synchronize", "call", "call", "synchronize", "empty_cache"]
+
+
+class Played:
+    """A helper process that is none."""
+
+    flop = 1e9
+
+    def __init__(self, problem: Problem, name: str) -> None:
+        self.ready = Ready(list, torch.ones(2, 3))
+
+    def prepare(self) -> str:
+        return ""
+
+    def time(self) -> tuple[float, float]:
+        return 2.0, 1.0
+
+    def stop(self) -> int:
+        return 5
+
+
+def test_figures_are_handed_over_after_every_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "_Helper", Played)
+    saved: list[dict[str, Any]] = []
+    options = BenchOptions(tasks=("inference",), repeats=3, batch=4)
+    running.run_benchmark(options, lambda report: saved.append(copy.deepcopy(report.to_json_dict())))
+    rows = [{row["name"]: row for row in content["results"]}[OURS] for content in saved]
+    assert [len(row["wall_s"]) for row in rows] == [1, 2, 3, 3]
+    assert [row["images_per_s"] for row in rows] == [2.0] * 4
+    assert [row["peak_bytes"] for row in rows] == [None, None, None, 5]
 
 
 def test_our_step_is_checked_without_dropout_in_a_gpus_form_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,11 +21,26 @@ def timed(call: Callable[[], object], times: int, device: torch.device) -> tuple
     return (time.perf_counter() - wall) / times, (time.process_time() - cpu) / times
 
 
+def timed_in_turn(call: Callable[[], object], times: int, device: torch.device) -> tuple[float, float]:
+    """As `timed`, where others' calls come in between: on a GPU memory is taken by a call before, and given back."""
+    if device.type != "cuda":
+        return timed(call, times, device)
+    call()
+    spent = timed(call, times, device)
+    torch.cuda.empty_cache()
+    return spent
+
+
 def warm_up(call: Callable[[], object], device: torch.device) -> int:
-    """Call it; how often it is to be called in one timing."""
-    if device.type == "cpu" and timed(call, 1, device)[0] > CALL_S:
+    """Call it; how often it is to be called in one timing. Peak memory counts from here on a GPU."""
+    first_s, _ = timed(call, 1, device)  # compiles, on a GPU
+    if device.type == "cpu" and first_s > CALL_S:
         return 1
-    return max(1, round(CALL_S / max(timed(call, 2, device)[0], 1e-6)))
+    times = max(1, round(CALL_S / max(timed(call, 2, device)[0], 1e-6)))
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+    return times
 
 
 def _wait_for(device: torch.device) -> None:

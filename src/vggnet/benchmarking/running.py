@@ -1,13 +1,15 @@
 """`vggnet bench`: every way in a process of its own, checked against the reference, then timed in turn.
 
 Notable: the processes are made one after another and stay; in each round every one is asked for one timing, alone, so
-that a busy moment of the machine meets them all. Peak memory is each process's own, its libraries included.
+that a busy moment of the machine meets them all. A GPU's memory is handed from one to the next, so that each has it to
+itself. Peak memory is each process's own, its libraries included (on a GPU: what its timed calls take).
 """
 
 import importlib.metadata
 import multiprocessing
 import os
 import statistics
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
@@ -15,7 +17,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from vggnet.benchmarking.measuring import matrix_product, peak_bytes, timed, warm_up
+from vggnet.benchmarking.measuring import matrix_product, peak_bytes, timed_in_turn, warm_up
 from vggnet.benchmarking.problem import Absent, Problem, Ready, Task
 from vggnet.benchmarking.ways import OURS, REFERENCE, WAYS, find
 from vggnet.console import progress
@@ -105,8 +107,11 @@ class Report:
         return asdict(self) | {"results": rows}
 
 
-def run_benchmark(options: BenchOptions) -> Report:
-    """Run what `options` ask for. UserError where a way disagrees with the reference."""
+def run_benchmark(options: BenchOptions, save: Callable[[Report], None] = lambda report: None) -> Report:
+    """Run what `options` ask for. UserError where a way disagrees with the reference.
+
+    `save` is called after every round with what is known by then: a long run may be cut off.
+    """
     device = choose_device(options.device)
     threads = options.threads or torch.get_num_threads()
     batch = options.batch or BATCH[device.type]
@@ -118,11 +123,12 @@ def run_benchmark(options: BenchOptions) -> Report:
     for task in options.tasks:
         problem = Problem(task, device.type, batch, threads, options.width, options.crop)
         report.problems[task], report.flop[task] = asdict(problem), problem.flop
-        _run_task(problem, options.repeats, options.compile, report)
+        _run_task(problem, options.repeats, options.compile, report, save)
+        save(report)
     return report
 
 
-def _run_task(problem: Problem, repeats: int, compile_: bool, report: Report) -> None:
+def _run_task(problem: Problem, repeats: int, compile_: bool, report: Report, save: Callable[[Report], None]) -> None:
     with_limit = [LIMIT, *(way.name for way in WAYS if way.task == problem.task and problem.device in way.devices)]
     helpers: dict[str, _Helper] = {}
     results: dict[str, Result] = {}
@@ -142,25 +148,28 @@ def _run_task(problem: Problem, repeats: int, compile_: bool, report: Report) ->
                 else:
                     helpers[name] = helper
         _check(problem, helpers, results)
+        report.results += [result for name, result in results.items() if name != LIMIT]
         with progress(f"timing {problem.task}") as tick:
             for repeat in range(repeats):
                 for name, helper in helpers.items():
                     wall_s, cpu_s = helper.time()
                     results[name].wall_s.append(wall_s)
                     results[name].cpu_s.append(cpu_s)
+                report.limit_flop_per_s[problem.task] = helpers[LIMIT].flop / results[LIMIT].median_s
+                report.limit_flop_per_cpu_s[problem.task] = helpers[LIMIT].flop / results[LIMIT].median_cpu_s
+                save(report)
                 tick(repeat + 1, repeats, "")
     finally:
         for name, helper in helpers.items():
             results[name].peak_bytes = helper.stop()
-    limit = results.pop(LIMIT)
-    report.limit_flop_per_s[problem.task] = helpers[LIMIT].flop / limit.median_s
-    report.limit_flop_per_cpu_s[problem.task] = helpers[LIMIT].flop / limit.median_cpu_s
-    report.results += results.values()
 
 
 def _check(problem: Problem, helpers: dict[str, "_Helper"], results: dict[str, Result]) -> None:
     """Stop where a way does not compute what the reference computes."""
-    reference = helpers[REFERENCE[problem.task]].ready
+    against = REFERENCE[problem.task]
+    if against not in helpers:
+        raise UserError(f"{against}: {results[against].absent}; everything is checked against it: nothing was timed")
+    reference = helpers[against].ready
     for name, helper in helpers.items():
         if name == LIMIT:
             continue
@@ -245,18 +254,10 @@ def _serve(connection: Connection, problem: Problem, name: str) -> None:
     torch.set_num_threads(problem.threads)
     device = torch.device(problem.device)
     try:
-        if name == LIMIT:
-            reduced = choose_precision("auto", device) == "bf16"
-            call, flop = matrix_product(device, torch.bfloat16 if reduced else torch.float32)
-            first: tuple[str, Any] = (LIMIT, flop)
-        else:
-            ready = find(problem.task, name).prepare(problem)
-            call = ready.call
-            first = ("ready", (ready.scores.numpy(), [gradient.numpy() for gradient in ready.gradients]))
-        times = warm_up(call, device)
+        call, first, times = _prepared(problem, name, device)
         connection.send(first)
         while connection.recv() == "time":
-            connection.send(("time", timed(call, times, device)))
+            connection.send(("time", timed_in_turn(call, times, device)))
         connection.send(("stop", peak_bytes(device)))
     except Absent as error:
         connection.send(("absent", str(error)))
@@ -266,6 +267,20 @@ def _serve(connection: Connection, problem: Problem, name: str) -> None:
         pass  # the main process has ended
     except Exception as error:
         connection.send(("failed", f"{type(error).__name__}: {error}"))
+
+
+def _prepared(problem: Problem, name: str, device: torch.device) -> tuple[Callable[[], object], tuple[str, Any], int]:
+    """What is timed, what is told of it before, and how often it is called in one timing. Raises Absent."""
+    try:
+        if name == LIMIT:
+            reduced = choose_precision("auto", device) == "bf16"
+            call, flop = matrix_product(device, torch.bfloat16 if reduced else torch.float32)
+            return call, (LIMIT, flop), warm_up(call, device)
+        ready = find(problem.task, name).prepare(problem)
+        facts = ready.scores.numpy(), [gradient.numpy() for gradient in ready.gradients]
+        return ready.call, ("ready", facts), warm_up(ready.call, device)
+    except torch.OutOfMemoryError:
+        raise Absent(f"the GPU's memory is too small for batch {problem.batch}") from None
 
 
 def _versions() -> dict[str, str]:

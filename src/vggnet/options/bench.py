@@ -24,7 +24,7 @@ class BenchOptions:
     compile: bool = False
     """Also time the paths that go through torch.compile; compiling takes minutes."""
     json: Path | None = None
-    """Write the figures there, too, with hardware and versions."""
+    """Write the figures there, too, with hardware and versions; after every round."""
     width: float = 1.0
     """Scales the channels, to try the command; the figures are then not net D's."""
     crop: int = 224
