@@ -45,8 +45,12 @@ def choose_inference_precision(requested: InferencePrecision, device: torch.devi
     return "int8"
 
 
-def choose_device(name: str) -> torch.device:
-    """`auto`, `cpu`, `cuda` or `cuda:N`. A GPU that was asked for and is not there is an error, never the CPU."""
+def choose_device(name: str, local_rank: int | None = None) -> torch.device:
+    """`auto`, `cpu`, `cuda` or `cuda:N`. A GPU that was asked for and is not there is an error, never the CPU.
+
+    A GPU has its number, of several processes on a machine that of the process, and becomes the current one: what asks
+    for no GPU in particular gets it, too.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -56,11 +60,20 @@ def choose_device(name: str) -> torch.device:
     if device.type == "cuda":
         if not torch.cuda.is_available():
             raise UserError(f"--device {name}: PyTorch finds no GPU on this machine; use --device cpu, or auto")
-        if device.index is not None and device.index >= torch.cuda.device_count():
-            raise UserError(f"--device {name}: this machine has {torch.cuda.device_count()} GPU(s), counted from 0")
+        number = device.index if local_rank is None else local_rank
+        device = torch.device("cuda", torch.cuda.current_device() if number is None else number)
+        if device.index >= torch.cuda.device_count():
+            raise UserError(f"--device {device}: this machine has {torch.cuda.device_count()} GPU(s), counted from 0")
+        torch.cuda.set_device(device)
     elif device.type != "cpu":
         raise UserError(f"--device {name}: vggnet runs on cpu and cuda")
     return device
+
+
+def free_on_gpu_bytes(device: torch.device) -> int:
+    """Memory that this process can still have on a GPU; what PyTorch keeps of freed memory is had again."""
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(torch.cuda.mem_get_info(device)[0]) + kept
 
 
 @cache

@@ -1,6 +1,7 @@
 """JPEGs decoded in batches: what the decoder refuses is found; where it is not there or not worth it, the reason."""
 
 import io
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,27 @@ def test_only_the_broken_ones_are_refused(broken):
         else:
             assert np.array_equal(pixels.numpy(), by_pillow(file))
     assert decode_jpegs([], CPU) == []
+
+
+def test_on_a_gpu_queued_work_is_awaited_before_memory_is_decoded_into(monkeypatch):
+    """Played: on an H100 torchvision's and nvJPEG's own streams wait for nobody."""
+    log = []
+
+    class Stream:
+        def synchronize(self):
+            log.append("awaited")
+
+    def refuse_two(files, mode, device):
+        log.append(f"decode {len(files)}")
+        if len(files) > 1:
+            raise RuntimeError("one of them is broken")
+        return [torch.zeros(3, 4, 4, dtype=torch.uint8)]
+
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
+    monkeypatch.setattr(torch.cuda, "current_stream", Stream)
+    monkeypatch.setattr(torch.ops.image, "decode_jpegs_cuda", refuse_two, raising=False)
+    assert len(decode_jpegs([jpeg(0), jpeg(1)], torch.device("cuda", 0))) == 2
+    assert log == ["awaited", "decode 2", "awaited", "decode 1", "awaited", "decode 1"]
 
 
 def test_no_memory_is_the_callers_matter(monkeypatch):

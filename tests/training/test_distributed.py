@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 
 from vggnet.errors import UserError
 from vggnet.hardware import choose_device, choose_precision
-from vggnet.training.distributed import World
+from vggnet.training import distributed
+from vggnet.training.distributed import World, join_world
 
 SINGLE = [sys.executable, "-m"]
 TWO = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
@@ -54,6 +55,20 @@ def test_two_processes_train_as_one(class_folders: Callable[..., Path], tmp_path
     assert counted == [15, 15]  # every image once, although 15 does not divide by two
     losses = [[line.split(",")[2] for line in (run / "metrics.csv").read_text().splitlines()[1:]] for run in (one, two)]
     np.testing.assert_allclose(np.array(losses[0], float), np.array(losses[1], float), rtol=1e-4)
+
+
+def test_each_rank_has_its_own_gpu_and_waits_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Played: NCCL is told the GPU (or it guesses, and warns), and the first rank may check images for hours."""
+    told: dict[str, object] = {}
+    monkeypatch.setattr(distributed, "choose_device", lambda name, rank: torch.device(name, rank))
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda backend, **more: told.update(more, by=backend))
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", told.clear)
+    for name, value in {"WORLD_SIZE": "4", "RANK": "3", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    with join_world("cuda") as world:
+        assert (world.rank, world.size, world.device) == (3, 4, torch.device("cuda:1"))
+        assert told == {"by": "nccl", "device_id": torch.device("cuda:1"), "timeout": distributed.PATIENCE}
+    assert not told
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")

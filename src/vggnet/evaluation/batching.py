@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from vggnet.hardware import free_on_gpu_bytes
 from vggnet.paper.configurations import CHANNELS, Architecture
 
 WASTE = 0.1  # largest share of padding in a bucket
@@ -26,8 +27,7 @@ def batch_limit_px(architecture: Architecture, device: torch.device) -> int:
     """
     bytes_per_px = 3 * 4 * max(1, round(CHANNELS[0] * architecture.width))
     if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        return max(2**18, min(2**24, int(free * 0.6) // bytes_per_px))
+        return max(2**18, min(2**24, int(free_on_gpu_bytes(device) * 0.6) // bytes_per_px))
     return max(2**18, min(2**22, 2**30 // bytes_per_px))  # a gigabyte
 
 

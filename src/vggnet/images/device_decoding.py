@@ -47,12 +47,15 @@ def decode_jpegs(files: Sequence[Tensor], device: torch.device) -> list[Tensor |
 def _decoded(files: Sequence[Tensor], device: torch.device) -> Sequence[Tensor]:
     """By the operators under `torchvision.io.decode_jpeg`: it warns at each call that it will be replaced one day.
 
-    Warnings cannot be switched off for one thread, and this is called in one.
+    Warnings cannot be switched off for one thread, and this is called in one. On a GPU the operator decodes on a stream
+    of its own which waits for no other, into memory that was freed on the current one: work that is still queued there
+    (the crops of the images before) would find other pixels, so it is awaited first.
     """
     import torchvision.io  # noqa: F401 (loads the operators)
 
     if device.type == "cuda":
         with torch.cuda.device(device):  # on whose current stream the pixels are awaited
+            torch.cuda.current_stream().synchronize()
             decoded: list[Tensor] = torch.ops.image.decode_jpegs_cuda(list(files), _RGB, device)
         return decoded
     return [torch.ops.image.decode_jpeg(file, _RGB, False) for file in files]

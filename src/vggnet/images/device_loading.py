@@ -125,8 +125,6 @@ class DeviceLoader(CropLoader):
         hold_bytes: int = 0,
         cropper: Cropper | None = None,
     ) -> None:
-        if device == torch.device("cuda"):
-            device = torch.device("cuda", torch.cuda.current_device())  # the thread would ask in its turn
         self.split, self.device, self.crop = split, device, augmentation.crop
         self._augmentation = augmentation
         self._held = HeldOnDevice(hold_bytes)
@@ -208,10 +206,6 @@ class DeviceLoader(CropLoader):
     def _decoded(self, reads: Sequence[_Read | BadImage]) -> Iterator[tuple[int, Tensor] | BadImage]:
         """(index, pixels uint8 (3, H, W) on the device) of each image, or why it is none."""
         files = [read.file for read in reads if isinstance(read, _Read) and read.file is not None]
-        if files and self._stream is not None:
-            # torchvision decodes on a stream of its own, which does not wait for this one: memory of the images before
-            # would be written to while their crops are still to be cut
-            self._stream.synchronize()
         decoded = iter(decode_jpegs(files, self.device))
         for read in reads:
             if isinstance(read, _Read) and read.file is not None:

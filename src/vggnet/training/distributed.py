@@ -8,12 +8,15 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import numpy as np
 import torch
 import torch.distributed as dist
 
 from vggnet.hardware import choose_device
+
+PATIENCE = timedelta(hours=12)  # of ranks that wait while the first one checks every image; by default 10 minutes
 
 
 @dataclass(frozen=True)
@@ -57,11 +60,11 @@ def join_world(device_name: str) -> Iterator[World]:
         yield World(device=choose_device(device_name))
         return
     rank, local_rank = int(os.environ["RANK"]), int(os.environ.get("LOCAL_RANK", "0"))
-    device = choose_device(device_name)
+    device = choose_device(device_name, local_rank)
     if device.type == "cuda":
-        device = choose_device(f"cuda:{local_rank}")
-        torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        dist.init_process_group("nccl", device_id=device, timeout=PATIENCE)
+    else:
+        dist.init_process_group("gloo", timeout=PATIENCE)
     try:
         yield World(rank, size, device)
     finally:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from vggnet.hardware import free_on_gpu_bytes
 from vggnet.paper.configurations import Architecture
 
 GPU_SHARE = 0.7  # of the free memory, for activations
@@ -32,7 +33,7 @@ def activation_bytes(architecture: Architecture, bytes_per_value: int) -> int:
 def free_bytes(device: torch.device) -> int:
     """Memory that can still be had on the device; on a CPU the container's limit counts."""
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        return free_on_gpu_bytes(device)
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4_000_000_000
     group = Path("/sys/fs/cgroup")
     try:
