@@ -180,6 +180,6 @@ def test_many_large_images_on_a_gpu():
         rows.append((scale, *corner, bool(place % 2)))
     boxes = CropBoxes.of_views([each.shape[1::-1] for each in pixels], np.array(rows, np.float32), 224)
     found = crops_by_kernel(images, boxes, 224)
-    assert gap(found, crops_by_matrices(images, boxes, 224)) <= 1
+    assert gap(found, crops_by_matrices(images, boxes, 224)) <= 2
     for place, (each, view) in enumerate(zip(pixels, rows, strict=True)):
         assert gap(found[place], by_pillow(each, view, 224)) <= 2

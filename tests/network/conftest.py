@@ -27,3 +27,9 @@ def convolution_relu(
 def cudnn_written_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """`torch.cudnn_convolution_relu` in operators that a CPU has."""
     monkeypatch.setattr(torch, "cudnn_convolution_relu", convolution_relu)
+
+
+@pytest.fixture(autouse=True)
+def no_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """fp32 is fp32 on a GPU, too: it is what the other arithmetic is compared with."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)

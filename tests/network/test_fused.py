@@ -47,6 +47,7 @@ NETS = pytest.mark.parametrize("net", ["A", "A-LRN", "C", "E", "5x5"])
 
 
 @NETS
+@pytest.mark.usefixtures("cudnn_written_out")  # on a GPU, too: cuDNN may have no such kernel in fp32
 def test_scores_and_gradients_are_the_nets(net: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FusedVGG, "dtype", torch.float32)  # so that nothing but the arithmetic's order differs
     model = small(net)

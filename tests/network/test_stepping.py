@@ -1,5 +1,6 @@
 """Which step a net takes. What a GPU would do is played by a stand-in, since the choice is what is tested."""
 
+import warnings
 from collections.abc import Callable
 
 import pytest
@@ -25,8 +26,12 @@ def test_a_cpu_runs_the_model_itself() -> None:
     assert compiled(model, torch.device("cpu")) is model
 
 
-def test_what_compiles_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, "compile", lambda model: lambda images: model(images) + 1)
+def test_what_compiles_is_used_and_its_advice_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    def play(model: nn.Module) -> Callable[[Tensor], Tensor]:
+        warnings.warn("TensorFloat32 tensor cores available but not enabled", stacklevel=2)
+        return lambda images: model(images) + 1
+
+    monkeypatch.setattr(torch, "compile", play)
     run = compiled(nn.Identity(), GPU)
     assert [float(run(torch.zeros(1))) for _ in range(2)] == [1, 1]
 

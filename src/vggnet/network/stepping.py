@@ -3,6 +3,7 @@
 Written without a GPU at hand and not measured yet (docs/speed.md). On a CPU a step is the net's own.
 """
 
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -74,24 +75,24 @@ def compiled(model: nn.Module, device: torch.device) -> Callable[[Tensor], Tenso
     if device.type != "cuda":
         return model
     quick: Callable[[Tensor], Tensor] | None = None
-    failed = False
 
     def run(images: Tensor) -> Tensor:
-        nonlocal quick, failed
-        if failed:
-            return model(images)
-        first = quick is None
-        try:
-            quick = quick or torch.compile(model)
+        nonlocal quick
+        if quick is not None:
             return quick(images)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # advice on fp32's matrix products, of which a step in bf16 has none
+                attempt = torch.compile(model)
+                outputs = attempt(images)
         except torch.OutOfMemoryError:
             raise
         except Exception as error:
-            if not first:
-                raise
-            failed = True
             reason = reason_of(error)
             note(f"training runs without torch.compile: {reason}")
-        return model(images)
+            quick = model
+            return model(images)
+        quick = attempt
+        return outputs
 
     return run
