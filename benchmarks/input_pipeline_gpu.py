@@ -5,7 +5,8 @@
 Both sides deliver the training batches of Sect. 3.1 (S = 256, crop 224, mirror, colour shift drawn) to the GPU,
 interleaved in one run, over the same files: `processes` decodes and cuts on the CPU in worker processes and transfers
 crops, `gpu` decodes with nvJPEG and cuts with the Triton kernel; `held` of each once all images lie decoded in memory.
-Before anything is timed the crops of both are compared. Not measured yet: it was written without a GPU at hand.
+Then each part of `gpu` by itself: they run beside each other, so the slowest holds it back. Before anything is timed
+the crops of both are compared. Not measured yet: it was written without a GPU at hand.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import numpy as np
 import PIL
 import torch
 
+from vggnet.benchmarking.measuring import timed
 from vggnet.hardware import environment
 from vggnet.images.augmentation import Augmentation
 from vggnet.images.color import ColorSums
@@ -58,9 +60,9 @@ def main() -> None:
 
     split = unlabelled_folder(arguments.folder)
     facts = measure(split, device, arguments)
-    for name, rates in facts["crops_per_s"].items():
-        print(f"{name:16} {statistics.median(rates):8.0f} crops/s ({min(rates):.0f} to {max(rates):.0f})")
-    print(json.dumps({key: value for key, value in facts.items() if key != "crops_per_s"}))
+    for name, rates in (facts["crops_per_s"] | facts["parts"]).items():
+        print(f"{name:20} {statistics.median(rates):8.0f} crops/s ({min(rates):.0f} to {max(rates):.0f})")
+    print(json.dumps({key: value for key, value in facts.items() if key not in ("crops_per_s", "parts")}))
     if arguments.json:
         arguments.json.write_text(json.dumps(facts, indent=2) + "\n")
 
@@ -93,6 +95,7 @@ def measure(split: Split, device: torch.device, arguments: argparse.Namespace) -
             loader.close()
     return {
         "crops_per_s": rates,
+        "parts": parts(split, device, order[:4], arguments.repeats, options),
         "mean_difference": difference,
         "kernel": why_no_kernel(device) or "used",
         "images": len(split),
@@ -100,6 +103,24 @@ def measure(split: Split, device: torch.device, arguments: argparse.Namespace) -
         "pillow": PIL.__version__,
         "environment": environment(),
     }
+
+
+def parts(
+    split: Split, device: torch.device, order: list[np.ndarray], repeats: int, options: dict[str, Any]
+) -> dict[str, list[float]]:
+    """Crops/s of what the GPU's way does, one thing after another."""
+    with DeviceLoader(split, device=device, **options) as loader:
+        reads = list(loader._read_ahead(order))
+        images = [[each for each in loader._decoded(read) if isinstance(each, tuple)] for read in reads]
+        work: dict[str, Callable[[], object]] = {
+            "gpu: files read": lambda: [len(read) for read in loader._read_ahead(order)],
+            "gpu: decoded": lambda: [len(list(loader._decoded(read))) for read in reads],
+            "gpu: drawn and cut": lambda: [loader._cut(0, each) for each in images],
+        }
+        crops = sum(map(len, order))
+        return {
+            name: [crops / timed(call, 1, device)[0] for _ in range(repeats + 1)][1:] for name, call in work.items()
+        }
 
 
 def deliver(loader: CropLoader, epoch: int, order: list[np.ndarray], device: torch.device) -> int:

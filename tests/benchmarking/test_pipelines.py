@@ -45,7 +45,10 @@ def test_what_it_measures(class_folders: Callable[..., Path], monkeypatch: pytes
     assert facts["images"] == 7
     assert facts["mean_difference"] < 0.5
     assert set(facts["crops_per_s"]) == {"processes", "gpu", "processes, held", "gpu, held"}
-    assert all(len(rates) == 2 and min(rates) > 0 for rates in facts["crops_per_s"].values())
+    assert set(facts["parts"]) == {"gpu: files read", "gpu: decoded", "gpu: drawn and cut"}
+    for rates in (facts["crops_per_s"] | facts["parts"]).values():
+        assert len(rates) == 2
+        assert min(rates) > 0
 
     real = script.DeviceLoader.batches
 
