@@ -136,7 +136,14 @@ def test_a_training_from_the_devices_loader_resumes_to_the_bit(
 @pytest.mark.gpu
 def test_on_a_gpu(class_folders: Folders, tmp_path: Path) -> None:
     options = TrainOptions(
-        str(class_folders(side=64)), net="A", out=tmp_path / "run", crop=32, width=0.1, epochs=2, batch=8, decoder="gpu"
+        str(class_folders(side=64)),
+        net="A",
+        out=tmp_path / "run",
+        crop=32,
+        width=0.125,
+        epochs=2,
+        batch=8,
+        decoder="gpu",
     )
     assert train_classifier(options).epochs == 2
     assert json.loads((tmp_path / "run" / "config.json").read_text())["decoder"] == "gpu"

@@ -1,5 +1,7 @@
 """The GPU's training form; on a CPU with Triton's interpreter, and cuDNN written out."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
@@ -87,6 +89,17 @@ def test_layers_and_parameters_are_the_models_own() -> None:
     assert dict(fused.named_parameters()).keys() == dict(model.named_parameters()).keys()
     assert all(a is b for a, b in zip(fused.parameters(), model.parameters(), strict=True))
     assert model.state_dict().keys() == fused.state_dict().keys()
+
+
+@pytest.mark.parametrize("form", [FusedVGG, lambda model: model])
+def test_gradients_lie_as_their_parameters(form: Callable[[VGG], VGG]) -> None:
+    """Down to the strides of 1x1 convolutions: DistributedDataParallel warns where they differ, and is slower."""
+    model = small("C")
+    with torch.autocast(HERE.type, torch.bfloat16):
+        form(model)(batch()[0]).float().sum().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None
+        assert parameter.grad.stride() == parameter.stride(), name
 
 
 def test_frozen_layers_stay_without_gradients() -> None:

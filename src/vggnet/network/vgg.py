@@ -148,7 +148,8 @@ class VGG(nn.Module):
         """
         for layer in self._convolutions:
             weight = self.get_parameter(f"{layer.name}.weight")
-            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+            # not contiguous(): it leaves a 1x1 weight's strides as they are, and its gradient's would be others
+            weight.data = torch.empty_like(weight.data, memory_format=torch.channels_last).copy_(weight.data)
         return self
 
     def _convolve(self, layer: Layer, x: Tensor) -> Tensor:
