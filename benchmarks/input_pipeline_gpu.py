@@ -72,10 +72,14 @@ def measure(split: Split, device: torch.device, arguments: argparse.Namespace) -
     statistics_of_one = ColorSums.of_image(np.asarray(decode(split.path(0)))).statistics()
     augmentation = Augmentation(0, tuple(arguments.train_scale), arguments.crop, statistics_of_one)
     workers = arguments.workers
-    ways: dict[str, Callable[[int], CropLoader]] = {
-        "processes": lambda hold: TrainingLoader(split, augmentation, workers=workers, pin=True, hold_bytes=hold),
-        "gpu": lambda hold: DeviceLoader(split, augmentation, device=device, workers=workers, hold_bytes=hold),
-    }
+
+    def by_processes(hold: int) -> CropLoader:
+        return TrainingLoader(split, augmentation, workers=workers, pin=True, hold_bytes=hold)
+
+    def by_gpu(hold: int) -> DeviceLoader:
+        return DeviceLoader(split, augmentation, device=device, workers=workers, hold_bytes=hold)
+
+    ways: dict[str, Callable[[int], CropLoader]] = {"processes": by_processes, "gpu": by_gpu}
     loaders = {name: make(0) for name, make in ways.items()}
     loaders |= {f"{name}, held": make(HOLD_BYTES) for name, make in ways.items()}
     order = chunks(np.resize(np.arange(len(split)), arguments.batch * arguments.batches), arguments.batch)
@@ -95,7 +99,7 @@ def measure(split: Split, device: torch.device, arguments: argparse.Namespace) -
             loader.close()
     return {
         "crops_per_s": rates,
-        "parts": parts(split, device, order[:4], arguments.repeats, options),
+        "parts": parts(by_gpu(0), order[:4], device, arguments.repeats),
         "mean_difference": difference,
         "kernel": why_no_kernel(device) or "used",
         "images": len(split),
@@ -105,11 +109,9 @@ def measure(split: Split, device: torch.device, arguments: argparse.Namespace) -
     }
 
 
-def parts(
-    split: Split, device: torch.device, order: list[np.ndarray], repeats: int, options: dict[str, Any]
-) -> dict[str, list[float]]:
+def parts(loader: DeviceLoader, order: list[np.ndarray], device: torch.device, repeats: int) -> dict[str, list[float]]:
     """Crops/s of what the GPU's way does, one thing after another."""
-    with DeviceLoader(split, device=device, **options) as loader:
+    with loader:
         reads = list(loader._read_ahead(order))
         images = [[each for each in loader._decoded(read) if isinstance(each, tuple)] for read in reads]
         work: dict[str, Callable[[], object]] = {

@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def _write(file: Path | None, found: dict[str, Any]) -> None:
-    """After every part: a session may be cut off."""
+    """After every part: a long call may be cut off."""
     if file is not None:
         file.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from vggnet.network.vgg import VGG
 from vggnet.options.common import StepName
 from vggnet.paper.configurations import Architecture
 from vggnet.paper.recipes import Recipe
-from vggnet.sessions import on_device
+from vggnet.sessions import Session
 from vggnet.training.distributed import World
 from vggnet.training.loop import Inputs, Loop, LoopSettings
 from vggnet.training.runs import RunFolder
@@ -60,6 +61,15 @@ def batches() -> Iterator[Batch]:
     yield Batch(torch.zeros(10, 32, 32, 3, dtype=torch.uint8), torch.zeros(10, 3), labels, indices, torch.zeros(10, 4))
 
 
+def inputs_of(read: Iterator[Batch], preprocessing: Preprocessing) -> list[torch.Tensor]:
+    """What a session makes of them for the net."""
+    description = ModelDescription(Architecture("A", 3, 1 / 32, 32), preprocessing)
+    session: Any = SimpleNamespace(
+        world=World(device=GPU), model=SimpleNamespace(description=description), skip_bad=False
+    )
+    return [images for _, images in Session.inputs(session, read)]
+
+
 @pytest.fixture
 def waits() -> Iterator[Waits]:
     with FakeTensorMode(), Waits() as found:
@@ -76,7 +86,7 @@ def test_what_waits_is_found(waits: Waits) -> None:
 
 @pytest.mark.parametrize("deviation", [(1.0, 1.0, 1.0), (58.0, 57.0, 56.0)])
 def test_images_go_to_the_gpu_without_waiting(waits: Waits, deviation: tuple[float, float, float]) -> None:
-    ((_, images),) = on_device(batches(), Preprocessing(deviation=deviation), GPU, skip_bad=False)
+    (images,) = inputs_of(batches(), Preprocessing(deviation=deviation))
     assert images.device.type == "cuda"
     assert images.shape == (10, 3, 32, 32)
     assert waits.found == []
@@ -115,7 +125,7 @@ def test_on_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: StepNam
     torch.cuda.set_sync_debug_mode("error")
     try:
         loop._step(inputs, 1)
-        list(on_device(iter([batch]), Preprocessing(), GPU, skip_bad=False))
+        inputs_of(iter([batch]), Preprocessing())
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert all(bool(parameter.isfinite().all()) for parameter in model.parameters())
