@@ -30,6 +30,17 @@ def test_the_table_of_nets_does_not_wait_for_torch() -> None:
     subprocess.run([sys.executable, "-c", script, "nets"], check=True, timeout=60, capture_output=True)
 
 
+def test_commands_do_not_wait_for_libraries_that_they_may_not_need() -> None:
+    """Each takes half a second or more to import; what tests and SVMs need of them is imported when it is needed."""
+    modules = sorted({f"vggnet.commands.{module}" for _, module in COMMANDS.values()})
+    script = (
+        f"import sys, {', '.join(modules)}; "
+        "late = {'scipy.stats', 'sklearn', 'tensorboard', 'torchvision', 'onnx', 'h5py', 'pandas'} & set(sys.modules); "
+        "assert not late, late"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
 def test_nets_prints_table_1_and_the_papers_parameter_counts(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["nets", "--json"]) == 0
     rows = {row["net"]: row for row in json.loads(capsys.readouterr().out)}

@@ -59,6 +59,7 @@ def test_paired_test_by_hand():
     assert test.p_value == pytest.approx(20 / 512)
     assert test.significant
     assert compare(first, first).p_value == 1
+    assert compare(np.array([True, False]), np.array([False, True])).p_value == 1  # as many on both sides
 
 
 def test_combination_is_the_mean():

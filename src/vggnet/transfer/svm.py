@@ -7,20 +7,25 @@ Shapes: n images, D numbers of a descriptor, K classes.
 
 import warnings
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.svm import LinearSVC
 
 from vggnet.errors import UserError
+
+if TYPE_CHECKING:
+    from sklearn.svm import LinearSVC
 
 COSTS = (0.01, 0.1, 1.0, 10.0, 100.0)
 ITERATIONS = (1_000, 10_000, 100_000)  # tried in turn
 VALIDATION = 0.2  # of the training images
 
 
-def fit(values: np.ndarray, labels: np.ndarray, cost: float, seed: int) -> LinearSVC:
+def fit(values: np.ndarray, labels: np.ndarray, cost: float, seed: int) -> "LinearSVC":
     """A linear SVM with C = `cost`: values (n, D), labels (n,). Raises UserError where it does not converge."""
+    from sklearn.exceptions import ConvergenceWarning  # here: `vggnet features` does not wait a second for it
+    from sklearn.svm import LinearSVC
+
     for iterations in ITERATIONS:
         svm = LinearSVC(C=cost, max_iter=iterations, random_state=seed, dual="auto")
         try:
