@@ -92,7 +92,7 @@ def train_classifier(options: TrainOptions) -> TrainResult:
     """`vggnet train`: from options to a finished run."""
     with (
         join_world(options.device) as world,
-        open_session(settled(options), world, _prepare, _build, options.step) as session,
+        open_session(settled(options), world, _prepare, _build) as session,
         session.loader(session.pictures.train) as loader,
     ):
         task = ClassificationTask(session, loader)

@@ -77,7 +77,9 @@ def stages_of(options: LadderOptions) -> list[Stage]:
         precision=options.precision,
         bad_images=options.bad_images,
         workers=options.workers,
+        decoder=options.decoder,
         threads=options.threads,
+        step=options.step,
     )
     recipes = [fixed_scale(crop), jittered_scale(crop).replace(learning_rate=DESK_LATER_RATE)]
     if not desk:

@@ -36,7 +36,9 @@ def stages_of(options: QuickstartOptions) -> list[Stage]:
             patience=3,
             device=options.device,
             workers=options.workers,
+            decoder=options.decoder,
             threads=options.threads,
+            step=options.step,
         )
         return Stage(training, source)
 

@@ -25,7 +25,7 @@ from vggnet.images.loading import Batch, CropLoader
 from vggnet.images.splits import Split
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import load_model
-from vggnet.options.common import Decoder, StepName
+from vggnet.options.common import Decoder
 from vggnet.options.localization import LocalizeTrainOptions
 from vggnet.options.training import TrainOptions
 from vggnet.paper.recipes import Recipe
@@ -132,7 +132,6 @@ def open_session(
     world: World,
     prepare: Callable[[Options], Pictures],
     build: Callable[[Options, Pictures, RunFolder | None], VGG],
-    step: StepName = "auto",
 ) -> Iterator[Session]:
     """Take the run folder of resolved options, make images and net ready, and settle what the user left open.
 
@@ -157,7 +156,7 @@ def open_session(
         if micro_batch is None:
             local_batch = -(-min(recipe.batch, len(pictures.train)) // world.size)
             micro_batch = choose_micro_batch(model.architecture, local_batch, precision, world.device)
-        settings = LoopSettings(options.seed, micro_batch, precision, options.save_every, step)
+        settings = LoopSettings(options.seed, micro_batch, precision, options.save_every, options.step)
         decoder = choose_decoder(options.decoder, pictures.train, run, world, options.workers or 0)
         yield Session(options, recipe, world, run, resuming, pictures, model, settings, decoder)
 

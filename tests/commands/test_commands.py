@@ -12,9 +12,10 @@ import torch
 from PIL import Image
 
 import vggnet
+from vggnet import quickstart
 from vggnet.cli import COMMANDS, run
 from vggnet.ladder import stages_of
-from vggnet.options.training import LadderOptions
+from vggnet.options.training import LadderOptions, QuickstartOptions
 
 Folders = Callable[..., Path]
 SMALL = ["--crop", "32", "--width", "0.05", "--epochs", "2", "--batch", "8", "--workers", "0", "--device", "cpu"]
@@ -58,8 +59,34 @@ def test_helps_name_what_is_given_and_no_types_of_python(command: str, capsys: p
     said = capsys.readouterr().out
     assert "{None}" not in said
     assert "[[STR" not in said
+    _says_what_happens_by_default(said)
     inputs = {"evaluate": "MODEL... DATA", "predict": "MODEL IMAGE...", "train": "DATA", "convert": "FILE"}
     assert inputs.get(command, "") in said.splitlines()[0]
+
+
+def _says_what_happens_by_default(said: str) -> None:
+    whole = " ".join(said.replace("│", " ").split())
+    assert "(default: None)" not in whole
+    assert "(default: )" not in whole
+    assert "As for train." not in whole  # each help tells its own
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict"])
+def test_helps_of_localize_say_what_happens_by_default(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run(["localize", command, "--help"])
+    _says_what_happens_by_default(capsys.readouterr().out)
+
+
+def test_texts_of_help_are_not_broken_in_the_middle(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "1000")
+    with pytest.raises(SystemExit):
+        run(["train", "--help"])
+    said = capsys.readouterr().out
+    assert "or a name: scenes, cifar10, imagenette, ..." in said
+    assert "compiled (torch.compile) or plain PyTorch" in said
 
 
 def test_a_run_folder_holds_what_it_promises(
@@ -184,6 +211,14 @@ def test_presets_are_the_papers_stages_and_their_scaled_ones(tmp_path: Path) -> 
     assert [stage.options.train_scale for stage in desk][:3] == [(73,), (73,), (73, 146)]
 
 
+def test_ladder_and_quickstart_take_decoder_and_step_as_training_does(tmp_path: Path) -> None:
+    how = {"decoder": "processes", "step": "plain"}
+    ladder = stages_of(LadderOptions("scenes", tmp_path, crop=32, **how))  # type: ignore[arg-type]
+    quick = quickstart.stages_of(QuickstartOptions(tmp_path, **how))  # type: ignore[arg-type]
+    for stage in (*ladder, *quick):
+        assert (stage.options.decoder, stage.options.step) == ("processes", "plain")
+
+
 def test_diagnose_prints_layers_and_a_verdict(
     class_folders: Folders, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -193,6 +228,10 @@ def test_diagnose_prints_layers_and_a_verdict(
     assert run(["diagnose", str(data), "--net", "E", "--init", "gaussian", "--json", str(report), *more]) == 0
     assert "conv5_4" in capsys.readouterr().out
     assert json.loads(report.read_text())["verdict"] == "vanishes"
+    assert run(["diagnose", str(data), "--net", "A", *more, "--json"]) == 0
+    output = capsys.readouterr()
+    assert json.loads(output.out)["verdict"]  # alone on standard output
+    assert "conv1_1" in output.err
     assert run(["diagnose", str(data), "--net", "D", "--init", "gaussian", "--sigma", "0.3", *more]) == 0
     assert "explode" in capsys.readouterr().out
 

@@ -1,8 +1,9 @@
 """Options of bench. Field texts are the help texts."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from vggnet.options.common import JsonOption, ThreadsOption, option
 
 
 @dataclass(frozen=True)
@@ -13,18 +14,19 @@ class BenchOptions:
 
     device: Literal["cpu", "cuda"] = "cpu"
     """Where everything runs."""
-    tasks: tuple[Literal["training", "inference"], ...] = ("training", "inference")
-    """A training step, or the scores of a batch, or both."""
-    batch: int | None = None
-    """Images at once; by default 8 on a CPU and 256 on a GPU."""
+    tasks: Annotated[tuple[Literal["training", "inference"], ...], option(metavar="TASK...")] = (
+        "training",
+        "inference",
+    )
+    """A training step (training), the scores of a batch (inference), or both."""
+    batch: Annotated[int | None, option(default="8 on a CPU, 256 on a GPU")] = None
+    """Images at once."""
     repeats: int = 5
     """Timed rounds; each times every path once, in turn."""
-    threads: int | None = None
-    """CPU threads of every path; by default one a core."""
+    threads: ThreadsOption = None
     compile: bool = False
     """Also time the paths that go through torch.compile; compiling takes minutes."""
-    json: Path | None = None
-    """Write the figures there, too, with hardware and versions; after every round."""
+    json: JsonOption = None
     width: float = 1.0
     """Scales the channels, to try the command; the figures are then not net D's."""
     crop: int = 224

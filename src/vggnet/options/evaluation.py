@@ -1,10 +1,23 @@
-"""Options of evaluate and predict. Field texts are the help texts."""
+"""Options of evaluate and predict. Field texts are the help texts; those of shared options are theirs (`common`)."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from vggnet.options.common import BadImages, InferencePrecisionName, ModelAndImages, ModelsAndData
+from vggnet.options.common import (
+    BadImagesOption,
+    DeviceOption,
+    InferencePrecisionOption,
+    JsonOption,
+    ModelAndImages,
+    ModelsAndData,
+    TestScaleOption,
+    TestScalesOption,
+    WorkersOption,
+    option,
+)
+
+_TextFile = Annotated[Path | None, option(default="not written")]
 
 
 @dataclass(frozen=True)
@@ -15,25 +28,21 @@ class EvaluateOptions:
 
     inputs: ModelsAndData
     """Runs or weight files, then the images (their val split)."""
-    views: tuple[str, ...] = ()
-    """Of dense, crops (5x5 and mirrors), center, ten; by default center and dense."""
-    test_scale: tuple[int, ...] = ()
-    """Q, smallest side after rescaling; by default the net's S (its middle when jittered)."""
-    protocol: Literal["table3", "table4", "table5", "table6"] | None = None
+    views: Annotated[tuple[str, ...], option(default="center dense; without labels, dense", metavar="VIEW...")] = ()
+    """Of dense, crops (5x5 and mirrors), center, ten."""
+    test_scale: TestScalesOption = ()
+    protocol: Annotated[
+        Literal["table3", "table4", "table5", "table6"] | None, option(default="none, --views and --test-scale choose")
+    ] = None
     """One of the paper's tables; chooses views and Q."""
-    device: str = "auto"
-    """As for train."""
-    precision: InferencePrecisionName = "auto"
-    """As for train; or int8, on a CPU and for models that `quantize` wrote."""
-    bad_images: BadImages = "stop"
-    """As for train."""
-    workers: int | None = None
-    """As for train."""
-    json: Path | None = None
-    """Write the table as JSON."""
-    csv: Path | None = None
+    device: DeviceOption = "auto"
+    precision: InferencePrecisionOption = "auto"
+    bad_images: BadImagesOption = "stop"
+    workers: WorkersOption = None
+    json: JsonOption = None
+    csv: _TextFile = None
     """Write the table (or, without labels, the five classes an image) as CSV."""
-    markdown: Path | None = None
+    markdown: _TextFile = None
     """Write the table as Markdown."""
 
 
@@ -45,11 +54,7 @@ class PredictOptions:
     """A run or weight file, then images or folders of images."""
     top: int = 5
     """Classes per image."""
-    test_scale: int | None = None
-    """Q; by default the net's S."""
-    device: str = "auto"
-    """As for train."""
-    precision: InferencePrecisionName = "auto"
-    """As for train; or int8, on a CPU and for models that `quantize` wrote."""
-    json: Path | None = None
-    """Write the predictions there, too."""
+    test_scale: TestScaleOption = None
+    device: DeviceOption = "auto"
+    precision: InferencePrecisionOption = "auto"
+    json: JsonOption = None

@@ -1,4 +1,4 @@
-"""Options of localize train, evaluate and predict. Field texts are the help texts."""
+"""Options of localize train, evaluate and predict. Field texts are the help texts; of shared ones, see `common`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,81 +8,102 @@ import tyro
 from tyro.conf import Positional
 
 from vggnet.options.common import (
-    BadImages,
-    DecoderName,
-    InferencePrecisionName,
+    BadBoxesOption,
+    BadImagesOption,
+    BatchOption,
+    DecoderOption,
+    DeviceOption,
+    EpochsOption,
+    HoldoutOption,
+    InferencePrecisionOption,
+    InitMethod,
+    JsonOption,
+    MicroBatchOption,
     Mirrored,
     ModelAndImages,
     ModelsAndData,
-    PrecisionName,
+    PatienceOption,
+    PrecisionOption,
+    ResumeOption,
+    SaveEveryOption,
+    SeedOption,
+    StepOption,
+    TestScalesOption,
+    ThreadsOption,
+    TrainWorkersOption,
+    WeightDecayOption,
+    WorkersOption,
+    option,
 )
+
+_AnnotationsOption = Annotated[
+    Path | None,
+    option(
+        "Where DATA itself has no boxes: a csv, a COCO json, an XML file or a folder of them (VOC, ILSVRC).",
+        default="DATA's own",
+    ),
+]
+_ValAnnotationsOption = Annotated[
+    Path | None, option("Those of the val images, where they are apart.", default="as --annotations")
+]
 
 
 @dataclass(frozen=True)
 class LocalizeTrainOptions:
     """Train a net that draws boxes, from a classification run (App. A)."""
 
-    data: Positional[str]
-    """As for train, with boxes: the ILSVRC download, or class folders with boxes.csv beside them
-    (image,class,xmin,ymin,xmax,ymax); or with --annotations."""
-    init_from: Path
+    data: Positional[
+        Annotated[
+            str,
+            option(
+                "As for train, with boxes: the ILSVRC download, or class folders with boxes.csv beside them "
+                "(image,class,xmin,ymin,xmax,ymax); or with --annotations."
+            ),
+        ]
+    ]
+    init_from: Annotated[Path, option(metavar="MODEL")]
     """The classification run or weight file to start from; the last layer starts at random."""
-    net: str | None = None
-    """By default the net of --init-from; a deeper one takes the layers that staged initialisation takes."""
+    net: Annotated[str | None, option(default="that of --init-from", metavar="NET")] = None
+    """A net other than that of --init-from: a deeper one takes the layers that staged initialisation takes."""
     boxes: Literal["pcr", "scr"] = "pcr"
     """pcr: a box for each class; scr: one box for all classes."""
     layers: Literal["all", "fc"] = "all"
     """Which layers are fine-tuned: all, or the fully connected ones only."""
-    out: Path | None = None
-    """The run folder; by default runs/DATA-NET-BOXES."""
-    resume: bool = False
-    """Continue the run in --out; starts anew where nothing was saved yet."""
-    annotations: Path | None = None
-    """Where DATA itself has no boxes: a csv, a COCO json, an XML file or a folder of them (VOC, ILSVRC)."""
-    val_annotations: Path | None = None
-    """Those of the val images, where they are apart."""
-    train_scale: tuple[int, ...] = ()
-    """S, as for train; by default that of --init-from, in proportion to the crop."""
-    crop: int | None = None
-    """By default that of --init-from. A larger one sees the same objects on a finer map; fc6 is resized."""
+    out: Annotated[Path | None, option(default="runs/DATA-NET-BOXES")] = None
+    """The run folder."""
+    resume: ResumeOption = False
+    annotations: _AnnotationsOption = None
+    val_annotations: _ValAnnotationsOption = None
+    train_scale: Annotated[
+        tuple[int, ...], option(default="that of --init-from, in proportion to the crop", metavar="S [S]")
+    ] = ()
+    """S: one number (fixed) or smallest and largest (drawn for each image)."""
+    crop: Annotated[int | None, option(default="that of --init-from")] = None
+    """Side of the square the net sees. A larger one sees the same objects on a finer map; fc6 is resized."""
     dropout: float = 0.0
     """On fc6 and fc7. Classification has 0.5; coordinates are learnt much slower with it (docs/localisation.md)."""
     mirror: Mirrored = True
     """Mirror no training crops; else half of them are, unless --init-from was trained without."""
-    epochs: int = 20
-    """Passes over the training images."""
-    batch: int = 256
-    """As for train."""
+    epochs: EpochsOption = 20
+    batch: BatchOption = 256
     learning_rate: float = 1e-2
     """Of coordinates in units of the crop; see docs/localisation.md. The paper's 0.001 is for an unknown unit."""
-    weight_decay: float = 5e-4
-    """As for train."""
-    patience: int = 6
-    """As for train."""
-    init: Literal["glorot", "gaussian", "he"] = "glorot"
+    weight_decay: WeightDecayOption = 5e-4
+    patience: PatienceOption = 6
+    init: InitMethod = "glorot"
     """How the last layer is drawn."""
-    seed: int = 0
-    """Of everything random."""
-    holdout: float = 0.1
-    """As for train."""
-    device: str = "auto"
-    """As for train."""
-    precision: PrecisionName = "auto"
-    """As for train."""
-    bad_images: BadImages = "stop"
-    """As for train."""
-    bad_boxes: BadImages = "stop"
-    """What to do about boxes that are not on their images: stop, or skip (they are counted)."""
-    workers: int | None = None
-    """As for train."""
-    decoder: DecoderName = "auto"
-    """As for train."""
-    micro_batch: int | None = None
-    """As for train."""
-    threads: int | None = None
-    """As for train."""
-    save_every: float = 300.0
-    """As for train."""
+    seed: SeedOption = 0
+    holdout: HoldoutOption = 0.1
+    device: DeviceOption = "auto"
+    precision: PrecisionOption = "auto"
+    bad_images: BadImagesOption = "stop"
+    bad_boxes: BadBoxesOption = "stop"
+    workers: TrainWorkersOption = None
+    decoder: DecoderOption = "auto"
+    micro_batch: MicroBatchOption = None
+    threads: ThreadsOption = None
+    step: StepOption = "auto"
+    save_every: SaveEveryOption = 300.0
 
 
 @dataclass(frozen=True)
@@ -91,26 +112,17 @@ class LocalizeEvaluateOptions:
 
     inputs: ModelsAndData
     """Runs of localize train, then the images with boxes (their val split)."""
-    classifier: tuple[Path, ...] = ()
-    """Classification runs or weight files: their five best classes name and rate the boxes. Without: Table 8 only."""
-    test_scale: tuple[int, ...] = ()
-    """Q of both tests, for all runs; by default each run's S."""
-    annotations: Path | None = None
-    """As for localize train."""
-    val_annotations: Path | None = None
-    """As for localize train."""
-    device: str = "auto"
-    """As for train."""
-    precision: InferencePrecisionName = "auto"
-    """As for evaluate."""
-    bad_images: BadImages = "stop"
-    """As for train."""
-    bad_boxes: BadImages = "stop"
-    """As for localize train."""
-    workers: int | None = None
-    """As for train."""
-    json: Path | None = None
-    """Write the tables as JSON."""
+    classifier: Annotated[tuple[Path, ...], option(default="none, test 1 (Table 8) only", metavar="MODEL...")] = ()
+    """Classification runs or weight files: their five best classes name and rate the boxes of test 2 (Table 9)."""
+    test_scale: TestScalesOption = ()
+    annotations: _AnnotationsOption = None
+    val_annotations: _ValAnnotationsOption = None
+    device: DeviceOption = "auto"
+    precision: InferencePrecisionOption = "auto"
+    bad_images: BadImagesOption = "stop"
+    bad_boxes: BadBoxesOption = "stop"
+    workers: WorkersOption = None
+    json: JsonOption = None
 
 
 @dataclass(frozen=True)
@@ -119,18 +131,15 @@ class LocalizePredictOptions:
 
     inputs: ModelAndImages
     """A run of localize train, then images or folders of images."""
-    classifier: tuple[Path, ...] = ()
-    """As for localize evaluate; needed."""
+    classifier: Annotated[tuple[Path, ...], tyro.conf.arg(help_behavior_hint="(required)", metavar="MODEL...")] = ()
+    """Classification runs or weight files: their best classes name and rate the boxes."""
     out: Path = Path("boxes")
     """A folder for the pictures with their boxes, and boxes.json."""
-    test_scale: tuple[int, ...] = ()
-    """Q; by default the run's S."""
+    test_scale: TestScalesOption = ()
     top: int = 5
     """Boxes an image."""
-    device: str = "auto"
-    """As for train."""
-    precision: InferencePrecisionName = "auto"
-    """As for evaluate."""
+    device: DeviceOption = "auto"
+    precision: InferencePrecisionOption = "auto"
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,12 @@
-"""Options of quantize. Field texts are the help texts."""
+"""Options of quantize. Field texts are the help texts; those of shared options are theirs (`common`)."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from tyro.conf import Positional
+
+from vggnet.options.common import ModelInput, TestScaleOption, WorkersOption, option
 
 
 @dataclass(frozen=True)
@@ -12,18 +15,21 @@ class QuantizeOptions:
 
     The result goes wherever a MODEL goes; evaluate and predict then take --precision int8."""
 
-    model: Positional[Path]
-    """A run, model folder or weight file."""
-    data: Positional[str]
-    """Images as for train. The ranges of activations are measured on train, the loss of accuracy on val. A folder of
-    images without labels serves for the ranges alone."""
+    model: ModelInput
+    data: Positional[
+        Annotated[
+            str,
+            option(
+                "Images as for train. The ranges of activations are measured on train, the loss of accuracy on val. A "
+                "folder of images without labels serves for the ranges alone."
+            ),
+        ]
+    ]
     out: Path
     """A folder for the model."""
     images: int = 256
     """How many images the ranges are measured on."""
-    test_scale: int | None = None
-    """Q; by default the net's S."""
-    workers: int | None = None
-    """As for train."""
+    test_scale: TestScaleOption = None
+    workers: WorkersOption = None
     seed: int = 0
     """Of the choice of images."""

@@ -1,10 +1,25 @@
-"""Options of features and transfer. Field texts are the help texts."""
+"""Options of features and transfer. Field texts are the help texts; those of shared options are theirs (`common`)."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from vggnet.options.common import BadImages, ModelsAndData, PrecisionName
+from vggnet.options.common import (
+    BadImagesOption,
+    DeviceOption,
+    JsonOption,
+    ModelsAndData,
+    PrecisionOption,
+    TestScalesOption,
+    WorkersOption,
+    option,
+)
+
+_LayerOption = Annotated[
+    str,
+    option("A layer by its name (fc7, fc6, pool5, conv4_3, ...): its activations, after the ReLU.", metavar="LAYER"),
+]
+_PoolOption = Annotated[Literal["stack", "average"], option("What becomes of several Q: side by side, or averaged.")]
 
 
 @dataclass(frozen=True)
@@ -15,20 +30,13 @@ class FeaturesOptions:
     """Runs, model folders or weight files (several are stacked), then images or class folders."""
     out: Path = Path("features.npz")
     """The file: .npz (descriptors, files, labels, classes) or .csv."""
-    layer: str = "fc7"
-    """A layer by its name (fc7, fc6, pool5, conv4_3, ...): its activations, after the ReLU."""
-    test_scale: tuple[int, ...] = ()
-    """Q, one or more; by default the net's S."""
-    pool: Literal["stack", "average"] = "stack"
-    """What becomes of several Q: side by side, or averaged."""
-    device: str = "auto"
-    """As for train."""
-    precision: PrecisionName = "auto"
-    """As for train."""
-    bad_images: BadImages = "stop"
-    """As for train."""
-    workers: int | None = None
-    """As for train."""
+    layer: _LayerOption = "fc7"
+    test_scale: TestScalesOption = ()
+    pool: _PoolOption = "stack"
+    device: DeviceOption = "auto"
+    precision: PrecisionOption = "auto"
+    bad_images: BadImagesOption = "stop"
+    workers: WorkersOption = None
 
 
 @dataclass(frozen=True)
@@ -39,37 +47,29 @@ class TransferOptions:
     """As for features; for voc and actions one year's folder of the devkit."""
     protocol: Literal["caltech", "voc", "actions"] = "caltech"
     """caltech: random splits, mean class recall; voc: average precision; actions: the image and the person's box."""
-    train_per_class: int | None = None
-    """caltech: training images a class; by default 30."""
-    test_per_class: int | None = None
-    """caltech: test images a class, at most; by default 50."""
-    splits: int | None = None
-    """caltech: random splits; by default 3."""
-    train_set: str | None = None
-    """voc, actions: by default trainval where there is a test set, else train."""
-    test_set: str | None = None
-    """voc, actions: by default test, else val."""
-    against: tuple[str, ...] = ()
+    train_per_class: Annotated[int | None, option(default="30")] = None
+    """caltech: training images a class."""
+    test_per_class: Annotated[int | None, option(default="50")] = None
+    """caltech: test images a class, at most."""
+    splits: Annotated[int | None, option(default="3")] = None
+    """caltech: random splits."""
+    train_set: Annotated[str | None, option(default="trainval where there is a test set, else train")] = None
+    """voc, actions: the set that is learnt from."""
+    test_set: Annotated[str | None, option(default="test where it is there, else val")] = None
+    """voc, actions: the set that is tested on."""
+    against: Annotated[tuple[str, ...], option(default="none", metavar="BASELINE...")] = ()
     """caltech: baselines on the same splits, tested in pairs: pixels, random (the net untrained), or a model."""
-    costs: tuple[float, ...] = (0.01, 0.1, 1.0, 10.0, 100.0)
+    costs: Annotated[tuple[float, ...], option(metavar="C...")] = (0.01, 0.1, 1.0, 10.0, 100.0)
     """The SVM's C, chosen among these."""
     validation: float = 0.2
     """The part of the training images that C is chosen on."""
     seed: int = 0
     """Of the splits and the SVM."""
-    json: Path | None = None
-    """Write the numbers there, too; without a value (or -), to standard output."""
-    layer: str = "fc7"
-    """As for features."""
-    test_scale: tuple[int, ...] = ()
-    """As for features."""
-    pool: Literal["stack", "average"] = "stack"
-    """As for features."""
-    device: str = "auto"
-    """As for train."""
-    precision: PrecisionName = "auto"
-    """As for train."""
-    bad_images: BadImages = "stop"
-    """As for train."""
-    workers: int | None = None
-    """As for train."""
+    json: JsonOption = None
+    layer: _LayerOption = "fc7"
+    test_scale: TestScalesOption = ()
+    pool: _PoolOption = "stack"
+    device: DeviceOption = "auto"
+    precision: PrecisionOption = "auto"
+    bad_images: BadImagesOption = "stop"
+    workers: WorkersOption = None

@@ -1,10 +1,17 @@
-"""Options of convert and export. Field texts are the help texts."""
+"""Options of convert and export. Field texts are the help texts; those of shared options are theirs (`common`)."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from tyro.conf import Positional
+
+from vggnet.options.common import ModelInput, option
+
+_PREPROCESSING = (
+    "What the net was trained on: torchvision (RGB 0..1, ImageNet mean and deviation), caffe (BGR, mean), paper (RGB, "
+    "mean), tf (-1..1), unit (0..1), or a JSON file with order, scale, mean, deviation."
+)
 
 
 @dataclass(frozen=True)
@@ -17,12 +24,10 @@ class ConvertOptions:
     """A folder, to be used wherever a MODEL is asked for."""
     layout: Literal["torchvision", "timm", "keras", "onnx", "caffe", "vggnet"]
     """Whose names and shapes the file has."""
-    preprocessing: str | None = None
-    """What the net was trained on: torchvision (RGB 0..1, ImageNet mean and deviation), caffe (BGR, mean), paper (RGB,
-    mean), tf (-1..1), unit (0..1), or a JSON file with order, scale, mean, deviation."""
-    classes: Path | None = None
+    preprocessing: Annotated[str | None, option(_PREPROCESSING, default="what a file beside it says")] = None
+    classes: Annotated[Path | None, option(default="what a file beside it says, or none")] = None
     """Class names in the order of the outputs: a line each, or a JSON list."""
-    net: str | None = None
+    net: Annotated[str | None, option(default="by its shapes", metavar="NET")] = None
     """Which net it is where shapes do not decide: A-LRN."""
     convolutions_only: bool = False
     """Leave the FC layers out."""
@@ -34,9 +39,8 @@ class ConvertOptions:
 class ExportOptions:
     """Write a net for other runtimes: fully convolutional, any batch and image size, checked after writing."""
 
-    model: Positional[Path]
-    """A run, model folder or weight file."""
+    model: ModelInput
     format: Literal["onnx", "torch-export", "openvino"] = "onnx"
     """What to write."""
-    out: Path | None = None
-    """The file; by default the model's name with .onnx, .pt2 or .xml. Its description lies beside it as .json."""
+    out: Annotated[Path | None, option(default="the model's name with .onnx, .pt2 or .xml")] = None
+    """The file. Its description lies beside it as .json."""
