@@ -184,6 +184,9 @@ def test_both_nets_in_int8(blocks, classifier, options, tmp_path, capsys):
     asked = ["--json", str(tmp_path / "fp32.json"), "--workers", "0", "--precision", "fp32"]
     assert run(["localize", "evaluate", str(tmp_path / "boxes"), str(blocks), *asked]) == 0
     exact = json.loads((tmp_path / "fp32.json").read_text())["test1"][0]["mean_iou"]
+    capsys.readouterr()
+    assert run(["localize", "evaluate", *asked[2:], str(tmp_path / "boxes"), str(blocks), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["test1"][0]["mean_iou"] == exact  # alone on standard output
     assert exact > 0.2  # it draws boxes on its objects
     assert overlap == pytest.approx(exact, abs=0.05)
     assert overlap != exact
@@ -193,13 +196,17 @@ def test_both_nets_in_int8(blocks, classifier, options, tmp_path, capsys):
     ("arguments", "message"),
     [
         (["evaluate", "CLASSIFIER", "DATA"], "draws no boxes; `vggnet localize train` makes one"),
-        (["evaluate", "DATA"], "give the runs first and the images last"),
+        (["evaluate", "DATA"], "give the models first and the images last"),
         (["predict", "CLASSIFIER", "IMAGE"], "--classifier is needed"),
         (["predict", "CLASSIFIER", "IMAGE", "--classifier", "CLASSIFIER"], "draws no boxes"),
         (["predict", "CLASSIFIER", "missing.png", "--classifier", "CLASSIFIER"], "missing.png"),
         (["train", "DATA", "--init-from", "nowhere"], "nowhere: there is no such file"),
         (["train", "DATA", "--init-from", "CLASSIFIER", "--annotations", "no.csv"], "no.csv: there is no such file"),
         (["train", "DATA", "--init-from", "CLASSIFIER", "--train-scale", "20"], "below the crop of 32"),
+        (
+            ["train", "DATA", "--init-from", "CLASSIFIER", "--device", "cpu", "--step", "fused"],
+            "--step fused is for GPUs",
+        ),
     ],
 )
 def test_mistakes(arguments, message, blocks, classifier, tmp_path, capsys, monkeypatch):

@@ -1,22 +1,19 @@
 """bench."""
 
-from pathlib import Path
-
 from vggnet.benchmarking.report import show
 from vggnet.benchmarking.running import Report, run_benchmark
-from vggnet.commands.output import write_json
+from vggnet.commands.output import aside, report, write_json
 from vggnet.options.bench import BenchOptions
 
 
 def bench(options: BenchOptions) -> None:
     """`vggnet bench`."""
+    with aside(options.json):
+        result = run_benchmark(options, lambda known: _save(options, known))
+    report(options.json, result.to_json_dict(), lambda: show(result))
 
-    def save(report: Report) -> None:
-        if options.json is not None and str(options.json) != "-":
-            write_json(options.json, report.to_json_dict())
 
-    report = run_benchmark(options, save)
-    if str(options.json) == "-":
-        write_json(Path("-"), report.to_json_dict())
-    else:
-        show(report)
+def _save(options: BenchOptions, known: Report) -> None:
+    """To the file that was asked for, if any: after every round."""
+    if options.json is not None and str(options.json) != "-":
+        write_json(options.json, known.to_json_dict())

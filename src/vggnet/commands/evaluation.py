@@ -2,9 +2,9 @@
 
 import json
 
-from vggnet.commands.output import write_json
+from vggnet.commands.inputs import model_and_images, models_and_data
+from vggnet.commands.output import aside, report
 from vggnet.console import progress, say
-from vggnet.errors import UserError
 from vggnet.evaluation.evaluate import evaluate as run_evaluation
 from vggnet.evaluation.evaluate import predict as run_prediction
 from vggnet.options.evaluation import EvaluateOptions, PredictOptions
@@ -12,10 +12,8 @@ from vggnet.options.evaluation import EvaluateOptions, PredictOptions
 
 def evaluate(options: EvaluateOptions) -> None:
     """`vggnet evaluate`."""
-    if len(options.inputs) < 2:
-        raise UserError("give the models first and the images last: vggnet evaluate MODEL... DATA")
-    *models, data = options.inputs
-    with progress("scoring") as tick:
+    models, data = models_and_data(options.inputs, "evaluate")
+    with aside(options.json), progress("scoring") as tick:
         result = run_evaluation(
             models,
             data,
@@ -30,21 +28,19 @@ def evaluate(options: EvaluateOptions) -> None:
             markdown=options.markdown,
             on_progress=tick,
         )
-    if options.json is not None:
-        write_json(options.json, json.loads(result.to_json()))
-    if str(options.json) == "-":
-        return
-    result.print()
-    for path in (options.json, options.csv, options.markdown):
-        if path is not None:
-            say(f"written to {path}")
+
+    def tell() -> None:
+        result.print()
+        for path in (options.json, options.csv, options.markdown):
+            if path is not None:
+                say(f"written to {path}")
+
+    report(options.json, json.loads(result.to_json()), tell)
 
 
 def predict(options: PredictOptions) -> None:
     """`vggnet predict`."""
-    if len(options.inputs) < 2:
-        raise UserError("give the model first, then images or folders of images: vggnet predict MODEL IMAGE...")
-    model, *images = options.inputs
+    model, images = model_and_images(options.inputs, "predict")
     predictions = run_prediction(
         model,
         images,
@@ -53,14 +49,14 @@ def predict(options: PredictOptions) -> None:
         device=options.device,
         precision=options.precision,
     )
-    if options.json is not None:
-        write_json(options.json, [_as_json(path, answers) for path, answers in predictions])
-        if str(options.json) == "-":
-            return
-    for path, answers in predictions:
-        say(path)
-        for name, title, posterior in answers:
-            say(f"  {100 * posterior:5.1f} %  {title}" + (f" ({name})" if title != name else ""))
+
+    def tell() -> None:
+        for path, answers in predictions:
+            say(path)
+            for name, title, posterior in answers:
+                say(f"  {100 * posterior:5.1f} %  {title}" + (f" ({name})" if title != name else ""))
+
+    report(options.json, [_as_json(path, answers) for path, answers in predictions], tell)
 
 
 def _as_json(path: str, answers: list[tuple[str, str, float]]) -> dict[str, object]:

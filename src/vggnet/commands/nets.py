@@ -2,7 +2,7 @@
 
 from rich.table import Table
 
-from vggnet.commands.output import write_json
+from vggnet.commands.output import report
 from vggnet.console import rich_console
 from vggnet.options.training import NetsOptions
 from vggnet.paper.configurations import CONFIGURATIONS, Architecture
@@ -14,11 +14,10 @@ def nets(options: NetsOptions) -> None:
         Architecture(name, options.num_classes, options.width, options.crop, options.batch_norm)
         for name in CONFIGURATIONS
     ]
-    rows = [_facts(net) for net in architectures]
-    if options.json is not None:
-        write_json(options.json, rows)
-        if str(options.json) == "-":
-            return
+    report(options.json, [_facts(net) for net in architectures], lambda: _show(options, architectures))
+
+
+def _show(options: NetsOptions, architectures: list[Architecture]) -> None:
     title = f"Table 1: {options.num_classes} classes, crop {options.crop}, width {options.width:g}"
     table = Table(title=title)
     for column in ("net", "depth", "kernels", "parameters", "mult-adds", "sees"):

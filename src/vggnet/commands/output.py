@@ -2,10 +2,25 @@
 
 import json
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 from vggnet.errors import UserError
+
+
+def aside(path: Path | None) -> AbstractContextManager[Any]:
+    """Within it, all that is said goes to standard error where standard output is for JSON alone (`path` is -)."""
+    return redirect_stdout(sys.stderr) if str(path) == "-" else nullcontext()
+
+
+def report(path: Path | None, content: Any, tell: Callable[[], None]) -> None:
+    """Results for people (`tell`), and as JSON where `path` asks for it; on standard output JSON stands alone."""
+    if path is not None:
+        write_json(path, content)
+    if str(path) != "-":
+        tell()
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -18,4 +33,4 @@ def write_json(path: Path, content: Any) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise UserError(f"--json {path}: cannot be written ({error.strerror})") from error
+        raise UserError(f"--json {path}: cannot be written ({error.strerror}); give another file") from error

@@ -1,8 +1,8 @@
 """features, transfer."""
 
-from vggnet.commands.output import write_json
+from vggnet.commands.inputs import models_and_data
+from vggnet.commands.output import aside, report
 from vggnet.console import progress, say
-from vggnet.errors import UserError
 from vggnet.options.transfer import FeaturesOptions, TransferOptions
 from vggnet.transfer.descriptors import DescriptorSettings, settings_of
 from vggnet.transfer.transferring import transfer as run_transfer
@@ -11,7 +11,7 @@ from vggnet.transfer.writing import write_features
 
 def features(options: FeaturesOptions) -> None:
     """`vggnet features`."""
-    models, data = _inputs(options.inputs, "features")
+    models, data = models_and_data(options.inputs, "features")
     with progress("describing") as tick:
         found, out = write_features(models, data, options.out, _settings(options), tick)
     for error in found.bad:
@@ -22,9 +22,9 @@ def features(options: FeaturesOptions) -> None:
 
 def transfer(options: TransferOptions) -> None:
     """`vggnet transfer`."""
-    models, data = _inputs(options.inputs, "transfer")
-    with progress("describing") as tick:
-        report = run_transfer(
+    models, data = models_and_data(options.inputs, "transfer")
+    with aside(options.json), progress("describing") as tick:
+        result = run_transfer(
             models,
             data,
             _settings(options),
@@ -40,20 +40,14 @@ def transfer(options: TransferOptions) -> None:
             seed=options.seed,
             on_progress=tick,
         )
-    if options.json is not None:
-        write_json(options.json, report.to_dict())
-        if str(options.json) == "-":
-            return
-    for error in report.bad:
-        say(f"left out: {error}")
-    for line in report.lines():
-        say(line)
 
+    def tell() -> None:
+        for error in result.bad:
+            say(f"left out: {error}")
+        for line in result.lines():
+            say(line)
 
-def _inputs(inputs: tuple[str, ...], command: str) -> tuple[tuple[str, ...], str]:
-    if len(inputs) < 2:
-        raise UserError(f"give the models first and the images last: vggnet {command} MODEL... DATA")
-    return inputs[:-1], inputs[-1]
+    report(options.json, result.to_dict(), tell)
 
 
 def _settings(options: FeaturesOptions | TransferOptions) -> DescriptorSettings:

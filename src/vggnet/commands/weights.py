@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from vggnet.commands.inputs import check_models
 from vggnet.console import say
 from vggnet.errors import UserError
 from vggnet.network.foreign.converting import convert as run_conversion
@@ -12,6 +13,7 @@ from vggnet.options.weights import ConvertOptions, ExportOptions
 
 def convert(options: ConvertOptions) -> None:
     """`vggnet convert`."""
+    check_models([options.file], "vggnet convert FILE")
     if options.to == "vggnet":
         check_free(options.out)
     elif options.out.exists() and not options.out.is_dir():
@@ -44,6 +46,7 @@ def export(options: ExportOptions) -> None:
     from vggnet.network.exporting import SUFFIXES, export_model
 
     model = options.model
+    check_models([model], "vggnet export MODEL")
     name = model.resolve().name if model.is_dir() else model.stem  # a folder's name may have dots in it
     out = options.out or Path(name + SUFFIXES[options.format])
     for line in export_model(model, out, options.format):

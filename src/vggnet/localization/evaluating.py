@@ -25,11 +25,8 @@ from vggnet.network.weights import load_model, read_description
 from vggnet.options.localization import LocalizeEvaluateOptions, LocalizePredictOptions
 
 
-def evaluate_localizers(options: LocalizeEvaluateOptions) -> Report:
+def evaluate_localizers(runs: Sequence[str], data: str, options: LocalizeEvaluateOptions) -> Report:
     """Both tests of the runs, alone and together, on the val images of the data. Raises UserError."""
-    if len(options.inputs) < 2:
-        raise UserError("give the runs first and the images last: vggnet localize evaluate RUN... DATA")
-    *runs, data = options.inputs
     descriptions = [read_description(run) for run in runs]
     for run, description in zip(runs, descriptions, strict=True):
         check_draws_boxes(run, description)
@@ -61,10 +58,7 @@ def evaluate_localizers(options: LocalizeEvaluateOptions) -> Report:
     if not present.all():
         notes += (f"{int((~present).sum())} of {len(val)} images could not be used and are not counted",)
     facts = {"models": [str(run) for run in runs], "classifiers": [str(path) for path in options.classifier]}
-    report = Report(opened.name, tuple(center), dense, notes, facts | {"environment": environment()})
-    if options.json is not None:
-        report.write(options.json)
-    return report
+    return Report(opened.name, tuple(center), dense, notes, facts | {"environment": environment()})
 
 
 def _dense_rows(

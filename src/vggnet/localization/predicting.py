@@ -1,6 +1,7 @@
 """`vggnet localize predict`: the five best (class, box) pairs of an image, drawn on it."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,15 +19,14 @@ from vggnet.network.weights import read_description
 from vggnet.options.localization import LocalizePredictOptions
 
 
-def predict_boxes(options: LocalizePredictOptions) -> list[tuple[str, list[Guess], Path]]:
+def predict_boxes(
+    run: str, images: Sequence[str], options: LocalizePredictOptions
+) -> list[tuple[str, list[Guess], Path]]:
     """(image, its guesses, the picture drawn) of each image; pictures and boxes.json go to `options.out`."""
-    if len(options.inputs) < 2:
-        raise UserError("give the run first, then images: vggnet localize predict RUN IMAGE... --classifier MODEL")
     if not options.classifier:
         raise UserError("--classifier is needed: a classification run, whose best classes name the boxes")
     if options.top < 1:
         raise UserError(f"--top {options.top}: at least one box is needed")
-    run, *images = options.inputs
     split = images_at(images)
     for file in split.files:
         decode(file)  # what cannot be read is said before any net is loaded

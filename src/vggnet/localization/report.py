@@ -1,9 +1,7 @@
 """Tables 8 and 9 of the user's data, beside the paper's."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from rich import box
@@ -13,7 +11,6 @@ from rich.text import Text
 
 from vggnet.console import rich_console
 from vggnet.contract import ModelDescription
-from vggnet.errors import UserError
 from vggnet.evaluation.metrics import Count
 from vggnet.localization.judging import LocalizationErrors
 from vggnet.paper.recipes import scaled_px
@@ -123,9 +120,9 @@ class Report:
         for line in (HOW, PAPER, *self.notes):
             console.print(line, markup=False, soft_wrap=True)
 
-    def to_json(self) -> str:
+    def to_json_dict(self) -> dict[str, Any]:
         """Everything, for programs; errors in percent."""
-        content = {
+        return {
             "data": self.data,
             **self.facts,
             "test1": [
@@ -151,15 +148,6 @@ class Report:
             ],
             "notes": list(self.notes),
         }
-        return json.dumps(content, indent=2) + "\n"
-
-    def write(self, path: Path) -> None:
-        """Write the JSON; UserError where that fails."""
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(self.to_json(), encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"--json {path}: cannot be written ({error.strerror}); give another file") from error
 
 
 def _print(console: Console, title: str, columns: Sequence[str], lines: Sequence[Sequence[str]]) -> None:

@@ -1,0 +1,61 @@
+"""Models and images as they stand on the command line, told apart before anything is read.
+
+The two are easily swapped, and what would then be missing in a folder says nothing about that.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from vggnet.errors import UserError
+from vggnet.images.datasets import data_names
+from vggnet.images.splits import is_image_name
+from vggnet.network.weights import RUN_FILES
+
+
+def models_and_data(inputs: Sequence[str], command: str) -> tuple[list[str], str]:
+    """The models and the data of `vggnet COMMAND MODEL... DATA`. UserError where they are not these."""
+    usage = f"vggnet {command} MODEL... DATA"
+    if len(inputs) < 2:
+        raise UserError(f"give the models first and the images last: {usage}")
+    *models, data = inputs
+    check_models(models, usage)
+    check_images([data], usage)
+    return models, data
+
+
+def model_and_images(inputs: Sequence[str], command: str) -> tuple[str, list[str]]:
+    """The model and the images of `vggnet COMMAND MODEL IMAGE...`. UserError where they are not these."""
+    usage = f"vggnet {command} MODEL IMAGE..."
+    if len(inputs) < 2:
+        raise UserError(f"give the model first, then images or folders of images: {usage}")
+    model, *images = inputs
+    check_models([model], usage)
+    check_images(images, usage)
+    return model, images
+
+
+def check_models(paths: Sequence[str | Path], usage: str) -> None:
+    """UserError for images where `usage` has models."""
+    for path in paths:
+        if not _holds_weights(Path(path)) and _holds_images(str(path)):
+            raise UserError(f"{path}: these are images, and a run, a model folder or a weight file goes there: {usage}")
+
+
+def check_images(paths: Sequence[str], usage: str) -> None:
+    """UserError for a model where `usage` has images."""
+    for path in paths:
+        if _holds_weights(Path(path)) and not _holds_images(path):
+            raise UserError(f"{path}: this is a model, and images go there: {usage}")
+
+
+def _holds_weights(path: Path) -> bool:
+    return path.suffix.lower() == ".safetensors" or any((path / name).is_file() for name in RUN_FILES)
+
+
+def _holds_images(text: str) -> bool:
+    """Whether `text` is an image, a folder with one anywhere in it, or the name of a data set."""
+    path = Path(text)
+    if not path.is_dir():
+        return is_image_name(path.name) or text in data_names()
+    return any(is_image_name(name) for _, _, names in os.walk(path) for name in names)
