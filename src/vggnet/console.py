@@ -43,6 +43,12 @@ def rich_console() -> Console:
     return Console(file=sys.stdout, quiet=not is_first_rank(), highlight=False, width=width)
 
 
+def counted(number: int, noun: str) -> str:
+    """So many of them: 1 image, 2,000 images, 3 classes, 4 batches."""
+    ending = "" if number == 1 else "es" if noun.endswith(("s", "x", "tch")) else "s"
+    return f"{number:,} {noun}{ending}"
+
+
 def duration(seconds: float) -> str:
     """Seconds as people say them: 8 s, 3 min 20 s, 2 h 5 min."""
     whole = round(seconds)

@@ -2,7 +2,7 @@
 
 from rich.table import Table
 
-from vggnet.console import rich_console, say
+from vggnet.console import counted, rich_console, say
 from vggnet.errors import UserError
 from vggnet.images.augmentation import Augmentation, epoch_order
 from vggnet.images.color import normalize
@@ -45,7 +45,7 @@ def diagnose_on_images(options: DiagnoseOptions) -> Diagnosis:
         (batch,) = loader.batches(0, [chosen])
     images = normalize(batch.pixels, model.description.preprocessing, batch.shift)
     found = diagnose(model, images, batch.labels, options.learning_rate)
-    show(found, f"net {options.net}, {options.init}, {len(images)} images of {pictures.data.name}")
+    show(found, f"net {options.net}, {options.init}, {counted(len(images), 'image')} of {pictures.data.name}")
     return found
 
 

@@ -13,7 +13,7 @@ from rich import box
 from rich.table import Table
 
 from vggnet.classification import settled, train_classifier
-from vggnet.console import is_first_rank, rich_console, say
+from vggnet.console import counted, is_first_rank, rich_console, say
 from vggnet.errors import UserError
 from vggnet.evaluation.metrics import Count, Errors
 from vggnet.files import write_whole
@@ -149,7 +149,7 @@ def show(results: list[StageResult]) -> None:
     first = results[0]
     first_name = first.stage.name
     images = max((errors.top1.images for result in results for errors in result.errors.values()), default=0)
-    title = f"top-1 error in % on {images:,} val images, with 95 % intervals"
+    title = f"top-1 error in % on {counted(images, 'val image')}, with 95 % intervals"
     table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("stage", "from", "centre crop", "dense", f"to {first_name}"):
         table.add_column(column, no_wrap=True)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vggnet.console import progress, say
+from vggnet.console import counted, progress, say
 from vggnet.errors import BadImage, UserError
 from vggnet.images.cache import default_cache
 from vggnet.images.color import ColorStatistics
@@ -53,7 +53,9 @@ def prepare_pictures(
         skipped += skipped_val
     if holdout > 0:
         part, judge = hold_out(train, holdout, seed)
-        return Pictures(opened, part, judge, val, f"{len(judge)} images held out of train", statistics, skipped)
+        return Pictures(
+            opened, part, judge, val, f"{counted(len(judge), 'image')} held out of train", statistics, skipped
+        )
     if val is None or val.labels is None:
         raise UserError(f"{data}: --holdout 0 judges on val, and there is no labelled val; leave --holdout at 0.1")
     return Pictures(opened, train, val, val, "val (--holdout 0)", statistics, skipped)
@@ -61,10 +63,10 @@ def prepare_pictures(
 
 def _checked(split: Split, name: str, bad_images: str, workers: int) -> tuple[Split, ColorStatistics, int]:
     """Decode every image once; the split without the bad ones where they may be skipped."""
-    with progress(f"checking {len(split)} {name} images") as tick:
+    with progress(f"checking {counted(len(split), f'{name} image')}") as tick:
         found = scan(split, workers=workers, cache=default_cache(), on_progress=tick)
     for conversion, count in found.conversions.items():
-        say(f"note: {name}: {count} image{'s' * (count > 1)}: {conversion}")
+        say(f"note: {name}: {counted(count, 'image')}: {conversion}")
     if not found.bad:
         return split, found.statistics, 0
     listing = describe_bad(found.bad)
@@ -73,7 +75,7 @@ def _checked(split: Split, name: str, bad_images: str, workers: int) -> tuple[Sp
             f"{len(found.bad)} of {len(split)} {name} images cannot be used:\n{listing}\n"
             "Mend or remove them, or leave them out with --bad-images skip"
         )
-    say(f"skipping {len(found.bad)} bad {name} images:\n{listing}")
+    say(f"skipping {counted(len(found.bad), f'bad {name} image')}:\n{listing}")
     bad_paths = {error.path for error in found.bad}
     keep = np.array([i for i in range(len(split)) if split.path(i) not in bad_paths], np.int64)
     if not len(keep):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vggnet.console import progress, say
+from vggnet.console import counted, progress, say
 from vggnet.errors import UserError
 from vggnet.evaluation.matching import (
     match_labels,
@@ -97,7 +97,7 @@ def _measure(model: VGG, split: Split, scale: int, options: QuantizeOptions, wor
     if not len(scored.indices):
         raise UserError(f"not one of the {len(chosen)} images can be read: {scored.bad[0]}")
     unread = f"; {len(scored.bad)} could not be read" if scored.bad else ""
-    say(f"ranges of activations measured on {len(scored.indices)} images, centre crop, Q={scale}{unread}")
+    say(f"ranges of activations measured on {counted(len(scored.indices), 'image')}, centre crop, Q={scale}{unread}")
     return ranges.limits()
 
 

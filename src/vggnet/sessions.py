@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from vggnet.console import duration, say
+from vggnet.console import counted, duration, say
 from vggnet.errors import UserError
 from vggnet.hardware import choose_precision, cpu_name
 from vggnet.images.augmentation import Augmentation
@@ -106,7 +106,7 @@ class Session:
                 say(line)
         begin = time.monotonic()
         progress = loop.run_to_end()
-        say(f"trained {progress.epoch} epochs; this call took {duration(time.monotonic() - begin)}")
+        say(f"trained {counted(progress.epoch, 'epoch')}; this call took {duration(time.monotonic() - begin)}")
         return progress
 
     def _write_start(self, kept: dict[str, Any]) -> None:
@@ -234,7 +234,7 @@ def _say_resumed(loop: Loop) -> None:
     """Where a continued run goes on."""
     progress = loop.progress
     if progress.finished:
-        say(f"{loop.run.path}: this run is finished ({progress.epoch} epochs); nothing is left to train")
+        say(f"{loop.run.path}: this run is finished ({counted(progress.epoch, 'epoch')}); nothing is left to train")
     else:
         where = f"epoch {progress.epoch + 1}, after {progress.step} of {loop.steps_per_epoch} batches"
         say(f"{loop.run.path}: continuing in {where}")
@@ -251,22 +251,22 @@ def _announce(session: Session, loop: Loop) -> None:
     val = f"{len(pictures.val)} val" if pictures.val is not None else "no val"
     name = f"net {architecture.net}" + (" with batch normalisation" if architecture.batch_norm else "")
     say(f"{name}, width {architecture.width:g}, crop {architecture.crop_px}: {architecture.parameters:,} parameters")
-    say(f"device    {device}, {world.size} process{'es' * (world.size > 1)}, {settings.precision}")
-    classes = len(pictures.data.classes)
-    say(f"data      {pictures.data.name}: {classes} classes, {len(pictures.train)} train, {val} images")
-    say(f"judged on {pictures.judged_on}" + (f"; {pictures.skipped} bad images skipped" if pictures.skipped else ""))
+    say(f"device    {device}, {counted(world.size, 'process')}, {settings.precision}")
+    classes = counted(len(pictures.data.classes), "class")
+    say(f"data      {pictures.data.name}: {classes}, {len(pictures.train)} train, {val} images")
+    skipped = f"; {counted(pictures.skipped, 'bad image')} skipped" if pictures.skipped else ""
+    say(f"judged on {pictures.judged_on}{skipped}")
     mean = " ".join(f"{value:.1f}" for value in model.description.preprocessing.mean)
     say(f"scales    S = {scale}, crop {architecture.crop_px}, mean {mean}")
     local = -(-loop.batch // world.size)
     parts = -(-local // settings.micro_batch)
     parts_text = f"{world.size} x {parts} x up to {settings.micro_batch}"
-    say(f"batch     {loop.batch} images = {parts_text}; {loop.steps_per_epoch} batches an epoch")
+    say(f"batch     {counted(loop.batch, 'image')} = {parts_text}; {counted(loop.steps_per_epoch, 'batch')} an epoch")
     if recipe.batch > loop.batch:
-        say(f"          (--batch {recipe.batch} is more than the {loop.batch} training images)")
+        say(f"          (--batch {recipe.batch} is more than the {counted(loop.batch, 'training image')})")
     if architecture.batch_norm:
         say(f"          batch normalisation sees its micro-batch of {settings.micro_batch}")
-    say(
-        f"schedule  at most {recipe.epochs} epochs, learning rate {recipe.learning_rate:g}, divided by 10 up to 3 times"
-    )
+    epochs = counted(recipe.epochs, "epoch")
+    say(f"schedule  at most {epochs}, learning rate {recipe.learning_rate:g}, divided by 10 up to 3 times")
     say(f"time      about {duration(expected)} at most for the arithmetic")
     say(f"output    {loop.run.path}")

@@ -88,7 +88,7 @@ def test_coco_with_sparse_ids(tmp_path):
     boxes, notes = read_annotations(write(tmp_path / "instances.json", coco()))
     # 10.4 to 15.6: pixels 10 to 15
     assert [(box.image, box.name, box.corners) for box in boxes] == [("y.jpg", "toothbrush", (10, 20, 15, 20))]
-    assert notes == ["1 crowds of instances.json were left out"]
+    assert notes == ["left out: 1 crowd of instances.json"]
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_a_flat_folder_is_labelled_by_its_annotations(tmp_path, make_image):
     assert opened.train.files == ("0.jpg", "0.jpg", "1.jpg", "2.jpg", "3.jpg")
     assert opened.train.labels.tolist() == [0, 1, 1, 0, 0]
     np.testing.assert_array_equal(opened.train.boxes[1], [[1, 0, 1, 4], [2, 0, 3, 4]])
-    assert any("1 annotated images are not in" in note for note in opened.notes)
+    assert any("1 annotated image not in" in note for note in opened.notes)
     assert any("2 of 6 images have no box" in note for note in opened.notes)
     divided = open_annotated(str(tmp_path / "images"), train, None, seed=0)
     assert len(divided.train) + len(divided.val) == 5

@@ -48,7 +48,7 @@ def test_hidden_and_other_files_are_left_out(touch):
     assert data.classes == ("a",)
     assert len(data.train) == 1
     assert len(data.val) == 1
-    assert any("2 files" in note and "no image extension" in note for note in data.notes)
+    assert any("2 files" in note and "without an image extension" in note for note in data.notes)
 
 
 @pytest.mark.parametrize("name", ["valid", "validation", "test"])
@@ -101,7 +101,7 @@ def test_class_only_in_val(touch):
 def test_class_missing_in_val_is_a_note(touch):
     data = open_data(touch("train/a/1.jpg", "train/b/1.jpg", "val/b/1.jpg"))
     assert data.val.labels.tolist() == [1]
-    assert any("1 classes have no image in val: 'a'" in note for note in data.notes)
+    assert any("1 class without an image in val: 'a'" in note for note in data.notes)
 
 
 def test_flat_val_without_labels(touch):
@@ -110,7 +110,7 @@ def test_flat_val_without_labels(touch):
 
 
 def test_flat_train_and_no_images(touch, tmp_path):
-    with pytest.raises(UserError, match="1 images outside class folders; expected train/CLASS"):
+    with pytest.raises(UserError, match="1 image outside class folders; expected train/CLASS"):
         open_data(touch("train/1.jpg", "val/a/1.jpg"))
     (tmp_path / "nothing").mkdir()
     with pytest.raises(UserError, match="no images; expected"):
@@ -119,7 +119,7 @@ def test_flat_train_and_no_images(touch, tmp_path):
 
 def test_loose_images_are_a_note(touch):
     data = open_data(touch("train/a/1.jpg", "train/loose.jpg", "val/a/1.jpg"))
-    assert any("1 images" in note and "outside class folders" in note for note in data.notes)
+    assert any("1 image" in note and "outside class folders" in note for note in data.notes)
 
 
 def test_unknown_names(touch, tmp_path):
@@ -193,7 +193,7 @@ def test_ilsvrc_without_its_csv_files(ilsvrc):
 def test_ilsvrc_with_a_wrong_csv(ilsvrc):
     labels = ilsvrc / "LOC_val_solution.csv"
     labels.write_text("ImageId,PredictionString\nval_1,n01 1 2 3 4\n")
-    with pytest.raises(UserError, match=r"no line for 1 images .* 'val/val_2\.JPEG'"):
+    with pytest.raises(UserError, match=r"no line for 1 image .* 'val/val_2\.JPEG'"):
         open_data(str(ilsvrc))
     labels.write_text("ImageId,PredictionString\nval_1,n01 1 2 3 4\nval_2,n09 1 2 3 4\n")
     with pytest.raises(UserError, match="class 'n09' has no folder"):

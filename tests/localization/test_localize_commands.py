@@ -246,7 +246,7 @@ def test_an_unreadable_image(blocks, classifier, save_net, tmp_path, capsys):
     rows = json.loads(table.read_text())
     assert rows["test2"][0]["top1"]["images"] == 11
     assert rows["test1"][0]["error"]["images"] == 11
-    assert "1 of 12 images could not be used" in capsys.readouterr().out
+    assert "not counted: 1 of 12 images, which could not be used" in capsys.readouterr().out
 
 
 def test_rows_of_table_9():

@@ -113,9 +113,9 @@ def test_images_without_boxes_are_counted_and_left_out(blocks):
     opened = open_localizable(str(blocks), None, None, 0)
     assert len(opened.train) == 23
     assert len(opened.val) == 10
-    assert [note for note in opened.notes if "no box" in note] == [
-        "1 of 24 train images have no box and were left out",
-        "2 of 12 val images have no box and were left out",
+    assert [note for note in opened.notes if "without a box" in note] == [
+        "left out: 1 of 24 train images, without a box",
+        "left out: 2 of 12 val images, without a box",
     ]
     path.unlink()
     with pytest.raises(UserError, match="there are no boxes"):
@@ -131,5 +131,5 @@ def test_a_box_outside_its_image(blocks, capsys):
     objects = objects_of(split, bad_boxes="skip", workers=0, name="train")
     assert objects.counts.sum() == sum(len(boxes) for boxes in split.boxes) - 1
     said = capsys.readouterr().out
-    assert "1 boxes are not on their images" in said
-    assert "1 boxes reached a pixel beyond" in said
+    assert "left out 1 box beyond the image" in said
+    assert "clipped 1 box that reached a pixel beyond the image" in said

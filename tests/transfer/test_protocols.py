@@ -226,7 +226,7 @@ def test_what_a_devkit_lacks_is_named(model_file: Path, voc: Path, colours: Path
             both = (folder / f"{name}_train.txt").read_text() + (folder / f"{name}_val.txt").read_text()
             (folder / f"{name}_trainval.txt").write_text(both)
         assert run([*arguments[:-1], protocol, "--train-set", "trainval", "--test-set", "val"]) == 2
-        assert "10 images are in trainval and in val, such as 2008_000014" in capsys.readouterr().err
+        assert "10 images in trainval and in val, such as 2008_000014" in capsys.readouterr().err
     assert run(["transfer", str(model_file), str(colours), "--train-set", "train"]) == 2
     assert "with --protocol voc or actions only" in capsys.readouterr().err
     (voc / "ImageSets" / "Main" / "cat_val.txt").write_text("2008_000014 maybe\n")

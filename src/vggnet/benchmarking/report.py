@@ -4,7 +4,7 @@ from rich.table import Table
 
 from vggnet.benchmarking.running import Report, Result
 from vggnet.benchmarking.ways import OURS
-from vggnet.console import rich_console, say
+from vggnet.console import counted, rich_console, say
 
 
 def show(report: Report) -> None:
@@ -31,7 +31,8 @@ def show(report: Report) -> None:
         say(f"limit: a large {report.limit_dtype} matrix product, {rate:.2f} TFLOP/s in the same run")
     used, versions = report.environment, report.versions
     load = ", ".join(f"{value:.1f}" for value in report.load_average)
-    say(f"{used['cpu']}, {used['cores']} cores, {used['threads']} threads; {', '.join(used['gpus']) or 'no GPU'}")
+    threads = f"{counted(used['cores'], 'core')}, {counted(used['threads'], 'thread')}"
+    say(f"{used['cpu']}, {threads}; {', '.join(used['gpus']) or 'no GPU'}")
     say(f"median of {report.repeats}; load average before: {load}")
     say(", ".join(f"{name} {version}" for name, version in versions.items()))
 

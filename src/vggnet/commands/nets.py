@@ -3,7 +3,7 @@
 from rich.table import Table
 
 from vggnet.commands.output import report
-from vggnet.console import rich_console
+from vggnet.console import counted, rich_console
 from vggnet.options.training import NetsOptions
 from vggnet.paper.configurations import CONFIGURATIONS, Architecture
 
@@ -18,7 +18,7 @@ def nets(options: NetsOptions) -> None:
 
 
 def _show(options: NetsOptions, architectures: list[Architecture]) -> None:
-    title = f"Table 1: {options.num_classes} classes, crop {options.crop}, width {options.width:g}"
+    title = f"Table 1: {counted(options.num_classes, 'class')}, crop {options.crop}, width {options.width:g}"
     table = Table(title=title)
     for column in ("net", "depth", "kernels", "parameters", "mult-adds", "sees"):
         table.add_column(column, justify="left" if column in ("net", "kernels") else "right")

@@ -2,7 +2,7 @@
 
 from vggnet.commands.inputs import models_and_data
 from vggnet.commands.output import aside, report
-from vggnet.console import progress, say
+from vggnet.console import counted, progress, say
 from vggnet.options.transfer import FeaturesOptions, TransferOptions
 from vggnet.transfer.descriptors import DescriptorSettings, settings_of
 from vggnet.transfer.transferring import transfer as run_transfer
@@ -17,7 +17,7 @@ def features(options: FeaturesOptions) -> None:
     for error in found.bad:
         say(f"left out: {error}")
     images, numbers = found.values.shape
-    say(f"{images} descriptors of {numbers} numbers written to {out}")
+    say(f"{counted(images, 'descriptor')} of {counted(numbers, 'number')} written to {out}")
 
 
 def transfer(options: TransferOptions) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from vggnet.console import counted
 from vggnet.contract import ModelDescription
 from vggnet.errors import UserError
 from vggnet.evaluation.views import Kind, View, views_of
@@ -236,5 +237,5 @@ def _architecture_differences(description: ModelDescription) -> list[str]:
     if architecture.batch_norm:
         differences.append("batch norm")
     if architecture.outputs != PAPER_CLASSES:
-        differences.append(f"{architecture.outputs} classes")
+        differences.append(counted(architecture.outputs, "class"))
     return differences

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from vggnet.console import rich_console
+from vggnet.console import counted, rich_console
 from vggnet.errors import BadImage, UserError
 from vggnet.evaluation.metrics import Count, Errors, PairedTest
 from vggnet.paper.results import ClassificationRow
@@ -143,7 +143,8 @@ class Table:
         """How many images every row counts: `2,000 images`, or `1,999 of 2,000 images`."""
         counts = {row.cells()[IMAGES] for row in self.rows}
         assert len(counts) <= 1, counts
-        return f"{counts.pop() if counts else 'no'} images"
+        count = counts.pop() if counts else "no"
+        return "1 image" if count == "1" else f"{count} images"
 
     def _all_differences(self) -> list[str]:
         """The different texts of the column `not as in the paper`, in order."""
@@ -154,7 +155,7 @@ class Table:
         lines = ["Errors with 95 % intervals (Wilson); p: exact McNemar test on the same images, * below 0.05."]
         lines += self.notes
         if self.bad:
-            lines.append(f"{len(self.bad)} images could not be used and are not counted:")
+            lines.append(f"not counted: {counted(len(self.bad), 'image')} that could not be used:")
             lines += [f"  {bad}" for bad in self.bad[:LISTED]]
             lines += [f"  and {len(self.bad) - LISTED} more"] if len(self.bad) > LISTED else []
         return tuple(lines)

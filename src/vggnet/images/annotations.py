@@ -25,6 +25,7 @@ import defusedxml.ElementTree as SafeXml  # type: ignore[import-untyped]
 import numpy as np
 from defusedxml import DefusedXmlException
 
+from vggnet.console import counted
 from vggnet.errors import UserError
 from vggnet.images.datasets import VAL_FRACTION, open_data
 from vggnet.images.splits import ImageData, Split, hold_out, list_images, named, stem_of, subfolders
@@ -144,7 +145,7 @@ def read_coco(path: Path) -> tuple[list[LabelledBox], list[str]]:
             boxes.append(_box(images[each["image_id"]], names[each["category_id"]], _from_coco(each, where), where))
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not COCO's format (images, categories, annotations): {error!r}") from error
-    return boxes, [f"{crowds} crowds of {path.name} were left out"] if crowds else []
+    return boxes, [f"left out: {counted(crowds, 'crowd')} of {path.name}"] if crowds else []
 
 
 def _from_coco(annotation: dict[str, Any], where: str) -> list[int]:
@@ -251,16 +252,17 @@ def _open_flat(folder: Path, given: list[list[LabelledBox]], notes: tuple[str, .
         raise UserError(f"class {named(strangers)} has val boxes and no training boxes: a net cannot learn it")
     missing = sorted({box.image for boxes in given for box in boxes if places.find(box.image) is None})
     if missing:
-        notes += (f"{len(missing)} annotated images are not in {folder}: {named(missing, 3)}",)
+        notes += (f"{counted(len(missing), 'annotated image')} not in {folder}: {named(missing, 3)}",)
     train, val = (_examples(folder, files, places, boxes, classes) for boxes in given)
     if train is None and val is None:
         raise UserError(f"{folder}: no annotated image lies there; names such as {named(missing, 3)} are looked for")
     if train is not None and val is None:
         train, val = hold_out(train, VAL_FRACTION, seed)
-        notes += (f"no --val-annotations: {len(val)} examples set aside for validation (by class, seed {seed})",)
+        aside = counted(len(val), "example")
+        notes += (f"no --val-annotations: {aside} set aside for validation (by class, seed {seed})",)
     unnamed = len(files) - len({file for part in (train, val) if part is not None for file in part.files})
     if unnamed:
-        notes += (f"{unnamed} of {len(files)} images have no box and were left out",)
+        notes += (f"left out: {unnamed} of {len(files)} images, without a box",)
     return ImageData(folder.resolve().name, str(folder), classes, (), train, val, notes)
 
 

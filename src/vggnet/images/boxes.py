@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vggnet.console import counted
 from vggnet.errors import UserError
 
 CLIPPED_PX = 1  # a box may reach this far beyond its image: files count pixels from 0 and from 1
@@ -185,7 +186,7 @@ def refuse_faults(faults: tuple[BoxFault, ...]) -> None:
     lines = [f"  {fault}" for fault in faults[:LISTED_FAULTS]]
     lines += [f"  and {len(faults) - LISTED_FAULTS} more"] if len(faults) > LISTED_FAULTS else []
     raise UserError(
-        f"{len(faults)} boxes cannot be used:\n"
+        f"{counted(len(faults), 'box')} cannot be used:\n"
         + "\n".join(lines)
         + "\nMend them, or leave them out with --bad-boxes skip"
     )

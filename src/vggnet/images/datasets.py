@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vggnet.console import counted
 from vggnet.errors import UserError
 from vggnet.images import downloads, ilsvrc, scenes
 from vggnet.images.cache import default_cache, made_once
@@ -89,7 +90,7 @@ def _open_parts(root: Path, name: str, val: str | None, seed: int) -> ImageData:
         )
     absent = [each for each in classes if not val_files_of.get(each)]
     if absent:
-        notes += (f"{len(absent)} classes have no image in {val}: {named(absent)}",)
+        notes += (f"{counted(len(absent), 'class')} without an image in {val}: {named(absent)}",)
     if val != "val":
         notes += (f"validation images come from the folder {val}",)
     boxes = _read_boxes(root)
@@ -113,8 +114,8 @@ def _val_classes(root: Path, val: str) -> tuple[dict[str, list[str]], int]:
         if not flat:
             raise UserError(f"{root / val}: no image in any class folder; expected {val}/CLASS/*.jpg")
         raise UserError(
-            f"{root / val}: {len(flat)} images without labels: put each in a folder of its class ({val}/CLASS/*.jpg); "
-            f"for the ILSVRC download, {ilsvrc.VAL_LABELS} is missing in {root}"
+            f"{root / val}: {counted(len(flat), 'image')} without labels: put each in a folder of its class "
+            f"({val}/CLASS/*.jpg); for the ILSVRC download, {ilsvrc.VAL_LABELS} is missing in {root}"
         )
     return files_of, others
 
@@ -136,7 +137,7 @@ def _open_unsplit(root: Path, part: str, name: str, seed: int) -> ImageData:
     assert val.labels is not None
     absent = [classes[label] for label in sorted(set(range(len(classes))) - set(val.labels.tolist()))]
     if absent:
-        notes += (f"{len(absent)} classes have a single image, which is for training: {named(absent)}",)
+        notes += (f"{counted(len(absent), 'class')} of a single image, which is for training: {named(absent)}",)
     return ImageData(name, str(root), classes, (), train, val, notes + others_note(others, str(root)))
 
 
@@ -146,10 +147,10 @@ def _read_classes(root: Path, part: str) -> tuple[dict[str, list[str]], int, tup
     files_of, others = class_folders(str(root), part)
     flat, _ = list_images(str(where), recursive=False)
     if not any(files_of.values()):
-        found = f"{len(flat)} images outside class folders" if flat else "no images"
+        found = f"{counted(len(flat), 'image')} outside class folders" if flat else "no images"
         raise UserError(f"{where}: {found}; {_LAYOUT}")
     refuse_empty_classes(files_of, str(where))
-    notes = (f"{len(flat)} images in {where} lie outside class folders and were left out",) if flat else ()
+    notes = (f"left out: {counted(len(flat), 'image')} in {where} outside class folders",) if flat else ()
     return files_of, others, notes
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vggnet.console import counted
 from vggnet.errors import UserError
 from vggnet.images.splits import (
     ImageData,
@@ -109,20 +110,22 @@ def _open_val(root: Path, base: Path, classes: tuple[str, ...]) -> tuple[Split, 
     labels_file = _find(root, VAL_LABELS)
     if labels_file is None:
         raise UserError(
-            f"{where}: {len(files)} images without labels: {VAL_LABELS} is missing; "
+            f"{where}: {counted(len(files), 'image')} without labels: {VAL_LABELS} is missing; "
             f"it comes with the download and belongs in {root}"
         )
     solution = _read_solution(labels_file)
     unknown = [file for file in files if stem_of(file) not in solution]
     if unknown:
-        raise UserError(f"{labels_file}: no line for {len(unknown)} images of {where}, such as {named(unknown, 3)}")
+        raise UserError(
+            f"{labels_file}: no line for {counted(len(unknown), 'image')} of {where}, such as {named(unknown, 3)}"
+        )
     wnids = [solution[stem_of(file)][0] for file in files]
     _refuse_strangers(sorted(set(wnids) - set(classes)), str(labels_file), base)
     if len(solution) > len(files):
-        notes += (f"{len(solution) - len(files)} images of {labels_file} are not in {where}",)
+        notes += (f"{counted(len(solution) - len(files), 'image')} of {labels_file} not in {where}",)
     absent = sorted(set(classes) - set(wnids))
     if absent:
-        notes += (f"{len(absent)} classes have no image in val: {named(absent)}",)
+        notes += (f"{counted(len(absent), 'class')} without an image in val: {named(absent)}",)
     position = {wnid: place for place, wnid in enumerate(classes)}
     labels = np.array([position[wnid] for wnid in wnids], np.int64)
     boxes = tuple(solution[stem_of(file)][1] for file in files)

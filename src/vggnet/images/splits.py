@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vggnet.console import counted
 from vggnet.errors import UserError
 from vggnet.images.decoding import IMAGE_EXTENSIONS
 
@@ -108,7 +109,7 @@ def list_images(folder: str, prefix: str = "", recursive: bool = True) -> tuple[
 
 def others_note(count: int, where: str) -> tuple[str, ...]:
     """The note about files that are no images by their names; none where there are none."""
-    return (f"{count} files in {where} have no image extension and were left out",) if count else ()
+    return (f"left out: {counted(count, 'file')} in {where} without an image extension",) if count else ()
 
 
 def class_folders(root: str, part: str) -> tuple[dict[str, list[str]], int]:

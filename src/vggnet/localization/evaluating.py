@@ -56,7 +56,7 @@ def evaluate_localizers(runs: Sequence[str], data: str, options: LocalizeEvaluat
         dense = _dense_rows(options, party, names, descriptions, opened, val, present, computing)
     notes = opened.notes
     if not present.all():
-        notes += (f"{int((~present).sum())} of {len(val)} images could not be used and are not counted",)
+        notes += (f"not counted: {int((~present).sum())} of {len(val)} images, which could not be used",)
     facts = {"models": [str(run) for run in runs], "classifiers": [str(path) for path in options.classifier]}
     return Report(opened.name, tuple(center), dense, notes, facts | {"environment": environment()})
 

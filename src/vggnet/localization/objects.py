@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vggnet.console import say
+from vggnet.console import counted, say
 from vggnet.errors import UserError
 from vggnet.images.annotations import open_annotated
 from vggnet.images.boxes import check_boxes, edges_of, refuse_faults
@@ -83,11 +83,11 @@ def open_localizable(data: str, annotations: Path | None, val_annotations: Path 
             continue
         if split.boxes is None:
             parts[name] = None
-            notes.append(f"the {len(split)} {name} images have no boxes at all and were left out")
+            notes.append(f"left out: {counted(len(split), f'{name} image')} without any box")
             continue
         having = np.array([len(boxes) > 0 for boxes in split.boxes], bool)
         if not having.all():
-            notes.append(f"{int((~having).sum())} of {len(split)} {name} images have no box and were left out")
+            notes.append(f"left out: {int((~having).sum())} of {len(split)} {name} images, without a box")
         parts[name] = split.subset(np.flatnonzero(having)) if having.any() else None
     if parts["train"] is None and parts["val"] is None:
         raise UserError(
@@ -108,14 +108,14 @@ def objects_of(split: Split, *, bad_boxes: str, workers: int, name: str = "") ->
     if bad_boxes != "skip":
         refuse_faults(checked.faults)
     elif checked.faults:
-        say(f"note: {name}: {len(checked.faults)} boxes are not on their images and were left out: {checked.faults[0]}")
+        say(f"note: {name}: left out {counted(len(checked.faults), 'box')} beyond the image: {checked.faults[0]}")
     if checked.clipped:
-        say(f"note: {name}: {checked.clipped} boxes reached a pixel beyond their images and were clipped")
+        say(f"note: {name}: clipped {counted(checked.clipped, 'box')} that reached a pixel beyond the image")
     having = np.flatnonzero([len(boxes) > 0 and sizes[i].all() for i, boxes in enumerate(checked.boxes)])
     if not len(having):
         raise UserError(f"{split.root}: not one of {len(split)} {name} images has a box that can be used")
     if len(having) < len(split):
-        say(f"note: {name}: {len(split) - len(having)} images have no box that can be used and were left out")
+        say(f"note: {name}: left out {counted(len(split) - len(having), 'image')} without a box that can be used")
     kept = replace(split, boxes=checked.boxes).subset(having)
     assert kept.boxes is not None
     return Objects(kept, sizes[having], *_flat([edges_of(boxes) for boxes in kept.boxes]))

@@ -38,6 +38,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vggnet.console import counted
 from vggnet.errors import UserError
 from vggnet.network.vgg import VGG, evaluating
 from vggnet.paper.recipes import Recipe
@@ -119,9 +120,8 @@ def diagnose(
 
 def _check(model: VGG, images: Tensor, labels: Tensor) -> None:
     if len(images) < 2 or len(images) != len(labels):
-        raise UserError(
-            f"a diagnosis needs at least two images, each with a label: {len(images)} images, {len(labels)} labels"
-        )
+        given = f"{counted(len(images), 'image')}, {counted(len(labels), 'label')}"
+        raise UserError(f"a diagnosis needs at least two images, each with a label: {given}")
     if not 0 <= int(labels.min()) <= int(labels.max()) < model.architecture.outputs:
         raise UserError(
             f"labels from {int(labels.min())} to {int(labels.max())} for a net of {model.architecture.outputs} classes"

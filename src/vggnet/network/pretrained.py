@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from vggnet.console import counted
 from vggnet.contract import BOX_UNITS, ModelDescription
 from vggnet.errors import UserError
 from vggnet.files import write_whole
@@ -134,7 +135,7 @@ def _outputs(description: ModelDescription) -> str:
         return "Convolutions only: features up to pool5, no classes."
     named = "named in config.json" if description.classes else "unnamed"
     if not description.boxes:
-        return f"{description.architecture.outputs} outputs, {named}."
+        return f"{counted(description.architecture.outputs, 'output')}, {named}."
     whose = "One box for all classes" if description.boxes == "scr" else f"A box for each class, the classes {named}"
     return f"{whose} (Appendix A), of four numbers each: {BOX_UNITS}."
 

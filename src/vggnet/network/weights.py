@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from vggnet.console import counted
 from vggnet.contract import ModelDescription
 from vggnet.errors import UserError
 from vggnet.files import write_whole
@@ -121,7 +122,7 @@ def _check(file: Path, tensors: Mapping[str, Tensor], expected: Mapping[str, Ten
         elif not is_finite(tensor):
             problems.append(f"{name} has values that are not finite")
     if problems:
-        more = f" (and {len(problems) - 3} more problems)" if len(problems) > 3 else ""
+        more = f" (and {counted(len(problems) - 3, 'more problem')})" if len(problems) > 3 else ""
         raise UserError(f"{file}: the weights do not fit their own description: {'; '.join(problems[:3])}{more}")
 
 

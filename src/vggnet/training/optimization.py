@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from vggnet.console import counted
 from vggnet.paper.recipes import Recipe
 
 
@@ -57,14 +58,17 @@ class Plateau:
             return False
         stalled = self.epochs_since >= self.recipe.patience
         if stalled and self.drops_done == self.recipe.drops:
-            self.log.append(f"epoch {epochs_done}: no improvement for {self.epochs_since} epochs at the last rate: end")
+            self.log.append(f"epoch {epochs_done}: {self._stalled()} at the last rate: end")
             return False
         if self.drops_done < self.recipe.drops and (stalled or self._due(epochs_done)):
-            why = f"no improvement for {self.epochs_since} epochs" if stalled else "the epoch budget asks for it"
+            why = self._stalled() if stalled else "the epoch budget asks for it"
             self.drops_done += 1
             self.epochs_since = 0
             self.log.append(f"epoch {epochs_done}: learning rate now {self.learning_rate:.3g} ({why})")
         return True
+
+    def _stalled(self) -> str:
+        return f"no improvement for {counted(self.epochs_since, 'epoch')}"
 
     def _due(self, epochs_done: int) -> bool:
         latest = self.recipe.latest_drops

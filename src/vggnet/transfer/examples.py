@@ -14,6 +14,7 @@ import defusedxml.ElementTree as SafeXml  # type: ignore[import-untyped]
 import numpy as np
 from defusedxml import DefusedXmlException
 
+from vggnet.console import counted
 from vggnet.errors import UserError
 from vggnet.images.datasets import open_data
 from vggnet.images.splits import Split, named
@@ -154,8 +155,8 @@ def _check_apart(lists: Path, sets: tuple[str, str], train: Collection[str], tes
             raise UserError(f"{lists}: the set {name} is empty")
     if shared := set(train) & set(test):
         raise UserError(
-            f"{lists}: {len(shared)} images are in {sets[0]} and in {sets[1]}, such as {min(shared)}: what is learnt "
-            "from cannot be tested on"
+            f"{lists}: {counted(len(shared), 'image')} in {sets[0]} and in {sets[1]}, such as {min(shared)}: what is "
+            "learnt from cannot be tested on"
         )
 
 

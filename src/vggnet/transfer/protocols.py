@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vggnet.console import counted
 from vggnet.errors import UserError
 from vggnet.evaluation.metrics import PairedTest, compare
 from vggnet.transfer.average_precision import average_precisions
@@ -74,7 +75,8 @@ def random_splits(
             places = np.flatnonzero(labels == label)
             if len(places) <= train:
                 raise UserError(
-                    f"class {name!r} has {len(places)} images: too few for --train-per-class {train} and a test image"
+                    f"class {name!r} has {counted(len(places), 'image')}: too few for --train-per-class {train} and a "
+                    "test image"
                 )
             rng = np.random.default_rng([seed & (2**64 - 1), number, label])
             order = rng.permutation(places)
@@ -151,7 +153,7 @@ def average_precision_protocol(
     wanted = max(1, round(validation * len(train)))
     if not 0 < validation < 1 or wanted >= len(train):
         raise UserError(
-            f"--validation {validation} of {len(train)} training images leaves nothing to learn or to judge"
+            f"--validation {validation} of {counted(len(train), 'training image')} leaves nothing to learn or to judge"
         )
     rest, held = order[wanted:], order[:wanted]
 

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from vggnet.console import counted
 from vggnet.errors import BadImage
 from vggnet.evaluation.metrics import PairedTest
 from vggnet.transfer.protocols import PrecisionResult, RecallResult
@@ -93,4 +94,4 @@ def _counted(value: float) -> float | None:
 
 
 def _recall(result: RecallResult) -> str:
-    return f"{result.mean_class_recall:.2f} % +- {result.deviation:.2f} over {len(result.splits)} splits"
+    return f"{result.mean_class_recall:.2f} % +- {result.deviation:.2f} over {counted(len(result.splits), 'split')}"

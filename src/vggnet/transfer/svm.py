@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vggnet.console import counted
 from vggnet.errors import UserError
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ def fit(values: np.ndarray, labels: np.ndarray, cost: float, seed: int) -> "Line
         except ConvergenceWarning:
             continue
     raise UserError(
-        f"the SVM with C={cost:g} did not converge in {ITERATIONS[-1]:,} iterations on {len(labels)} images: "
-        "an unconverged fit is no result; give smaller --costs"
+        f"the SVM with C={cost:g} did not converge in {ITERATIONS[-1]:,} iterations on "
+        f"{counted(len(labels), 'image')}: an unconverged fit is no result; give smaller --costs"
     )
 
 

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from vggnet.console import counted
 from vggnet.errors import UserError
 
 Names = tuple[tuple[str, ...], tuple[str, ...]]  # (names, titles); titles are () where names are no codes
@@ -33,7 +34,7 @@ def read_classes(path: str | Path, outputs: int) -> Names:
     if not outputs:
         raise UserError(f"--classes {path}: a net of convolutions only has no classes to name")
     if len(names) != outputs:
-        raise UserError(f"--classes {path}: {len(names)} names for {outputs} outputs")
+        raise UserError(f"--classes {path}: {counted(len(names), 'name')} for {counted(outputs, 'output')}")
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise UserError(f"--classes {path}: {twice!r} stands there twice; titles that repeat need ImageNet's codes")

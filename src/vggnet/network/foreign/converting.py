@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 import torch
 from safetensors.torch import save
 
+from vggnet.console import counted
 from vggnet.contract import ModelDescription
 from vggnet.errors import UserError
 from vggnet.files import write_whole
@@ -104,7 +105,7 @@ def _said_beside(
     if said is not None and said != convention:
         notes.append(f"{beside.name} beside it says {said.describe()}: --preprocessing overrules it")
     if names and classes is None:
-        notes.append(f"{len(names)} class names from {beside.name}")
+        notes.append(f"{counted(len(names), 'class name')} from {beside.name}")
     return notes
 
 
@@ -154,7 +155,7 @@ def _origin(path: Path, layout: str, convention: InputConvention) -> dict[str, A
 
 def _notes(description: ModelDescription, convention: InputConvention) -> tuple[str, ...]:
     architecture = description.architecture
-    head = "convolutions only" if architecture.convolutions_only else f"{architecture.outputs} outputs"
+    head = "convolutions only" if architecture.convolutions_only else counted(architecture.outputs, "output")
     norm = " with batch normalisation" if architecture.batch_norm else ""
     mean, deviation = (
         " ".join(f"{value:.3f}" for value in values)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from vggnet.console import counted
 from vggnet.errors import UserError
 from vggnet.network.foreign.layers import ForeignLayer, Norm
 from vggnet.network.vgg import VGG, norm_name
@@ -90,7 +91,7 @@ def _check_heads(found: list[str], expected: tuple[str, ...], file: str) -> None
 def _refuse_strangers(strangers: list[str], layout: str, file: str) -> None:
     if strangers:
         raise UserError(
-            f"{file}: {len(strangers)} tensors are not of {layout}'s layout: {', '.join(strangers[:3])}; "
+            f"{file}: {counted(len(strangers), 'tensor')} not of {layout}'s layout: {', '.join(strangers[:3])}; "
             "another --layout, or --convolutions-only to take the convolutions alone?"
         )
 
