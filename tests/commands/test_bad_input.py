@@ -185,8 +185,13 @@ def test_an_output_folder_that_is_there_is_kept(
 def test_what_is_refused_at_the_start_leaves_no_run_behind(
     class_folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data, out = class_folders(), tmp_path / "run"
+    data, out = class_folders(), tmp_path / "runs" / "run"
+    for options in (["--step", "fused"], ["--decoder", "gpu"], ["--holdout", "1"]):
+        fails(capsys, "train", data, "--out", out, *SMALL, *options)
+        assert not (tmp_path / "runs").exists(), options
+    out.mkdir(parents=True)
     assert "is for GPUs" in fails(capsys, "train", data, "--out", out, *SMALL, "--step", "fused")
+    assert list(out.iterdir()) == []  # the user's own folder stays
     assert run(["train", str(data), "--out", str(out), *SMALL]) == 0
 
 

@@ -176,7 +176,7 @@ def test_a_flat_folder_is_labelled_by_its_annotations(tmp_path, make_image):
     assert opened.train.labels.tolist() == [0, 1, 1, 0, 0]
     np.testing.assert_array_equal(opened.train.boxes[1], [[1, 0, 1, 4], [2, 0, 3, 4]])
     assert any("1 annotated image not in" in note for note in opened.notes)
-    assert any("2 of 6 images have no box" in note for note in opened.notes)
+    assert any("left out: 2 of 6 images, without a box" in note for note in opened.notes)
     divided = open_annotated(str(tmp_path / "images"), train, None, seed=0)
     assert len(divided.train) + len(divided.val) == 5
     assert len(divided.val) == 2  # one of each class

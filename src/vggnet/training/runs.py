@@ -11,6 +11,7 @@ import csv
 import fcntl
 import io
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -77,16 +78,18 @@ class RunFolder:
 def open_run(path: Path, *, resume: bool) -> Iterator[RunFolder]:
     """Take the run folder for this process alone.
 
-    A folder with anything in it is refused without `resume`, and with it, too, where that is no run's.
+    A folder with anything in it is refused without `resume`, and with it, too, where that is no run's. A start that
+    fails before anything is saved leaves neither the folder nor its lock behind.
     """
     if path.exists() and not path.is_dir():
         raise UserError(f"--out {path}: a file stands there; give a folder that does not exist yet")
-    # a start that failed before anything was trained left its lock only (a hidden file), and is no run
+    # a start that was killed before anything was trained left its lock only (a hidden file), and is no run
     names = {each.name for each in path.iterdir() if not each.name.startswith(".")} if path.is_dir() else set()
     started = names & {CONFIG, STATE}
     if names and not (resume and started):
         hint = "--resume continues it" if started else "it is no run of vggnet"
         raise UserError(f"--out {path}: the folder is there already and is never overwritten; {hint}, or give another")
+    made = [each for each in (path, *path.parents) if not each.exists()]  # the innermost first
     try:
         path.mkdir(parents=True, exist_ok=True)
         lock = (path / LOCK).open("w")
@@ -95,6 +98,23 @@ def open_run(path: Path, *, resume: bool) -> Iterator[RunFolder]:
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.path.samestat(os.fstat(lock.fileno()), os.stat(path / LOCK)):
+                raise BlockingIOError  # a start that failed has just removed it, and another made it anew
         except OSError as error:
             raise UserError(f"--out {path}: another process is training into it right now") from error
-        yield RunFolder(path)
+        try:
+            yield RunFolder(path)
+        finally:
+            _leave(path, made)
+
+
+def _leave(path: Path, made: list[Path]) -> None:
+    """Remove the lock where nothing lies beside it, and then the folders that were `made` for it."""
+    if [each.name for each in path.iterdir()] != [LOCK]:
+        return
+    (path / LOCK).unlink()
+    for folder in made:
+        try:
+            folder.rmdir()
+        except OSError:  # another run lies in it by now
+            return
