@@ -189,6 +189,37 @@ def test_no_array_is_read_before_the_shapes_are_a_vggs(
         convert(file, "keras", preprocessing="caffe")
 
 
+def test_a_vggs_arrays_may_be_packed_as_weights_can_be_and_no_further(
+    keras_net: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The shapes are a VGG's, and a wide one's may unpack to gigabytes of zeros."""
+    import h5py
+
+    file = written(keras_net(net="A"), tmp_path / "a.weights.h5")
+    expected = convert(file, "keras", preprocessing="caffe").model.state_dict()
+
+    def rewrite(target: Path, change: Callable[[np.ndarray], np.ndarray]) -> Path:
+        with h5py.File(file) as source, h5py.File(target, "w") as copy:
+            arrays: dict[str, Any] = {}
+            source.visititems(
+                lambda name, item: arrays.update({name: item}) if isinstance(item, h5py.Dataset) else None
+            )
+            for name, item in arrays.items():
+                more = {"compression": "gzip"} if item.shape else {}
+                copy.create_dataset(name, data=change(item[()]), **more)
+        return target
+
+    packed = convert(
+        rewrite(tmp_path / "packed.weights.h5", np.asarray), "keras", preprocessing="caffe"
+    ).model.state_dict()
+    for name, tensor in expected.items():
+        assert torch.equal(tensor, packed[name]), name
+    zeros = rewrite(tmp_path / "zeros.weights.h5", np.zeros_like)
+    monkeypatch.setattr(reader, "_tensor", lambda item: pytest.fail(f"{item.name} was read"))
+    with pytest.raises(UserError, match=r"refused: [\d,]+ bytes of weights packed into [\d,]+, as no trained net's"):
+        convert(zeros, "keras", preprocessing="caffe")
+
+
 def test_a_packed_archive_is_refused_before_it_is_unpacked(whole: Path, tmp_path: Path) -> None:
     packed = tmp_path / "packed.keras"
     with zipfile.ZipFile(whole) as source, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as target:

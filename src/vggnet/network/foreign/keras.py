@@ -25,6 +25,7 @@ from vggnet.network.foreign.keras_config import read_facts
 from vggnet.network.foreign.layers import ForeignLayer, recognise
 from vggnet.network.foreign.reading import LARGEST_BYTES, refuse_packed
 
+MOST_PACKED = 20  # times that compression makes weights smaller: trained ones hardly twice, nine tenths zeros tenfold
 _KERNELS = ("kernel", "kernel:0", "0")
 _BIASES = ("bias", "bias:0", "1")
 
@@ -50,7 +51,8 @@ class KerasNet:
 def read_keras(path: str | Path, *, net: str | None = None, convolutions_only: bool = False) -> KerasNet:
     """The weight layers of a Keras file; UserError for files that are no such thing, or no VGG.
 
-    Nothing is read before the shapes are found to be a VGG's: what a compressed file unpacks to is what the net needs.
+    Nothing is read before the shapes are found to be a VGG's, and not packed beyond what weights can be: what a
+    compressed file unpacks to is what the net needs.
     """
     path = Path(path)
     if not path.is_file():
@@ -68,6 +70,7 @@ def read_keras(path: str | Path, *, net: str | None = None, convolutions_only: b
         taken = len(list(architecture.layers()))
         head = not architecture.convolutions_only
         facts = read_facts(config, str(path), taken, head=head) if config else None
+        _refuse_packed_arrays(path, [item for name in names[:taken] for item in arrays[name].values()])
         for place, name in enumerate(names[:taken]):
             layers[place] = _layer(path, name, arrays[name], _tensor)
     if facts is None:
@@ -112,7 +115,7 @@ def _weights(path: Path, file: Any) -> list[Any]:
     found: list[Any] = []
     file.visititems(lambda name, item: found.append(item) if isinstance(item, h5py.Dataset) else None)
     weights = [item for item in found if _is_weight(path, item)]
-    claimed = sum(item.size * item.dtype.itemsize for item in weights)
+    claimed = sum(map(_size, weights))
     if claimed > LARGEST_BYTES:
         raise UserError(f"{path}: refused: its weights claim {claimed:,} bytes, more than any VGG")
     return weights
@@ -129,10 +132,20 @@ def _is_weight(path: Path, item: Any) -> bool:
         if "seed" in name:
             return False
         raise UserError(f"{path}: refused: {name} is of type {item.dtype}, weights are floating-point numbers")
-    size = item.size * item.dtype.itemsize
+    size = _size(item)
     if item.compression is None and item.id.get_storage_size() < size:  # what was never written reads as zeros
         raise UserError(f"{path}: refused: {name} claims {size:,} bytes and the file holds fewer of it")
     return True
+
+
+def _refuse_packed_arrays(path: Path, items: list[Any]) -> None:
+    size, held = sum(map(_size, items)), sum(item.id.get_storage_size() for item in items)
+    if size > MOST_PACKED * held:
+        raise UserError(f"{path}: refused: {size:,} bytes of weights packed into {held:,}, as no trained net's are")
+
+
+def _size(item: Any) -> int:
+    return int(item.size * item.dtype.itemsize)
 
 
 def _is_dense(arrays: dict[str, Any]) -> bool:
