@@ -1,5 +1,7 @@
 """Folders as people have them, and what is said about folders that cannot be used."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -36,6 +38,15 @@ def test_class_folders(touch):
     assert data.train.path(2).endswith("/train/b/1.JPG")
     assert data.train.boxes is None
     assert data.notes == ()
+
+
+def test_a_class_that_is_a_broken_link_is_not_left_out_without_a_word(touch):
+    root = Path(touch("train/a/1.jpg", "train/a/2.jpg", "val/a/3.jpg"))
+    (root / "train" / ".#a").symlink_to(root / "nowhere")  # an editor's lock
+    assert open_data(str(root)).classes == ("a",)
+    (root / "train" / "b").symlink_to(root / "nowhere")
+    with pytest.raises(UserError, match="'b' links to nothing: mend the link or remove it"):
+        open_data(str(root))
 
 
 def test_hidden_and_other_files_are_left_out(touch):

@@ -119,10 +119,20 @@ def class_folders(root: str, part: str) -> tuple[dict[str, list[str]], int]:
     """
     prefix = f"{part}/" if part else ""
     files_of, others = {}, 0
+    _refuse_broken_links(os.path.join(root, part))
     for name in subfolders(os.path.join(root, part)):
         files_of[name], other = list_images(os.path.join(root, part, name), f"{prefix}{name}/")
         others += other
     return files_of, others
+
+
+def _refuse_broken_links(folder: str) -> None:
+    """UserError where a class may be lacking because its folder is a link to nothing."""
+    with os.scandir(folder) as entries:
+        links = [entry for entry in entries if entry.is_symlink() and not is_hidden(entry.name)]
+    broken = sorted(link.name for link in links if not os.path.exists(link.path))
+    if broken:
+        raise UserError(f"{folder}: {named(broken)} links to nothing: mend the link or remove it")
 
 
 def labelled(root: str, files_of: dict[str, list[str]], classes: Sequence[str]) -> Split:
