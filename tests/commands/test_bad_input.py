@@ -255,21 +255,33 @@ def test_no_space_left_is_said_before_training(
 def test_a_disk_that_fills_up_during_training_is_a_message_and_the_run_goes_on_later(
     class_folders: Folders, tmp_path: Path
 ) -> None:
-    """A real limit: files may not grow beyond 200 kB, so the first weights cannot be written."""
     data, out = class_folders(), tmp_path / "run"
+    command = ["train", str(data), "--out", str(out), *SMALL, "--resume"]
+    on_a_full_disk(command)
+    assert run(command) == 0
+
+
+def test_a_disk_that_is_full_is_a_message_for_export_too(tmp_path: Path) -> None:
+    """PyTorch's own writer would end the process with a trace of C++."""
+    save_model(tmp_path / "a.safetensors", build("A", num_classes=3, width=0.1, crop=32))
+    out = tmp_path / "a.pt2"
+    on_a_full_disk(["export", str(tmp_path / "a.safetensors"), "--format", "torch-export", "--out", str(out)])
+    assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+def on_a_full_disk(command: list[str]) -> None:
+    """A real limit: files may not grow beyond 200 kB, so that no weights can be written."""
     script = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY));"
         "from vggnet.cli import run; sys.exit(run(sys.argv[1:]))"
     )
-    command = ["train", str(data), "--out", str(out), *SMALL, "--resume"]
     full = subprocess.run(
         [sys.executable, "-c", script, *command], capture_output=True, text=True, timeout=120, check=False
     )
     assert full.returncode == 1, full.stderr
     assert "Traceback" not in full.stderr
     assert "space" in full.stderr or "too large" in full.stderr
-    assert run(command) == 0
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ the net on three sizes and two batches before the export counts as done.
 """
 
 import copy
+import io
 import json
 import logging
 import warnings
@@ -24,7 +25,7 @@ from torch.nn import functional as F
 
 from vggnet.contract import BOX_UNITS
 from vggnet.errors import UserError
-from vggnet.files import write_whole
+from vggnet.files import replacing, write_whole
 from vggnet.network.foreign.inputs import for_unit_pixels
 from vggnet.network.response_normalization import ALPHA, BETA, NEIGHBOURS, K
 from vggnet.network.vgg import VGG, norm_name
@@ -127,7 +128,10 @@ def _least_px(net: PlainNet | VGG) -> int:
 
 
 def _write_torch(program: Any, out: Path) -> None:
-    torch.export.save(program, out)
+    content = io.BytesIO()  # on a full disk PyTorch's own writing ends the whole process
+    torch.export.save(program, content)
+    with replacing(out) as temporary:
+        temporary.write_bytes(content.getbuffer())
 
 
 def _write_onnx(program: Any, out: Path) -> None:

@@ -29,7 +29,10 @@ def save_pretrained(model: VGG, folder: str | Path) -> Path:
     """
     folder = Path(folder)
     check_free(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written to ({error.strerror}); give another folder") from error
     config = {"model_type": MODEL_TYPE, "architectures": ["VGG"], **json.loads(model.description.to_json())}
     save_model(folder / MODEL_FILE, model)
     write_whole(folder / CONFIG_FILE, json.dumps(config, indent=2) + "\n")
