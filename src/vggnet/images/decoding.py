@@ -36,6 +36,17 @@ def decode(path: str) -> Image.Image:
     return decode_with_note(path)[0]
 
 
+def as_rgb(image: Image.Image) -> Image.Image:
+    """An image that is open already, as `decode` would have read it from its file."""
+    try:
+        _check_size("the image", *image.size)
+        return _to_rgb("the image", image)[0]
+    except BadImage:
+        raise
+    except Exception as error:  # as above: Pillow reads a file when its pixels are asked for
+        raise BadImage("the image", f"damaged or truncated ({error})") from None
+
+
 def decode_with_note(path: str) -> tuple[Image.Image, str | None]:
     """`decode`, and what it changed on the way to RGB ("CMYK converted to RGB"); None for a plain RGB image."""
     try:

@@ -1,0 +1,29 @@
+"""An image as a net wants it, for those who call nets from Python."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from vggnet.errors import UserError
+from vggnet.evaluation.protocols import default_scale
+from vggnet.images.color import normalize
+from vggnet.images.decoding import as_rgb, decode
+from vggnet.images.geometry import rescale
+from vggnet.network.vgg import VGG
+
+
+def preprocess(model: VGG, image: str | Path | Image.Image, scale: int | None = None) -> Tensor:
+    """An image, a file or one of Pillow's, as the net's input: float32 (1, 3, H, W) on the net's device.
+
+    Its smallest side becomes `scale` pixels (Q in the paper; by default the net's S), then the net's mean and deviation
+    apply, as in `evaluate` and `predict`. Raises UserError (BadImage for an image that cannot be used).
+    """
+    side = default_scale(model.description) if scale is None else scale
+    if side < 1:
+        raise UserError(f"scale {side}: the image's smallest side in pixels, so at least 1")
+    rgb = as_rgb(image) if isinstance(image, Image.Image) else decode(str(image))
+    pixels = torch.from_numpy(np.array(rescale(rgb, side)))[None]
+    return normalize(pixels.to(next(model.parameters()).device), model.description.preprocessing)

@@ -1,0 +1,83 @@
+"""The names that a Python programmer finds in `vggnet`."""
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import vggnet
+from vggnet.errors import BadImage
+
+
+@pytest.mark.parametrize("name", sorted(set(vggnet.__all__) - {"__version__"}))
+def test_public_names_are_found_listed_and_documented(name: str) -> None:
+    assert name in dir(vggnet)
+    assert name in (vggnet.__doc__ or "")
+    assert (getattr(vggnet, name).__doc__ or "").strip()
+
+
+def test_type_checkers_see_what_a_public_name_is(tmp_path: Path) -> None:
+    pytest.importorskip("mypy")
+    script = tmp_path / "script.py"
+    script.write_text("import vggnet\nreveal_type(vggnet.load)\nreveal_type(vggnet.PerceptualLoss)\n")
+    checked = subprocess.run(
+        [sys.executable, "-m", "mypy", "--follow-imports=silent", "--cache-dir", str(tmp_path), str(script)],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        cwd=tmp_path,
+        env={"MYPYPATH": str(Path(vggnet.__file__).parents[1]), "PATH": ""},
+        check=False,
+    )
+    assert "-> vggnet.network.vgg.VGG" in checked.stdout, checked.stdout + checked.stderr
+    assert '"Any"' not in checked.stdout
+
+
+def test_an_image_of_pillow_or_of_a_file_is_preprocessed_as_predict_does(tmp_path: Path) -> None:
+    model = vggnet.build("A", num_classes=3, width=0.04, crop=32).eval()
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "image.png")
+    images = vggnet.preprocess(model, tmp_path / "image.png", scale=50)
+    mean = torch.tensor(model.description.preprocessing.mean)[:, None, None]
+    assert torch.allclose(images[0], torch.from_numpy(pixels).permute(2, 0, 1) - mean, atol=1e-4)
+    with Image.open(tmp_path / "image.png") as opened:
+        assert torch.equal(images, vggnet.preprocess(model, opened, scale=50))
+    assert vggnet.preprocess(model, tmp_path / "image.png").shape == (1, 3, 37, 52)  # S = 256 for a crop of 32
+
+
+def test_posteriors_of_a_preprocessed_image_are_those_of_predict(tmp_path: Path) -> None:
+    model = vggnet.build("A", num_classes=3, width=0.04, crop=32).eval()
+    model.description = dataclasses.replace(model.description, classes=("bee", "cat", "dog"), train_scale=(40,))
+    vggnet.save(tmp_path / "a.safetensors", model)
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "image.png")
+    images = vggnet.preprocess(model, tmp_path / "image.png")
+    assert images.shape == (1, 3, 40, 60)
+    expected = (model.posteriors(images) + model.posteriors(images.flip(3)))[0] / 2
+    [(_, answers)] = vggnet.predict(
+        tmp_path / "a.safetensors", [tmp_path / "image.png"], device="cpu", precision="fp32"
+    )
+    found = {name: posterior for name, _, posterior in answers}
+    assert [found[name] for name in model.description.classes] == pytest.approx(expected.tolist(), abs=1e-5)
+
+
+@pytest.mark.parametrize("scale", [0, -5])
+def test_a_scale_that_is_no_size_is_refused(tmp_path: Path, scale: int) -> None:
+    model = vggnet.build("A", num_classes=3, width=0.04, crop=32)
+    with pytest.raises(vggnet.UserError, match="at least 1"):
+        vggnet.preprocess(model, Image.new("RGB", (40, 40)), scale=scale)
+
+
+def test_gray_and_transparent_images_of_pillow_become_rgb_and_damaged_ones_are_bad(tmp_path: Path) -> None:
+    model = vggnet.build("A", num_classes=3, width=0.04, crop=32)
+    for mode in ("L", "RGBA", "1", "P"):
+        assert vggnet.preprocess(model, Image.new(mode, (40, 40)), scale=32).shape == (1, 3, 32, 32)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 90, 3), np.uint8)).save(tmp_path / "whole.jpg")
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:2000])
+    with Image.open(tmp_path / "cut.jpg") as cut, pytest.raises(BadImage, match="truncated"):
+        vggnet.preprocess(model, cut)
