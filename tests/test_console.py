@@ -1,8 +1,9 @@
-"""Words for numbers."""
+"""What is printed where, and words for numbers."""
 
 import pytest
 
-from vggnet.console import counted, duration
+from vggnet import console
+from vggnet.console import counted, duration, progress
 
 
 @pytest.mark.parametrize(
@@ -25,3 +26,25 @@ def test_one_and_many(number: int, noun: str, said: str) -> None:
 
 def test_durations_as_people_say_them() -> None:
     assert [duration(seconds) for seconds in (8.4, 200, 7500)] == ["8 s", "3 min 20 s", "2 h 5 min"]
+
+
+def test_plain_progress_stays_out_of_the_results(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "PLAIN_INTERVAL_S", 0.0)
+    with progress("scoring") as tick:
+        tick(1, 4, "D")
+        tick(2, 4)
+        tick(4, 4)  # all done: no time left to tell
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert [line.split(", about")[0] for line in captured.err.splitlines()] == ["scoring: 1/4 D", "scoring: 2/4"]
+
+
+def test_other_ranks_are_silent(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "PLAIN_INTERVAL_S", 0.0)
+    monkeypatch.setenv("RANK", "1")
+    with progress("scoring") as tick:
+        tick(1, 4)
+    captured = capsys.readouterr()
+    assert captured.out + captured.err == ""

@@ -1,7 +1,7 @@
 """What a person sees while something runs: lines, and progress with time left.
 
-On a terminal progress is a bar that moves; in a log file it is a plain line now and then. Nothing is printed on the
-ranks of a distributed run other than the first.
+On a terminal progress is a bar that moves; elsewhere it is a plain line on standard error now and then, where it spoils
+no results. Nothing is printed on the ranks of a distributed run other than the first.
 """
 
 import os
@@ -76,7 +76,9 @@ class Ticker:
         if now - self._spoken >= PLAIN_INTERVAL_S and 0 < done < total:
             self._spoken = now
             left = (now - self._started) / done * (total - done)
-            say(f"{self._title}: {done}/{total} {text}, about {duration(left)} left")
+            told = f"{self._title}: {done}/{total}" + (f" {text}" if text else "")
+            if is_first_rank():
+                print(f"{told}, about {duration(left)} left", file=sys.stderr, flush=True)
 
 
 @contextmanager

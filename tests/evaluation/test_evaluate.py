@@ -10,6 +10,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from vggnet.cli import run
 from vggnet.contract import ModelDescription
 from vggnet.errors import BadImage, UserError
 from vggnet.evaluation.evaluate import evaluate, predict
@@ -167,6 +168,27 @@ def test_a_folder_without_labels_gives_five_classes_an_image(run_folder, tmp_pat
     (path, guesses), *_ = predict(run, [tmp_path / "flat"], device="cpu", precision="fp32")
     assert path == str(tmp_path / "flat" / names[0])
     assert [name for name, _, _ in guesses] == lines[1][1:6]
+
+
+def test_predict_stops_at_a_bad_image_or_leaves_it_out_and_tells(run_folder, tmp_path, write_images, capsys):
+    run_path = run_folder()
+    names = write_images(tmp_path / "flat", [(80, 90), (90, 80), (75, 75)])
+    (tmp_path / "flat" / names[1]).write_bytes(b"")
+    with pytest.raises(BadImage, match="--bad-images skip"):
+        predict(run_path, [tmp_path / "flat"], device="cpu", precision="fp32")
+    told = []
+    found = predict(
+        run_path, [tmp_path / "flat"], device="cpu", precision="fp32", bad_images="skip", on_bad=told.append
+    )
+    assert [Path(path).name for path, _ in found] == [names[0], names[2]]
+    alone = predict(run_path, [tmp_path / "flat" / names[2]], device="cpu", precision="fp32")
+    assert [guess[0] for guess in found[1][1]] == [guess[0] for guess in alone[0][1]]
+    assert [Path(bad.path).name for bad in told] == [names[1]]
+    assert run(["predict", str(run_path), str(tmp_path / "flat"), "--bad-images", "skip", "--device", "cpu"]) == 0
+    captured = capsys.readouterr()
+    assert f"{names[1]}: 0 bytes" in captured.err
+    assert names[0] in captured.out
+    assert names[1] not in captured.out
 
 
 def test_predict(run_folder, tmp_path, write_images):

@@ -4,7 +4,7 @@ import json
 
 from vggnet.commands.inputs import model_and_images, models_and_data
 from vggnet.commands.output import aside, report
-from vggnet.console import progress, say
+from vggnet.console import note, progress, say
 from vggnet.evaluation.evaluate import evaluate as run_evaluation
 from vggnet.evaluation.evaluate import predict as run_prediction
 from vggnet.options.evaluation import EvaluateOptions, PredictOptions
@@ -41,14 +41,18 @@ def evaluate(options: EvaluateOptions) -> None:
 def predict(options: PredictOptions) -> None:
     """`vggnet predict`."""
     model, images = model_and_images(options.inputs, "predict")
-    predictions = run_prediction(
-        model,
-        images,
-        top=options.top,
-        scale=options.test_scale,
-        device=options.device,
-        precision=options.precision,
-    )
+    with progress("predicting") as tick:
+        predictions = run_prediction(
+            model,
+            images,
+            top=options.top,
+            scale=options.test_scale,
+            device=options.device,
+            precision=options.precision,
+            bad_images=options.bad_images,
+            on_bad=lambda bad: note(f"left out {bad}"),
+            on_progress=tick,
+        )
 
     def tell() -> None:
         for path, answers in predictions:

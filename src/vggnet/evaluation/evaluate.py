@@ -28,7 +28,7 @@ from vggnet.evaluation.metrics import Count, Errors, combine, compare, count_ran
 from vggnet.evaluation.posteriors import Store
 from vggnet.evaluation.presentation import Precision
 from vggnet.evaluation.protocols import Combination, Entrant, Protocol, combinations, default_scale
-from vggnet.evaluation.scoring import BadImages, default_workers, score
+from vggnet.evaluation.scoring import BadImages, Progress, default_workers, score
 from vggnet.evaluation.submission import Submission, best_classes
 from vggnet.evaluation.tables import NOTHING, Row, Table, write_text
 from vggnet.evaluation.views import View
@@ -143,10 +143,14 @@ def predict(
     scale: int | None = None,
     device: str = "auto",
     precision: InferencePrecision = "auto",
+    bad_images: BadImages = "stop",
+    on_bad: Callable[[BadImage], Any] | None = None,
+    on_progress: Progress | None = None,
 ) -> list[Prediction]:
     """(path, [(class, title, posterior), ...]) of images or folders of images: the `top` classes, the best first.
 
-    Dense with mirror at `scale` (Q; by default the net's S). Raises UserError, and BadImage for an image.
+    Dense with mirror at `scale` (Q; by default the net's S). Raises UserError, and BadImage for an image; with
+    `bad_images="skip"` such images are left out, and `on_bad` is told of each.
     """
     if top < 1:
         raise UserError(f"--top {top}: at least one class is needed")
@@ -158,10 +162,14 @@ def predict(
     chosen = choose_device(device)
     view = View("dense", scale or default_scale(net.description))
     precision = choose_inference_precision(precision, chosen)
-    scores = score(net, split, [view], device=chosen, precision=precision, bad_images="skip")
-    if scores.bad:
-        raise scores.bad[0]
-    return list(zip(split.files, best_classes(scores.posteriors[view], net.description, top), strict=True))
+    scores = score(
+        net, split, [view], device=chosen, precision=precision, bad_images=bad_images, on_progress=on_progress
+    )
+    if on_bad is not None:
+        for bad in scores.bad:
+            on_bad(bad)
+    answers = best_classes(scores.posteriors[view], net.description, top)
+    return list(zip([split.files[index] for index in scores.indices.tolist()], answers, strict=True))
 
 
 def _fill(job: _Job, on_progress: ModelProgress | None) -> tuple[list[Store], dict[str, BadImage]]:

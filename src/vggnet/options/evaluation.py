@@ -57,4 +57,5 @@ class PredictOptions:
     test_scale: TestScaleOption = None
     device: DeviceOption = "auto"
     precision: InferencePrecisionOption = "auto"
+    bad_images: BadImagesOption = "stop"
     json: JsonOption = None
