@@ -179,7 +179,8 @@ def test_a_flat_folder_is_labelled_by_its_annotations(tmp_path, make_image):
     assert any("left out: 2 of 6 images, without a box" in note for note in opened.notes)
     divided = open_annotated(str(tmp_path / "images"), train, None, seed=0)
     assert len(divided.train) + len(divided.val) == 5
-    assert len(divided.val) == 2  # one of each class
+    assert set(divided.val.labels) == set(divided.train.labels) == {0, 1}
+    assert not set(divided.val.files) & set(divided.train.files)  # not even the image of two classes
 
 
 def test_a_val_class_that_nobody_learns(tmp_path, make_image):

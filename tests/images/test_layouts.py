@@ -11,7 +11,7 @@ from vggnet.errors import UserError
 from vggnet.images import datasets
 from vggnet.images.cache import default_cache, made_once
 from vggnet.images.datasets import open_data
-from vggnet.images.splits import Split, hold_out, unlabelled_folder
+from vggnet.images.splits import Split, hold_out, set_aside, unlabelled_folder
 
 
 @pytest.fixture
@@ -77,10 +77,12 @@ def test_one_folder_is_split(touch, tmp_path):
     names = [f"{name}/{i}.jpg" for name in "abc" for i in range(10)] + ["single/1.jpg"]
     data = open_data(touch(*names))
     assert data.classes == ("a", "b", "c", "single")
-    assert np.bincount(data.val.labels).tolist() == [2, 2, 2]
-    assert np.bincount(data.train.labels).tolist() == [8, 8, 8, 1]
+    val, train = np.bincount(data.val.labels, minlength=4), np.bincount(data.train.labels)
+    assert (val + train).tolist() == [10, 10, 10, 1]
+    assert 1 <= val[:3].min() <= val[:3].max() <= 5
+    assert val[3] == 0
     assert sorted(data.train.files + data.val.files) == sorted(names)
-    assert any("6 of 31 images set aside" in note for note in data.notes)
+    assert any(f"{len(data.val)} of 31 images set aside" in note for note in data.notes)
     assert any("'single'" in note for note in data.notes)
     assert open_data(str(tmp_path)).val.files == data.val.files
     assert open_data(str(tmp_path), seed=1).val.files != data.val.files
@@ -240,6 +242,31 @@ def test_hold_out_nothing_or_too_much():
     assert (len(rest), len(held)) == (2, 0)
     with pytest.raises(UserError, match="below 1"):
         hold_out(split, 1.0, 0)
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=60), st.floats(0.01, 0.99), st.integers(0, 5))
+def test_set_aside_divides_every_class(labels, fraction, seed):
+    split = Split("/", tuple(str(i) for i in range(len(labels))), np.array(labels))
+    rest, aside = set_aside(split, fraction, seed)
+    assert sorted(rest.files + aside.files, key=int) == list(split.files)
+    for label in set(labels):
+        total, out = labels.count(label), int((aside.labels == label).sum())
+        assert out == 0 if total == 1 else 1 <= out <= total - 1
+    assert set_aside(split, fraction, seed)[1].files == aside.files
+
+
+def test_an_image_stays_on_its_side_when_the_folder_grows():
+    """A net is not tested on what it was trained on because photographs were added."""
+    before = Split("/", tuple(f"cat/{i}.jpg" for i in range(500)), np.zeros(500, np.int64))
+    after = Split(
+        "/", tuple(sorted([*before.files, *(f"cat/new {i}.jpg" for i in range(37))])), np.zeros(537, np.int64)
+    )
+    trained, aside = (set(part.files) for part in set_aside(before, 0.2, 0))
+    trained_later, aside_later = (set(part.files) for part in set_aside(after, 0.2, 0))
+    assert trained <= trained_later
+    assert aside <= aside_later
+    assert 70 <= len(aside) <= 130  # a fifth of 500, and three deviations
+    assert set(set_aside(before, 0.2, 1)[1].files) != aside
 
 
 def test_subset():

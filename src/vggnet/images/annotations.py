@@ -28,7 +28,7 @@ from defusedxml import DefusedXmlException
 from vggnet.console import counted
 from vggnet.errors import UserError
 from vggnet.images.datasets import VAL_FRACTION, open_data
-from vggnet.images.splits import ImageData, Split, hold_out, list_images, named, stem_of, subfolders
+from vggnet.images.splits import ImageData, Split, list_images, named, set_aside, stem_of, subfolders
 
 COLUMNS = ("image", "class", "xmin", "ymin", "xmax", "ymax")
 _NO_BOX = np.empty((0, 4), np.int64)
@@ -257,7 +257,7 @@ def _open_flat(folder: Path, given: list[list[LabelledBox]], notes: tuple[str, .
     if train is None and val is None:
         raise UserError(f"{folder}: no annotated image lies there; names such as {named(missing, 3)} are looked for")
     if train is not None and val is None:
-        train, val = hold_out(train, VAL_FRACTION, seed)
+        train, val = set_aside(train, VAL_FRACTION, seed)
         aside = counted(len(val), "example")
         notes += (f"no --val-annotations: {aside} set aside for validation (by class, seed {seed})",)
     unnamed = len(files) - len({file for part in (train, val) if part is not None for file in part.files})

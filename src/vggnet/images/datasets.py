@@ -19,12 +19,12 @@ from vggnet.images.splits import (
     ImageData,
     Split,
     class_folders,
-    hold_out,
     labelled,
     list_images,
     named,
     others_note,
     refuse_empty_classes,
+    set_aside,
     subfolders,
 )
 
@@ -132,7 +132,7 @@ def _open_unsplit(root: Path, part: str, name: str, seed: int) -> ImageData:
     files_of, others, notes = _read_classes(root, part)
     classes = tuple(sorted(files_of))
     everything = _with_boxes(labelled(str(root), files_of, classes), _read_boxes(root))
-    train, val = hold_out(everything, VAL_FRACTION, seed)
+    train, val = set_aside(everything, VAL_FRACTION, seed)
     notes += (f"no validation folder: {len(val)} of {len(everything)} images set aside for it (by class, seed {seed})",)
     assert val.labels is not None
     absent = [classes[label] for label in sorted(set(range(len(classes))) - set(val.labels.tolist()))]
