@@ -96,8 +96,9 @@ class Session:
         `kept` (JSON values) is written down beside the options when the run starts, and `said` printed below the rest.
         """
         loop = Loop(self.model, self.recipe, task, self.run, self.world, self.settings)
+        self._check_images(task.images)
         if self.world.is_first and not self.resuming:  # not before the loop has taken its settings: else it is no run
-            self._write_start(kept)
+            self._write_start(kept | {"train_images": task.images})
         if self.resuming and loop.restore():
             _say_resumed(loop)
         else:
@@ -108,6 +109,15 @@ class Session:
         progress = loop.run_to_end()
         say(f"trained {counted(progress.epoch, 'epoch')}; this call took {duration(time.monotonic() - begin)}")
         return progress
+
+    def _check_images(self, images: int) -> None:
+        """UserError where the run to continue was started with another number of training images."""
+        before = (self.run.config or {}).get("train_images", images)  # older runs did not write it down
+        if self.resuming and before != images:
+            raise UserError(
+                f"--resume: the run in {self.run.path} was started with {counted(before, 'training image')}, now there "
+                f"are {images:,}: put back what was added or removed, or start another with another --out"
+            )
 
     def _write_start(self, kept: dict[str, Any]) -> None:
         """What the run is started with: its options, what the program chose, and `kept`."""
@@ -198,9 +208,11 @@ def check_as_started(options: TrainOptions | LocalizeTrainOptions) -> None:
     for name, value in _saved_options(options).items():
         if value != saved.get(name):
             flag = "--" + name.replace("_", "-")
+            trains_on = isinstance(options, TrainOptions)
+            more = f"; `vggnet train --init-from {options.out}` begins with its weights" if trains_on else ""
             raise UserError(
                 f"--resume: the run in {options.out} was started with {flag} {saved.get(name)}, now it says {value}; "
-                "repeat the run's own options, or start another with another --out"
+                f"repeat the run's own options, or start another with another --out{more}"
             )
 
 

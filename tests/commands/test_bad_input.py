@@ -1,6 +1,7 @@
 """A user's mistakes on the command line: a message with what, where and what to do; status 2; never a traceback."""
 
 import errno
+import json
 import shutil
 import subprocess
 import sys
@@ -193,6 +194,22 @@ def test_what_is_refused_at_the_start_leaves_no_run_behind(
     assert "is for GPUs" in fails(capsys, "train", data, "--out", out, *SMALL, "--step", "fused")
     assert list(out.iterdir()) == []  # the user's own folder stays
     assert run(["train", str(data), "--out", str(out), *SMALL]) == 0
+
+
+def test_resuming_after_images_were_added_is_refused(
+    class_folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The epochs before and after would not be of one training."""
+    data, out = class_folders(), tmp_path / "run"
+    arguments = ["train", str(data), "--out", str(out), *SMALL]
+    assert run(arguments) == 0
+    capsys.readouterr()
+    image = next((data / "train").glob("*/*.jpg"))
+    for number in range(10):
+        shutil.copy(image, image.with_name(f"new-{number}.jpg"))
+    said = fails(capsys, *arguments, "--resume")
+    trained = json.loads((out / "config.json").read_text())["train_images"]
+    assert f"was started with {trained} training images, now there are {trained + 9}" in said  # one is held out
 
 
 def test_resuming_with_another_crop_says_what_the_run_was_started_with(
