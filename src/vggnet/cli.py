@@ -7,11 +7,14 @@ Exit status: 0 done, 1 something failed on the machine (no space, no memory), 2 
 import errno
 import importlib
 import os
+import platform
 import sys
 from collections.abc import Sequence
+from importlib import metadata
 
 import tyro
 
+import vggnet
 from vggnet.errors import UserError
 from vggnet.options.bench import BenchOptions
 from vggnet.options.common import check_numbers
@@ -49,7 +52,8 @@ DESCRIPTION = """Simonyan and Zisserman's "Very Deep Convolutional Networks", th
 
   vggnet quickstart                          nets A and D on an embedded data set, in minutes
   vggnet train FOLDER --net D --out RUN      a net on your own images
-  vggnet evaluate RUN FOLDER                 its error, by the paper's test protocol"""
+  vggnet evaluate RUN FOLDER                 its error, by the paper's test protocol
+  vggnet --version                           for reports of errors"""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -59,6 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command; its exit status."""
+    if list(arguments) == ["--version"]:
+        print(f"vggnet {vggnet.__version__}, PyTorch {metadata.version('torch')}, Python {platform.python_version()}")
+        return 0
     again = CONTINUED.get(arguments[0] if arguments else "", "give the same command again")
     try:
         options = tyro.extras.subcommand_cli_from_dict(

@@ -272,13 +272,16 @@ def _announce(session: Session, loop: Loop) -> None:
     say(f"scales    S = {scale}, crop {architecture.crop_px}, mean {mean}")
     local = -(-loop.batch // world.size)
     parts = -(-local // settings.micro_batch)
-    parts_text = f"{world.size} x {parts} x up to {settings.micro_batch}"
-    say(f"batch     {counted(loop.batch, 'image')} = {parts_text}; {counted(loop.steps_per_epoch, 'batch')} an epoch")
+    in_parts = [f"by {world.size} processes"] * (world.size > 1)
+    in_parts += [f"in {parts} passes of up to {settings.micro_batch}"] * (parts > 1)
+    batch = " ".join([counted(loop.batch, "image"), *in_parts])
+    say(f"batch     {batch}; {counted(loop.steps_per_epoch, 'batch')} an epoch")
     if recipe.batch > loop.batch:
         say(f"          (--batch {recipe.batch} is more than the {counted(loop.batch, 'training image')})")
     if architecture.batch_norm:
         say(f"          batch normalisation sees its micro-batch of {settings.micro_batch}")
-    epochs = counted(recipe.epochs, "epoch")
-    say(f"schedule  at most {epochs}, learning rate {recipe.learning_rate:g}, divided by 10 up to 3 times")
+    head = recipe.head_learning_rate
+    rate = f"{recipe.learning_rate:g}" + (f" (last layer {head:g})" if head is not None else "")
+    say(f"schedule  at most {counted(recipe.epochs, 'epoch')}, learning rate {rate}, divided by 10 up to 3 times")
     say(f"time      about {duration(expected)} at most for the arithmetic")
     say(f"output    {loop.run.path}")

@@ -42,6 +42,25 @@ def test_commands_do_not_wait_for_libraries_that_they_may_not_need() -> None:
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
 
 
+def test_the_version_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert f"vggnet {vggnet.__version__}, PyTorch {torch.__version__.split('+')[0]}" in capsys.readouterr().out
+
+
+def test_a_batch_in_parts_and_the_heads_own_rate_are_said(
+    class_folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, shallow = class_folders(train=6), tmp_path / "a"
+    command = ["train", str(data), "--net", "A", *SMALL]
+    assert run([*command, "--out", str(shallow)]) == 0
+    assert "batch     8 images; " in capsys.readouterr().out
+    fine_tuned = ["--init-from", str(shallow), "--new-head", "--head-learning-rate", "0.02", "--micro-batch", "3"]
+    assert run([*command, *fine_tuned, "--learning-rate", "0.002", "--out", str(tmp_path / "b")]) == 0
+    said = capsys.readouterr().out
+    assert "batch     8 images in 3 passes of up to 3; " in said
+    assert "learning rate 0.002 (last layer 0.02)" in said
+
+
 def test_nets_prints_table_1_and_the_papers_parameter_counts(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["nets", "--json"]) == 0
     rows = {row["net"]: row for row in json.loads(capsys.readouterr().out)}

@@ -95,6 +95,17 @@ def test_a_folders_whole_name_becomes_the_files(tmp_path: Path, monkeypatch: pyt
     assert (tmp_path / "A-0.25.json").exists()
 
 
+def test_the_free_sizes_of_an_onnx_file_have_names(tmp_path: Path) -> None:
+    for package in NEEDED["onnx"]:
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    export_model(small("A"), tmp_path / "a.onnx", "onnx")
+    session = pytest.importorskip("onnxruntime").InferenceSession(tmp_path / "a.onnx")
+    assert session.get_inputs()[0].shape == ["batch", 3, "height", "width"]
+    rows, columns = session.get_outputs()[0].shape[2:]
+    assert "height" in rows
+    assert "width" in columns
+
+
 def test_our_own_onnx_comes_back(tmp_path: Path) -> None:
     for package in NEEDED["onnx"]:
         pytest.importorskip(package, reason=f"{package} is not installed")

@@ -10,6 +10,7 @@ import copy
 import io
 import json
 import logging
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -147,6 +148,21 @@ def _write_onnx(program: Any, out: Path) -> None:
         output_names=[OUTPUT],
         verbose=False,
     )
+    _name_sizes(out)
+
+
+def _name_sizes(file: Path) -> None:
+    """Call the free sizes batch, height and width, which PyTorch's exporter numbers (s34, s14, s54)."""
+    onnx = _package("onnx", "onnx")
+    model = onnx.load(file)
+    names = {}
+    for place, name in ((0, "batch"), (2, "height"), (3, "width")):
+        names[model.graph.input[0].type.tensor_type.shape.dim[place].dim_param] = name
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        for size in value.type.tensor_type.shape.dim:
+            if size.dim_param:
+                size.dim_param = re.sub(r"\w+", lambda found: names.get(found[0], found[0]), size.dim_param)
+    onnx.save(model, file)
 
 
 def _write_openvino(program: Any, out: Path) -> None:
