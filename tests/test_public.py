@@ -1,6 +1,7 @@
 """The names that a Python programmer finds in `vggnet`."""
 
 import dataclasses
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from PIL import Image
 
 import vggnet
 from vggnet.errors import BadImage
+from vggnet.network.exporting import export_model
 
 
 @pytest.mark.parametrize("name", sorted(set(vggnet.__all__) - {"__version__"}))
@@ -81,3 +83,31 @@ def test_gray_and_transparent_images_of_pillow_become_rgb_and_damaged_ones_are_b
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:2000])
     with Image.open(tmp_path / "cut.jpg") as cut, pytest.raises(BadImage, match="truncated"):
         vggnet.preprocess(model, cut)
+
+
+def test_pixels_that_were_not_preprocessed_are_refused() -> None:
+    model = vggnet.build("A", num_classes=3, width=0.04, crop=32)
+    with pytest.raises(vggnet.UserError, match=r"not torch.uint8: vggnet.preprocess"):
+        model.scores(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
+
+
+def test_the_documented_use_of_an_exported_net_names_the_class_that_predict_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    page = (Path(__file__).parents[1] / "docs" / "weights.md").read_text(encoding="utf-8")
+    [example] = [block for block in re.findall(r"```python\n(.*?)```", page, re.S) if "onnxruntime" in block]
+    model = vggnet.build("A", num_classes=3, width=0.04, crop=32).eval()
+    model.description = dataclasses.replace(model.description, classes=("bee", "cat", "dog"), train_scale=(40,))
+    monkeypatch.chdir(tmp_path)
+    export_model(model, Path("D.onnx"), "onnx")
+    vggnet.save("D.safetensors", model)
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8)
+    Image.fromarray(pixels).save("photograph.jpg")
+    capsys.readouterr()
+    found: dict[str, object] = {}
+    exec(compile(example, "docs/weights.md", "exec"), found)
+    expected = model.scores(vggnet.preprocess(model, "photograph.jpg"))[0].tolist()
+    assert np.asarray(found["scores"]).tolist() == pytest.approx(expected, rel=1e-3, abs=1e-3)
+    assert capsys.readouterr().out.strip() == model.description.classes[int(np.argmax(expected))]

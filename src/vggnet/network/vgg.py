@@ -166,6 +166,8 @@ class VGG(nn.Module):
         """Refuse what is no batch of images, or has a pool5 map smaller than needed x needed."""
         if images.dim() != 4 or images.shape[1] != 3:
             raise UserError(f"the net takes images as (N, 3, H, W), not as {tuple(images.shape)}")
+        if not images.is_floating_point():
+            raise UserError(f"the net takes preprocessed images, not {images.dtype}: vggnet.preprocess makes them")
         height, width = images.shape[-2:]
         if min(height, width) < needed * TOTAL_STRIDE_PX:
             map_size = f"{height // TOTAL_STRIDE_PX}x{width // TOTAL_STRIDE_PX}"
