@@ -123,6 +123,7 @@ def test_a_class_that_cannot_be_counted_is_left_out_and_is_null_in_json() -> Non
 def test_transfer_on_the_command_line(model_file: Path, colours: Path, tmp_path: Path, capsys) -> None:
     out = tmp_path / "t.json"
     options = ["--layer", "conv2_1", "--test-scale", "64", "96", "--train-per-class", "5", "--splits", "2"]
+    options += ["--costs", "100"]  # four images to judge a cost by would leave the recall to chance
     arguments = ["transfer", str(model_file), str(colours), *options, "--against", "pixels", "random"]
     assert run([*arguments, "--json", str(out), "--device", "cpu"]) == 0
     said = capsys.readouterr().out
