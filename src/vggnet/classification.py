@@ -1,6 +1,7 @@
 """Training a classifier: images, net, recipe and loop put together, and what is said before and after."""
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 from torch import Tensor
 from torch.nn import functional as F
 
-from vggnet.console import say
+from vggnet.console import note, say
 from vggnet.contract import Preprocessing
 from vggnet.errors import UserError
 from vggnet.evaluation.metrics import Count, Errors, count_errors
@@ -25,6 +26,8 @@ from vggnet.startup import architecture_of, build_model, default_out, resolve
 from vggnet.training.distributed import join_world
 from vggnet.training.loop import Inputs
 from vggnet.training.runs import RunFolder
+
+AT_CHANCE = 0.995  # of the loss of a guess; a net that has begun to learn is below
 
 
 @dataclass
@@ -48,6 +51,8 @@ class ClassificationTask:
     def judge(self, model: VGG) -> dict[str, float]:
         counts = self.errors(model, self.session.pictures.judge, [View("center", self.session.recipe.judged_scale)])
         (count, loss) = next(iter(counts.values()))
+        if loss > AT_CHANCE * math.log(model.architecture.outputs):
+            note(_advice(self.session))
         return {"error": 100 * count.top1.rate, "loss": loss}
 
     def errors(self, model: VGG, split: Split, views: list[View]) -> dict[View, tuple[Errors, float]]:
@@ -139,6 +144,17 @@ def _build(options: TrainOptions, pictures: Pictures, resumed: RunFolder | None)
     kept = (resumed.config or {}).get("preprocessing")
     preprocessing = Preprocessing(tuple(kept["mean"]), tuple(kept["deviation"])) if kept else None
     return build_model(dataclasses.replace(options, init_from=None, new_head=False), pictures, preprocessing)
+
+
+def _advice(session: Session) -> str:
+    """For a net that has not begun to learn."""
+    options, architecture = session.options, session.model.architecture
+    shape = f"--net {architecture.net} --crop {architecture.crop_px} --width {architecture.width:g}"
+    return (
+        f"the net answers by chance so far (held-out loss ln {architecture.outputs}). Where that lasts, "
+        f"`vggnet diagnose {options.data} {shape} --init {options.init}` shows what reaches each layer; "
+        "--init glorot, or --init-from a shallower net, lets deep nets start"
+    )
 
 
 def _report(task: ClassificationTask) -> dict[str, Errors]:

@@ -61,6 +61,23 @@ def test_a_batch_in_parts_and_the_heads_own_rate_are_said(
     assert "learning rate 0.002 (last layer 0.02)" in said
 
 
+def test_a_net_at_chance_is_told_and_one_that_learns_is_not(
+    class_folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vggnet.console._noted", set())
+    data = class_folders(train=20)
+    assert run(["train", str(data), "--net", "E", "--init", "gaussian", "--out", str(tmp_path / "e"), *SMALL]) == 0
+    said = capsys.readouterr().err
+    assert said.count("answers by chance so far (held-out loss ln 3)") == 1  # of two epochs
+    command = f"vggnet diagnose {data} --net E --crop 32 --width 0.05 --init gaussian"
+    assert f"`{command}`" in said
+    assert run(command.split()[1:]) == 0
+    assert "Start from larger weights (--init glorot)" in capsys.readouterr().out
+    monkeypatch.setattr("vggnet.console._noted", set())
+    assert run(["train", str(data), "--net", "A", "--batch-norm", "--out", str(tmp_path / "a"), *SMALL]) == 0
+    assert "by chance" not in capsys.readouterr().err
+
+
 def test_nets_prints_table_1_and_the_papers_parameter_counts(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["nets", "--json"]) == 0
     rows = {row["net"]: row for row in json.loads(capsys.readouterr().out)}

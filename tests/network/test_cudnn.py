@@ -65,7 +65,7 @@ def test_where_cudnn_refuses_the_net_runs_as_it_is_and_says_why(
     monkeypatch.setattr(torch, "cudnn_convolution_relu", refuse)
     monkeypatch.setattr("vggnet.console._noted", set())
     monkeypatch.setattr("vggnet.network.inference.torch.zeros", lambda *shape, device: torch.ones(shape))
-    monkeypatch.setattr("vggnet.network.inference.why_not_relu", lambda device: None)  # only this net's layers
+    monkeypatch.setattr("vggnet.network.inference._tried", lambda device: (None, None))  # only this net's layers
     model = small("A")
     for _ in range(2):
         assert fast_inference(model, torch.device("cuda"), "bf16") is model

@@ -1,5 +1,7 @@
 """Which form of a net computes fastest, where it computes: the net itself, or a copy made ready for inference."""
 
+from functools import cache
+
 import torch
 
 from vggnet.console import note
@@ -34,7 +36,7 @@ def fast_inference(model: VGG, device: torch.device, precision: str) -> VGG:
 
 def _on_gpu(model: VGG, device: torch.device) -> VGG:
     """`CudnnVGG`, where cuDNN takes its layers: tried on one small image, since no table says so beforehand."""
-    missing, reason = why_not(device), why_not_relu(device)
+    missing, reason = _tried(device)
     quick = CudnnVGG(model, kernels=missing is None)
     if reason := reason or _refusal(quick, device):
         note(f"inference runs without cuDNN's fused layers: {reason}")
@@ -42,6 +44,12 @@ def _on_gpu(model: VGG, device: torch.device) -> VGG:
     if missing:
         note(f"inference runs without our kernels of conv1_1 and pooling: {missing}")
     return quick
+
+
+@cache
+def _tried(device: torch.device) -> tuple[str | None, str | None]:
+    """Why our kernels, and cuDNN's fused convolution, cannot be used; asked once, since nets are made ready often."""
+    return why_not(device), why_not_relu(device)
 
 
 def _refusal(quick: CudnnVGG, device: torch.device) -> str | None:
