@@ -16,8 +16,8 @@ if not torch.cuda.is_available():
     pytestmark = pytest.mark.usefixtures("cudnn_written_out")
 
 
-def small(net: str) -> VGG:
-    model = build(net, num_classes=10, width=1 / 8, crop=64, init="he", dropout=0).to(HERE).to_fast_layout()
+def small(net: str, width: float = 1 / 8) -> VGG:
+    model = build(net, num_classes=10, width=width, crop=64, init="he", dropout=0).to(HERE).to_fast_layout()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith("bias"):
@@ -100,6 +100,19 @@ def test_gradients_lie_as_their_parameters(form: Callable[[VGG], VGG]) -> None:
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None
         assert parameter.grad.stride() == parameter.stride(), name
+
+
+@pytest.mark.parametrize("net", ["A", "B"])
+def test_maps_of_three_channels_are_no_images(net: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A narrow net's conv1_1 gives three, and wants its gradient."""
+    monkeypatch.setattr("vggnet.network.fused.convolution_relu", lambda x, w, b, p: F.conv2d(x, w, b, padding=p).relu())
+    monkeypatch.setattr(FusedVGG, "dtype", torch.float32)
+    model = small(net, width=3 / 64)
+    exact, found = gradients(model, model, reduced=False), gradients(FusedVGG(model), model, reduced=False)
+    assert found.keys() == exact.keys()
+    for name in ("conv1_1.weight", "conv1_1.bias", "conv2_1.weight"):
+        assert float(exact[name].norm()) > 0
+        torch.testing.assert_close(found[name], exact[name], rtol=1e-3, atol=1e-3 * float(exact[name].abs().max()))
 
 
 def test_frozen_layers_stay_without_gradients() -> None:

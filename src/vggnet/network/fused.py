@@ -45,8 +45,9 @@ class FusedVGG(VGG):
         convolution: nn.Conv2d = getattr(self, layer.name)
         if not first:
             x = x.to(self.dtype, memory_format=torch.channels_last)
-        run = _PooledConvolution if layer.last_of_stage else _ImageConvolution if first else _Convolution
-        y: Tensor = run.apply(x, convolution.weight, convolution.bias, layer.padding, self.dtype)
+        y: Tensor = _FUNCTIONS[first, layer.last_of_stage].apply(
+            x, convolution.weight, convolution.bias, layer.padding, self.dtype
+        )
         return y
 
 
@@ -83,13 +84,12 @@ class _ImageConvolution(torch.autograd.Function):
 
 
 class _PooledConvolution(torch.autograd.Function):
-    """relu(max-pooling of convolution + bias), with the same arguments; x may be images, as above."""
+    """relu(max-pooling of convolution + bias), with the same arguments."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, padding: int, dtype: torch.dtype) -> Tensor:
         quick = weight.to(dtype, memory_format=torch.channels_last)
-        of_images = x.shape[1] == 3
-        map = first_layer.convolution(x, quick, None) if of_images else F.conv2d(x, quick, padding=padding)
+        map = F.conv2d(x, quick, padding=padding)
         pooled, choice = elementwise.pool_bias_relu(map, bias)
         ctx.save_for_backward(x, quick, choice)
         ctx.padding, ctx.size = padding, map.shape[-2:]
@@ -99,10 +99,34 @@ class _PooledConvolution(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> _Gradients:
         x, weight, choice = ctx.saved_tensors
         spread, of_bias = elementwise.pool_backward(gradient, choice, *ctx.size)
-        if x.shape[1] == 3:
-            of_weight, _ = first_layer.convolution_backward(spread, x, weight, None)
-            return None, of_weight, of_bias, None, None
         return *_convolution_backward(ctx, spread, x, weight), of_bias, None, None
+
+
+class _PooledImageConvolution(torch.autograd.Function):
+    """`_PooledConvolution` of images, as `_ImageConvolution` takes them."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, padding: int, dtype: torch.dtype) -> Tensor:
+        quick = weight.to(dtype)
+        pooled, choice = elementwise.pool_bias_relu(first_layer.convolution(x, quick, None), bias)
+        ctx.save_for_backward(x, quick, choice)
+        return pooled
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> _Gradients:
+        x, weight, choice = ctx.saved_tensors
+        spread, of_bias = elementwise.pool_backward(gradient, choice, *x.shape[-2:])
+        of_weight, _ = first_layer.convolution_backward(spread, x, weight, None)
+        return None, of_weight, of_bias, None, None
+
+
+# by: is it the first layer, and the last of its stage
+_FUNCTIONS: dict[tuple[bool, bool], type[torch.autograd.Function]] = {
+    (False, False): _Convolution,
+    (False, True): _PooledConvolution,
+    (True, False): _ImageConvolution,
+    (True, True): _PooledImageConvolution,
+}
 
 
 def _convolution_backward(ctx: Any, gradient: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor | None, Tensor | None]:

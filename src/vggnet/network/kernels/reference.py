@@ -1,4 +1,4 @@
-"""What the kernels of `elementwise` compute, in PyTorch's own operators: the definition that they are tested against.
+"""What the kernels compute, in PyTorch's own operators: the definition that they are tested against.
 
 Shapes: N images, C channels, H x W pixels.
 """
