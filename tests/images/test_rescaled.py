@@ -75,6 +75,13 @@ def test_bad_images_come_in_their_places(split, make_image, workers):
     assert [result[0] for result in results if not isinstance(result, BadImage)] == [0, 2, 4]
 
 
+def test_a_scale_beyond_all_memory_is_the_images_fault(split):
+    """No shared memory is asked for that an image could not have."""
+    (result,) = rescaled_images(split, [0], [10**6], workers=1, device=CPU)
+    assert isinstance(result, BadImage)
+    assert "when its smallest side is 1000000" in result.reason
+
+
 def test_regions_are_cut_out(split):
     regions = np.tile(np.array([3, 4, 25, 24], np.int64), (50, 1))
     part = dataclasses.replace(split, regions=regions)

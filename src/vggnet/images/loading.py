@@ -140,8 +140,8 @@ class _CropReader:
 class TrainingLoader(CropLoader):
     """Batches of random crops from processes that stay alive between epochs.
 
-    `workers` 0 reads in this process; `pin` puts pixels in page-locked memory where
-    there is a GPU; up to `hold_bytes` of decoded images stay in memory between epochs. A context manager.
+    `workers` 0 reads in this process; `pin` puts pixels in page-locked memory where there is a GPU; up to `hold_bytes`
+    of decoded images stay in memory between epochs. A context manager.
     """
 
     def __init__(

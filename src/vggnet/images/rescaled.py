@@ -46,7 +46,7 @@ def rescaled_images(
     """
     wanted = [int(index) for index in indices]
     workers = min(workers, len(wanted))
-    room = sum(3 * _USUAL_ASPECT * scale * scale for scale in scales)
+    room = sum(3 * min(_USUAL_ASPECT * scale * scale, LARGEST_IMAGE_PX) for scale in scales)
     places = places_for(workers, _AHEAD, (room,))
     count = len(places) if places is not None else 1
     with Workers(_Reader(split, tuple(scales), places), workers, ahead=_AHEAD) as pool:
