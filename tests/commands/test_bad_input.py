@@ -98,63 +98,6 @@ def test_options_that_cannot_be(
     assert said in message
 
 
-@pytest.mark.parametrize(
-    ("command", "usage"),
-    [
-        ("evaluate {images} {model}", "vggnet evaluate MODEL... DATA"),
-        ("predict {images} {model}", "vggnet predict MODEL IMAGE..."),
-        ("predict {image} {model}", "vggnet predict MODEL IMAGE..."),
-        ("features {images} {model}", "vggnet features MODEL... DATA"),
-        ("transfer scenes {model}", "vggnet transfer MODEL... DATA"),
-        ("quantize {images} {model} --out q", "vggnet quantize MODEL DATA"),
-        ("localize evaluate {images} {model}", "vggnet localize evaluate MODEL... DATA"),
-        ("localize predict {images} {model} --classifier {model}", "vggnet localize predict MODEL IMAGE..."),
-        ("localize predict {model} {image} --classifier {images}", "--classifier MODEL..."),
-        ("convert {images} --layout torchvision --out c", "vggnet convert FILE"),
-        ("export {images}", "vggnet export MODEL"),
-        ("train {images} --init-from {images}", "--init-from MODEL"),
-        ("localize train {images} --init-from {images}", "--init-from MODEL"),
-    ],
-)
-def test_images_where_a_model_goes_are_named_with_the_right_order(
-    class_folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, usage: str
-) -> None:
-    images, model = class_folders(), tmp_path / "a.safetensors"
-    save_model(model, build("A", num_classes=3, width=1 / 16, crop=32))
-    image = images / "val" / "class0" / "0.jpg"
-    message = fails(capsys, *command.format(images=images, image=image, model=model).split())
-    assert "these are images, and a run, a model folder or a weight file goes there" in message
-    assert message.rstrip().endswith(usage)
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        *("evaluate {model} {model}", "predict {model} {model}", "features {model} {model}", "train {model}"),
-        *("transfer {model} {model}", "quantize {model} {model} --out q", "ladder {model} --out l", "diagnose {model}"),
-        *("localize evaluate {model} {model}", "localize predict {model} {model} --classifier {model}"),
-        "localize train {model} --init-from {model}",
-    ],
-)
-@pytest.mark.parametrize("as_folder", [False, True])
-def test_a_model_where_images_go_is_named_with_the_right_order(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, as_folder: bool
-) -> None:
-    model = tmp_path / "model.safetensors"
-    save_model(model, build("A", num_classes=3, width=1 / 16, crop=32))
-    message = fails(capsys, *command.format(model=tmp_path if as_folder else model).split())
-    assert "this is a model, and images go there: vggnet " in message
-
-
-def test_a_folder_may_hold_a_model_beside_its_images(
-    class_folders: Folders, capsys: pytest.CaptureFixture[str]
-) -> None:
-    images = class_folders()
-    save_model(images / "model.safetensors", build("A", num_classes=3, width=1 / 16, crop=32))
-    flags = ["--test-scale", "40", "--workers", "0", "--device", "cpu"]
-    assert run(["features", str(images), str(images), "--out", str(images / "f.npz"), *flags]) == 0
-
-
 def test_folders_that_cannot_be_trained_on(
     class_folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -56,6 +56,8 @@ def _holds_weights(path: Path) -> bool:
 def _holds_images(text: str) -> bool:
     """Whether `text` is an image, a folder with one anywhere in it, or the name of a data set."""
     path = Path(text)
+    if text in data_names():  # before a folder of that name
+        return True
     if not path.is_dir():
-        return is_image_name(path.name) or text in data_names()
+        return is_image_name(path.name)
     return any(is_image_name(name) for _, _, names in os.walk(path) for name in names)
