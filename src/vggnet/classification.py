@@ -27,7 +27,7 @@ from vggnet.training.distributed import join_world
 from vggnet.training.loop import Inputs
 from vggnet.training.runs import RunFolder
 
-AT_CHANCE = 0.995  # of the loss of a guess; a net that has begun to learn is below
+CHANCE_LOSS, CHANCE_ERROR = 0.995, 0.9  # of a guess's: a net that has begun to learn is below in one of them
 
 
 @dataclass
@@ -51,7 +51,7 @@ class ClassificationTask:
     def judge(self, model: VGG) -> dict[str, float]:
         counts = self.errors(model, self.session.pictures.judge, [View("center", self.session.recipe.judged_scale)])
         (count, loss) = next(iter(counts.values()))
-        if loss > AT_CHANCE * math.log(model.architecture.outputs):
+        if _is_chance(count.top1, loss, model.architecture.outputs):
             note(_advice(self.session))
         return {"error": 100 * count.top1.rate, "loss": loss}
 
@@ -146,12 +146,17 @@ def _build(options: TrainOptions, pictures: Pictures, resumed: RunFolder | None)
     return build_model(dataclasses.replace(options, init_from=None, new_head=False), pictures, preprocessing)
 
 
+def _is_chance(wrong: Count, loss: float, classes: int) -> bool:
+    """Whether answers are no better than a guess. The loss alone does not tell: that of an overfit net grows, too."""
+    return loss > CHANCE_LOSS * math.log(classes) and wrong.rate > CHANCE_ERROR * (1 - 1 / classes)
+
+
 def _advice(session: Session) -> str:
     """For a net that has not begun to learn."""
     options, architecture = session.options, session.model.architecture
     shape = f"--net {architecture.net} --crop {architecture.crop_px} --width {architecture.width:g}"
     return (
-        f"the net answers by chance so far (held-out loss ln {architecture.outputs}). Where that lasts, "
+        f"the net answers by chance so far (held-out loss ln {architecture.outputs} or above). Where that lasts, "
         f"`vggnet diagnose {options.data} {shape} --init {options.init}` shows what reaches each layer; "
         "--init glorot, or --init-from a shallower net, lets deep nets start"
     )
