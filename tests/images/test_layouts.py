@@ -255,6 +255,16 @@ def test_set_aside_divides_every_class(labels, fraction, seed):
     assert set_aside(split, fraction, seed)[1].files == aside.files
 
 
+@given(st.lists(st.sets(st.integers(0, 2), min_size=1), min_size=2, max_size=40), st.floats(0.01, 0.99))
+def test_an_image_of_several_classes_is_on_one_side(classes_of, fraction):
+    entries = [(str(i), label) for i, labels in enumerate(classes_of) for label in sorted(labels)]
+    files, labels = zip(*entries, strict=True)
+    train, aside = set_aside(Split("/", files, np.array(labels)), fraction, 0)
+    assert len(train) + len(aside) == len(entries)
+    assert not set(train.files) & set(aside.files)
+    assert set(train.labels) == set(labels)
+
+
 def test_an_image_stays_on_its_side_when_the_folder_grows():
     """A net is not tested on what it was trained on because photographs were added."""
     before = Split("/", tuple(f"cat/{i}.jpg" for i in range(500)), np.zeros(500, np.int64))

@@ -188,17 +188,21 @@ def set_aside(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
     """(training, validation) of images that come undivided: about `fraction` of each class, by `seed`.
 
     A hash of an image's name decides, so it stays on its side when others are added or removed: a folder grows, and a
-    net must not be tested on what it has learnt from. A class of two or more images has at least one on either side.
+    net must not be tested on what it has learnt from. For the same reason an image that is an example of several
+    classes is so on one side only. A class has at least one image for training, and where it has others of its own, one
+    for validation.
     """
     _check_fraction(fraction)
     labels = np.zeros(len(split), np.int64) if split.labels is None else split.labels
     draws = np.array([_draw(file, seed) for file in split.files])
     aside = draws < fraction
-    for label in np.unique(labels) if fraction else ():
-        places = np.flatnonzero(labels == label)
-        if len(places) > 1:
-            aside[places[draws[places].argmin()]] = True
-        aside[places[draws[places].argmax()]] = False
+    classes = [np.flatnonzero(labels == label) for label in np.unique(labels)] if fraction else []
+    for places in classes:
+        if len(places) > 1 and not aside[places].any():
+            aside[draws == draws[places].min()] = True  # all examples of that image
+    for places in classes:
+        if aside[places].all():
+            aside[draws == draws[places].max()] = False
     return split.subset(np.flatnonzero(~aside)), split.subset(np.flatnonzero(aside))
 
 
