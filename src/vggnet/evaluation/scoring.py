@@ -30,10 +30,11 @@ _ON_DEVICE = 256  # batches whose posteriors may wait on the device, so that it 
 
 
 def default_workers(requested: int | None, device: torch.device) -> int:
-    """Processes that decode: many beside a GPU; on a CPU one, since the net wants the cores."""
+    """Processes that decode: many beside a GPU, one beside a CPU's net; none where that wants both of two cores."""
     if requested is not None:
         return requested
-    return min(16, os.cpu_count() or 1) if device.type == "cuda" else 1
+    cores = os.cpu_count() or 1
+    return min(16, cores) if device.type == "cuda" else int(cores > 2)
 
 
 @dataclass
