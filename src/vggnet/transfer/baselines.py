@@ -52,7 +52,7 @@ class _Thumbnail:
     """An image at 32x32; runs where images are decoded."""
 
     def __call__(self, image: Image.Image) -> np.ndarray:
-        return np.asarray(image.resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BILINEAR))
+        return np.array(image.resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BILINEAR))
 
 
 def _pixels(split: Split, settings: DescriptorSettings, wanted: np.ndarray) -> Descriptors:
