@@ -82,10 +82,12 @@ def test_a_way_that_computes_something_else_is_not_timed() -> None:
         running._check(small("training"), helpers, results)  # type: ignore[arg-type]
 
 
-def test_without_the_reference_nothing_is_timed() -> None:
-    results = {REFERENCE["inference"]: Result("inference", REFERENCE["inference"], absent="no memory")}
-    with pytest.raises(UserError, match="torchvision fp32: no memory; everything is checked against it"):
-        running._check(small("inference"), {}, results)
+@pytest.mark.parametrize("absent", [REFERENCE["inference"], running.LIMIT])
+def test_without_the_reference_or_the_limit_nothing_is_timed(absent: str) -> None:
+    names = (REFERENCE["inference"], running.LIMIT)
+    results = {name: Result("inference", name, absent="no memory" if name == absent else "") for name in names}
+    with pytest.raises(UserError, match=f"{absent}: no memory; everything is compared with it"):
+        running._need(names, results)
 
 
 def test_a_way_that_a_gpu_has_no_memory_for_is_absent(monkeypatch: pytest.MonkeyPatch) -> None:

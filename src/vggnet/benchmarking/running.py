@@ -9,7 +9,7 @@ import importlib.metadata
 import multiprocessing
 import os
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
@@ -147,6 +147,7 @@ def _run_task(problem: Problem, repeats: int, compile_: bool, report: Report, sa
                     helper.stop()
                 else:
                     helpers[name] = helper
+        _need((REFERENCE[problem.task], LIMIT), results)
         _check(problem, helpers, results)
         report.results += [result for name, result in results.items() if name != LIMIT]
         with progress(f"timing {problem.task}") as tick:
@@ -164,12 +165,16 @@ def _run_task(problem: Problem, repeats: int, compile_: bool, report: Report, sa
             results[name].peak_bytes = helper.stop()
 
 
+def _need(names: Iterable[str], results: dict[str, Result]) -> None:
+    """Stop where what all others are compared with is absent."""
+    for name in names:
+        if results[name].absent:
+            raise UserError(f"{name}: {results[name].absent}; everything is compared with it: nothing was timed")
+
+
 def _check(problem: Problem, helpers: dict[str, "_Helper"], results: dict[str, Result]) -> None:
     """Stop where a way does not compute what the reference computes."""
-    against = REFERENCE[problem.task]
-    if against not in helpers:
-        raise UserError(f"{against}: {results[against].absent}; everything is checked against it: nothing was timed")
-    reference = helpers[against].ready
+    reference = helpers[REFERENCE[problem.task]].ready
     for name, helper in helpers.items():
         if name == LIMIT:
             continue

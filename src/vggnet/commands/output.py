@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vggnet.errors import UserError
+from vggnet.files import write_whole
 
 
 def aside(path: Path | None) -> AbstractContextManager[Any]:
@@ -31,6 +32,9 @@ def write_json(path: Path, content: Any) -> None:
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        if path.exists() and not path.is_file():  # a pipe, a device
+            path.write_text(text, encoding="utf-8")
+        else:
+            write_whole(path, text)
     except OSError as error:
         raise UserError(f"--json {path}: cannot be written ({error.strerror}); give another file") from error
