@@ -4,7 +4,7 @@ Read from and written to JSON through pydantic, so that a damaged or foreign fil
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
@@ -14,6 +14,7 @@ from vggnet.paper.configurations import Architecture
 
 Rgb = tuple[float, float, float]
 BoxKind = Literal["", "scr", "pcr"]
+Orientation = Literal["apply", "ignore"]
 BOX_UNITS = (  # of a box net's four numbers, for people; `images.boxes.encode` makes them
     "centre x, centre y, width and height in units of the crop's side, the centre from the crop's middle (right and "
     "down): a box that fills the crop is (0, 0, 1, 1)"
@@ -29,6 +30,19 @@ class Preprocessing:
 
     mean: Rgb = (123.68, 116.779, 103.939)
     deviation: Rgb = (1.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class InputPolicy:
+    """How the training read its images. Testing, features, localisation and export read theirs in the same way.
+
+    `mirror`: half of the training crops were mirrored, so the mirrored view of a test image means something to the net.
+    `orientation`: what was done about the EXIF orientation of photographs: "apply" turned the pixels upright, "ignore"
+    took them as they are stored.
+    """
+
+    mirror: bool = True
+    orientation: Orientation = "ignore"
 
 
 @dataclass(frozen=True)
@@ -53,6 +67,7 @@ class ModelDescription:
     recipe: dict[str, Any] = field(default_factory=dict)
     boxes: BoxKind = ""
     activation_limits: dict[str, float] = field(default_factory=dict)
+    policy: InputPolicy = InputPolicy()
 
     def __post_init__(self) -> None:
         expected = {"": len(self.classes), "scr": 4, "pcr": 4 * len(self.classes)}[self.boxes]
@@ -76,11 +91,15 @@ class ModelDescription:
     def from_json(cls, text: str, source: str) -> "ModelDescription":
         """Parse `text`; `source` names the file in the error of a bad one."""
         try:
-            return _ADAPTER.validate_json(text)
+            description = _ADAPTER.validate_json(text)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "the description"
             raise UserError(f"{source}: not a vggnet model description: {where}: {first['msg']}") from error
+        if description.recipe.get("mirror") is False and description.policy.mirror:
+            # files written before `policy` existed hold it in the recipe only
+            description = replace(description, policy=replace(description.policy, mirror=False))
+        return description
 
 
 _ADAPTER = TypeAdapter(ModelDescription)
