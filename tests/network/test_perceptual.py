@@ -52,6 +52,59 @@ def test_content_and_style_are_the_formulas() -> None:
     torch.testing.assert_close(PerceptualLoss(model)(x, y), content.mean())
 
 
+def test_a_weight_of_c_squared_makes_the_style_term_that_of_johnson_and_a_quarter_of_it_that_of_gatys() -> None:
+    model, (x, y) = small(), pair()
+    ours, theirs = (features(model, inputs(model, each), ["relu2_1"])["relu2_1"].flatten(2) for each in (x, y))
+    channels, positions = ours.shape[1:]
+    grams = [torch.einsum("nip,njp->nij", each, each) for each in (ours, theirs)]  # sums over positions
+    difference = (grams[0] - grams[1]).square().sum((1, 2))
+    johnson = difference / (channels * positions) ** 2  # Eq. 3 and 4: the squared Frobenius norm
+    gatys = difference / (4 * channels**2 * positions**2)  # Eq. 4: 1 / (4 N^2 M^2)
+    for expected, weight in ((johnson, channels**2), (gatys, channels**2 / 4)):
+        loss = PerceptualLoss(model, style={"relu2_1": float(weight)}, reduction="none")
+        torch.testing.assert_close(loss(x, y), expected, rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [{"content": ["relu2_1"]}, {"style": ["relu1_2", "relu3_1"]}, {"kind": "lpips"}],
+    ids=["content", "style", "lpips"],
+)
+def test_half_precision_neither_overflows_nor_vanishes(terms: dict) -> None:
+    """Activations of hundreds, as of nets whose input is 0 to 255: their squares and sums are beyond fp16."""
+    model, (x, y) = small(), pair()
+    model.description = dataclasses.replace(
+        model.description, preprocessing=Preprocessing((120.0, 115.0, 100.0), (1.0, 1.0, 1.0))
+    )
+    with torch.no_grad():
+        model.conv1_1.weight.mul_(4)
+    largest = features(model, inputs(model, x), ["relu2_1"])["relu2_1"].max()
+    assert 256 < largest < 65504 / 2  # its square overflows, itself it does not
+    loss = PerceptualLoss(model, **terms)
+    expected = loss(x, y)
+    x.requires_grad_()
+    with torch.autocast("cpu", torch.float16):
+        found = loss(x, y)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, rtol=0.01, atol=0)
+    found.backward()
+    assert x.grad is not None
+    assert torch.isfinite(x.grad).all()
+    assert (x.grad != 0).any()
+    half = PerceptualLoss(model, **terms).half()  # the same without autocast
+    torch.testing.assert_close(half(x.detach().half(), y.half()), expected, rtol=0.02, atol=0)
+
+
+def test_dead_positions_in_half_precision_have_a_distance() -> None:
+    model = small().half()
+    black = torch.zeros(1, 3, 32, 32, dtype=torch.float16)
+    with torch.no_grad():
+        for layer in model.architecture.convolutions():
+            model.get_parameter(f"{layer.name}.bias").fill_(-1000.0 if layer.name == "conv3_3" else 0.0)
+    distance = PerceptualLoss(model, kind="lpips")(black, torch.ones_like(black))
+    assert torch.isfinite(distance)  # 0 / (0 + 1e-10), which is 0 / 0 in fp16
+
+
 def test_style_may_come_from_another_image_of_another_size() -> None:
     model, (x, y) = small(), pair()
     other = pair(64)[0][:1]

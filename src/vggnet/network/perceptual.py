@@ -1,14 +1,18 @@
 """Perceptual losses: distances between images in a VGG's layers instead of in pixels.
 
     kind="features"   content: mean squared difference of activations (Johnson et al. 2016, Eq. 2); style: mean squared
-                      difference of Gram matrices, each divided by C h w (Eq. 3, 4)
+                      difference of Gram matrices, each divided by C h w (Eq. 3). The mean over the C^2 entries is that
+                      of PyTorch's examples (fast_neural_style); Eq. 4 sums them. A weight of C^2 makes it Eq. 4, one of
+                      C^2 / 4 Gatys et al.'s term for a layer (2016, Eq. 4; style image of the same size)
     kind="lpips"      Zhang et al. 2018 without learnt weights: activations scaled to unit length at each position,
                       squared differences summed over channels, averaged over positions, summed over five layers; the
                       `lpips` package's LPIPS(net="vgg", lpips=False), whose weights are torchvision's net D
 
 Notable: images are RGB of 0..1 (or `value_range`), and the net's own preprocessing is applied here, so that nobody
 feeds BGR to a net of RGB. The loss keeps a copy of the layers it needs, frozen and in evaluation mode,
-whatever becomes of the model it was given and whatever mode the training loop puts it in.
+whatever becomes of the model it was given and whatever mode the training loop puts it in. Under autocast, or with images
+and layers of half precision, the net computes in that format; differences, Gram matrices, lengths and sums are computed
+in fp32, since a sum over positions goes beyond fp16's largest number (65,504).
 """
 
 import copy
@@ -76,7 +80,7 @@ class PerceptualLoss(nn.Module):
         return self
 
     def forward(self, images: Tensor, target: Tensor, style_target: Tensor | None = None) -> Tensor:
-        """The mean distance, or (N,) with `reduction="none"`, of RGB images (N, 3, H, W) to targets of the same shape.
+        """Return the mean distance, or (N,) with `reduction="none"`, of images to targets, both RGB (N, 3, H, W).
 
         `style_target` gives the style terms another image (any size, N or 1 of them); by default it is `target`. No
         gradient flows to the targets of the "features" kind.
@@ -102,30 +106,43 @@ class PerceptualLoss(nn.Module):
             wanted = self.layers if shared else tuple(self.content)
             theirs = self._activations(target, wanted) if wanted else {}
             styles = theirs if style_target is None else self._activations(style_target, tuple(self.style))
-        total = images.new_zeros(len(images))
-        for name, weight in self.content.items():
-            total = total + weight * (ours[name] - theirs[name]).square().flatten(1).mean(1)
-        for name, weight in self.style.items():
-            total = total + weight * (gram(ours[name]) - gram(styles[name])).square().flatten(1).mean(1)
+        with torch.autocast(images.device.type, enabled=False):
+            total = _wide(images.new_zeros(len(images)))
+            for name, weight in self.content.items():
+                difference = _wide(ours[name]) - _wide(theirs[name])
+                total = total + weight * difference.square().flatten(1).mean(1)
+            for name, weight in self.style.items():
+                total = total + weight * (gram(ours[name]) - gram(styles[name])).square().flatten(1).mean(1)
         return total
 
     def _lpips(self, images: Tensor, target: Tensor) -> Tensor:
         ours, theirs = (self._activations(each, self.layers) for each in (images, target))
-        total = images.new_zeros(len(images))
-        for name in self.layers:
-            total = total + (_unit(ours[name]) - _unit(theirs[name])).square().sum(1).mean((1, 2))
+        with torch.autocast(images.device.type, enabled=False):
+            total = _wide(images.new_zeros(len(images)))
+            for name in self.layers:
+                total = total + (_unit(ours[name]) - _unit(theirs[name])).square().sum(1).mean((1, 2))
         return total
 
 
 def gram(activations: Tensor) -> Tensor:
-    """Gram matrices (N, C, C) of activations (N, C, h, w): products of channels, summed over positions, / (C h w)."""
-    flat = activations.flatten(2)
-    return flat @ flat.transpose(1, 2) / (flat.shape[1] * flat.shape[2])
+    """Return Gram matrices (N, C, C) of activations (N, C, h, w): products of channels, summed over positions, / (C h w).
+
+    In fp32 at least, under autocast too: the sums overflow in fp16.
+    """
+    with torch.autocast(activations.device.type, enabled=False):
+        flat = _wide(activations).flatten(2)
+        return flat @ flat.transpose(1, 2) / (flat.shape[1] * flat.shape[2])
 
 
 def _unit(activations: Tensor) -> Tensor:
-    """Each position's channels at length 1. A dead position stays 0 and has no gradient (not NaN, as a bare root's)."""
-    return activations / (torch.linalg.vector_norm(activations, dim=1, keepdim=True) + LPIPS_EPSILON)
+    """Scale each position's channels to length 1. A dead position stays 0 and has no gradient (not NaN)."""
+    wide = _wide(activations)  # in fp16 the epsilon is 0
+    return wide / (torch.linalg.vector_norm(wide, dim=1, keepdim=True) + LPIPS_EPSILON)
+
+
+def _wide(x: Tensor) -> Tensor:
+    """Return the same numbers in fp32, or wider where they are."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _weights(layers: Weights) -> dict[str, float]:
