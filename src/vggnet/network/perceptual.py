@@ -10,9 +10,9 @@
 
 Notable: images are RGB of 0..1 (or `value_range`), and the net's own preprocessing is applied here, so that nobody
 feeds BGR to a net of RGB. The loss keeps a copy of the layers it needs, frozen and in evaluation mode,
-whatever becomes of the model it was given and whatever mode the training loop puts it in. Under autocast, or with images
-and layers of half precision, the net computes in that format; differences, Gram matrices, lengths and sums are computed
-in fp32, since a sum over positions goes beyond fp16's largest number (65,504).
+whatever becomes of the model it was given and whatever mode the training loop puts it in. Under autocast, or with
+images and layers of half precision, the net computes in that format; differences, Gram matrices, lengths and sums are
+computed in fp32, since a sum over positions goes beyond fp16's largest number (65,504).
 """
 
 import copy
@@ -125,7 +125,7 @@ class PerceptualLoss(nn.Module):
 
 
 def gram(activations: Tensor) -> Tensor:
-    """Return Gram matrices (N, C, C) of activations (N, C, h, w): products of channels, summed over positions, / (C h w).
+    """Return Gram matrices (N, C, C) of activations (N, C, h, w): sums over positions of products of channels, / (C h w).
 
     In fp32 at least, under autocast too: the sums overflow in fp16.
     """
