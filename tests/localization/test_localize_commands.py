@@ -1,6 +1,7 @@
 """localize train, evaluate and predict from the command line: runs, kills, mistakes."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,11 +10,12 @@ from PIL import Image
 
 from vggnet.cli import run
 from vggnet.errors import UserError
+from vggnet.evaluation.evaluate import evaluate
 from vggnet.localization.drawing import COLOURS, Guess, draw
 from vggnet.localization.evaluating import combinations
 from vggnet.localization.guessing import Combining
 from vggnet.localization.training import train_localizer
-from vggnet.network.weights import load_model, read_tensors
+from vggnet.network.weights import load_model, read_tensors, save_model
 from vggnet.options.localization import LocalizeTrainOptions
 from vggnet.training.loop import Loop
 
@@ -171,6 +173,89 @@ def test_the_whole_command_line(blocks, classifier, tmp_path, capsys):
     assert posteriors == sorted(posteriors, reverse=True)
 
 
+def _evaluated(tmp_path, capsys, *arguments) -> tuple[dict, str]:
+    table = tmp_path / "evaluated.json"
+    common = ["--workers", "0", "--precision", "fp32", "--json", str(table)]
+    assert run(["localize", "evaluate", *map(str, arguments), *common]) == 0
+    return json.loads(table.read_text()), capsys.readouterr().out
+
+
+@pytest.fixture
+def draw_boxes(save_net, tmp_path):
+    """A net that draws boxes of about half its window, in its middle."""
+
+    def make(seed: int) -> Path:
+        path = tmp_path / f"boxes{seed}.safetensors"
+        net = save_net(path, boxes="pcr", seed=seed)
+        with torch.no_grad():
+            net.fc8.weight.mul_(0.2)
+            net.fc8.bias.copy_(torch.tensor([0.0, 0.0, 0.5, 0.5]).repeat(6))
+        save_model(path, net)
+        return path
+
+    return make
+
+
+def test_each_net_has_its_own_scales(blocks, classifier, draw_boxes, tmp_path, capsys):
+    """Table 9's last row: the first net at one Q, the second at two."""
+    nets = [draw_boxes(0), draw_boxes(1)]
+    common = [blocks, "--classifier", classifier, "--classifier-scale", "40"]
+    both, said = _evaluated(tmp_path, capsys, *nets, *common, "--test-scale-by-net", "40", "64,48")
+    rows = both["test2"]
+    assert [row["test_scales_by_net"] for row in rows] == [[[40]], [[48]], [[64]], [[48, 64]], [[40], [48, 64]]]
+    assert "40 + 48,64" in said
+    assert [row["test_scales"] for row in both["test1"]][:3] == [[40], [48], [64]]
+    alone = [
+        _evaluated(tmp_path, capsys, net, *common, "--test-scale", *scales)[0]["test2"][-1]
+        for net, scales in zip(nets, (["40"], ["48", "64"]), strict=True)
+    ]
+    for row, expected in ((rows[0], alone[0]), (rows[3], alone[1])):
+        assert row["mean_iou_of_true_class"] == expected["mean_iou_of_true_class"]
+        assert row["top5"] == expected["top5"]
+    assert rows[4]["mean_iou_of_true_class"] not in [row["mean_iou_of_true_class"] for row in rows[:4]]
+
+
+def test_the_classes_come_from_several_classifiers_by_their_own_views(
+    blocks, classifier, draw_boxes, save_net, tmp_path, capsys
+):
+    """As Table 9 has them: D and E, dense and multi-crop. The same error as `vggnet evaluate` gives for these views."""
+    second = tmp_path / "second.safetensors"
+    save_net(second, seed=5)
+    common = [draw_boxes(1), blocks, "--classifier", classifier, second, "--classifier-views"]
+    expected = evaluate(
+        [classifier, second], blocks, views=["dense", "crops"], test_scale=[40, 64], precision="fp32", workers=0
+    ).rows[-1]
+    assert expected.method == "both"
+    found, said = _evaluated(tmp_path, capsys, *common, "dense", "crops", "--classifier-scale", "64", "40")
+    assert found["test2"][0]["classification_top1"]["wrong"] == expected.errors.top1.wrong
+    assert found["test2"][0]["classification_top5"]["wrong"] == expected.errors.top5.wrong
+    assert found["classifier_views"] == [["dense-40", "dense-64", "crops-40", "crops-64"]] * 2
+    assert "classes: A (dense + crops, Q=40,64) + A (dense + crops, Q=40,64); boxes merged by centroid" in said
+    # S = 40 at a crop of 32: the three Q of Table 5 are 40 - 5, 40, 40 + 5
+    own, _ = _evaluated(tmp_path, capsys, *common, "crops", "--classifier-scale", "own")
+    assert own["classifier_views"] == [["crops-35", "crops-40", "crops-45"]] * 2
+    plain, _ = _evaluated(tmp_path, capsys, *common[:-1], "--test-scale", "40", "64")
+    assert plain["classifier_views"] == [["dense-40", "dense-64"]] * 2
+
+
+def test_merging_as_overfeat_does(blocks, classifier, draw_boxes, tmp_path, capsys):
+    net = draw_boxes(1)
+    common = [blocks, "--classifier", classifier, "--test-scale", "64", "96"]
+    by_way = {way: _evaluated(tmp_path, capsys, net, *common, "--merging", way) for way in ("centroid", "overfeat")}
+    assert [content["merging"] for content, _ in by_way.values()] == ["centroid", "overfeat"]
+    overlaps = [content["test2"][-1]["mean_iou_of_true_class"] for content, _ in by_way.values()]
+    assert overlaps[0] != overlaps[1]
+    assert "boxes merged by overfeat" in by_way["overfeat"][1]
+    image = str(blocks / "val" / "bee" / "0.png")
+    boxes = []
+    for way in ("centroid", "overfeat"):
+        arguments = [str(net), image, "--classifier", str(classifier), "--merging", way, "--out", str(tmp_path / way)]
+        assert run(["localize", "predict", *arguments, "--test-scale", "96", "--classifier-views", "crops"]) == 0
+        boxes.append(json.loads((tmp_path / way / "boxes.json").read_text())[0]["boxes"])
+    assert [box["posterior"] for box in boxes[0]] == [box["posterior"] for box in boxes[1]]
+    assert boxes[0] != boxes[1]
+
+
 @pytest.mark.skipif(not torch.cpu._is_vnni_supported(), reason="this CPU has no VNNI instructions")
 def test_both_nets_in_int8(blocks, classifier, options, tmp_path, capsys):
     models = {"boxes": train_localizer(options(boxes="scr", epochs=8)).run, "classes": classifier}
@@ -200,6 +285,19 @@ def test_both_nets_in_int8(blocks, classifier, options, tmp_path, capsys):
         (["predict", "CLASSIFIER", "IMAGE"], "--classifier is needed"),
         (["predict", "CLASSIFIER", "IMAGE", "--classifier", "CLASSIFIER"], "draws no boxes"),
         (["predict", "CLASSIFIER", "missing.png", "--classifier", "CLASSIFIER"], "missing.png"),
+        (["evaluate", "BOXES", "DATA", "--classifier-views", "crops"], "name them with --classifier"),
+        (["evaluate", "BOXES", "DATA", "--test-scale-by-net", "40", "64"], "2 for 1 box nets: give each net"),
+        (["evaluate", "BOXES", "DATA", "--test-scale-by-net", "40,x"], "expected numbers of pixels, such as 256 384"),
+        (["evaluate", "BOXES", "DATA", "--test-scale-by-net", "40", "--test-scale", "40"], "leave one of them out"),
+        (
+            ["evaluate", "BOXES", "DATA", "--classifier", "CLASSIFIER", "--classifier-scale", "own", "40"],
+            "--classifier-scale own 40: numbers, or own alone",
+        ),
+        (["evaluate", "BOXES", "DATA", "--classifier", "CLASSIFIER", "--classifier-scale", "20"], "test scale 20"),
+        (
+            ["evaluate", "BOXES", "DATA", "--classifier", "CLASSIFIER", "--classifier-views", "sparse"],
+            "view 'sparse' does not exist",
+        ),
         (["train", "DATA", "--init-from", "nowhere"], "nowhere: there is no such file"),
         (["train", "DATA", "--init-from", "CLASSIFIER", "--annotations", "no.csv"], "no.csv: there is no such file"),
         (["train", "DATA", "--init-from", "CLASSIFIER", "--train-scale", "20"], "below the crop of 32"),
@@ -209,9 +307,15 @@ def test_both_nets_in_int8(blocks, classifier, options, tmp_path, capsys):
         ),
     ],
 )
-def test_mistakes(arguments, message, blocks, classifier, tmp_path, capsys, monkeypatch):
+def test_mistakes(arguments, message, blocks, classifier, save_net, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    names = {"CLASSIFIER": str(classifier), "DATA": str(blocks), "IMAGE": str(blocks / "val" / "bee" / "0.png")}
+    save_net(tmp_path / "boxes.safetensors", boxes="pcr")
+    names = {
+        "CLASSIFIER": str(classifier),
+        "BOXES": "boxes.safetensors",
+        "DATA": str(blocks),
+        "IMAGE": str(blocks / "val" / "bee" / "0.png"),
+    }
     assert run(["localize", *(names.get(each, each) for each in arguments)]) == 2
     assert message in capsys.readouterr().err
 

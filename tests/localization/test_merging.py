@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vggnet.localization.merging import best_boxes, merge
+from vggnet.localization.merging import OVERFEAT_THRESHOLD, best_boxes, match_scores, merge
 
 
 def test_two_close_boxes_and_a_far_one():
@@ -48,24 +48,88 @@ def test_merging_is_relative_to_the_size_of_the_boxes():
         np.testing.assert_allclose(merged / factor, [[1.5, 0, 11.5, 10], [30, 0, 40, 10]])
 
 
-def test_one_box_and_boxes_without_area():
-    merged, rates = merge(np.array([[1.0, 2, 3, 4]]), np.array([0.5]))
+@pytest.mark.parametrize("merging", ["centroid", "overfeat"])
+def test_one_box_and_boxes_without_area(merging):
+    merged, rates = merge(np.array([[1.0, 2, 3, 4]]), np.array([0.5]), merging)
     assert (merged.tolist(), rates.tolist()) == ([[1, 2, 3, 4]], [0.5])
-    merged, rates = merge(np.zeros((3, 4)), np.array([0.1, 0.2, 0.3]))
+    merged, rates = merge(np.zeros((3, 4)), np.array([0.1, 0.2, 0.3]), merging)
     np.testing.assert_allclose(merged, [[0, 0, 0, 0]])
     np.testing.assert_allclose(rates, [0.6])
 
 
+def test_overfeats_match_score_is_the_sum_of_the_centres_distance_and_what_the_boxes_do_not_share():
+    box = np.array([0.0, 0, 10, 10])
+    others = np.array([[0, 0, 10, 10], [3, 4, 13, 14], [0, 0, 10, 20], [10, 0, 20, 10], [30, 40, 40, 50]], float)
+    # distance 5, 7 x 6 of 100 px in common; 5 / sqrt(150) and 100 of 150; neighbours; 50 away
+    expected = [0, 0.5 + 1 - 0.42, 5 / 150**0.5 + 1 - 100 / 150, 1 + 1, 5 + 1]
+    np.testing.assert_allclose(match_scores(box, others), expected, atol=1e-12)
+    np.testing.assert_allclose(match_scores(50 * others, 50 * box), expected, atol=1e-12)
+
+
+def test_overfeat_averages_the_two_that_merge():
+    # 0 and 1 become 0.5 (score 0.2); 2.5 is 2 away (0.4) and joins: (0.5 + 2.5) / 2, where centroid has 3.5 / 3
+    shifts = np.array([0.0, 1.0, 2.5])[:, None]
+    edges = np.array([[0, 0, 10, 10]]) + shifts * np.array([1, 0, 1, 0])
+    merged, rates = merge(edges, np.array([0.1, 0.2, 0.3]), "overfeat")
+    np.testing.assert_allclose(merged, [[1.5, 0, 11.5, 10]])
+    np.testing.assert_allclose(rates, [0.6])
+
+
+def test_overfeat_stops_where_the_smallest_score_exceeds_the_threshold():
+    for shift, left in ((3.4, 1), (3.6, 2)):  # 0.68 and 0.72
+        edges = np.array([[0, 0, 10, 10], [shift, 0, 10 + shift, 10]])
+        merged, rates = merge(edges, np.array([0.5, 0.25]), "overfeat")
+        assert (len(merged), rates.sum()) == (left, 0.75)
+    # two boxes around one centre, of sides 10 and 20: the distance is 0, the score 1 - 100 / 250 = 0.6
+    merged, _ = merge(np.array([[0.0, 0, 20, 20], [5, 5, 15, 15]]), np.array([0.5, 0.25]), "overfeat")
+    np.testing.assert_allclose(merged, [[2.5, 2.5, 17.5, 17.5]])
+
+
+def _overfeat_by_its_steps(edges: list, scores: list) -> list:
+    """Steps (d) to (g) of OverFeat's Sect. 4.3, pair by pair in plain Python: sorted [rate, left, top, ...]."""
+
+    def score(one, other):
+        (l, t, r, b), (x, y, z, w) = one, other
+        mean_area = ((r - l) * (b - t) + (z - x) * (w - y)) / 2
+        common = max(0, min(r, z) - max(l, x)) * max(0, min(b, w) - max(t, y))
+        distance = ((l + r - x - z) ** 2 + (t + b - y - w) ** 2) ** 0.5 / 2
+        return distance / mean_area**0.5 + 1 - common / mean_area
+
+    boxes = [(list(map(float, edge)), float(rate)) for edge, rate in zip(edges, scores, strict=True)]
+    while len(boxes) > 1:
+        pairs = [(score(boxes[i][0], boxes[j][0]), i, j) for j in range(len(boxes)) for i in range(j)]
+        least, i, j = min(pairs)
+        if least > OVERFEAT_THRESHOLD:
+            break
+        (one, first), (other, second) = boxes[i], boxes[j]
+        merged = ([(a + b) / 2 for a, b in zip(one, other, strict=True)], first + second)
+        boxes = [box for place, box in enumerate(boxes) if place not in (i, j)] + [merged]
+    return sorted([rate, *edge] for edge, rate in boxes)
+
+
+@pytest.mark.parametrize("count", [2, 9, 33, 40])  # above 32 the table of scores is halved on the way
+def test_overfeat_is_its_published_steps(count):
+    for seed in range(5):
+        generator = np.random.default_rng(seed)
+        corner = generator.uniform(0, 60, (count, 2))
+        edges = np.concatenate([corner, corner + generator.uniform(10, 60, (count, 2))], 1)
+        scores = generator.uniform(0.1, 1, count)
+        merged, rates = merge(edges, scores, "overfeat")
+        found = sorted([rate, *edge] for edge, rate in zip(merged.tolist(), rates.tolist(), strict=True))
+        np.testing.assert_allclose(found, _overfeat_by_its_steps(edges.tolist(), scores.tolist()))
+
+
+@pytest.mark.parametrize("merging", ["centroid", "overfeat"])
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, 10_000), st.integers(2, 30))
-def test_the_order_of_the_input_does_not_matter(seed, count):
+def test_the_order_of_the_input_does_not_matter(merging, seed, count):
     generator = np.random.default_rng(seed)
     corner = generator.integers(0, 12, (count, 2)).astype(float)  # whole numbers: many pairs are equally far apart
     edges = np.concatenate([corner, corner + generator.integers(4, 9, (count, 2))], 1)
     scores = generator.permutation(count) / count + 0.01
     order = generator.permutation(count)
-    merged, rates = merge(edges, scores)
-    again, rates_again = merge(edges[order], scores[order])
+    merged, rates = merge(edges, scores, merging)
+    again, rates_again = merge(edges[order], scores[order], merging)
     np.testing.assert_array_equal(merged, again)
     np.testing.assert_array_equal(rates, rates_again)
     assert rates.sum() == pytest.approx(scores.sum())
@@ -77,3 +141,5 @@ def test_each_class_is_merged_alone():
     boxes, rates = best_boxes(edges, np.array([[0.1, 0.2], [0.3, 0.4]]))
     np.testing.assert_allclose(boxes, [[1, 0, 11, 10], [90, 0, 99, 10]])
     np.testing.assert_allclose(rates, [0.4, 0.4])
+    boxes, rates = best_boxes(edges, np.array([[0.1, 0.2], [0.3, 0.4]]), "overfeat")
+    np.testing.assert_allclose(boxes, [[1, 0, 11, 10], [90, 0, 99, 10]])

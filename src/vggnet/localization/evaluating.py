@@ -5,14 +5,15 @@ Both tests of all nets judge the same images: those with a box that every net co
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from vggnet.contract import ModelDescription
 from vggnet.errors import UserError
 from vggnet.evaluation.matching import positions_among, split_seed
-from vggnet.evaluation.protocols import default_scale
 from vggnet.evaluation.scoring import default_workers
+from vggnet.evaluation.views import View, describe
 from vggnet.hardware import InferencePrecision, choose_device, choose_inference_precision, environment
 from vggnet.images.splits import ImageData
 from vggnet.localization.baselines import baselines
@@ -21,19 +22,23 @@ from vggnet.localization.guessing import Combining, Party, check_draws_boxes, cl
 from vggnet.localization.judging import center_test, judge_guesses
 from vggnet.localization.objects import Objects, objects_of, open_localizable
 from vggnet.localization.report import CenterRow, DenseRow, Report
+from vggnet.localization.scales import Scales, box_scales, classifier_views
 from vggnet.network.weights import load_model, read_description
-from vggnet.options.localization import LocalizeEvaluateOptions, LocalizePredictOptions
+from vggnet.options.localization import LocalizeEvaluateOptions
 
 
 def evaluate_localizers(runs: Sequence[str], data: str, options: LocalizeEvaluateOptions) -> Report:
-    """Both tests of the runs, alone and together, on the val images of the data. Raises UserError."""
+    """Run both tests of the runs, alone and together, on the val images of the data. Raises UserError."""
+    _check_classifier_options(options)
     descriptions = [read_description(run) for run in runs]
     for run, description in zip(runs, descriptions, strict=True):
         check_draws_boxes(run, description)
     opened = open_localizable(data, options.annotations, options.val_annotations, split_seed(Path(runs[0])))
     if opened.val is None:
         raise UserError(f"{data}: no val image has a box")
-    party = gather(runs, options.classifier) if options.classifier else None  # what does not fit is said first
+    scales = box_scales(options, descriptions)
+    party = gather(runs, options.classifier) if options.classifier else None  # before any image is read
+    views = classifier_views(options, party.descriptions, scales) if party else []
     computing = computing_of(options.device, options.precision, options.workers, options.bad_images == "skip")
     workers = computing.workers
     val = objects_of(opened.val, bad_boxes=options.bad_boxes, workers=workers, name="val")
@@ -43,7 +48,7 @@ def evaluate_localizers(runs: Sequence[str], data: str, options: LocalizeEvaluat
     for place, (run, name, description) in enumerate(zip(runs, names, descriptions, strict=True)):
         model = party.drawers[place].model if party else load_model(run).to_fast_layout()
         labels = positions_among(description.classes, run, opened)[val.labels]
-        for scale in test_scales(options, description):
+        for scale in scales[place]:
             result = center_test(model, val, labels, scale, computing, np.arange(len(val)))
             present[np.setdiff1d(np.arange(len(val)), result.indices)] = False
             center.append(CenterRow(name, description, scale, result.error, result.mean_iou))
@@ -53,12 +58,32 @@ def evaluate_localizers(runs: Sequence[str], data: str, options: LocalizeEvaluat
             center.append(CenterRow(name, None, None, count, None))
     dense: tuple[DenseRow, ...] = ()
     if party is not None:
-        dense = _dense_rows(options, party, names, descriptions, opened, val, present, computing)
+        dense = _dense_rows(options, party, names, descriptions, scales, views, opened, val, present, computing)
     notes = opened.notes
+    if party is not None:
+        notes += (f"classes: {_classified_by(party, views)}; boxes merged by {options.merging}",)
     if not present.all():
         notes += (f"not counted: {int((~present).sum())} of {len(val)} images, which could not be used",)
-    facts = {"models": [str(run) for run in runs], "classifiers": [str(path) for path in options.classifier]}
+    facts: dict[str, Any] = {
+        "models": [str(run) for run in runs],
+        "classifiers": [str(path) for path in options.classifier],
+        "classifier_views": [[view.key for view in each] for each in views],
+        "merging": options.merging,
+    }
     return Report(opened.name, tuple(center), dense, notes, facts | {"environment": environment()})
+
+
+def _check_classifier_options(options: LocalizeEvaluateOptions) -> None:
+    """Raise UserError for options of the classifiers where there is none."""
+    for name in ("classifier_views", "classifier_scale"):
+        if getattr(options, name) and not options.classifier:
+            raise UserError(f"--{name.replace('_', '-')} is for the classifiers: name them with --classifier")
+
+
+def _classified_by(party: Party, views: Sequence[Sequence[View]]) -> str:
+    """Name the classifiers and their views: `D (dense + crops, Q=256,384,512) + E (dense, Q=384)`."""
+    nets = [description.architecture.net for description in party.descriptions]
+    return " + ".join(f"{net} ({describe(shown)})" for net, shown in zip(nets, views, strict=True))
 
 
 def _dense_rows(
@@ -66,27 +91,28 @@ def _dense_rows(
     party: Party,
     names: Sequence[str],
     descriptions: Sequence[ModelDescription],
+    scales: Sequence[Scales],
+    views: Sequence[Sequence[View]],
     opened: ImageData,
     val: Objects,
     present: np.ndarray,
     computing: Computing,
 ) -> tuple[DenseRow, ...]:
-    scales = [test_scales(options, each) for each in descriptions]
     rows = combinations(scales)
     labels = positions_among(party.classes, options.classifier[0], opened)[val.labels]
-    posteriors, there = classify(party, val.split, [scale for each in scales for scale in each], computing)
+    posteriors, there = classify(party, val.split, views, computing)
     present &= there
     indices = np.flatnonzero(present)
     truth = val.padded()[indices]
     result = []
-    for row, guesses in zip(
-        rows, guess(party, rows, val.split, val.sizes, posteriors, indices, computing), strict=True
-    ):
+    found = guess(party, rows, val.split, val.sizes, posteriors, indices, computing, options.merging)
+    for row, guesses in zip(rows, found, strict=True):
         errors, _ = judge_guesses(guesses.classes, guesses.edges, labels[indices], truth)
         nets = sorted({place for place, _ in row.members})
         name = " + ".join(names[place] for place in nets)
         used = tuple(sorted({scale for _, scale in row.members}))
-        result.append(DenseRow(name, tuple(descriptions[place] for place in nets), used, errors))
+        by_net = tuple(tuple(scale for place, scale in row.members if place == net) for net in nets)
+        result.append(DenseRow(name, tuple(descriptions[place] for place in nets), used, errors, by_net))
     return tuple(result)
 
 
@@ -107,13 +133,6 @@ def computing_of(device: str, precision: InferencePrecision, workers: int | None
     chosen = choose_device(device)
     precision = choose_inference_precision(precision, chosen)
     return Computing(chosen, precision, default_workers(workers, chosen), skip_bad)
-
-
-def test_scales(
-    options: LocalizeEvaluateOptions | LocalizePredictOptions, description: ModelDescription
-) -> tuple[int, ...]:
-    """The Q asked for, in order; without any, Q = S."""
-    return tuple(sorted(set(options.test_scale))) or (default_scale(description),)
 
 
 def _names(runs: Sequence[str], descriptions: Sequence[ModelDescription]) -> list[str]:

@@ -1,8 +1,9 @@
 """Test 2 (App. A): an image's best classes by the classifiers, and for each the best box by the box nets.
 
-The five classes and their order are the classification's (dense, averaged over Q, mirrors and nets, as in Sect. 3.2);
-within a class the best box is the merged one that gathers most class score, each window's box being rated by the
-classifiers' posterior in that very window. Several box nets: the union of their boxes, then merged.
+The five classes and their order are the classification's: posteriors averaged over views, Q and nets, as in Sect. 3.2;
+dense views unless others are asked for. Within a class the best box is the merged one that gathers most class score.
+Each window's box is rated by the classifiers' posterior in that very window. Several box nets: the union of their
+boxes, then merged.
 
 Shapes: n images, K classes, T = min(5, K).
 """
@@ -20,7 +21,7 @@ from vggnet.evaluation.posteriors import Store
 from vggnet.evaluation.views import View
 from vggnet.images.splits import Split, named
 from vggnet.localization.dense import Candidates, Computing, Drawer, Judge, dense_candidates
-from vggnet.localization.merging import best_boxes
+from vggnet.localization.merging import Merging, best_boxes
 from vggnet.network.weights import load_model, read_description
 
 _SHARD = 256  # images whose boxes are in memory at once
@@ -108,18 +109,22 @@ def _order(base: tuple[str, ...], own: tuple[str, ...], path: str | Path) -> np.
     return np.array([position[name] for name in base], np.int64)
 
 
-def classify(party: Party, split: Split, scales: Sequence[int], computing: Computing) -> tuple[np.ndarray, np.ndarray]:
-    """(n, K) mean posteriors of the classifiers over `scales`, dense, from the store; and which images they have."""
+def classify(
+    party: Party, split: Split, views: Sequence[Sequence[View]], computing: Computing
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the classifiers' mean posteriors (n, K), from the store, and which images they have (n,).
+
+    `views[i]` are those of classifier i; its mean over them counts as much as each other classifier's.
+    """
     means, present = [], np.ones(len(split), bool)
-    for place, (path, judge, description) in enumerate(
-        zip(party.classifiers, party.judges, party.descriptions, strict=True)
+    for place, (path, judge, description, shown) in enumerate(
+        zip(party.classifiers, party.judges, party.descriptions, views, strict=True)
     ):
-        views = [View("dense", scale) for scale in sorted(set(scales))]
         store = Store.of(path, description, split, computing.device, computing.precision)
         bad = "skip" if computing.skip_bad else "stop"
         model = judge.model
-        store.fill(lambda model=model: model, split, views, workers=computing.workers, bad_images=bad)  # type: ignore
-        found = [store.read(view, len(split)) for view in views]
+        store.fill(lambda model=model: model, split, shown, workers=computing.workers, bad_images=bad)  # type: ignore
+        found = [store.read(view, len(split)) for view in shown]
         for _, there in found:
             present &= there
         mean = combine(posteriors for posteriors, _ in found)
@@ -135,8 +140,9 @@ def guess(
     posteriors: np.ndarray,
     indices: np.ndarray,
     computing: Computing,
+    merging: Merging = "centroid",
 ) -> list[Guesses]:
-    """For each row the guesses of the images at `indices`: posteriors (N, K), sizes (N, 2) of the whole split."""
+    """Return for each row the guesses of the images at `indices`: posteriors (N, K), sizes (N, 2) of all images."""
     best = np.argsort(-posteriors, axis=1, kind="stable")[:, :TOP]
     scales = [
         sorted({scale for row in rows for place, scale in row.members if place == drawer})
@@ -148,7 +154,7 @@ def guess(
         found = dense_candidates(party.drawers, party.judges, split, sizes, best, shard, scales, computing)
         for index in shard.tolist():
             for row, kept in zip(rows, boxes, strict=True):
-                kept.append(_merged([found[index][member] for member in row.members]))
+                kept.append(_merged([found[index][member] for member in row.members], merging))
     chosen = best[indices]
     return [
         Guesses(
@@ -161,6 +167,6 @@ def guess(
     ]
 
 
-def _merged(members: Sequence[Candidates]) -> tuple[np.ndarray, np.ndarray]:
+def _merged(members: Sequence[Candidates], merging: Merging) -> tuple[np.ndarray, np.ndarray]:
     edges = np.concatenate([member.edges for member in members])
-    return best_boxes(edges, np.concatenate([member.scores for member in members]))
+    return best_boxes(edges, np.concatenate([member.scores for member in members]), merging)

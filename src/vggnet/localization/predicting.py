@@ -12,9 +12,10 @@ from vggnet.images.boxes import corners_of
 from vggnet.images.decoding import decode
 from vggnet.images.splits import images_at
 from vggnet.localization.drawing import Guess, draw
-from vggnet.localization.evaluating import computing_of, test_scales
+from vggnet.localization.evaluating import computing_of
 from vggnet.localization.guessing import Combining, classify, gather, guess
 from vggnet.localization.objects import measure_sizes
+from vggnet.localization.scales import classifier_views, test_scales
 from vggnet.network.weights import read_description
 from vggnet.options.localization import LocalizePredictOptions
 
@@ -34,9 +35,9 @@ def predict_boxes(
     computing = computing_of(options.device, options.precision, 0, False)
     scales = test_scales(options, read_description(run))
     sizes = measure_sizes(split)
-    posteriors, _ = classify(party, split, scales, computing)
+    posteriors, _ = classify(party, split, classifier_views(options, party.descriptions, [scales]), computing)
     row = Combining(tuple((0, scale) for scale in scales))
-    found = guess(party, [row], split, sizes, posteriors, np.arange(len(split)), computing)[0]
+    found = guess(party, [row], split, sizes, posteriors, np.arange(len(split)), computing, options.merging)[0]
     corners = corners_of(found.edges)
     description = party.descriptions[0]
     results = []

@@ -59,12 +59,16 @@ class CenterRow:
 
 @dataclass(frozen=True)
 class DenseRow:
-    """Test 2: dense boxes of `nets`, merged, for the classifier's five best classes."""
+    """Test 2: dense boxes of `nets`, merged, for the classifier's five best classes.
+
+    `test_scales` are the Q of any of the nets, `by_net` those of each (empty: all have the same).
+    """
 
     name: str
     nets: tuple[ModelDescription, ...]
     test_scales: tuple[int, ...]
     errors: LocalizationErrors
+    by_net: tuple[tuple[int, ...], ...] = ()
 
     @property
     def paper(self) -> LocalizationRow | None:
@@ -81,12 +85,17 @@ class DenseRow:
                 return row
         return None
 
+    def _scales(self) -> str:
+        """Return Q as text: one list where all nets have the same, else each net's: `256 + 352,384`."""
+        lists = self.by_net if len(set(self.by_net)) > 1 else (self.test_scales,)
+        return " + ".join(",".join(map(str, scales)) for scales in lists)
+
     def cells(self) -> tuple[str, ...]:
         errors, paper = self.errors, self.paper
         return (
             self.name,
             " + ".join(_scale(net.train_scale) for net in self.nets),
-            ",".join(map(str, self.test_scales)),
+            self._scales(),
             percent(errors.top1),
             percent(errors.top5),
             f"{100 * errors.class_top1.rate:.1f}/{100 * errors.class_top5.rate:.1f}",
@@ -137,6 +146,7 @@ class Report:
             "test2": [
                 {
                     **_described(row.name, row.nets, row.test_scales),
+                    "test_scales_by_net": [list(scales) for scales in row.by_net],
                     "top1": _count(row.errors.top1),
                     "top5": _count(row.errors.top5),
                     "classification_top1": _count(row.errors.class_top1),

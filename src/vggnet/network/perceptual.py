@@ -125,7 +125,7 @@ class PerceptualLoss(nn.Module):
 
 
 def gram(activations: Tensor) -> Tensor:
-    """Return Gram matrices (N, C, C) of activations (N, C, h, w): sums over positions of products of channels, / (C h w).
+    """Return Gram matrices (N, C, C) of activations (N, C, h, w): channels' products over positions, / (C h w).
 
     In fp32 at least, under autocast too: the sums overflow in fp16.
     """

@@ -46,6 +46,28 @@ _AnnotationsOption = Annotated[
 _ValAnnotationsOption = Annotated[
     Path | None, option("Those of the val images, where they are apart.", default="as --annotations")
 ]
+_MergingOption = Annotated[
+    Literal["centroid", "overfeat"],
+    option(
+        "How close boxes become one: by their edges and the mean of all, or as OverFeat does (docs/localisation.md)."
+    ),
+]
+_ClassifierViewsOption = Annotated[
+    tuple[str, ...],
+    option(
+        "What the classifiers see to choose the five classes: of dense, crops (5x5 and mirrors), center, ten.",
+        default="dense",
+        metavar="VIEW...",
+    ),
+]
+_ClassifierScaleOption = Annotated[
+    tuple[str, ...],
+    option(
+        "The classifiers' Q for that: numbers; or own, each one's three of Table 5, which follow from its S.",
+        default="those of the box nets",
+        metavar="Q...",
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -114,7 +136,14 @@ class LocalizeEvaluateOptions:
     """Runs of localize train, then the images with boxes (their val split)."""
     classifier: Annotated[tuple[Path, ...], option(default="none, test 1 (Table 8) only", metavar="MODEL...")] = ()
     """Classification runs or weight files: their five best classes name and rate the boxes of test 2 (Table 9)."""
+    classifier_views: _ClassifierViewsOption = ()
+    classifier_scale: _ClassifierScaleOption = ()
     test_scale: TestScalesOption = ()
+    test_scale_by_net: Annotated[
+        tuple[str, ...], option(default="--test-scale, for all nets", metavar="Q[,Q...]...")
+    ] = ()
+    """Each box net's own Q, in the nets' order: 256 352,384 is 256 for the first, 352 and 384 for the second."""
+    merging: _MergingOption = "centroid"
     annotations: _AnnotationsOption = None
     val_annotations: _ValAnnotationsOption = None
     device: DeviceOption = "auto"
@@ -133,9 +162,12 @@ class LocalizePredictOptions:
     """A run of localize train, then images or folders of images."""
     classifier: Annotated[tuple[Path, ...], tyro.conf.arg(help_behavior_hint="(required)", metavar="MODEL...")] = ()
     """Classification runs or weight files: their best classes name and rate the boxes."""
+    classifier_views: _ClassifierViewsOption = ()
+    classifier_scale: _ClassifierScaleOption = ()
     out: Path = Path("boxes")
     """A folder for the pictures with their boxes, and boxes.json."""
     test_scale: TestScalesOption = ()
+    merging: _MergingOption = "centroid"
     top: int = 5
     """Boxes an image."""
     device: DeviceOption = "auto"
