@@ -51,6 +51,8 @@ class ClassificationTask:
     def judge(self, model: VGG) -> dict[str, float]:
         counts = self.errors(model, self.session.pictures.judge, [View("center", self.session.recipe.judged_scale)])
         (count, loss) = next(iter(counts.values()))
+        if not count.top1.images:
+            raise UserError("not one of the held-out images can be read any more: nothing judges the schedule")
         if _is_chance(count.top1, loss, model.architecture.outputs):
             note(_advice(self.session))
         return {"error": 100 * count.top1.rate, "loss": loss}

@@ -8,6 +8,19 @@ class UserError(ValueError):
     """A mistake in what the user gave: an option, a folder, a file. Its text is the whole message."""
 
 
+class Diverged(UserError):
+    """Weights, or what a net computes with them, are not finite. `what` says what was found, and what to do next."""
+
+    RETRAIN = "take another epoch's weights, or train again at a lower --learning-rate"
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"the weights have diverged: {what}")
+        self.what = what
+
+    def __reduce__(self) -> tuple[type["Diverged"], tuple[str]]:
+        return Diverged, (self.what,)  # crosses process borders whole
+
+
 class BadImage(UserError):
     """One image that cannot be used.
 

@@ -15,12 +15,14 @@ import torch
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
+from vggnet.cli import run
+from vggnet.errors import Diverged
 from vggnet.images.augmentation import epoch_order
 from vggnet.network.fused import FusedVGG
 from vggnet.network.initialization import build
 from vggnet.network.vgg import VGG
 from vggnet.paper.recipes import Recipe
-from vggnet.training.checkpoints import read_progress
+from vggnet.training.checkpoints import TrainingProgress, read_progress, write_state
 from vggnet.training.distributed import World
 from vggnet.training.loop import Inputs, Loop, LoopSettings, step_seed
 from vggnet.training.runs import RunFolder
@@ -130,12 +132,73 @@ def test_dropout_follows_from_the_step_and_not_from_the_process(tmp_path: Path) 
     assert len({step_seed(0, epoch, step, 0, 0) for epoch in range(20) for step in range(20)}) == 400
 
 
-def test_diverged_weights_are_reported_in_words(tmp_path: Path) -> None:
-    loop = loop_in(tmp_path / "run", micro_batch=10, epochs=3)
-    with torch.no_grad():
-        loop.model.fc8.weight.fill_(float("nan"))
-    with pytest.raises(ValueError, match="no longer a number"):
+def stored(folder: Path) -> dict[str, torch.Tensor]:
+    """Every tensor in a run's files."""
+    files = sorted(folder.glob("*.safetensors"))
+    return {f"{file.name} {name}": tensor for file in files for name, tensor in load_file(file).items()}
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        pytest.param(lambda losses: losses * float("nan"), id="loss and gradient"),
+        pytest.param(lambda losses: losses + float("inf"), id="loss alone"),
+        pytest.param(lambda losses: losses + (losses - losses.detach()).abs().sqrt(), id="gradient alone"),
+    ],
+)
+@pytest.mark.parametrize("bad_step", [0, 3])
+def test_an_update_that_is_not_finite_is_never_made(
+    tmp_path: Path, spoil: Callable[[torch.Tensor], torch.Tensor], bad_step: int
+) -> None:
+    """Two steps an epoch: step 0 is the very first one, step 3 the second of the second epoch."""
+    loop = loop_in(tmp_path / "run", micro_batch=5, batch=5, epochs=3)
+    object.__setattr__(loop.settings, "save_every_s", 0.0)
+    before: list[list[torch.Tensor]] = []
+    step, losses = loop._step, loop.task.losses
+
+    def remember(inputs: Inputs, number: int) -> None:
+        before.append([parameter.detach().clone() for parameter in loop.model.parameters()])
+        step(inputs, number)
+
+    def spoilt(outputs: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        given, wrong = losses(outputs, targets)
+        return spoil(given) if len(before) == bad_step + 1 else given, wrong
+
+    loop._step, loop.task.losses = remember, spoilt  # type: ignore[method-assign]
+    with pytest.raises(Diverged, match=f"the weights have diverged: .* in epoch {1 + bad_step // 2}; "):
         loop.run_to_end()
+    assert len(before) == bad_step + 1
+    for ours, theirs in zip(loop.model.parameters(), before[-1], strict=True):
+        assert torch.equal(ours, theirs)
+    tensors = stored(tmp_path / "run")
+    assert len(tensors) > 0 or bad_step == 0
+    assert all(bool(tensor.isfinite().all()) for tensor in tensors.values())
+    if bad_step:
+        assert read_progress(tmp_path / "run" / "state.safetensors").epoch == 1
+
+
+@pytest.mark.parametrize("figure", ["error", "loss"])
+def test_a_held_out_figure_that_is_not_a_number_is_never_the_best(tmp_path: Path, figure: str) -> None:
+    loop = loop_in(tmp_path / "run", micro_batch=10, epochs=3)
+    judged = iter([{"error": 50.0, "loss": 1.0}, {"error": 0.0, "loss": 0.0} | {figure: float("nan")}])
+    loop.task.judge = lambda model: next(judged)  # type: ignore[method-assign]
+    with pytest.raises(Diverged, match=f"held-out images the {figure} is not finite in epoch 2; .* epoch 1"):
+        loop.run_to_end()
+    progress = read_progress(tmp_path / "run" / "state.safetensors")
+    assert progress.best["epoch"] == 1
+    assert [row["epoch"] for row in progress.rows] == [1]
+    last, best = (load_file(tmp_path / "run" / name) for name in ("last.safetensors", "best.safetensors"))
+    assert all(torch.equal(last[name], best[name]) for name in last)
+
+
+def test_a_saved_state_that_is_not_finite_is_refused(tmp_path: Path) -> None:
+    """Versions before this one could write such a state."""
+    loop = loop_in(tmp_path / "run", micro_batch=10)
+    with torch.no_grad():
+        loop.model.fc8.weight[0, 0] = float("nan")
+    write_state(loop.run.state, loop.model, loop.optimizer, TrainingProgress(epoch=1))
+    with pytest.raises(Diverged, match=r"fc8\.weight is not finite in the saved state"):
+        loop_in(tmp_path / "run", micro_batch=10).restore()
 
 
 COMMAND = [sys.executable, "-m", "vggnet", "train"]
@@ -226,6 +289,24 @@ def test_a_reading_process_that_is_ended_from_outside_is_said_in_words(class_fol
     assert "ended from outside" in rest
     assert "Traceback" not in rest
     assert read_progress(tmp_path / "run" / "state.safetensors").epoch >= 1
+
+
+@pytest.mark.parametrize("batch_norm", [(), ("--batch-norm",)])
+def test_a_rate_at_which_the_loss_overflows_leaves_a_finite_state(
+    class_folders: Folders, tmp_path: Path, batch_norm: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One epoch at a rate that works, then a rate that does not; --resume comes to the same message."""
+    out = tmp_path / "run"
+    arguments = ["train", str(class_folders()), "--out", str(out), *SMALL, "--save-every", "0", *batch_norm]
+    arguments += ["--learning-rate", "1e12", "--precision", "fp32"]
+    for more in ((), ("--resume",)):
+        assert run([*arguments, *more]) == 2
+        message = capsys.readouterr().err
+        assert "the weights have diverged" in message
+        assert "--learning-rate below 1e+12" in message
+        tensors = stored(out)
+        assert len(tensors) > 0
+        assert all(bool(tensor.isfinite().all()) for tensor in tensors.values())
 
 
 def test_a_second_run_never_overwrites_the_first(class_folders: Folders, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from vggnet.errors import UserError
 from vggnet.network.foreign.converting import convert as run_conversion
 from vggnet.network.foreign.converting import library_name, write_layout
 from vggnet.network.pretrained import check_free, save_pretrained
+from vggnet.network.weights import check_outputs
 from vggnet.options.weights import ConvertOptions, ExportOptions
 
 
@@ -26,6 +27,7 @@ def convert(options: ConvertOptions) -> None:
         net=options.net,
         convolutions_only=options.convolutions_only,
     )
+    check_outputs(conversion.model)
     for line in conversion.report:
         say(str(line))
     for note in conversion.notes:

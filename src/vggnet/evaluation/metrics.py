@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import bdtr  # the binomial distribution; scipy.stats takes half a second to import
 
-from vggnet.errors import UserError
+from vggnet.errors import Diverged
 
 NORMAL_95 = 1.959963984540054  # two-sided 95 % quantile of the normal distribution
 TOP = 5
@@ -69,10 +69,10 @@ class Errors:
 def ranks(posteriors: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Place of the true class, 0 the best: posteriors (n, K), labels (n,) -> (n,).
 
-    Raises UserError where posteriors are not finite: comparisons with them would count every image as right.
+    Raises Diverged where posteriors are not finite: comparisons with them would count every image as right.
     """
     if not np.isfinite(posteriors).all():
-        raise UserError("the net's posteriors are not finite: its weights have diverged, take an earlier checkpoint")
+        raise Diverged(f"the posteriors are not finite; {Diverged.RETRAIN}")
     labels = np.asarray(labels, dtype=np.int64)
     true = np.take_along_axis(posteriors, labels[:, None], axis=1)
     before = np.arange(posteriors.shape[1])[None, :] < labels[:, None]

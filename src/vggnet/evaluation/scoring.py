@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vggnet.errors import BadImage, UserError
+from vggnet.errors import BadImage, Diverged, UserError
 from vggnet.evaluation.batching import Item
 from vggnet.evaluation.presentation import Precision, Presenter, presenting
 from vggnet.evaluation.views import View
@@ -122,7 +122,18 @@ def score_in_shards(
                 if on_progress is not None:
                     on_progress(start + position + 1, len(wanted))
             scores = part.finish()
+        check_finite(scores, split)
         yield scores
+
+
+def check_finite(scores: Scores, split: Split) -> None:
+    """Raise Diverged, naming an image, where the net gave a number that is not finite."""
+    for posteriors in scores.posteriors.values():
+        finite = np.isfinite(posteriors).all(1)
+        if not finite.all():
+            file = split.path(int(scores.indices[np.argmin(finite)]))
+            counted = f"{int((~finite).sum()):,} of {len(finite):,} images, {file} for one"
+            raise Diverged(f"what the net computes is not finite for {counted}; {Diverged.RETRAIN}")
 
 
 def _allowed(error: BadImage, bad_images: BadImages) -> BadImage:

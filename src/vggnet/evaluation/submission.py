@@ -14,7 +14,7 @@ from rich.console import Console
 
 from vggnet.console import rich_console
 from vggnet.contract import ModelDescription
-from vggnet.errors import BadImage, UserError
+from vggnet.errors import BadImage, Diverged, UserError
 
 Guess = tuple[str, str, float]  # class, its readable name, posterior
 SHOWN = 10  # images that `print` lists
@@ -28,7 +28,7 @@ def best_classes(posteriors: np.ndarray, description: ModelDescription, top: int
     if not description.classes:
         raise UserError("the model does not name its classes, so there is nothing to call its outputs")
     if not np.isfinite(posteriors).all():
-        raise UserError("the net's posteriors are not finite: its weights have diverged, take an earlier checkpoint")
+        raise Diverged(f"the posteriors are not finite; {Diverged.RETRAIN}")
     order = np.argsort(-posteriors, axis=1, kind="stable")[:, :top]
     return [
         [(description.classes[k], description.title(k), float(row[k])) for k in best.tolist()]

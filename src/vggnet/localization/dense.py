@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vggnet.errors import BadImage, UserError
+from vggnet.errors import BadImage, Diverged, UserError
 from vggnet.evaluation.batching import Batcher, Item
 from vggnet.evaluation.masking import padding_kept_zero
 from vggnet.evaluation.presentation import Precision, Presenter, mirror_images, presenting, stack_images
@@ -27,6 +27,7 @@ from vggnet.images.rescaled import rescaled_images
 from vggnet.images.splits import Split
 from vggnet.localization.regression import COORDINATES, select
 from vggnet.network.vgg import VGG
+from vggnet.network.weights import is_finite
 from vggnet.paper.configurations import TOTAL_STRIDE_PX
 
 Size = tuple[int, int]  # rows, columns
@@ -95,6 +96,11 @@ def center_outputs(
         if waiting:
             present()
     values = torch.cat(parts).numpy() if parts else np.empty((0, COORDINATES), np.float32)
+    finite: np.ndarray = np.isfinite(values).all(1)
+    if not finite.all():
+        file = split.path(kept[int(np.argmin(finite))])
+        boxes = f"{int((~finite).sum()):,} of {len(finite):,} boxes, that of {file} for one"
+        raise Diverged(f"the numbers of {boxes}, are not finite; {Diverged.RETRAIN}")
     return values, np.array(kept, np.int64)
 
 
@@ -229,8 +235,11 @@ def _maps(presenter: Presenter, pixels: Tensor, sizes: Sequence[Size], mirrored:
     else:
         with padding_kept_zero(model, sizes, images.device):
             maps = model(images)
+    maps = maps.float().cpu()
+    if not is_finite(maps):
+        raise Diverged(f"what net {model.architecture.net} computes is not finite; {Diverged.RETRAIN}")
     outside = model.architecture.fc_kernel - 1
-    for each, (height, width) in zip(maps.float().cpu(), sizes, strict=True):
+    for each, (height, width) in zip(maps, sizes, strict=True):
         yield each[:, : height // TOTAL_STRIDE_PX - outside, : width // TOTAL_STRIDE_PX - outside]
 
 

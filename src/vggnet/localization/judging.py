@@ -31,7 +31,7 @@ class CenterResult:
 
     @property
     def wrong(self) -> np.ndarray:
-        result: np.ndarray = self.overlaps <= CORRECT_IOU
+        result: np.ndarray = ~(self.overlaps > CORRECT_IOU)  # an overlap that is not a number is wrong, too
         return result
 
     @property

@@ -63,7 +63,8 @@ def regression_losses(outputs: Tensor, targets: Tensor, kind: BoxKind) -> tuple[
     wanted, weights = targets[:, :COORDINATES], targets[:, COORDINATES + 1]
     given = select(outputs, targets[:, COORDINATES].long(), kind)
     losses = 0.5 * (given - wanted).square().sum(1) * weights
-    wrong = (overlap(given.detach(), wanted) <= CORRECT_IOU) & (weights > 0)
+    # an overlap that is not a number is wrong, too
+    wrong = ~(overlap(given.detach(), wanted) > CORRECT_IOU) & (weights > 0)
     return losses, wrong
 
 

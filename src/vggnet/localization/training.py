@@ -75,6 +75,8 @@ class LocalizationTask:
 
     def judge(self, model: VGG) -> dict[str, float]:
         error, loss, overlap = self.test(model, self.judged)
+        if not error.images:
+            raise UserError("not one of the held-out images can be read any more: nothing judges the schedule")
         return {"error": 100 * error.rate, "loss": loss, "iou": overlap}
 
     def test(self, model: VGG, objects: Objects) -> tuple[Count, float, float]:

@@ -113,7 +113,8 @@ def diagnose(
     judged = [layer for layer in layers if not (model.architecture.batch_norm and layer.name.startswith("conv"))]
     pulls = [_ratio(layer.weight_gradient_rms, layer.weight_rms) / Recipe.weight_decay for layer in judged]
     pull = sum(pulls) / len(pulls)
-    step = max(layer.relative_update for layer in judged) / (1 - Recipe.momentum)
+    updates = torch.tensor([layer.relative_update for layer in judged], dtype=torch.float64)
+    step = float(updates.max()) / (1 - Recipe.momentum)  # not Python's max(), which passes over what is no number
     verdict, words = _judge(model.architecture.net, layers, loss.item(), pull, step)
     return Diagnosis(tuple(layers), loss.item(), pull, step, verdict, words)
 

@@ -10,6 +10,7 @@ import copy
 import io
 import json
 import logging
+import math
 import re
 import warnings
 from collections.abc import Callable, Iterator
@@ -30,7 +31,7 @@ from vggnet.files import replacing, write_whole
 from vggnet.network.foreign.inputs import for_unit_pixels
 from vggnet.network.response_normalization import ALPHA, BETA, NEIGHBOURS, K
 from vggnet.network.vgg import VGG, norm_name
-from vggnet.network.weights import load_model
+from vggnet.network.weights import check_outputs, load_model
 
 SUFFIXES = {"onnx": ".onnx", "torch-export": ".pt2", "openvino": ".xml"}
 INPUT, OUTPUT = "images", "scores"
@@ -81,6 +82,7 @@ def export_model(model: VGG | str | Path, out: str | Path, form: str = "onnx") -
     if out.suffix != SUFFIXES[form]:
         raise UserError(f"--out {out}: a file of --format {form} ends in {SUFFIXES[form]}")
     net = (model if isinstance(model, VGG) else load_model(model)).eval()
+    check_outputs(net)
     plain = PlainNet(net)
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -215,7 +217,8 @@ def _largest_gap(net: VGG, run: Runtime) -> tuple[float, str]:
         found = np.asarray(run(images.numpy()))
         if found.shape != expected.shape:
             raise UserError(f"the exported net gives {found.shape} for {height}x{width}, the net {expected.shape}")
-        gap = max(gap, float(np.abs(found - expected).max() / max(np.abs(expected).max(), 1e-12)))
+        far = float(np.abs(found - expected).max() / max(np.abs(expected).max(), 1e-12))
+        gap = math.inf if math.isnan(far) else max(gap, far)  # max() would pass over what is no number
     return gap, ", ".join(f"{batch}x{height}x{width}" for batch, height, width in sizes)
 
 

@@ -17,9 +17,10 @@ from torch import Tensor
 
 from vggnet.console import counted
 from vggnet.contract import ModelDescription
-from vggnet.errors import UserError
+from vggnet.errors import Diverged, UserError
 from vggnet.files import write_whole
-from vggnet.network.vgg import VGG, on_meta
+from vggnet.network.vgg import VGG, evaluating, on_meta
+from vggnet.paper.configurations import TOTAL_STRIDE_PX
 
 DESCRIPTION_KEY = "vggnet"
 PICKLES = {".pth", ".pt", ".pkl", ".pickle", ".bin", ".ckpt"}
@@ -30,17 +31,20 @@ RUN_FILES = ("best.safetensors", "last.safetensors", MODEL_FILE)  # by preferenc
 def save_model(path: str | Path, model: VGG) -> None:
     """Write `model` with its description, atomically.
 
-    Raises OSError where the disk refuses (no space, no permission); the file that was there is then untouched.
+    Raises OSError where the disk refuses (no space, no permission), and Diverged where a weight is not finite; the file
+    that was there is then untouched.
     """
     path = Path(path)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    refuse_not_finite(tensors, f"{path} is not written")
     write_whole(path, save(tensors, {DESCRIPTION_KEY: model.description.to_json()}))
 
 
 def load_model(path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> VGG:
     """The net in a weight file, or in a run folder (its best weights, else its last), in evaluation mode.
 
-    Raises UserError for a file that is missing, damaged, of another kind, or does not fit its own description.
+    Raises UserError for a file that is missing, damaged, of another kind, or does not fit its own description, and
+    Diverged for weights that are not finite.
     """
     file = find_weights(path)
     description = read_description(file)
@@ -51,6 +55,7 @@ def load_model(path: str | Path, device: str | torch.device = "cpu", dtype: torc
         name: tensor.to(device, dtype if tensor.is_floating_point() else None, copy=True)
         for name, tensor in tensors.items()
     }
+    refuse_not_finite(own, f"{file} cannot be used; {Diverged.RETRAIN}")
     model.load_state_dict(own, assign=True)  # copied: the tensors that were read lie in the file
     model.initialization = f"loaded from {file.name}"
     return model.eval()
@@ -109,7 +114,7 @@ def _opened(file: Path) -> Iterator[Any]:
 
 
 def _check(file: Path, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    """Refuse tensors that are missing, left over, of another shape, or not finite."""
+    """Refuse tensors that are missing, left over or of another shape."""
     problems = [f"{name} is missing" for name in expected if name not in tensors]
     problems += [f"{name} does not belong to the net" for name in tensors if name not in expected]
     for name, tensor in tensors.items():
@@ -119,11 +124,29 @@ def _check(file: Path, tensors: Mapping[str, Tensor], expected: Mapping[str, Ten
             problems.append(f"{name} is of type {tensor.dtype}, the net needs {expected[name].dtype}")
         elif tensor.shape != expected[name].shape:
             problems.append(f"{name} is {tuple(tensor.shape)}, the net needs {tuple(expected[name].shape)}")
-        elif not is_finite(tensor):
-            problems.append(f"{name} has values that are not finite")
     if problems:
         more = f" (and {counted(len(problems) - 3, 'more problem')})" if len(problems) > 3 else ""
         raise UserError(f"{file}: the weights do not fit their own description: {'; '.join(problems[:3])}{more}")
+
+
+def refuse_not_finite(tensors: Mapping[str, Tensor], consequence: str) -> None:
+    """Raise Diverged, naming a tensor and the `consequence`, where a value is not finite."""
+    found = [name for name, tensor in tensors.items() if not is_finite(tensor)]
+    if found:
+        more = f" and {counted(len(found) - 1, 'other tensor')}" if len(found) > 1 else ""
+        raise Diverged(f"{found[0]}{more} {'have' if more else 'has'} values that are not finite: {consequence}")
+
+
+def check_outputs(model: VGG) -> None:
+    """Raise Diverged where `model` computes what is not finite from one image of noise: finite weights may do so."""
+    architecture, deviation = model.architecture, torch.tensor(model.description.preprocessing.deviation)
+    side = TOTAL_STRIDE_PX if architecture.convolutions_only else architecture.crop_px
+    noise = 60 * torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0)) / deviation.view(3, 1, 1)
+    noise = noise.to(model.conv1_1.weight)
+    with torch.no_grad(), evaluating(model):
+        outputs = model.forward_features(noise) if architecture.convolutions_only else model(noise)
+    if not is_finite(outputs):
+        raise Diverged(f"what the net computes from an image is not finite; {Diverged.RETRAIN}")
 
 
 def is_finite(tensor: Tensor) -> bool:

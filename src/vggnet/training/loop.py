@@ -25,7 +25,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from vggnet.console import progress as show_progress
 from vggnet.console import say
-from vggnet.errors import UserError
+from vggnet.errors import Diverged
 from vggnet.hardware import keep_freed_memory
 from vggnet.images.augmentation import epoch_order
 from vggnet.network.stepping import compiled, step_form
@@ -35,6 +35,7 @@ from vggnet.options.common import StepName
 from vggnet.paper.recipes import Recipe
 from vggnet.training.checkpoints import TrainingProgress, read_progress, restore_state, write_state
 from vggnet.training.distributed import World
+from vggnet.training.divergence import Watch, not_finite
 from vggnet.training.optimization import Plateau, build_optimizer
 from vggnet.training.runs import RunFolder
 
@@ -94,6 +95,7 @@ class Loop:
         self.model, self.recipe, self.task, self.run = model, recipe, task, run
         self.world, self.settings = world, settings
         self.optimizer = build_optimizer(model, recipe)
+        self._watch = Watch(self.optimizer, world.device)
         self.schedule = Plateau(recipe)
         self.progress = TrainingProgress()
         self.batch = min(recipe.batch, task.images)
@@ -120,6 +122,8 @@ class Loop:
         if self.progress.finished:
             return True
         restore_state(self.run.state, self.model, self.optimizer)
+        if name := not_finite(self.model.state_dict()):
+            raise self._diverged(f"{name} is not finite in the saved state")
         self.schedule.restore(self.progress.schedule)
         if self.world.is_first:  # the sums over all ranks go on at the first
             sums = [self.progress.epoch_loss, self.progress.epoch_wrong, self.progress.epoch_images]
@@ -152,6 +156,8 @@ class Loop:
                 part = next(inputs)
                 waited += time.monotonic() - asked
                 self._step(part, step)
+                if self.world.device.type == "cpu":  # a GPU is asked below, from time to time
+                    self._check()
                 self.progress.step = step + 1
                 images += len(batches[step])
                 now = time.monotonic()
@@ -167,13 +173,27 @@ class Loop:
         elapsed = max(time.monotonic() - begin, 1e-9)
         return waited / elapsed, images / elapsed
 
+    def _check(self) -> None:
+        """Raise Diverged where a loss or a gradient was not finite; the weights are then the last finite ones."""
+        if self._watch.has_diverged():
+            raise self._diverged("the loss or its gradient is no longer finite")
+
+    def _diverged(self, what: str) -> Diverged:
+        progress, run = self.progress, self.run.path
+        if progress.epoch:
+            stored = f"{run} holds the weights of epoch {progress.epoch}, the last whose figures were finite"
+        else:
+            stored = "no weights were saved"
+        begin = f" (--init-from {run} begins with its best weights)" if progress.best else ""
+        return Diverged(
+            f"{what} in epoch {progress.epoch + 1}; {stored}. Start another run, with another --out, with a "
+            f"--learning-rate below {self.schedule.learning_rate:.3g} or another --init{begin}; `vggnet diagnose` "
+            "shows each layer's signal beforehand"
+        )
+
     def _line(self, rate: float, waiting: float) -> str:
+        self._check()
         loss, wrong, images = (float(value) for value in self._sums)
-        if not math.isfinite(loss):
-            raise UserError(
-                f"the loss is no longer a number in epoch {self.progress.epoch + 1}: the weights have diverged. Give a "
-                "lower --learning-rate or another --init; `vggnet diagnose` shows each layer's signal beforehand"
-            )
         mean_loss, error = loss / max(images, 1), 100 * wrong / max(images, 1)
         rate_text = f"lr {self.schedule.learning_rate:.3g}, {rate:.1f} images/s, waiting {waiting:.0%}"
         return f"loss {mean_loss:.3f}, error {error:.1f} %, {rate_text}"
@@ -189,6 +209,7 @@ class Loop:
             torch.manual_seed(step_seed(self.settings.seed, self.progress.epoch, step, self.world.rank, number))
             with self._synchronised(number == parts - 1):
                 self._accumulate(inputs.images[slice_of(rows)], inputs.targets[slice_of(rows)])
+        self._watch.look(self._sums[0])
         self.optimizer.step()
 
     def _synchronised(self, last: bool) -> AbstractContextManager[None]:
@@ -220,7 +241,11 @@ class Loop:
         """Judge, write weights and metrics, move the schedule; whether training goes on."""
         progress = self.progress
         loss, wrong, images = self.world.total([float(value) for value in self._sums])
+        if not math.isfinite(loss):
+            raise self._diverged("the loss is no longer finite")
         judged = self.task.judge(self.model)
+        if unknown := [name for name, value in judged.items() if not math.isfinite(value)]:
+            raise self._diverged(f"on the held-out images the {unknown[0]} is not finite")
         row = {
             "epoch": progress.epoch + 1,
             "learning_rate": self.schedule.learning_rate,
@@ -265,6 +290,9 @@ class Loop:
                 events.add_scalar(name, value, int(row["epoch"]))
 
     def _save(self) -> None:
+        self._check()
+        if name := not_finite(self.model.state_dict()):
+            raise self._diverged(f"{name} is no longer finite")
         progress = self.progress
         progress.epoch_loss, progress.epoch_wrong, progress.epoch_images = (float(value) for value in self._sums)
         progress.wall_s = time.monotonic() - self._started

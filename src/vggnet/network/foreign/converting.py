@@ -31,7 +31,7 @@ from vggnet.network.foreign.layouts import layers_of_state, to_state
 from vggnet.network.foreign.onnx import read_onnx
 from vggnet.network.foreign.reading import read_state_dict
 from vggnet.network.vgg import VGG, on_meta
-from vggnet.network.weights import load_model
+from vggnet.network.weights import load_model, refuse_not_finite
 
 Layout = Literal["torchvision", "timm", "keras", "onnx", "caffe", "vggnet"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
@@ -220,6 +220,7 @@ def write_layout(model: VGG, layout: str, folder: str | Path) -> Path:
     if layout == "timm" and model.architecture.convolutions_only:
         raise UserError("timm has no VGG of convolutions only: give --to torchvision (the weights of model.features)")
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in to_state(model, layout).items()}
+    refuse_not_finite(state, f"nothing is written to {folder}")
     architecture = model.architecture
     name = library_name(model)
     mean, deviation = for_unit_pixels(model.description.preprocessing)

@@ -1,0 +1,37 @@
+"""Stop a training whose numbers are no longer finite, before they reach the weights, a figure or a file.
+
+The optimizer skips an update whose loss or gradient is not finite, and all updates after it, on the device itself:
+asking a GPU at every step would make this process wait for its queue. So the weights are the last finite ones
+whenever the loop looks.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from vggnet.network.weights import is_finite
+
+
+class Watch:
+    """`found` (fp32, on the device) is 1 from the first step on whose loss or gradient is not finite."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, device: torch.device) -> None:
+        self.found = torch.zeros((), device=device)
+        self._parameters = [each for group in optimizer.param_groups for each in group["params"]]
+        optimizer.found_inf = self.found  # type: ignore[attr-defined]  # PyTorch's fused SGD leaves all as it is at 1
+
+    def look(self, loss: Tensor) -> None:
+        """Look at a step's loss and gradients, before its update. Nothing waits for the device."""
+        norms = torch._foreach_norm([each.grad for each in self._parameters if each.grad is not None])
+        finite = torch.isfinite(torch.stack(norms)).all() & torch.isfinite(loss)
+        self.found.copy_(torch.maximum(self.found, (~finite).float()))
+
+    def has_diverged(self) -> bool:
+        """Whether an update was skipped; waits for the device."""
+        return bool(self.found)
+
+
+def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """The name of the first tensor with a value that is not finite."""
+    return next((name for name, tensor in tensors.items() if not is_finite(tensor)), None)
