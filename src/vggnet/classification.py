@@ -21,7 +21,7 @@ from vggnet.images.splits import Split
 from vggnet.network.vgg import VGG
 from vggnet.options.training import TrainOptions
 from vggnet.pictures import Pictures, prepare_pictures
-from vggnet.sessions import Session, as_started, check_as_started, open_session, recipe_of
+from vggnet.sessions import Session, as_started, check_as_started, open_session, policy_of, recipe_of
 from vggnet.startup import architecture_of, build_model, default_out, resolve
 from vggnet.training.distributed import join_world
 from vggnet.training.loop import Inputs
@@ -129,6 +129,7 @@ def _prepare(options: TrainOptions) -> Pictures:
         seed=options.seed,
         bad_images=options.bad_images,
         workers=options.workers or 0,
+        reading=policy_of(options).reading,
     )
     if len(pictures.data.classes) < 2:
         raise UserError(

@@ -15,6 +15,8 @@ from vggnet.paper.configurations import Architecture
 Rgb = tuple[float, float, float]
 BoxKind = Literal["", "scr", "pcr"]
 Orientation = Literal["apply", "ignore"]
+PixelRange = tuple[int, int]
+FULL_RANGE: PixelRange = (0, 65535)
 BOX_UNITS = (  # of a box net's four numbers, for people; `images.boxes.encode` makes them
     "centre x, centre y, width and height in units of the crop's side, the centre from the crop's middle (right and "
     "down): a box that fills the crop is (0, 0, 1, 1)"
@@ -33,16 +35,48 @@ class Preprocessing:
 
 
 @dataclass(frozen=True)
+class ImageReading:
+    """How the pixels of an image file become 8-bit RGB. The defaults are what all nets of earlier versions were given.
+
+    `orientation`: what is done about the EXIF orientation of photographs: "apply" turns the pixels upright, "ignore"
+    takes them as they are stored.
+    `pixel_range`: which values of 16-bit pixels become 0 and 255. Values beyond are clipped.
+    """
+
+    orientation: Orientation = "ignore"
+    pixel_range: PixelRange = FULL_RANGE
+
+    def __post_init__(self) -> None:
+        low, high = self.pixel_range
+        if not 0 <= low < high <= FULL_RANGE[1]:
+            raise UserError(
+                f"--pixel-range {low} {high}: the lowest and the highest value of 16-bit pixels, such as 0 4095 for "
+                f"12 bits; both from 0 to {FULL_RANGE[1]}, the lowest first"
+            )
+
+
+AS_STORED = ImageReading()
+
+
+@dataclass(frozen=True)
 class InputPolicy:
     """How the training read its images. Testing, features, localisation and export read theirs in the same way.
 
     `mirror`: half of the training crops were mirrored, so the mirrored view of a test image means something to the net.
-    `orientation`: what was done about the EXIF orientation of photographs: "apply" turned the pixels upright, "ignore"
-    took them as they are stored.
+    `orientation` and `pixel_range`: see `ImageReading`.
     """
 
     mirror: bool = True
     orientation: Orientation = "ignore"
+    pixel_range: PixelRange = FULL_RANGE
+
+    def __post_init__(self) -> None:
+        _ = self.reading  # raises for a range that is none
+
+    @property
+    def reading(self) -> ImageReading:
+        """How image files are decoded."""
+        return ImageReading(self.orientation, self.pixel_range)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from vggnet.images.loading import TrainingLoader
 from vggnet.network.diagnosis import Diagnosis, diagnose
 from vggnet.options.training import DiagnoseOptions, TrainOptions
 from vggnet.pictures import prepare_pictures
-from vggnet.sessions import default_workers, recipe_of
+from vggnet.sessions import default_workers, policy_of, recipe_of
 from vggnet.startup import build_model, resolve
 
 
@@ -34,7 +34,12 @@ def diagnose_on_images(options: DiagnoseOptions) -> Diagnosis:
         )
     )
     pictures = prepare_pictures(
-        options.data, holdout=0.1, seed=options.seed, bad_images="skip", workers=default_workers()
+        options.data,
+        holdout=0.1,
+        seed=options.seed,
+        bad_images="skip",
+        workers=default_workers(),
+        reading=policy_of(training).reading,
     )
     model = build_model(training, pictures)
     assert training.crop is not None

@@ -72,6 +72,8 @@ def stages_of(options: LadderOptions) -> list[Stage]:
         batch=options.batch or (DESK_BATCH if desk else Recipe.batch),
         init=options.init or ("glorot" if desk else "gaussian"),
         batch_norm=options.batch_norm,
+        orientation=options.orientation,
+        pixel_range=options.pixel_range,
         seed=options.seed,
         device=options.device,
         precision=options.precision,

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from vggnet.console import counted, progress, say
+from vggnet.contract import FULL_RANGE, ImageReading
 from vggnet.errors import BadImage, UserError
 from vggnet.images.cache import default_cache
 from vggnet.images.color import ColorStatistics
 from vggnet.images.datasets import open_data
 from vggnet.images.decoding import decode
-from vggnet.images.scanning import scan
+from vggnet.images.scanning import Scan, scan
 from vggnet.images.splits import ImageData, Split, hold_out
 from vggnet.paper.configurations import PAPER_CROP_PX, TOTAL_STRIDE_PX
 
@@ -32,11 +33,18 @@ class Pictures:
 
 
 def prepare_pictures(
-    data: str, *, holdout: float, seed: int, bad_images: str, workers: int, opened: ImageData | None = None
+    data: str,
+    *,
+    holdout: float,
+    seed: int,
+    bad_images: str,
+    workers: int,
+    reading: ImageReading,
+    opened: ImageData | None = None,
 ) -> Pictures:
     """Open `data`, check every image before anything is trained, and hold out the part that judges.
 
-    `opened` is the data where the caller has opened it already.
+    `reading` says how image files are decoded. `opened` is the data where the caller has opened it already.
     """
     if not 0 <= holdout < 1:
         raise UserError(f"--holdout {holdout}: a part of the training images, at least 0 and below 1; 0 judges on val")
@@ -46,10 +54,10 @@ def prepare_pictures(
         say(f"note: {note}")
     if opened.train is None or not len(opened.train):
         raise UserError(f"{data}: there are no training images; put them into train/CLASS/ folders")
-    train, statistics, skipped = _checked(opened.train, "train", bad_images, workers)
+    train, statistics, skipped = _checked(opened.train.read_as(reading), "train", bad_images, workers)
     val = opened.val
     if val is not None:
-        val, _, skipped_val = _checked(val, "val", bad_images, workers)
+        val, _, skipped_val = _checked(val.read_as(reading), "val", bad_images, workers)
         skipped += skipped_val
     if holdout > 0:
         part, judge = hold_out(train, holdout, seed)
@@ -67,6 +75,8 @@ def _checked(split: Split, name: str, bad_images: str, workers: int) -> tuple[Sp
         found = scan(split, workers=workers, cache=default_cache(), on_progress=tick)
     for conversion, count in found.conversions.items():
         say(f"note: {name}: {counted(count, 'image')}: {conversion}")
+    for line in reading_notes(found, split.reading):
+        say(f"note: {name}: {line}")
     if not found.bad:
         return split, found.statistics, 0
     listing = describe_bad(found.bad)
@@ -81,6 +91,28 @@ def _checked(split: Split, name: str, bad_images: str, workers: int) -> tuple[Sp
     if not len(keep):
         raise UserError(f"{split.root}: not one of the {len(split)} {name} images can be read")
     return split.subset(keep), found.statistics, len(found.bad)
+
+
+def reading_notes(found: Scan, reading: ImageReading) -> list[str]:
+    """Return what the user should know of EXIF orientations and of the range of 16-bit pixels, a line each."""
+    lines = []
+    if found.oriented:
+        how = {
+            "apply": "turned upright (--orientation ignore takes the pixels as they are stored)",
+            "ignore": "taken as the pixels are stored (--orientation apply turns them upright)",
+        }[reading.orientation]
+        have = "has" if found.oriented == 1 else "have"
+        lines.append(f"{found.oriented} of {counted(found.checked, 'image')} {have} an EXIF orientation: {how}")
+    if found.deep:
+        low, high = reading.pixel_range
+        line = f"the brightest pixel of {counted(found.deep, '16-bit image')} is {found.brightest} of {FULL_RANGE[1]}"
+        enough = (1 << max(8, found.brightest.bit_length())) - 1
+        if found.brightest > high:
+            line += f", beyond --pixel-range {low} {high}: what is brighter than {high} becomes white"
+        elif enough < high:
+            line += f": less than half of {low} to {high} is used; --pixel-range 0 {enough} makes {enough} white"
+        lines.append(line)
+    return lines
 
 
 def describe_bad(bad: tuple[BadImage, ...] | list[BadImage]) -> str:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from vggnet.console import counted, duration, say
+from vggnet.contract import FULL_RANGE, ImageReading, InputPolicy, Orientation
 from vggnet.errors import UserError
 from vggnet.hardware import choose_precision, cpu_name
 from vggnet.images.augmentation import Augmentation
@@ -40,6 +41,9 @@ from vggnet.training.runs import RunFolder, open_run
 # what a continued run may have otherwise than when it was started: nothing of it changes what is learnt
 FREE_ON_RESUME = {"resume", "out", "workers", "save_every", "device", "init_from", "step"}
 CHOSEN_AT_START = {"micro_batch", "threads", "decoder"}  # by the program where the user did not; reused on resume
+
+# how runs read images that were started before this could be chosen
+READ_BEFORE: dict[str, Any] = {"orientation": "ignore", "pixel_range": list(FULL_RANGE)}
 
 Options = TypeVar("Options", TrainOptions, LocalizeTrainOptions)
 
@@ -205,6 +209,7 @@ def check_as_started(options: TrainOptions | LocalizeTrainOptions) -> None:
     saved = RunFolder(options.out).config if options.resume else None
     if saved is None:
         return
+    saved = READ_BEFORE | saved
     for name, value in _saved_options(options).items():
         if value != saved.get(name):
             flag = "--" + name.replace("_", "-")
@@ -234,6 +239,28 @@ def recipe_of(options: TrainOptions | LocalizeTrainOptions) -> Recipe:
     recipe = Recipe(**{field.name: values[field.name] for field in dataclasses.fields(Recipe) if field.name in values})
     recipe.check_crop(options.crop)
     return recipe
+
+
+def reading_of(options: TrainOptions | LocalizeTrainOptions, out: Path, source: InputPolicy | None) -> ImageReading:
+    """Return how a training decodes its images: as its options say, else as the run to continue does.
+
+    A new run turns photographs upright. It takes the range of 16-bit pixels from the net that it starts from, whose
+    `source` policy is given, since its weights expect such pixels.
+    """
+    started = RunFolder(out).config if options.resume else None
+    orientation: Orientation = "apply"
+    pixel_range = FULL_RANGE if source is None else source.pixel_range
+    if started is not None:
+        before = READ_BEFORE | started
+        orientation, pixel_range = before["orientation"], tuple(before["pixel_range"])
+    return ImageReading(options.orientation or orientation, options.pixel_range or pixel_range)
+
+
+def policy_of(options: TrainOptions | LocalizeTrainOptions) -> InputPolicy:
+    """Return what resolved options say of the net's input."""
+    assert options.orientation is not None
+    assert options.pixel_range is not None
+    return InputPolicy(options.mirror, options.orientation, options.pixel_range)
 
 
 def default_workers() -> int:

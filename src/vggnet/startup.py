@@ -15,7 +15,7 @@ from vggnet.options.training import TrainOptions
 from vggnet.paper.configurations import Architecture
 from vggnet.paper.recipes import FIXED_SCALE_PX, LATER_STAGE_RATE, Recipe, scaled_px
 from vggnet.pictures import Pictures, choose_crop
-from vggnet.sessions import default_workers, recipe_of
+from vggnet.sessions import default_workers, policy_of, reading_of, recipe_of
 
 
 def resolve(options: TrainOptions) -> TrainOptions:
@@ -42,8 +42,17 @@ def resolve(options: TrainOptions) -> TrainOptions:
             rate = LATER_STAGE_RATE
     out = options.out or default_out(options)
     workers = default_workers() if options.workers is None else options.workers
+    source_policy = read_description(options.init_from).policy if options.init_from is not None else None
+    reading = reading_of(options, out, source_policy)
     return dataclasses.replace(
-        options, crop=crop, train_scale=tuple(scale), learning_rate=rate, out=out, workers=workers
+        options,
+        crop=crop,
+        train_scale=tuple(scale),
+        learning_rate=rate,
+        out=out,
+        workers=workers,
+        orientation=reading.orientation,
+        pixel_range=reading.pixel_range,
     )
 
 
@@ -79,6 +88,7 @@ def build_model(options: TrainOptions, pictures: Pictures, preprocessing: Prepro
         class_titles=pictures.data.titles,
         train_scale=options.train_scale,
         recipe=dataclasses.asdict(recipe_of(options)),
+        policy=policy_of(options),
     )
     model = on_meta(description).to_empty(device="cpu")
     initialize(model, options.init, sigma=options.sigma, seed=options.seed)

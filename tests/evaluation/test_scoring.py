@@ -285,7 +285,7 @@ def test_images_are_decoded_once_for_all_scales(small_net, write_images, tmp_pat
     from vggnet.images import loading
 
     decoded = []
-    monkeypatch.setattr(loading, "decode", lambda path: decoded.append(path) or decode(path))
+    monkeypatch.setattr(loading, "decode", lambda *given: decoded.append(given) or decode(*given))
     score(small_net("A"), unlabelled_folder(tmp_path), views_of(["dense", "crops", "center"], [64, 73, 82]))
     assert len(decoded) == 2
 

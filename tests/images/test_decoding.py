@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vggnet.errors import BadImage
-from vggnet.images.decoding import decode, decode_with_note, header_problem
+from vggnet.contract import AS_STORED, ImageReading, InputPolicy
+from vggnet.errors import BadImage, UserError
+from vggnet.images.decoding import as_rgb, decode, header_problem, orientation_in, read_image, upright_size
 
 
 def reason(path: Path) -> str:
@@ -20,9 +21,14 @@ def reason(path: Path) -> str:
     return caught.value.reason
 
 
+def with_note(path: Path) -> tuple[Image.Image, str | None]:
+    found = read_image(str(path))
+    return found.image, found.note
+
+
 def test_plain_rgb_is_unchanged(make_image):
     path = make_image("a.png")
-    image, note = decode_with_note(str(path))
+    image, note = with_note(path)
     assert type(image) is Image.Image
     assert image.mode == "RGB"
     assert note is None
@@ -92,7 +98,7 @@ def test_cmyk_and_adobe_inverted_cmyk(tmp_path):
     path = tmp_path / "cmyk.jpg"
     colour = (200, 40, 90)
     Image.new("RGB", (32, 32), colour).convert("CMYK").save(path, quality=95)  # Pillow writes Adobe's inverted form
-    image, note = decode_with_note(str(path))
+    image, note = with_note(path)
     assert np.abs(np.asarray(image)[16, 16].astype(int) - colour).max() <= 4
     assert note == "CMYK converted to RGB"
 
@@ -101,7 +107,7 @@ def test_16_bits_are_scaled_not_saturated(tmp_path):
     path = tmp_path / "deep.png"
     Image.fromarray(np.full((8, 8), 40_000, np.uint16)).save(path)
     assert np.unique(np.asarray(decode(str(path)))).tolist() == [156]  # 40000 / 257 = 155.6
-    assert decode_with_note(str(path))[1] == "16-bit gray scaled to 8 bits"
+    assert with_note(path)[1] == "16-bit gray scaled to 8 bits"
     wide = tmp_path / "wide.tif"
     Image.fromarray(np.full((8, 8), 1 << 20, np.int32)).save(wide)
     assert "32-bit" in reason(wide)
@@ -125,14 +131,14 @@ def test_transparency_is_laid_on_white(tmp_path):
     opaque = tmp_path / "opaque.png"
     palette.save(opaque)
     assert np.asarray(decode(str(opaque)))[0, 0].tolist() == [10, 20, 30]
-    assert decode_with_note(str(opaque))[1] == "palette converted to RGB"
+    assert with_note(opaque)[1] == "palette converted to RGB"
 
 
 def test_gray_and_bits(tmp_path):
     for mode, value, note in (("L", 7, "gray converted to RGB"), ("1", 255, "black and white converted to RGB")):
         path = tmp_path / f"{mode}.png"
         Image.new(mode, (4, 4), value).save(path)
-        image, said = decode_with_note(str(path))
+        image, said = with_note(path)
         assert np.unique(np.asarray(image)).tolist() == [value]
         assert said == note
 
@@ -141,16 +147,137 @@ def test_first_frame_of_an_animation(tmp_path):
     path = tmp_path / "moving.gif"
     frames = [Image.new("RGB", (8, 8), colour) for colour in ((250, 0, 0), (0, 250, 0))]
     frames[0].save(path, save_all=True, append_images=frames[1:])
-    image, note = decode_with_note(str(path))
+    image, note = with_note(path)
     assert np.asarray(image)[0, 0].tolist() == [250, 0, 0]
     assert note is not None
     assert note.startswith("first frame of an animation")
 
 
-def test_exif_rotation_is_not_applied(make_image):
+APPLY = ImageReading("apply")
+TO_STORE = {  # what a camera does to an upright picture before it writes the orientation
+    1: None,
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
+
+def stored(path: Path, upright: Image.Image, orientation: int, **options: object) -> Image.Image:
+    """Write the picture turned, with the EXIF orientation that turns it back; give its stored pixels."""
+    turn = TO_STORE[orientation]
+    turned = upright if turn is None else upright.transpose(turn)
     exif = Image.Exif()
-    exif[0x0112] = 6
-    assert decode(str(make_image("turned.jpg", size=(40, 30), exif=exif))).size == (40, 30)
+    exif[0x0112] = orientation
+    turned.save(path, exif=exif, **options)
+    return turned
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["png", "webp", "jpg"])
+def test_exif_orientation_is_applied_or_ignored(make_image, tmp_path, suffix, orientation):
+    upright = Image.open(make_image("upright.png", size=(24, 16)))
+    if suffix == "jpg":
+        upright = upright.resize((3, 2)).resize((24, 16), Image.Resampling.NEAREST)  # even blocks survive JPEG
+    path = tmp_path / f"photo.{suffix}"
+    options = {"webp": {"lossless": True}, "jpg": {"quality": 100, "subsampling": 0}}.get(suffix, {})
+    turned = stored(path, upright, orientation, **options)
+    for reading, expected in ((APPLY, upright), (AS_STORED, turned)):
+        found = read_image(str(path), reading)
+        assert found.image.size == expected.size
+        assert np.abs(np.asarray(found.image).astype(int) - np.asarray(expected)).max() <= (4 if suffix == "jpg" else 0)
+        assert found.orientation == orientation
+        with Image.open(path) as header:
+            assert upright_size(header, reading) == expected.size
+        with Image.open(path) as opened:  # as a caller from Python hands it over
+            assert np.array_equal(np.asarray(as_rgb(opened, reading)), np.asarray(found.image))
+    assert orientation_in(path.read_bytes()) == orientation
+
+
+@pytest.mark.parametrize("reading", [APPLY, AS_STORED])
+def test_a_tiff_is_turned_once_whatever_is_asked_for(make_image, tmp_path, reading):
+    upright = Image.open(make_image("upright.png", size=(24, 16)))
+    stored(tmp_path / "photo.tif", upright, 6)
+    found = read_image(str(tmp_path / "photo.tif"), reading)
+    assert np.array_equal(np.asarray(found.image), np.asarray(upright))
+    assert found.orientation == 1
+    with Image.open(tmp_path / "photo.tif") as header:
+        assert upright_size(header, reading) == (24, 16)
+
+
+@pytest.mark.parametrize("exif", [b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0", b"no exif at all"])
+def test_damaged_exif_is_no_orientation(make_image, exif):
+    path = make_image("a.jpg", size=(40, 30), exif=exif)
+    found = read_image(str(path), APPLY)
+    assert (found.image.size, found.orientation) == ((40, 30), 1)
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 77])
+def test_an_orientation_that_exif_does_not_know_is_none(make_image, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    assert decode(str(make_image("a.jpg", size=(40, 30), exif=exif)), APPLY).size == (40, 30)
+
+
+def test_the_range_of_16_bit_gray(tmp_path):
+    path = tmp_path / "deep.png"
+    values = np.array([[0, 7, 9, 2047], [2048, 4080, 4095, 5000]], np.uint16)
+    Image.fromarray(values).save(path)
+    found = read_image(str(path), ImageReading(pixel_range=(0, 4095)))
+    assert np.asarray(found.image)[..., 0].tolist() == [[0, 0, 1, 127], [128, 254, 255, 255]]
+    assert found.note == "16-bit gray, 0 to 4095 scaled to 8 bits"
+    assert found.brightest == 5000
+    middle = decode(str(path), ImageReading(pixel_range=(2047, 4095)))
+    assert np.asarray(middle)[..., 0].tolist() == [[0, 0, 0, 0], [0, 253, 255, 255]]
+
+
+def png_of_16_bits(path: Path, pixels: np.ndarray) -> None:
+    """Pillow writes no 16-bit colours; (H, W, 3 or 4)."""
+    height, width, channels = pixels.shape
+    header = struct.pack(">IIBBBBB", width, height, 16, {3: 2, 4: 6}[channels], 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+            for kind, data in chunks
+        )
+    )
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_16_bit_colours_are_read_whole(tmp_path, channels):
+    pixels = np.random.default_rng(0).integers(0, 4096, (5, 7, channels))
+    pixels[..., 3:] = 65535  # opaque
+    path = tmp_path / "deep.png"
+    png_of_16_bits(path, pixels)
+    found = read_image(str(path), ImageReading(pixel_range=(0, 4095)))
+    expected = np.floor(pixels[..., :3] * 255 / 4095 + 0.5).astype(int)
+    assert np.array_equal(np.asarray(found.image), expected)
+    assert found.brightest == pixels[..., :3].max()
+    assert str(found.note).startswith("16-bit colour, 0 to 4095 scaled to 8 bits")
+    whole = np.floor(pixels[..., :3] * 255 / 65535 + 0.5).astype(int)
+    assert np.array_equal(np.asarray(decode(str(path))), whole)
+    with Image.open(path) as opened:
+        assert np.array_equal(np.asarray(as_rgb(opened, ImageReading(pixel_range=(0, 4095)))), expected)
+
+
+def test_transparent_16_bit_colours_are_laid_on_white(tmp_path):
+    pixels = np.zeros((3, 3, 4), int)
+    png_of_16_bits(tmp_path / "clear.png", pixels)
+    assert np.asarray(decode(str(tmp_path / "clear.png"), ImageReading(pixel_range=(0, 4095)))).min() == 255
+
+
+@pytest.mark.parametrize("pixel_range", [(0, 0), (5, 4), (-1, 9), (0, 65536)])
+def test_a_range_that_is_none_is_refused(pixel_range):
+    with pytest.raises(UserError, match="--pixel-range"):
+        ImageReading(pixel_range=pixel_range)
+    with pytest.raises(UserError, match="--pixel-range"):
+        InputPolicy(pixel_range=pixel_range)
 
 
 def test_header_problem(make_image, tmp_path):

@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+from vggnet.contract import AS_STORED, ImageReading
 from vggnet.images import device_loading
 from vggnet.images.augmentation import Augmentation
 from vggnet.images.color import ColorStatistics
@@ -62,7 +63,7 @@ def split(make_image, tmp_path):
     for number, file in enumerate(files):
         make_image(file, size=(40 + number % 7, 34 + number % 5), seed=number, subsampling=number % 3)
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned, which nobody does
+    exif[0x0112] = 6  # to be turned, where that is asked for
     make_image(files[1], size=(60, 40), exif=exif)
     Image.open(tmp_path / files[2]).convert("CMYK").save(tmp_path / files[2])
     Image.open(tmp_path / files[3]).convert("L").save(tmp_path / files[3])
@@ -91,6 +92,29 @@ def test_batches_are_those_of_the_processes(split, workers, hold_bytes):
             assert all(close(one, other) for one, other in pairs)
             assert [len(one.bad) for one, _ in pairs] == [0, 0, 5]
     assert threads() == []
+
+
+@pytest.mark.parametrize("hold_bytes", [0, 10**6])
+def test_photographs_are_turned_upright_as_by_the_processes(make_image, tmp_path, hold_bytes):
+    files = [f"d/{number}.jpg" for number in range(9)]
+    for number, file in enumerate(files):
+        exif = Image.Exif()
+        exif[0x0112] = number  # 0 and 1 to 8
+        make_image(file, size=(60, 40), seed=number, exif=exif)
+    (tmp_path / files[5]).write_bytes((tmp_path / files[6]).read_bytes()[:-2])  # not complete: the CPU's to judge
+    split = Split(str(tmp_path), tuple(files), np.zeros(9, np.int64), reading=ImageReading("apply"))
+    with (
+        TrainingLoader(split, AUGMENTATION, workers=0) as theirs,
+        loader_of(split, hold_bytes=hold_bytes) as ours,
+    ):
+        for epoch in range(2):
+            (one,), (other,) = (list(each.batches(epoch, [np.arange(9)])) for each in (ours, theirs))
+            assert close(one, other)
+            assert len(one) + len(one.bad) == 9
+    (stored,) = batches_of_processes(split.read_as(AS_STORED), 0, [np.arange(9)])
+    (turned,) = batches_of_processes(split, 0, [np.arange(9)])
+    differs = [not torch.equal(a, b) for a, b in zip(stored.pixels, turned.pixels, strict=True)]
+    assert differs == [int(index) >= 2 for index in stored.indices]
 
 
 def test_batches_cut_by_the_kernel(split):

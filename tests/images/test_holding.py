@@ -85,7 +85,7 @@ def test_batches_are_the_same_and_held_images_need_their_files_no_more(
 def test_each_image_is_decoded_once(split, augmentation, monkeypatch):
     decoded: list[str] = []
     real = loading.decode
-    monkeypatch.setattr(loading, "decode", lambda path: decoded.append(path) or real(path))
+    monkeypatch.setattr(loading, "decode", lambda *given: decoded.append(given[0]) or real(*given))
     with TrainingLoader(split, augmentation, workers=0, hold_bytes=10**6) as loader:
         for epoch in range(3):
             list(loader.batches(epoch, [np.arange(50)]))

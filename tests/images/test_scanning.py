@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vggnet.contract import ImageReading
 from vggnet.errors import UserError
 from vggnet.images import scanning
 from vggnet.images.color import ColorSums
@@ -36,6 +37,24 @@ def test_everything_is_looked_at(split, workers):
 
 def test_workers_change_nothing(split):
     assert scan(split, workers=0).statistics == scan(split, workers=2).statistics
+
+
+def test_orientations_and_16_bit_pixels_are_counted(make_image, tmp_path):
+    for number in range(5):
+        exif = Image.Exif()
+        exif[0x0112] = 1 + number % 2 * 7  # 1 and 8
+        make_image(f"d/{number}.jpg", size=(8, 6), seed=number, exif=exif)
+    for number, value in enumerate((4080, 16)):
+        Image.fromarray(np.full((6, 8), value, np.uint16)).save(tmp_path / f"d/deep{number}.png")
+    split = unlabelled_folder(tmp_path / "d")
+    cache = tmp_path / "cache"
+    for _ in range(2):  # measured, then from the cache
+        found = scan(split, cache=cache)
+        assert (found.checked, found.oriented, found.deep, found.brightest) == (7, 2, 2, 4080)
+    brighter = scan(split.read_as(ImageReading(pixel_range=(0, 4095))), cache=cache)  # not the result in the cache
+    means = [np.asarray(each.statistics.mean) for each in (found, brighter)]
+    assert np.allclose(means[1] - means[0], (254 - 16 + 1 - 0) / 7)
+    assert "16-bit gray, 0 to 4095 scaled to 8 bits" in brighter.conversions
 
 
 def test_a_sample_of_many(split):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vggnet.contract import ModelDescription, Preprocessing
+from vggnet.contract import InputPolicy, ModelDescription, Preprocessing
 from vggnet.network.initialization import initialize
 from vggnet.network.vgg import VGG, on_meta
 from vggnet.network.weights import save_model
@@ -43,6 +43,7 @@ def blocks(tmp_path: Path) -> Path:
 def _save_net(path: Path, *, seed: int = 0, boxes: str = "", classes=CLASSES, crop: int = 32, recipe=None, **options):
     """A small net with random weights; `boxes` makes it one that draws them. Gives the net."""
     outputs = {"": len(classes), "scr": 4, "pcr": 4 * len(classes)}[boxes]
+    policy = options.pop("policy", InputPolicy())
     description = ModelDescription(
         Architecture(options.pop("net", "A"), outputs, 0.04, crop, **options),
         Preprocessing((60.0, 60.0, 60.0), (64.0, 64.0, 64.0)),
@@ -50,6 +51,7 @@ def _save_net(path: Path, *, seed: int = 0, boxes: str = "", classes=CLASSES, cr
         train_scale=(40,),
         recipe=recipe or {},
         boxes=boxes,
+        policy=policy,
     )
     model = on_meta(description).to_empty(device="cpu")
     initialize(model, "he", seed=seed)

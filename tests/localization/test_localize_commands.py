@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from vggnet.cli import run
+from vggnet.contract import InputPolicy
 from vggnet.errors import UserError
 from vggnet.evaluation.evaluate import evaluate
 from vggnet.localization.drawing import COLOURS, Guess, draw
@@ -372,3 +373,52 @@ def test_the_best_box_is_drawn_where_it_is():
     ys, xs = np.nonzero((picture[:640] == colour).all(2))
     assert (xs.min(), ys.min(), xs.max(), ys.max()) == (100, 200, 299, 399)
     assert (picture[250, 150] == 0).all()  # not filled
+
+
+def turn_on_their_sides(folder):
+    """Store all images sideways, with the EXIF orientation that turns them back: boxes stay upright."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for path in folder.rglob("*.png"):
+        Image.open(path).transpose(Image.Transpose.ROTATE_90).save(path, exif=exif)
+
+
+def test_boxes_lie_on_photographs_turned_upright(blocks, options, save_net, tmp_path, capsys):
+    drawer = tmp_path / "drawer.safetensors"
+    save_net(drawer, boxes="pcr", policy=InputPolicy(orientation="apply"))
+    classifier = tmp_path / "upright.safetensors"
+    save_net(classifier, policy=InputPolicy(orientation="apply"))
+    figures, drawn = [], []
+    command = ["localize", "evaluate", str(drawer), str(blocks), "--classifier", str(classifier), "--device", "cpu"]
+    image = blocks / "val/bee/1.png"
+    for name in ("as they are", "on their sides"):
+        json_file = tmp_path / f"{name}.json"
+        assert run([*command, "--json", str(json_file), "--precision", "fp32"]) == 0
+        figures.append({key: json.loads(json_file.read_text())[key] for key in ("test1", "test2")})
+        out = tmp_path / name
+        predicting = [
+            "localize",
+            "predict",
+            str(drawer),
+            str(image),
+            "--classifier",
+            str(classifier),
+            "--out",
+            str(out),
+        ]
+        assert run([*predicting, "--precision", "fp32"]) == 0
+        drawn.append(np.asarray(Image.open(next(out.glob("*.png")))))
+        if name == "as they are":
+            turn_on_their_sides(blocks)
+    assert figures[0] == figures[1]
+    assert np.array_equal(*drawn)
+    trained = train_localizer(options(epochs=1)).run
+    assert "24 of 24 images have an EXIF orientation: turned upright" in capsys.readouterr().out
+    assert load_model(trained).description.policy.orientation == "apply"
+
+
+def test_box_nets_that_read_images_differently_are_not_fused(blocks, save_net, tmp_path, capsys):
+    for name in ("apply", "ignore"):
+        save_net(tmp_path / name, boxes="pcr", policy=InputPolicy(orientation=name))
+    assert run(["localize", "evaluate", str(tmp_path / "apply"), str(tmp_path / "ignore"), str(blocks)]) != 0
+    assert "read images differently" in capsys.readouterr().err

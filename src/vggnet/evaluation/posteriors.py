@@ -28,7 +28,7 @@ from PIL import features
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from vggnet.contract import ModelDescription, Preprocessing
+from vggnet.contract import AS_STORED, ImageReading, ModelDescription, Preprocessing
 from vggnet.errors import BadImage, UserError
 from vggnet.evaluation.presentation import Precision, Presenter
 from vggnet.evaluation.scoring import BadImages, Progress, score_in_shards
@@ -53,6 +53,7 @@ class Source:
     preprocessing: Preprocessing
     device: str  # cpu, cuda: they round differently
     precision: Precision
+    reading: ImageReading = AS_STORED
 
     def provenance(self, view: View) -> dict[str, Any]:
         """Everything that the posteriors of a view depend on, as JSON values."""
@@ -63,6 +64,8 @@ class Source:
             "images_sha256": self.images,
             "mean": list(self.preprocessing.mean),
             "deviation": list(self.preprocessing.deviation),
+            "orientation": self.reading.orientation,
+            "pixel_range": list(self.reading.pixel_range),
             "decoder": decoder(),
             "device": self.device,
             "precision": self.precision,
@@ -137,7 +140,8 @@ class Store:
         """The store of a weight file or run folder for the images of `split`."""
         weights = file_hash(find_weights(model_path))
         kind = torch.device(device).type
-        source = Source(weights, images_hash(split), description.preprocessing, kind, precision)
+        reading = description.policy.reading
+        source = Source(weights, images_hash(split), description.preprocessing, kind, precision, reading)
         return cls(store_folder(model_path, cls.content), source, description.architecture)
 
     def columns(self, view: View) -> int:

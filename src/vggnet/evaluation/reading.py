@@ -18,12 +18,14 @@ from vggnet.network.vgg import VGG
 def preprocess(model: VGG, image: str | Path | Image.Image, scale: int | None = None) -> Tensor:
     """An image, a file or one of Pillow's, as the net's input: float32 (1, 3, H, W) on the net's device.
 
-    Its smallest side becomes `scale` pixels (Q in the paper; by default the net's S), then the net's mean and deviation
-    apply, as in `evaluate` and `predict`. Raises UserError (BadImage for an image that cannot be used).
+    EXIF orientation and 16-bit pixels are treated as in the net's training. The image's smallest side becomes `scale`
+    pixels (Q in the paper; by default the net's S), then the net's mean and deviation apply, as in `evaluate` and
+    `predict`. Raises UserError (BadImage for an image that cannot be used).
     """
     side = default_scale(model.description) if scale is None else scale
     if side < 1:
         raise UserError(f"scale {side}: the image's smallest side in pixels, so at least 1")
-    rgb = as_rgb(image) if isinstance(image, Image.Image) else decode(str(image))
+    reading = model.description.policy.reading
+    rgb = as_rgb(image, reading) if isinstance(image, Image.Image) else decode(str(image), reading)
     pixels = torch.from_numpy(np.array(rescale(rgb, side)))[None]
     return normalize(pixels.to(next(model.parameters()).device), model.description.preprocessing)

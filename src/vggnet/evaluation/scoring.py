@@ -105,6 +105,7 @@ def score_in_shards(
         raise UserError(f"bad images: {bad_images!r} is no choice; use stop or skip")
     for view in views:
         view.check(model.architecture)
+    split = split.read_as(model.description.policy.reading)  # as the net's training images were read
     wanted = np.arange(len(split)) if indices is None else np.asarray(indices, np.int64)
     if not len(wanted) or not views:
         return

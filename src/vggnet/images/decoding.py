@@ -1,16 +1,20 @@
 """One `decode()` for every image file: RGB, 8 bits, fully loaded, or a `BadImage` that says why not.
 
-The content decides, not the name. Only raster formats are opened (Pillow would hand an EPS to Ghostscript). Pixels stay
-in the order of the file: no EXIF rotation, because ILSVRC's labels and boxes refer to raw pixels. Pillow saturates
-16-bit pixels silently, so those are scaled here; its bomb check is neither an `OSError` nor always an error.
+The content decides, not the name. Only raster formats are opened (Pillow would hand an EPS to Ghostscript). An
+`ImageReading` says whether the EXIF orientation is applied, and which range of 16-bit pixels becomes 0..255. Pillow
+turns TIFF files upright itself, whatever is asked for; it saturates 16-bit gray and cuts 16-bit colour to its upper
+bytes, so these are scaled here. Its bomb check is neither an `OSError` nor always an error.
 """
 
+import io
 import os
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
+from vggnet.contract import AS_STORED, FULL_RANGE, ImageReading, PixelRange
 from vggnet.errors import BadImage
 
 MAX_PIXELS = 178_956_970  # Pillow's own limit: half a gigabyte of RGB
@@ -28,33 +32,61 @@ _MAGIC = (
 )
 
 
-def decode(path: str) -> Image.Image:
-    """The image at `path`: mode RGB, 8 bits, loaded; the first frame of an animation, transparency laid on white.
+UPRIGHT = 1  # EXIF's orientation of pixels that are stored as they are seen
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = 5  # from here on width and height are exchanged
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """An image in mode RGB, and what was found in its file.
+
+    `note` says what was changed on the way to RGB ("CMYK converted to RGB"); None for a plain RGB image.
+    `orientation` is EXIF's, 1 to 8, whether it was applied or not. `brightest` is the largest value of 16-bit pixels;
+    None where they have 8 bits.
+    """
+
+    image: Image.Image
+    note: str | None = None
+    orientation: int = UPRIGHT
+    brightest: int | None = None
+
+
+def decode(path: str, reading: ImageReading = AS_STORED) -> Image.Image:
+    """Return the image at `path`: mode RGB, 8 bits, loaded; an animation's first frame, transparency laid on white.
 
     Raises BadImage where the file is missing, empty, no image, damaged, too large or too long.
     """
-    return decode_with_note(path)[0]
+    return read_image(path, reading).image
 
 
-def as_rgb(image: Image.Image) -> Image.Image:
-    """An image that is open already, as `decode` would have read it from its file."""
+def as_rgb(image: Image.Image, reading: ImageReading = AS_STORED) -> Image.Image:
+    """Return an image that is open already as `decode` would have read it from its file."""
     try:
         _check_size("the image", *image.size)
-        return _to_rgb("the image", image)[0]
+        return _to_rgb("the image", image, reading).image
     except BadImage:
         raise
     except Exception as error:  # as above: Pillow reads a file when its pixels are asked for
         raise BadImage("the image", f"damaged or truncated ({error})") from None
 
 
-def decode_with_note(path: str) -> tuple[Image.Image, str | None]:
-    """`decode`, and what it changed on the way to RGB ("CMYK converted to RGB"); None for a plain RGB image."""
+def read_image(path: str, reading: ImageReading = AS_STORED) -> Decoded:
+    """Decode the image at `path`, and report what its file holds. Raises as `decode` does."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # damaged EXIF, large images: what matters is judged below
             with Image.open(path, formats=_FORMATS) as image:
                 _check_size(path, *image.size)
-                return _to_rgb(path, image)
+                return _to_rgb(path, image, reading)
     except BadImage:
         raise
     except Image.DecompressionBombError:
@@ -101,39 +133,128 @@ def _check_size(path: str, width: int, height: int) -> None:
         raise BadImage(path, f"{reason}: crop it or take it out")
 
 
-def _to_rgb(path: str, image: Image.Image) -> tuple[Image.Image, str | None]:
+def upright_size(image: Image.Image, reading: ImageReading) -> tuple[int, int]:
+    """Return width and height of an image that is open, but not loaded, as `decode` gives them."""
+    width, height = image.size
+    turned = reading.orientation == "apply" and image.format != "TIFF" and orientation_of(image) >= _SIDEWAYS
+    return (height, width) if turned else (width, height)
+
+
+def orientation_of(image: Image.Image) -> int:
+    """Return the EXIF orientation, 1 to 8, of an image that is open; 1 where it has none, or one that is damaged."""
+    try:
+        found = image.getexif().get(ExifTags.Base.Orientation, UPRIGHT)
+        return found if found in _TURNS else UPRIGHT
+    except Exception:  # Pillow's parser raises whatever damaged EXIF trips over
+        return UPRIGHT
+
+
+def orientation_in(content: bytes | memoryview) -> int:
+    """Return the EXIF orientation of an image file's content; 1 where it has none, or is no image."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+                return orientation_of(image)
+    except Exception:  # not an image, or a damaged one: whoever decodes it gives the reason
+        return UPRIGHT
+
+
+def _to_rgb(path: str, image: Image.Image, reading: ImageReading) -> Decoded:
     """The first frame as RGB, and what was done to it."""
+    image_format, animated = image.format, getattr(image, "is_animated", False)
+    deep = _is_16_bit_color(image)
+    rgb, note, brightest = _deep_color(path, image, reading.pixel_range) if deep else _shallow(path, image, reading)
+    orientation = orientation_of(image)  # after loading, which turns a TIFF upright
+    if animated and image_format != "MPO":
+        note = "first frame of an animation" + (f", {note}" if note else "")
+    if reading.orientation == "apply" and orientation != UPRIGHT:
+        rgb = rgb.transpose(_TURNS[orientation])
+    return Decoded(rgb, note, orientation, brightest)
+
+
+def _shallow(path: str, image: Image.Image, reading: ImageReading) -> tuple[Image.Image, str | None, int | None]:
+    """RGB, the note and the brightest 16-bit pixel of all that Pillow reads as it is."""
     mode = image.mode
     transparent = "transparency" in image.info or mode in ("LA", "La", "PA", "RGBA", "RGBa")
-    note = None
     if mode.startswith("I"):
-        rgb, note = _from_16_bits(path, image).convert("RGB"), "16-bit gray scaled to 8 bits"
-    elif mode == "F":
+        pixels = np.asarray(image).astype(np.int64)
+        if pixels.min() < 0 or pixels.max() > FULL_RANGE[1]:
+            raise BadImage(path, "32-bit pixels beyond 0..65535 have no agreed range: save it with 8 bits a channel")
+        gray = Image.fromarray(_to_8_bits(pixels, reading.pixel_range))
+        return gray.convert("RGB"), _scaled("16-bit gray", reading.pixel_range), int(pixels.max())
+    if mode == "F":
         raise BadImage(path, "floating-point pixels have no agreed range: save it with 8 bits a channel")
-    elif transparent:
-        rgba = image.convert("RGBA")
-        rgb = Image.new("RGB", image.size, (255, 255, 255))
-        rgb.paste(rgba, mask=rgba.getchannel("A"))
-        note = "transparency laid on white"
-    elif mode == "RGB":
+    if transparent:
+        return _on_white(image), "transparency laid on white", None
+    if mode == "RGB":
         image.load()
-        rgb = image.copy() if type(image) is Image.Image else _detached(image)
-    else:
-        rgb = image.convert("RGB")
-        names = {"L": "gray", "1": "black and white", "P": "palette"}
-        note = f"{names.get(mode, mode)} converted to RGB"
-    if getattr(image, "is_animated", False) and getattr(image, "format", "") != "MPO":
-        note = "first frame of an animation" + (f", {note}" if note else "")
-    return rgb, note
+        return image.copy() if type(image) is Image.Image else _detached(image), None, None
+    names = {"L": "gray", "1": "black and white", "P": "palette"}
+    return image.convert("RGB"), f"{names.get(mode, mode)} converted to RGB", None
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    rgba = image.convert("RGBA")
+    rgb = Image.new("RGB", image.size, (255, 255, 255))
+    rgb.paste(rgba, mask=rgba.getchannel("A"))
+    return rgb
+
+
+def _is_16_bit_color(image: Image.Image) -> bool:
+    """Whether Pillow would cut the colours of an image that is not loaded yet to their upper bytes."""
+    tiles = getattr(image, "tile", None) or []
+    return any(";16" in str(tile.args) for tile in tiles) and image.mode in ("RGB", "RGBA")
+
+
+def _deep_color(path: str, image: Image.Image, pixel_range: PixelRange) -> tuple[Image.Image, str | None, int | None]:
+    """RGB, the note and the brightest value of 16-bit colours.
+
+    Pillow has no mode for them. Its unpackers take the upper or the lower bytes, so a PNG file is decoded twice.
+    """
+    raw = str(image.tile[0].args)  # type: ignore[attr-defined]
+    if image.format != "PNG" or raw not in ("RGB;16B", "RGBA;16B") or "transparency" in image.info:
+        if pixel_range != FULL_RANGE:
+            low, high = pixel_range
+            raise BadImage(path, f"--pixel-range {low} {high} needs all 16 bits of a colour: save it as a PNG (RGB)")
+        rgb, note, _ = _shallow(path, image, AS_STORED)
+        return rgb, "16-bit colour cut to its upper 8 bits" + (f", {note}" if note else ""), None
+    with Image.open(io.BytesIO(_content(image)), formats=["PNG"]) as again:
+        again.tile = [tile._replace(args=raw.replace("16B", "16L")) for tile in again.tile]
+        lower = np.asarray(again).astype(np.int64)
+    values = (np.asarray(image).astype(np.int64) << 8) + lower
+    colors = _to_8_bits(values[..., :3], pixel_range)
+    note = _scaled("16-bit colour", pixel_range)
+    brightest = int(values[..., :3].max())
+    if image.mode == "RGB":
+        return Image.fromarray(colors), note, brightest
+    alpha = _to_8_bits(values[..., 3:], FULL_RANGE)
+    rgb = _on_white(Image.fromarray(np.concatenate([colors, alpha], -1)))
+    return rgb, f"{note}, transparency laid on white", brightest
+
+
+def _content(image: Image.Image) -> bytes:
+    """The file of an image that is not loaded yet."""
+    file = image.fp  # type: ignore[attr-defined]
+    place = file.tell()
+    file.seek(0)
+    content: bytes = file.read()
+    file.seek(place)
+    return content
+
+
+def _scaled(what: str, pixel_range: PixelRange) -> str:
+    low, high = pixel_range
+    return f"{what} scaled to 8 bits" if pixel_range == FULL_RANGE else f"{what}, {low} to {high} scaled to 8 bits"
+
+
+def _to_8_bits(pixels: np.ndarray, pixel_range: PixelRange) -> np.ndarray:
+    """int64 -> uint8: the range becomes 0..255, rounded; values beyond it are clipped."""
+    low, high = pixel_range
+    span = high - low
+    return ((2 * 255 * (np.clip(pixels, low, high) - low) + span) // (2 * span)).astype(np.uint8)
 
 
 def _detached(image: Image.Image) -> Image.Image:
     """The loaded pixels without the file plugin around them (which holds the file and does not pickle)."""
     return image._new(image.im)  # shares the pixels; what Pillow's own operations use
-
-
-def _from_16_bits(path: str, image: Image.Image) -> Image.Image:
-    pixels = np.asarray(image).astype(np.int64)
-    if pixels.min() < 0 or pixels.max() > 65535:
-        raise BadImage(path, "32-bit pixels beyond 0..65535 have no agreed range: save it with 8 bits a channel")
-    return Image.fromarray(((pixels + 128) // 257).astype(np.uint8))

@@ -8,7 +8,7 @@ many processes. So whether it pays is measured, on images of the data set itself
 import io
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -59,6 +59,20 @@ def _decoded(files: Sequence[Tensor], device: torch.device) -> Sequence[Tensor]:
             decoded: list[Tensor] = torch.ops.image.decode_jpegs_cuda(list(files), _RGB, device)
         return decoded
     return [torch.ops.image.decode_jpeg(file, _RGB, False) for file in files]
+
+
+def turn_upright(pixels: Tensor, orientation: int) -> Tensor:
+    """Apply an EXIF orientation, 1 to 8, to pixels (3, H, W); sideways ones become (3, W, H)."""
+    turns: dict[int, Callable[[Tensor], Tensor]] = {
+        2: lambda x: x.flip(2),
+        3: lambda x: x.flip(1, 2),
+        4: lambda x: x.flip(1),
+        5: lambda x: x.transpose(1, 2),
+        6: lambda x: x.rot90(-1, (1, 2)),
+        7: lambda x: x.transpose(1, 2).flip(1, 2),
+        8: lambda x: x.rot90(1, (1, 2)),
+    }
+    return turns[orientation](pixels).contiguous() if orientation in turns else pixels
 
 
 def why_not(device: torch.device) -> str | None:

@@ -19,10 +19,10 @@ from torch import Tensor
 from vggnet.errors import BadImage
 from vggnet.images.ahead import Ahead
 from vggnet.images.augmentation import Augmentation
-from vggnet.images.decoding import MAX_ASPECT, MAX_PIXELS, decode
+from vggnet.images.decoding import MAX_ASPECT, MAX_PIXELS, UPRIGHT, decode, orientation_in
 from vggnet.images.device_cropping import CropBoxes, Cropper, choose_cropper
-from vggnet.images.device_decoding import decode_jpegs, read_file
-from vggnet.images.jpeg import plain_size
+from vggnet.images.device_decoding import decode_jpegs, read_file, turn_upright
+from vggnet.images.jpeg import has_metadata, plain_size
 from vggnet.images.loading import Batch, CropLoader
 from vggnet.images.splits import Split
 from vggnet.images.workers import chunks
@@ -34,11 +34,15 @@ _MOST_BYTES = 1 << 29  # of pixels that are decoded at once; a single image may 
 
 @dataclass(frozen=True)
 class _Read:
-    """An image on its way: the content of its file where it is a plain JPEG, else its pixels uint8 (3, H, W)."""
+    """An image on its way: the content of its file where it is a plain JPEG, else its pixels uint8 (3, H, W).
+
+    `size` is that of the pixels in the file; `orientation` is EXIF's, which is still to be applied.
+    """
 
     index: int
     size: tuple[int, int]  # width, height
     file: Tensor | None = None
+    orientation: int = UPRIGHT
     pixels: Tensor | None = None
 
 
@@ -91,13 +95,15 @@ class _Reader:
         if index not in self.refused:
             file = read_file(self.split.path(index))
             if file is not None and (size := plain_size(file)) and _is_within_limits(*size):
-                return _Read(index, size, file=torch.from_numpy(file))
+                turned = self.split.reading.orientation == "apply" and has_metadata(file)
+                orientation = orientation_in(file.data) if turned else UPRIGHT
+                return _Read(index, size, file=torch.from_numpy(file), orientation=orientation)
         return self.decoded_here(index)
 
     def decoded_here(self, index: int) -> _Read | BadImage:
         """By the CPU; what cannot be read has the reason that it has everywhere."""
         try:
-            image = decode(self.split.path(index))
+            image = decode(self.split.path(index), self.split.reading)
         except BadImage as error:
             return error
         return _Read(index, image.size, pixels=torch.from_numpy(np.array(image)).permute(2, 0, 1))
@@ -213,6 +219,8 @@ class DeviceLoader(CropLoader):
                 if pixels is None or pixels.shape[1:] != read.size[::-1]:
                     self._reader.refused.add(read.index)
                     read = self._reader.decoded_here(read.index)
+                else:
+                    pixels = turn_upright(pixels, read.orientation)
             if isinstance(read, BadImage):
                 yield read
                 continue

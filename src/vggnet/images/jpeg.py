@@ -9,7 +9,7 @@ import numpy as np
 _START, _END = b"\xff\xd8", b"\xff\xd9"
 _FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive; all Huffman-coded
 _OTHER_FRAMES = (0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)
-_SCAN, _ADOBE, _FILL = 0xDA, 0xEE, 0xFF
+_SCAN, _ADOBE, _METADATA, _FILL = 0xDA, 0xEE, 0xE1, 0xFF
 _ADOBE_YCC = 1
 _LUMA_SAMPLINGS = (0x11, 0x21, 0x22, 0x12, 0x41, 0x42)  # 4:4:4, 4:2:2, 4:2:0, 4:4:0, 4:1:1, 4:1:0
 _CHROMA_SAMPLING = 0x11
@@ -40,6 +40,16 @@ def plain_size(data: np.ndarray) -> tuple[int, int] | None:
             return None
         place = end
     return None
+
+
+def has_metadata(data: np.ndarray) -> bool:
+    """Return whether a JPEG file has a segment of EXIF or XMP, in which an orientation may be."""
+    file, place = memoryview(data.data), 2
+    while place + 4 <= len(file) and file[place] == 0xFF and file[place + 1] != _SCAN:
+        if file[place + 1] == _METADATA:
+            return True
+        place += 1 if file[place + 1] == _FILL else 2 + (file[place + 2] << 8 | file[place + 3])
+    return False
 
 
 def _is_ycc(adobe: bytes) -> bool:

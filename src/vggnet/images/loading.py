@@ -121,7 +121,7 @@ class _CropReader:
             image = self.held.get(index)
             if image is None:
                 try:
-                    image = decode(self.split.path(index))
+                    image = decode(self.split.path(index), self.split.reading)
                 except BadImage as error:
                     bad.append(error)
                     continue
@@ -213,7 +213,7 @@ def cut_region(image: Image.Image, path: str, region: np.ndarray) -> Image.Image
 
 def read_whole(split: Split, index: int) -> Image.Image:
     """Image `index` of the split, or its region where the split has regions; BadImage where there is none."""
-    image = decode(split.path(index))
+    image = decode(split.path(index), split.reading)
     if split.regions is None:
         return image
     return cut_region(image, split.path(index), split.regions[index])

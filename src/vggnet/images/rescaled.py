@@ -27,7 +27,7 @@ Size = tuple[int, int]  # rows, columns
 
 
 def size_limit(width: int, height: int, scale: int) -> str | None:
-    """Why an image of width x height (as stored) would be too large when rescaled to `scale`; None where it is not."""
+    """Why an image of width x height, as read, would be too large when rescaled to `scale`; None where it is not."""
     wide, high = rescaled_size(width, height, scale)
     if wide * high <= LARGEST_IMAGE_PX:
         return None

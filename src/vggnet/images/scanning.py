@@ -17,22 +17,29 @@ import numpy as np
 from vggnet.errors import BadImage, UserError
 from vggnet.files import write_whole
 from vggnet.images.color import ColorStatistics, ColorSums
-from vggnet.images.decoding import decode_with_note, header_problem
+from vggnet.images.decoding import UPRIGHT, header_problem, read_image
 from vggnet.images.splits import Split
 from vggnet.images.workers import Workers, chunks
 
-_VERSION = 1  # of the kept results: counts changes of what is computed
+_VERSION = 2  # of the kept results: counts changes of what is computed
 _DECODED_PIECE, _GLANCED_PIECE = 64, 2048  # images to a worker at once
 
 
 @dataclass(frozen=True)
 class Scan:
-    """`checked` images were decoded; `conversions` counts what happened to those that were not plain RGB."""
+    """`checked` images were decoded; `conversions` counts what happened to those that were not plain RGB.
+
+    `oriented` of them have an EXIF orientation other than upright. `deep` of them have 16 bits, and `brightest` is the
+    largest value of their pixels (0 where there are none).
+    """
 
     statistics: ColorStatistics
     bad: tuple[BadImage, ...]
     conversions: dict[str, int]
     checked: int
+    oriented: int = 0
+    deep: int = 0
+    brightest: int = 0
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,9 @@ class _Part:
     sums: ColorSums
     bad: tuple[BadImage, ...]
     conversions: Counter[str]
+    oriented: int = 0
+    deep: int = 0
+    brightest: int = 0
 
 
 @dataclass(frozen=True)
@@ -54,6 +64,7 @@ class _Look:
     def __call__(self, item: tuple[bool, np.ndarray]) -> _Part:
         thorough, indices = item
         sums, conversions = ColorSums(), Counter[str]()
+        oriented = deep = brightest = 0
         bad: list[BadImage] = []
         for index in indices.tolist():
             path = self.split.path(index)
@@ -62,14 +73,17 @@ class _Look:
                     bad.append(BadImage(path, reason))
                 continue
             try:
-                image, note = decode_with_note(path)
+                found = read_image(path, self.split.reading)
             except BadImage as error:
                 bad.append(error)
                 continue
-            sums += ColorSums.of_image(np.asarray(image))
-            if note:
-                conversions[note] += 1
-        return _Part(len(indices), sums, tuple(bad), conversions)
+            sums += ColorSums.of_image(np.asarray(found.image))
+            if found.note:
+                conversions[found.note] += 1
+            oriented += found.orientation != UPRIGHT
+            if found.brightest is not None:
+                deep, brightest = deep + 1, max(brightest, found.brightest)
+        return _Part(len(indices), sums, tuple(bad), conversions, oriented, deep, brightest)
 
 
 def scan(
@@ -115,12 +129,14 @@ def _scan(
     on_progress: Callable[[int, int], None] | None,
 ) -> Scan:
     sums, conversions, done = ColorSums(), Counter[str](), 0
+    oriented = deep = brightest = 0
     bad: list[BadImage] = []
     with Workers(_Look(split), min(workers, len(items))) as pool:
         for part in pool.map(items):
             sums += part.sums
             conversions += part.conversions
             bad += part.bad
+            oriented, deep, brightest = oriented + part.oriented, deep + part.deep, max(brightest, part.brightest)
             done += part.images
             if on_progress:
                 on_progress(done, len(split))
@@ -129,12 +145,17 @@ def _scan(
         raise UserError(f"{split.root}: none of {len(split)} images can be read{first}")
     checked = sum(len(indices) for thorough, indices in items if thorough)
     bad.sort(key=lambda error: error.path)
-    return Scan(sums.statistics(), tuple(bad), dict(sorted(conversions.items())), checked)
+    counts = dict(sorted(conversions.items()))
+    return Scan(sums.statistics(), tuple(bad), counts, checked, oriented, deep, brightest)
 
 
 def _kept_path(split: Split, cache: Path, *options: int) -> Path | None:
-    """Named by a hash of every file's relative path, size and time; None where a file cannot be looked up."""
-    digest = hashlib.sha256(repr((_VERSION, options, os.path.abspath(split.root))).encode())
+    """Named by a hash of how files are decoded and of each one's relative path, size and time.
+
+    None where a file cannot be looked up.
+    """
+    reading = (split.reading.orientation, split.reading.pixel_range)
+    digest = hashlib.sha256(repr((_VERSION, options, reading, os.path.abspath(split.root))).encode())
     try:
         for index, file in enumerate(split.files):
             status = os.stat(split.path(index))
@@ -150,7 +171,8 @@ def _read(path: Path) -> Scan | None:
         values = json.loads(path.read_text(encoding="utf-8"))
         bad = tuple(BadImage(str(each["path"]), str(each["reason"])) for each in values["bad"])
         conversions = {str(note): int(count) for note, count in values["conversions"].items()}
-        return Scan(ColorStatistics.from_json_dict(values["statistics"]), bad, conversions, int(values["checked"]))
+        counts = (int(values[name]) for name in ("checked", "oriented", "deep", "brightest"))
+        return Scan(ColorStatistics.from_json_dict(values["statistics"]), bad, conversions, *counts)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -161,6 +183,9 @@ def _write(path: Path, result: Scan) -> None:
         "bad": [{"path": error.path, "reason": error.reason} for error in result.bad],
         "conversions": result.conversions,
         "checked": result.checked,
+        "oriented": result.oriented,
+        "deep": result.deep,
+        "brightest": result.brightest,
     }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,12 +7,13 @@ no data. Everything is sorted, so nothing depends on the order of the file syste
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from vggnet.console import counted
+from vggnet.contract import AS_STORED, ImageReading
 from vggnet.errors import UserError
 from vggnet.images.decoding import IMAGE_EXTENSIONS
 
@@ -23,7 +24,8 @@ class Split:
 
     `files` are posix paths relative to `root` (or absolute); `boxes[i]` is int64 (n, 4), n >= 0 boxes of image i as
     inclusive pixel corners xmin, ymin, xmax, ymax. Where `regions` are given, each entry is only that part of its
-    image (a person in a photograph), and an image may be several entries.
+    image (a person in a photograph), and an image may be several entries. `stated_sizes` are widths and heights as
+    annotations state them, 0 where they do not. `reading` says how the files are decoded.
     """
 
     root: str
@@ -31,6 +33,8 @@ class Split:
     labels: np.ndarray | None = None  # int64 (N,)
     boxes: tuple[np.ndarray, ...] | None = None
     regions: np.ndarray | None = None  # int64 (N, 4), inclusive pixel corners
+    stated_sizes: np.ndarray | None = None  # int64 (N, 2)
+    reading: ImageReading = AS_STORED
 
     def __len__(self) -> int:
         return len(self.files)
@@ -43,13 +47,18 @@ class Split:
         """The images at `indices`, in that order."""
         chosen = np.asarray(indices, np.int64)
         places = chosen.tolist()
-        return Split(
-            self.root,
-            tuple(self.files[place] for place in places),
-            None if self.labels is None else self.labels[chosen],
-            None if self.boxes is None else tuple(self.boxes[place] for place in places),
-            None if self.regions is None else self.regions[chosen],
+        return replace(
+            self,
+            files=tuple(self.files[place] for place in places),
+            labels=None if self.labels is None else self.labels[chosen],
+            boxes=None if self.boxes is None else tuple(self.boxes[place] for place in places),
+            regions=None if self.regions is None else self.regions[chosen],
+            stated_sizes=None if self.stated_sizes is None else self.stated_sizes[chosen],
         )
+
+    def read_as(self, reading: ImageReading) -> "Split":
+        """Return the same images, to be decoded as `reading` says."""
+        return replace(self, reading=reading)
 
 
 @dataclass(frozen=True, eq=False)

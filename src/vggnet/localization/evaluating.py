@@ -18,7 +18,15 @@ from vggnet.hardware import InferencePrecision, choose_device, choose_inference_
 from vggnet.images.splits import ImageData
 from vggnet.localization.baselines import baselines
 from vggnet.localization.dense import Computing
-from vggnet.localization.guessing import Combining, Party, check_draws_boxes, classify, gather, guess
+from vggnet.localization.guessing import (
+    Combining,
+    Party,
+    check_draws_boxes,
+    classify,
+    gather,
+    guess,
+    one_reading,
+)
 from vggnet.localization.judging import center_test, judge_guesses
 from vggnet.localization.objects import Objects, objects_of, open_localizable
 from vggnet.localization.report import CenterRow, DenseRow, Report
@@ -41,7 +49,8 @@ def evaluate_localizers(runs: Sequence[str], data: str, options: LocalizeEvaluat
     views = classifier_views(options, party.descriptions, scales) if party else []
     computing = computing_of(options.device, options.precision, options.workers, options.bad_images == "skip")
     workers = computing.workers
-    val = objects_of(opened.val, bad_boxes=options.bad_boxes, workers=workers, name="val")
+    reading = one_reading(runs, descriptions)
+    val = objects_of(opened.val.read_as(reading), bad_boxes=options.bad_boxes, workers=workers, name="val")
     names = _names(runs, descriptions)
     present = np.ones(len(val), bool)
     center = []
@@ -53,7 +62,7 @@ def evaluate_localizers(runs: Sequence[str], data: str, options: LocalizeEvaluat
             present[np.setdiff1d(np.arange(len(val)), result.indices)] = False
             center.append(CenterRow(name, description, scale, result.error, result.mean_iou))
     if opened.train is not None:
-        train = objects_of(opened.train, bad_boxes=options.bad_boxes, workers=workers, name="train")
+        train = objects_of(opened.train.read_as(reading), bad_boxes=options.bad_boxes, workers=workers, name="train")
         for name, count in baselines(train, val, len(opened.classes)).items():
             center.append(CenterRow(name, None, None, count, None))
     dense: tuple[DenseRow, ...] = ()

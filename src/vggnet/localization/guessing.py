@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vggnet.contract import ModelDescription
+from vggnet.console import note
+from vggnet.contract import ImageReading, ModelDescription
 from vggnet.errors import UserError
 from vggnet.evaluation.metrics import TOP, combine
 from vggnet.evaluation.posteriors import Store
@@ -70,6 +71,13 @@ def gather(runs: Sequence[str | Path], classifiers: Sequence[str | Path]) -> Par
             raise UserError(f"--classifier {path}: this net draws boxes; give a classification run")
     for path, description in zip(runs, boxes, strict=True):
         check_draws_boxes(path, description)
+    reading = one_reading(runs, boxes)
+    for path, description in zip(classifiers, descriptions, strict=True):
+        if description.policy.reading != reading:
+            own = _described(description.policy.reading)
+            note(
+                f"--classifier {path} was trained with {own}; it rates boxes on images read with {_described(reading)}"
+            )
     crops = {each.architecture.crop_px for each in (*descriptions, *boxes)}
     if len(crops) > 1:
         raise UserError(
@@ -90,6 +98,23 @@ def gather(runs: Sequence[str | Path], classifiers: Sequence[str | Path]) -> Par
         for path, description in zip(runs, boxes, strict=True)
     ]
     return Party(tuple(drawers), tuple(judges), tuple(map(Path, classifiers)), descriptions)
+
+
+def one_reading(runs: Sequence[str | Path], descriptions: Sequence[ModelDescription]) -> ImageReading:
+    """Return how the box nets read images. UserError where they differ: their boxes would lie on different pixels."""
+    readings = [description.policy.reading for description in descriptions]
+    for run, reading in zip(runs, readings, strict=True):
+        if reading != readings[0]:
+            raise UserError(
+                f"{runs[0]} and {run} read images differently ({_described(readings[0])}; {_described(reading)}): "
+                "evaluate them one at a time"
+            )
+    return readings[0]
+
+
+def _described(reading: ImageReading) -> str:
+    low, high = reading.pixel_range
+    return f"--orientation {reading.orientation} --pixel-range {low} {high}"
 
 
 def check_draws_boxes(path: str | Path, description: ModelDescription) -> None:

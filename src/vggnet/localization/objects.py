@@ -17,6 +17,7 @@ from vggnet.console import counted, say
 from vggnet.errors import UserError
 from vggnet.images.annotations import open_annotated
 from vggnet.images.boxes import check_boxes, edges_of, refuse_faults
+from vggnet.images.decoding import upright_size
 from vggnet.images.splits import ImageData, Split
 from vggnet.images.workers import Workers, chunks
 
@@ -122,7 +123,7 @@ def objects_of(split: Split, *, bad_boxes: str, workers: int, name: str = "") ->
 
 
 def measure_sizes(split: Split, workers: int = 0) -> np.ndarray:
-    """int64 (N, 2): width and height of each image by its header; 0, 0 where that cannot be read."""
+    """int64 (N, 2): width and height of each image as it will be read, by its header; 0, 0 where that is unreadable."""
     pieces = chunks(np.arange(len(split)), _PIECE)
     with Workers(_Sizes(split), min(workers, len(pieces))) as pool:
         return np.concatenate([np.empty((0, 2), np.int64), *pool.map(pieces)])
@@ -141,7 +142,7 @@ class _Sizes:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
                     with Image.open(self.split.path(index)) as image:
-                        sizes[place] = image.size
+                        sizes[place] = upright_size(image, self.split.reading)
             except (OSError, Image.DecompressionBombError, ValueError, SyntaxError):
                 continue  # whoever decodes it will say what is wrong
         return sizes

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vggnet.contract import ImageReading
 from vggnet.errors import BadImage, UserError
 from vggnet.images.boxes import corners_of
 from vggnet.images.decoding import decode
@@ -28,9 +29,9 @@ def predict_boxes(
         raise UserError("--classifier is needed: a classification run, whose best classes name the boxes")
     if options.top < 1:
         raise UserError(f"--top {options.top}: at least one box is needed")
-    split = images_at(images)
+    split = images_at(images).read_as(read_description(run).policy.reading)
     for file in split.files:
-        decode(file)  # what cannot be read is said before any net is loaded
+        decode(file, split.reading)  # what cannot be read is said before any net is loaded
     party = gather([run], options.classifier)
     computing = computing_of(options.device, options.precision, 0, False)
     scales = test_scales(options, read_description(run))
@@ -48,17 +49,17 @@ def predict_boxes(
                 found.classes[place].tolist(), found.posteriors[place], corners[place], strict=True
             )
         ][: options.top]
-        results.append((file, guesses, _write(options.out, place, file, guesses)))
+        results.append((file, guesses, _write(options.out, place, file, split.reading, guesses)))
     _write_json(options.out / "boxes.json", results)
     return results
 
 
-def _write(folder: Path, place: int, file: str, guesses: list[Guess]) -> Path:
+def _write(folder: Path, place: int, file: str, reading: ImageReading, guesses: list[Guess]) -> Path:
     """The picture in `folder`, numbered, since images of several folders may have one name."""
     target = folder / f"{place:04d}-{Path(file).stem}.png"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        draw(decode(file), guesses).save(target)
+        draw(decode(file, reading), guesses).save(target)
     except BadImage:
         raise
     except OSError as error:

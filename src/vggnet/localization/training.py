@@ -35,7 +35,7 @@ from vggnet.options.localization import LocalizeTrainOptions
 from vggnet.paper.configurations import Architecture
 from vggnet.paper.recipes import FIXED_SCALE_PX, scaled_px
 from vggnet.pictures import Pictures, prepare_pictures
-from vggnet.sessions import Session, check_as_started, default_workers, open_session, recipe_of
+from vggnet.sessions import Session, check_as_started, default_workers, open_session, policy_of, reading_of, recipe_of
 from vggnet.training.distributed import join_world
 from vggnet.training.loop import Inputs
 from vggnet.training.runs import RunFolder
@@ -124,13 +124,17 @@ def _resolve(options: LocalizeTrainOptions, source: ModelDescription) -> Localiz
     crop = options.crop or given
     scale = options.train_scale or tuple(round(px * crop / given) for px in source.train_scale)
     scale = scale or (scaled_px(FIXED_SCALE_PX, crop),)
+    out = options.out or Path("runs") / f"{Path(options.data).name}-{net}-{options.boxes}"
+    reading = reading_of(options, out, source.policy)
     return dataclasses.replace(
         options,
         net=net,
         crop=crop,
         train_scale=tuple(scale),
         mirror=options.mirror and bool(source.recipe.get("mirror", True)),
-        out=options.out or Path("runs") / f"{Path(options.data).name}-{net}-{options.boxes}",
+        out=out,
+        orientation=reading.orientation,
+        pixel_range=reading.pixel_range,
         workers=default_workers() if options.workers is None else options.workers,
     )
 
@@ -145,6 +149,7 @@ def _prepare(options: LocalizeTrainOptions) -> Pictures:
         seed=options.seed,
         bad_images=options.bad_images,
         workers=options.workers or 0,
+        reading=policy_of(options).reading,
         opened=opened,
     )
 
@@ -162,6 +167,7 @@ def _build(
         train_scale=options.train_scale,
         recipe=dataclasses.asdict(recipe_of(options)) | {"layers": options.layers},
         boxes=options.boxes,
+        policy=policy_of(options),
     )
     model = on_meta(description).to_empty(device="cpu")
     initialize(model, options.init, seed=options.seed)

@@ -14,6 +14,7 @@ PrecisionName = Literal["auto", "bf16", "fp32"]
 StepName = Literal["auto", "fused", "compiled", "plain"]
 InferencePrecisionName = Literal["auto", "bf16", "fp32", "int8"]
 BadImages = Literal["stop", "skip"]
+Orientation = Literal["apply", "ignore"]
 Decoder = Literal["processes", "gpu"]
 DecoderName = Literal["auto", "processes", "gpu"]
 
@@ -77,6 +78,22 @@ PatienceOption = Annotated[int, option("Epochs without improvement after which t
 HoldoutOption = Annotated[
     float,
     option("Part of the training images that judges schedule and best epoch; 0 judges on val, as the paper did."),
+]
+OrientationOption = Annotated[
+    Orientation | None,
+    option(
+        "Of photographs with an EXIF orientation: apply turns them upright, ignore takes the pixels as they are stored "
+        "(ILSVRC's boxes refer to those). Stored with the weights; whatever uses the net reads images in the same way.",
+        default="apply",
+    ),
+]
+PixelRangeOption = Annotated[
+    tuple[int, int] | None,
+    option(
+        "Which values of 16-bit pixels become black and white: 0 4095 for 12 bits. Stored with the weights, too.",
+        default="that of --init-from; without, 0 65535",
+        metavar="LOW HIGH",
+    ),
 ]
 DecoderOption = Annotated[
     DecoderName,

@@ -22,7 +22,9 @@ from vggnet.options.common import (
     Mirrored,
     ModelAndImages,
     ModelsAndData,
+    OrientationOption,
     PatienceOption,
+    PixelRangeOption,
     PrecisionOption,
     ResumeOption,
     SaveEveryOption,
@@ -106,6 +108,8 @@ class LocalizeTrainOptions:
     """On fc6 and fc7. Classification has 0.5; coordinates are learnt much slower with it (docs/localisation.md)."""
     mirror: Mirrored = True
     """Mirror no training crops; else half of them are, unless --init-from was trained without."""
+    orientation: OrientationOption = None
+    pixel_range: PixelRangeOption = None
     epochs: EpochsOption = 20
     batch: BatchOption = 256
     learning_rate: float = 1e-2

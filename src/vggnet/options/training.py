@@ -22,7 +22,9 @@ from vggnet.options.common import (
     MicroBatchOption,
     Mirrored,
     NetOption,
+    OrientationOption,
     PatienceOption,
+    PixelRangeOption,
     PrecisionOption,
     ResumeOption,
     SaveEveryOption,
@@ -65,6 +67,8 @@ class TrainOptions:
     divide: DivideOption = False
     mirror: Mirrored = True
     """Mirror no training crops, for digits and text; else half of them are."""
+    orientation: OrientationOption = None
+    pixel_range: PixelRangeOption = None
     epochs: EpochsOption = 74
     batch: BatchOption = 256
     learning_rate: Annotated[
@@ -110,6 +114,8 @@ class LadderOptions:
     init: Annotated[InitMethod | None, option(default="desk glorot, paper gaussian")] = None
     """Of the layers that are not taken over."""
     batch_norm: BatchNormOption = False
+    orientation: OrientationOption = None
+    pixel_range: PixelRangeOption = None
     seed: SeedOption = 0
     device: DeviceOption = "auto"
     precision: PrecisionOption = "auto"

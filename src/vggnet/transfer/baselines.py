@@ -32,7 +32,8 @@ def describe_baseline(
 ) -> Descriptors:
     """Descriptors of the `wanted` images by the baseline called `name`; UserError for a name that is none."""
     if name == "pixels":
-        return _pixels(split, settings, wanted)
+        reading = read_description(models[0]).policy.reading
+        return _pixels(split.read_as(reading), settings, wanted)
     if name == "random":
         return describe_images([_untrained(model, seed) for model in models], [split], settings, on_progress, wanted)
     if not Path(name).exists():

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save
 
 from vggnet.console import counted
-from vggnet.contract import ModelDescription
+from vggnet.contract import InputPolicy, ModelDescription
 from vggnet.errors import UserError
 from vggnet.files import write_whole
 from vggnet.network.foreign.classes import classes_beside, read_classes
@@ -86,7 +86,14 @@ def convert(
     else:
         names, titles = classes_beside(beside, architecture.outputs), ()
     contract, _ = convention.to_contract()
-    description = ModelDescription(architecture, contract, names, titles, recipe=_origin(path, layout, convention))
+    description = ModelDescription(
+        architecture,
+        contract,
+        names,
+        titles,
+        recipe=_origin(path, layout, convention),
+        policy=InputPolicy(orientation="apply"),
+    )
     notes = [*_notes(description, convention), *found.notes, *_said_beside(beside, convention, names, classes)]
     if left_out:
         more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
