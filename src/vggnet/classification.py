@@ -172,11 +172,17 @@ def _report(task: ClassificationTask) -> dict[str, Errors]:
     if val is None or val.labels is None:
         say("no labelled val images: nothing to report an error on")
         return {}
-    counts = task.errors(session.best(), val, [View("center", scale), View("dense", scale)])
+    mirror = session.model.description.policy.mirror
+    counts = task.errors(session.best(), val, [View("center", scale), View("dense", scale, mirror)])
     said = {str(view.kind): count for view, (count, _) in counts.items()}
     for kind, count in said.items():
-        how = {"center": f"centre crop, Q={scale}", "dense": f"dense with mirror, Q={scale}"}[kind]
-        say(f"val top-1 error, {how}: {count.top1.describe()}")
+        how = {"center": "centre crop", "dense": f"dense {'with' if mirror else 'without'} mirror"}[kind]
+        say(f"val top-1 error, {how}, Q={scale}: {count.top1.describe()}")
     if session.world.is_first:
-        session.run.write_report({kind: {"scale": scale, **dataclasses.asdict(count)} for kind, count in said.items()})
+        session.run.write_report(
+            {
+                str(view.kind): {"scale": scale, "mirror": view.mirror, **dataclasses.asdict(count)}
+                for view, (count, _) in counts.items()
+            }
+        )
     return said

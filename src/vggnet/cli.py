@@ -72,7 +72,7 @@ def run(arguments: Sequence[str]) -> int:
             {name: options for name, (options, _) in COMMANDS.items()},
             prog="vggnet",
             description=DESCRIPTION,
-            args=_bare_json_to_stdout(arguments),
+            args=_spelled_out(arguments),
             config=(
                 tyro.conf.FlagCreatePairsOff,
                 tyro.conf.DisallowNone,  # which stands for what was not given
@@ -123,12 +123,20 @@ def _fail(message: str, status: int) -> int:
     return status
 
 
-def _bare_json_to_stdout(arguments: Sequence[str]) -> list[str]:
-    """`--json` without a file means standard output, written `--json -`."""
+def _spelled_out(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with the values that users leave out.
+
+    `--json` without a file means standard output, `--json -`; `--no-mirror` is `--mirror False`.
+    """
     result: list[str] = []
     for place, argument in enumerate(arguments):
-        result.append(argument)
         following = arguments[place + 1] if place + 1 < len(arguments) else "--"
         if argument == "--json" and following.startswith("--"):
-            result.append("-")
+            result += ["--json", "-"]
+        elif argument == "--mirror" and following not in ("True", "False"):
+            result += ["--mirror", "True"]
+        elif argument == "--no-mirror":
+            result += ["--mirror", "False"]
+        else:
+            result.append(argument)
     return result

@@ -78,6 +78,10 @@ class InputPolicy:
         """How image files are decoded."""
         return ImageReading(self.orientation, self.pixel_range)
 
+    def chosen(self, mirror: bool | None = None) -> "InputPolicy":
+        """Return the policy with the user's choices in it; None leaves a field as the net was trained."""
+        return self if mirror is None else replace(self, mirror=mirror)
+
 
 @dataclass(frozen=True)
 class ModelDescription:

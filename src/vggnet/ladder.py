@@ -72,6 +72,7 @@ def stages_of(options: LadderOptions) -> list[Stage]:
         batch=options.batch or (DESK_BATCH if desk else Recipe.batch),
         init=options.init or ("glorot" if desk else "gaussian"),
         batch_norm=options.batch_norm,
+        mirror=options.mirror,
         orientation=options.orientation,
         pixel_range=options.pixel_range,
         seed=options.seed,
@@ -126,7 +127,7 @@ def run_ladder(stages: list[Stage]) -> list[StageResult]:
 
 
 def finished(stage: Stage) -> StageResult | None:
-    """The stage's result, where its run is complete."""
+    """Return the stage's result; None where its run is not complete, or its report was made with other views."""
     assert stage.options.out is not None
     run = RunFolder(stage.options.out)
     if not (run.state.exists() and run.best.exists()):
@@ -134,8 +135,12 @@ def finished(stage: Stage) -> StageResult | None:
     progress = read_progress(run.state)
     if not progress.finished or not run.report.exists():
         return None
+    report = json.loads(run.report.read_text(encoding="utf-8"))
+    # a report without "mirror" is of an earlier version, which showed mirrored views to every net
+    if "dense" in report and report["dense"].get("mirror", True) != stage.options.mirror:
+        return None
     counts = {}
-    for kind, fields in json.loads(run.report.read_text(encoding="utf-8")).items():
+    for kind, fields in report.items():
         top5 = Count(**fields["top5"]) if fields["top5"] else None
         counts[kind] = Errors(Count(**fields["top1"]), top5)
     return StageResult(stage, progress, counts)
@@ -165,6 +170,10 @@ def show(results: list[StageResult]) -> None:
         )
     say()
     rich_console().print(table)
+    without = [result.stage.name for result in results if not result.stage.options.mirror]
+    if without:
+        names = "all stages" if len(without) == len(results) else ", ".join(without)
+        say(f"dense without the mirror: {names}, trained without mirrored crops")
     say(f"to {first_name}: the epoch at which the held-out error first is no more than {first_name}'s best")
 
 
@@ -185,6 +194,7 @@ def to_json(results: list[StageResult]) -> str:
                 "stage": result.stage.name,
                 "net": options.net,
                 "train_scale": list(options.train_scale),
+                "mirror": options.mirror,
                 "from": result.stage.source,
                 "epochs": result.progress.epoch,
                 "best_epoch": result.progress.best["epoch"],

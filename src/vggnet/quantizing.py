@@ -20,6 +20,7 @@ from vggnet.evaluation.matching import (
     split_seed,
 )
 from vggnet.evaluation.metrics import Count, PairedTest, compare, ranks
+from vggnet.evaluation.policy import policy_notes
 from vggnet.evaluation.posteriors import Store
 from vggnet.evaluation.presentation import Precision
 from vggnet.evaluation.protocols import Entrant, default_scale
@@ -57,7 +58,7 @@ def quantize_on_images(options: QuantizeOptions) -> QuantizeResult:
         refuse_without_classes(options.model, model.description)
     scale = options.test_scale or default_scale(model.description)
     opened = open_split(options.data, split_seed(options.model))
-    judged = _judged(options.model, model, opened)  # what does not fit is said before any image is read
+    judged = _judged(options, model, opened)  # what does not fit is said before any image is read
     source = opened if isinstance(opened, Split) else opened.train or opened.val
     if source is None or not len(source):
         raise UserError(f"{options.data}: there are no images to measure on")
@@ -73,11 +74,13 @@ def quantize_on_images(options: QuantizeOptions) -> QuantizeResult:
     return _judge(*judged, options.out, scale, workers)
 
 
-def _judged(path: Path, model: VGG, opened: ImageData | Split) -> tuple[Entrant, Split, np.ndarray] | None:
+def _judged(
+    options: QuantizeOptions, model: VGG, opened: ImageData | Split
+) -> tuple[Entrant, Split, np.ndarray] | None:
     """The model, the val images and their labels among its classes; None where there is nothing to judge by."""
     if isinstance(opened, Split) or opened.val is None or opened.val.labels is None or model.description.boxes:
         return None
-    (entrant,) = open_entrants([path])
+    (entrant,) = open_entrants([options.model], options.mirror)
     return entrant, opened.val, match_labels([entrant], opened, opened.val)[0]
 
 
@@ -103,15 +106,17 @@ def _measure(model: VGG, split: Split, scale: int, options: QuantizeOptions, wor
 
 def _judge(entrant: Entrant, val: Split, labels: np.ndarray, folder: Path, scale: int, workers: int) -> QuantizeResult:
     """Dense error of the model as it was and in int8, on the same images; said, too."""
-    (quantized,) = open_entrants([folder])
+    (quantized,) = open_entrants([folder], entrant.mirror)
     usual = choose_precision("auto", CPU)
-    view = View("dense", scale)
+    (view,) = entrant.views(["dense"], [scale])
     before, there = _posteriors(entrant, val, view, usual, workers)
     after, there_too = _posteriors(quantized, val, view, "int8", workers)
     present = there & there_too
     wrong_before, wrong_after = (ranks(each[present], labels[present]) >= 1 for each in (before, after))
     result = QuantizeResult(folder, _count(wrong_before), _count(wrong_after), compare(wrong_before, wrong_after))
     _say(result, usual, view, float((before.argmax(1) == after.argmax(1))[present].mean()))
+    for line in policy_notes([entrant.shown]):
+        say(f"  {line}")
     return result
 
 

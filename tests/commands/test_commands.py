@@ -1,6 +1,7 @@
 """The commands as users give them: what they print, write and leave."""
 
 import csv
+import dataclasses
 import json
 import subprocess
 import sys
@@ -16,8 +17,8 @@ from vggnet import quickstart
 from vggnet.classification import _is_chance
 from vggnet.cli import COMMANDS, run
 from vggnet.evaluation.metrics import Count
-from vggnet.ladder import stages_of
-from vggnet.options.training import LadderOptions, QuickstartOptions
+from vggnet.ladder import Stage, run_ladder, show, stages_of
+from vggnet.options.training import LadderOptions, QuickstartOptions, TrainOptions
 
 Folders = Callable[..., Path]
 SMALL = ["--crop", "32", "--width", "0.05", "--epochs", "2", "--batch", "8", "--workers", "0", "--device", "cpu"]
@@ -238,6 +239,43 @@ def test_the_ladder_continues_where_it_was_stopped(
     capsys.readouterr()
     assert run([*command, "--epochs", "3"]) == 2  # finished stages are not shown as if they had been trained so
     assert "was started with --epochs 2, now it says 3" in capsys.readouterr().err
+
+
+def test_a_training_without_mirrored_crops_is_tested_without_mirrored_views(
+    class_folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In its own report, in `evaluate`'s table, and in a ladder, whose reports of earlier versions are made anew."""
+    data, out = class_folders(), tmp_path / "run"
+    assert run(["train", str(data), "--net", "A", "--no-mirror", *SMALL, "--out", str(out)]) == 0
+    assert "dense without mirror, Q=37" in capsys.readouterr().out
+    assert vggnet.load(out).description.policy.mirror is False
+    report = json.loads((out / "val.json").read_text())
+    assert report["dense"]["mirror"] is False
+    (row,) = vggnet.evaluate([out], data, views=["dense"], device="cpu", precision="fp32").rows
+    assert row.mirrors == (False,)
+    assert row.errors.top1.wrong == report["dense"]["top1"]["wrong"]
+    options = TrainOptions(
+        str(data), net="A", crop=32, width=0.05, epochs=2, batch=8, workers=0, device="cpu", mirror=False, out=out
+    )
+    stage = Stage(dataclasses.replace(options, resume=True))
+    before = {kind: dict(fields) for kind, fields in report.items()}
+    del before["dense"]["mirror"]
+    before["dense"]["top1"] = {"wrong": 7, "images": 12}
+    (out / "val.json").write_text(json.dumps(before))
+    (result,) = run_ladder([stage])
+    assert result.errors["dense"].top1 == row.errors.top1
+    assert "finished before" not in capsys.readouterr().out
+    assert json.loads((out / "val.json").read_text()) == report
+    show([result])
+    assert "dense without the mirror: all stages" in capsys.readouterr().out
+    (result,) = run_ladder([stage])
+    assert "finished before" in capsys.readouterr().out
+
+
+def test_ladder_and_quickstart_train_as_their_options_have_it(tmp_path: Path) -> None:
+    ladder = stages_of(LadderOptions("scenes", tmp_path, crop=32, mirror=False))
+    assert {stage.options.mirror for stage in ladder} == {False}
+    assert {stage.options.mirror for stage in quickstart.stages_of(QuickstartOptions(tmp_path))} == {False}
 
 
 def test_presets_are_the_papers_stages_and_their_scaled_ones(tmp_path: Path) -> None:

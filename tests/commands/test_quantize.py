@@ -1,5 +1,6 @@
 """`vggnet quantize` and --precision int8, from the command line."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -7,7 +8,8 @@ import pytest
 import torch
 
 from vggnet.cli import run
-from vggnet.network.weights import load_model, read_tensors
+from vggnet.contract import InputPolicy
+from vggnet.network.weights import load_model, read_description, read_tensors, save_model
 
 needs_int8 = pytest.mark.skipif(not torch.cpu._is_vnni_supported(), reason="this CPU has no VNNI instructions")
 
@@ -41,6 +43,20 @@ def test_quantize_then_evaluate_and_predict(trained, tmp_path, capsys) -> None:
     assert tables["int8"]["precision"] == "int8"
     images = sorted(Path(data).glob("val/*/*"))[:2]
     assert run(["predict", str(out), *map(str, images), "--precision", "int8"]) == 0
+
+
+@needs_int8
+def test_a_net_without_mirrored_crops_is_judged_without_the_mirror(trained, tmp_path, capsys) -> None:
+    folder, data = trained
+    model = load_model(folder)
+    model.description = dataclasses.replace(model.description, policy=InputPolicy(mirror=False))
+    save_model(folder / "best.safetensors", model)
+    quantized = tmp_path / "int8"
+    assert run(["quantize", str(folder), data, "--out", str(quantized), "--images", "5", "--workers", "0"]) == 0
+    assert "Without the mirror: A was trained without mirrored crops." in capsys.readouterr().out
+    assert read_description(quantized).policy.mirror is False
+    for each in (folder, quantized):
+        assert [path.name.rsplit("-", 1)[0] for path in (each / "posteriors").iterdir()] == ["dense-37-no-mirror"]
 
 
 @needs_int8

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from vggnet.cli import run
+from vggnet.contract import InputPolicy, ModelDescription
 from vggnet.errors import UserError
 from vggnet.network import exporting
 from vggnet.network.exporting import PlainNet, export_model
@@ -52,6 +53,38 @@ def test_export_and_its_description(form: str, tmp_path: Path, capsys: pytest.Ca
     assert beside["input"]["pixels_0_255"]["mean"] == pytest.approx([123.68, 116.779, 103.939])
     assert beside["output"]["shape"] == ["batch", "classes", "rows", "columns"]
     assert "soft-max" in beside["output"]["meaning"]
+
+
+def read_back(out: Path, form: str) -> dict[str, str]:
+    """The metadata of an exported file, as its own library reads them."""
+    if form == "torch-export":
+        extra = {"vggnet.json": ""}
+        torch.export.load(out, extra_files=extra)
+        content = json.loads(extra["vggnet.json"])
+        return {key: value if isinstance(value, str) else json.dumps(value) for key, value in content.items()}
+    if form == "onnx":
+        session = pytest.importorskip("onnxruntime").InferenceSession(out)
+        return session.get_modelmeta().custom_metadata_map
+    model = pytest.importorskip("openvino").Core().read_model(out)
+    return {key: value.astype(str) for key, value in model.get_rt_info(["vggnet"]).astype(dict).items()}
+
+
+@pytest.mark.parametrize("form", list(NEEDED))
+def test_classes_preprocessing_and_policy_stand_in_the_file(form: str, tmp_path: Path) -> None:
+    for package in NEEDED[form]:
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    model = small("D" if form == "openvino" else "A")
+    classes = ("bee", "cat", "dög", 'a "quoted" class', "fox & <gnu>")
+    model.description = dataclasses.replace(model.description, classes=classes, policy=InputPolicy(mirror=False))
+    out = tmp_path / f"m{exporting.SUFFIXES[form]}"
+    export_model(model, out, form)
+    beside, inside = json.loads(out.with_suffix(".json").read_text()), read_back(out, form)
+    assert json.loads(inside["classes"]) == list(classes)
+    assert json.loads(inside["input"]) == beside["input"]
+    assert beside["input"]["pixels_0_255"]["mean"] == pytest.approx([123.68, 116.779, 103.939])
+    assert json.loads(inside["trained_with"]) == beside["trained_with"]
+    assert beside["trained_with"]["mirror"] is False
+    assert ModelDescription.from_json(inside["description"], "inside") == model.description
 
 
 def test_an_exported_trunk_gives_pool5(tmp_path: Path) -> None:

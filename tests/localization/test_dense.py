@@ -64,6 +64,20 @@ def test_a_net_without_mirrors_sees_none(constant_net, val):
     assert dense([Drawer(net, ORDER, mirrors=False)], val, [(64,)])[0][0, 64].edges.shape == (4, 5, 4)
 
 
+def test_a_classifier_that_never_saw_mirrors_does_not_rate_their_windows(constant_net, val):
+    net = constant_net("scr", [-0.25, 0, 0.5, 1])
+    first, second = constant_net("", [0, 1, 2, 3, 4, 5]), constant_net("", [5, 4, 3, 2, 1, 0])
+    alone = dense([Drawer(net, ORDER)], val, [(64,)], judges=[Judge(first, ORDER, mirrors=False)])[0][0, 64]
+    assert alone.edges.shape == (4, 5, 4)  # nobody could rate the mirrored windows
+    judges = [Judge(first, ORDER, mirrors=False), Judge(second, ORDER)]
+    both = dense([Drawer(net, ORDER)], val, [(64,)], judges=judges)[0][0, 64]
+    one, other = (
+        torch.tensor(values).softmax(0).numpy()[:5] for values in ([0.0, 1, 2, 3, 4, 5], [5.0, 4, 3, 2, 1, 0])
+    )
+    np.testing.assert_allclose(both.scores[:4], np.tile((one + other) / 2, (4, 1)), rtol=1e-5)
+    np.testing.assert_allclose(both.scores[4:], np.tile(other, (4, 1)), rtol=1e-5)
+
+
 def test_boxes_are_cut_to_the_image(constant_net, val):
     net = constant_net("scr", [0, 0, 9, 9])
     found = dense([Drawer(net, ORDER)], val, [(64,)])[0][0, 64].edges

@@ -1,5 +1,6 @@
 """localize train, evaluate and predict from the command line: runs, kills, mistakes."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -172,6 +173,28 @@ def test_the_whole_command_line(blocks, classifier, tmp_path, capsys):
     assert [len(each["boxes"]) for each in predicted] == [5, 5, 5]
     posteriors = [box["posterior"] for box in predicted[0]["boxes"]]
     assert posteriors == sorted(posteriors, reverse=True)
+
+
+def test_a_classifiers_policy_goes_on_into_the_box_net_and_its_tests(options, blocks, save_net, tmp_path, capsys):
+    classifier = tmp_path / "unmirrored.safetensors"
+    model = save_net(classifier)
+    model.description = dataclasses.replace(model.description, policy=InputPolicy(mirror=False))
+    save_model(classifier, model)
+    drawer = train_localizer(options(init_from=classifier, epochs=1)).run
+    assert load_model(drawer).description.policy.mirror is False
+    asked = ["--classifier", str(classifier), "--test-scale", "64", "--json", str(tmp_path / "t.json")]
+    found = {}
+    for flag in ("", "--no-mirror", "--mirror"):
+        command = ["localize", "evaluate", str(drawer), str(blocks), *asked, "--workers", "0"]
+        assert run([*command, *([flag] if flag else [])]) == 0
+        found[flag] = json.loads((tmp_path / "t.json").read_text())
+    assert found[""]["test2"] == found["--no-mirror"]["test2"]
+    assert found[""]["test2"] != found["--mirror"]["test2"]
+    assert any("without mirrored crops" in note for note in found[""]["notes"])
+    assert any("With the mirror, as asked" in note for note in found["--mirror"]["notes"])
+    drawn = ["--classifier", str(classifier), "--out", str(tmp_path / "drawn")]
+    assert run(["localize", "predict", str(drawer), str(blocks / "val" / "cat"), *drawn]) == 0
+    assert "without mirrored crops" in capsys.readouterr().err
 
 
 def _evaluated(tmp_path, capsys, *arguments) -> tuple[dict, str]:

@@ -1,5 +1,7 @@
 """Descriptors against the same written plainly: one image at a time, no masks, no store."""
 
+import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +10,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from vggnet.cli import run
+from vggnet.contract import InputPolicy
 from vggnet.errors import UserError
 from vggnet.images.color import normalize
 from vggnet.images.decoding import decode
@@ -52,6 +56,38 @@ def test_descriptors_are_means_over_positions_and_mirrors(
             expected = np.mean(parts, axis=0)
         np.testing.assert_allclose(found.values[row], expected / np.linalg.norm(expected), atol=2e-5)
     np.testing.assert_allclose(np.linalg.norm(found.values, axis=1), 1, rtol=1e-5)
+
+
+def test_a_net_without_mirrored_crops_is_described_without_the_mirror(
+    small_net: Callable, colours: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From memory and through the cache, and for each layer another than with the mirror."""
+    model, split = small_net(), split_of(colours)
+    model.description = dataclasses.replace(model.description, policy=InputPolicy(mirror=False))
+    (tmp_path / "run").mkdir()
+    save_model(tmp_path / "run" / "best.safetensors", model)
+    for layer, tap in (("fc7", "relu7"), ("conv3_3", "relu3_3")):
+        expected = []
+        for index in range(len(split)):
+            image = np.array(rescale(decode(split.path(index)), 64))
+            x = normalize(torch.from_numpy(image)[None], model.description.preprocessing).contiguous()
+            with torch.no_grad():
+                expected.append(features(model, x, [tap])[tap].mean((2, 3))[0].numpy())
+        for net in (model, tmp_path / "run"):
+            both = describe_images([net], [split], DescriptorSettings(layer, (64,), mirror=True)).values
+            alone = describe_images([net], [split], DescriptorSettings(layer, (64,))).values
+            np.testing.assert_allclose(alone, unit(np.stack(expected)), atol=2e-5)
+            assert abs(both - alone).max() > 1e-3
+    command = [str(tmp_path / "run"), str(colours), "--test-scale", "64", "--device", "cpu", "--workers", "0"]
+    assert run(["features", *command, "--out", str(tmp_path / "f.npz")]) == 0
+    assert "run was trained without mirrored crops" in capsys.readouterr().out
+    small = ["--train-per-class", "4", "--test-per-class", "2", "--splits", "1", "--against", "random"]
+    assert run(["transfer", *command, *small, "--json", str(tmp_path / "t.json")]) == 0
+    content = json.loads((tmp_path / "t.json").read_text())
+    assert content["mirror"] == [False]
+    assert "without mirrored crops" in content["notes"][0]
+    assert run(["transfer", *command, *small, "--mirror", "--json", str(tmp_path / "t.json")]) == 0
+    assert json.loads((tmp_path / "t.json").read_text())["mirror"] == [True]
 
 
 def test_two_nets_are_stacked(small_net: Callable, colours: Path) -> None:

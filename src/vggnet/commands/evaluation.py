@@ -7,6 +7,8 @@ from vggnet.commands.output import aside, report
 from vggnet.console import note, progress, say
 from vggnet.evaluation.evaluate import evaluate as run_evaluation
 from vggnet.evaluation.evaluate import predict as run_prediction
+from vggnet.evaluation.policy import Shown, policy_notes
+from vggnet.network.weights import read_description
 from vggnet.options.evaluation import EvaluateOptions, PredictOptions
 
 
@@ -20,6 +22,7 @@ def evaluate(options: EvaluateOptions) -> None:
             views=options.views or None,
             test_scale=options.test_scale or None,
             protocol=options.protocol,
+            mirror=options.mirror,
             device=options.device,
             precision=options.precision,
             workers=options.workers,
@@ -47,6 +50,7 @@ def predict(options: PredictOptions) -> None:
             images,
             top=options.top,
             scale=options.test_scale,
+            mirror=options.mirror,
             device=options.device,
             precision=options.precision,
             bad_images=options.bad_images,
@@ -54,15 +58,20 @@ def predict(options: PredictOptions) -> None:
             on_progress=tick,
         )
 
+    trained = read_description(model).policy
+    used = trained.chosen(options.mirror)
+
     def tell() -> None:
         for path, answers in predictions:
             say(path)
             for name, title, posterior in answers:
                 say(f"  {100 * posterior:5.1f} %  {title}" + (f" ({name})" if title != name else ""))
+        for line in policy_notes([Shown(model, trained, used)]):
+            say(line)
 
-    report(options.json, [_as_json(path, answers) for path, answers in predictions], tell)
+    report(options.json, [_as_json(path, answers, used.mirror) for path, answers in predictions], tell)
 
 
-def _as_json(path: str, answers: list[tuple[str, str, float]]) -> dict[str, object]:
+def _as_json(path: str, answers: list[tuple[str, str, float]], mirror: bool) -> dict[str, object]:
     classes = [{"class": name, "title": title, "posterior": posterior} for name, title, posterior in answers]
-    return {"image": path, "classes": classes}
+    return {"image": path, "mirror": mirror, "classes": classes}

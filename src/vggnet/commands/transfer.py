@@ -3,8 +3,9 @@
 from vggnet.commands.inputs import models_and_data
 from vggnet.commands.output import aside, report
 from vggnet.console import counted, progress, say
+from vggnet.evaluation.policy import policy_notes
 from vggnet.options.transfer import FeaturesOptions, TransferOptions
-from vggnet.transfer.descriptors import DescriptorSettings, settings_of
+from vggnet.transfer.descriptors import DescriptorSettings, settings_of, shown_models
 from vggnet.transfer.transferring import transfer as run_transfer
 from vggnet.transfer.writing import write_features
 
@@ -16,6 +17,8 @@ def features(options: FeaturesOptions) -> None:
         found, out = write_features(models, data, options.out, _settings(options), tick)
     for error in found.bad:
         say(f"left out: {error}")
+    for line in policy_notes(shown_models(models, _settings(options))):
+        say(line)
     images, numbers = found.values.shape
     say(f"{counted(images, 'descriptor')} of {counted(numbers, 'number')} written to {out}")
 
@@ -59,4 +62,5 @@ def _settings(options: FeaturesOptions | TransferOptions) -> DescriptorSettings:
         options.precision,
         options.workers,
         options.bad_images,
+        options.mirror,
     )

@@ -7,7 +7,7 @@ Shapes: n images, K classes.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from vggnet.evaluation.matching import (
     split_seed,
 )
 from vggnet.evaluation.metrics import Count, Errors, combine, compare, count_ranks, ranks
+from vggnet.evaluation.policy import policy_notes
 from vggnet.evaluation.posteriors import Store
 from vggnet.evaluation.presentation import Precision
 from vggnet.evaluation.protocols import Combination, Entrant, Protocol, combinations, default_scale
@@ -62,6 +63,7 @@ def evaluate(
     views: Sequence[str] | None = None,
     test_scale: Sequence[int] | None = None,
     protocol: Protocol | None = None,
+    mirror: bool | None = None,
     device: str = "auto",
     precision: InferencePrecision = "auto",
     workers: int | None = None,
@@ -75,12 +77,13 @@ def evaluate(
     """Errors of `models` (run folders or weight files) on the val images of `data`, by the paper's test protocol.
 
     `views` (dense, crops, center, ten; by default center and dense) and `test_scale` (Q; by default from each net's S)
-    choose what is shown to the nets, or `protocol` does (table3 to table6). Posteriors are kept, so that only what is
-    new goes through the nets. A flat folder of images has no labels: five classes an image come back as a Submission.
-    `seed` sets val apart in a folder that comes without (by default the seed of the first run). `json`, `csv` and
-    `markdown` are files to write. Raises UserError (BadImage for an image).
+    choose what is shown to the nets, or `protocol` does (table3 to table6). `mirror` averages mirrored views in or
+    leaves them out (None: as each net was trained). Posteriors are cached, so that only what is new goes through the
+    nets. A flat folder of images has no labels: five classes an image come back as a Submission. `seed` sets val apart
+    in a folder that comes without (by default the seed of the first run). `json`, `csv` and `markdown` are files to
+    write. Raises UserError (BadImage for an image).
     """
-    entrants = open_entrants(models)
+    entrants = open_entrants(models, mirror)
     if not entrants:
         raise UserError("give at least one model to evaluate: a run folder or a weight file")
     opened, split = _opened(str(data), split_seed(entrants[0].path) if seed is None else seed)
@@ -141,6 +144,7 @@ def predict(
     *,
     top: int = 5,
     scale: int | None = None,
+    mirror: bool | None = None,
     device: str = "auto",
     precision: InferencePrecision = "auto",
     bad_images: BadImages = "stop",
@@ -149,8 +153,9 @@ def predict(
 ) -> list[Prediction]:
     """(path, [(class, title, posterior), ...]) of images or folders of images: the `top` classes, the best first.
 
-    Dense with mirror at `scale` (Q; by default the net's S). Raises UserError, and BadImage for an image; with
-    `bad_images="skip"` such images are left out, and `on_bad` is told of each.
+    Dense at `scale` (Q; by default the net's S). `mirror`: whether the mirrored image is averaged in (None: as the net
+    was trained). Raises UserError, and BadImage for an image; with `bad_images="skip"` such images are left out, and
+    `on_bad` is called with each.
     """
     if top < 1:
         raise UserError(f"--top {top}: at least one class is needed")
@@ -160,7 +165,7 @@ def predict(
     if not len(split):
         raise UserError("give at least one image, or a folder of images")
     chosen = choose_device(device)
-    view = View("dense", scale or default_scale(net.description))
+    view = View("dense", scale or default_scale(net.description), net.description.policy.chosen(mirror).mirror)
     precision = choose_inference_precision(precision, chosen)
     scores = score(
         net, split, [view], device=chosen, precision=precision, bad_images=bad_images, on_progress=on_progress
@@ -250,7 +255,7 @@ def _table(
         rows.append(_row(job, row, errors[index], above, against_best))
     name = protocol.replace("table", "Table ") if protocol else "Evaluation"
     title = f"{name} on {opened.name} (val), {job.precision} on {job.device.type}"
-    notes = list(opened.notes)
+    notes = [*_notes(job), *opened.notes]
     if any(row.paper is not None for row in rows):
         notes.append("Paper: ILSVRC-2012 val, 50,000 images, 1000 classes, arXiv 1409.1556v6.")
     return Table(title, tuple(rows), tuple(notes), tuple(bad.values()), _facts(job, data, stores))
@@ -270,7 +275,16 @@ def _row(job: _Job, row: Combination, errors: Errors, above: Any, best: Any) -> 
         row.differences,
         above,
         best,
+        row.mirrors,
     )
+
+
+def _notes(job: _Job) -> tuple[str, ...]:
+    """How the nets were shown images, where that is not as in the paper: of nets with views that have a mirror."""
+    places = dict.fromkeys(
+        place for row in job.rows for place, views in row.members if any(view.kind != "center" for view in views)
+    )
+    return policy_notes(job.entrants[place].shown for place in places)
 
 
 def _scale_text(description: ModelDescription) -> str:
@@ -284,7 +298,13 @@ def _facts(job: _Job, data: str, stores: Sequence[Store]) -> dict[str, Any]:
     return {
         "data": data,
         "models": [
-            {"name": entrant.name, "path": str(entrant.path), "weights_sha256": store.source.weights}
+            {
+                "name": entrant.name,
+                "path": str(entrant.path),
+                "weights_sha256": store.source.weights,
+                "trained_with": asdict(entrant.description.policy),
+                "shown_with": asdict(entrant.policy),
+            }
             for entrant, store in zip(job.entrants, stores, strict=True)
         ],
         "precision": job.precision,
@@ -311,5 +331,6 @@ def _submission(
         tuple(tuple(best) for best in best_classes(posteriors, description, 5)),
         len(job.split),
         tuple(bad.values()),
-        _facts(job, data, stores),
+        _facts(job, data, stores) | {"mirror": list(row.mirrors)},
+        _notes(job),
     )

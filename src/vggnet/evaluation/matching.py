@@ -20,8 +20,11 @@ from vggnet.images.splits import ImageData, Split, list_images, named, subfolder
 from vggnet.network.weights import read_description
 
 
-def open_entrants(models: Sequence[str | Path]) -> tuple[Entrant, ...]:
-    """The nets with names that tell them apart: D; or D (run-1) and D (run-2)."""
+def open_entrants(models: Sequence[str | Path], mirror: bool | None = None) -> tuple[Entrant, ...]:
+    """Return the nets with names that tell them apart: D; or D (run-1) and D (run-2).
+
+    `mirror`: the user's choice for all of them; None: each as it was trained.
+    """
     paths = tuple(Path(model) for model in models)
     descriptions = [read_description(path) for path in paths]
     for path, description in zip(paths, descriptions, strict=True):
@@ -31,7 +34,7 @@ def open_entrants(models: Sequence[str | Path]) -> tuple[Entrant, ...]:
         for description in descriptions
     ]
     return tuple(
-        Entrant(name if names.count(name) == 1 else f"{name} ({_short(path)})", description, path)
+        Entrant(name if names.count(name) == 1 else f"{name} ({_short(path)})", description, path, mirror)
         for name, path, description in zip(names, paths, descriptions, strict=True)
     )
 

@@ -39,8 +39,8 @@ class Presenter:
     def batcher(self, view: View) -> Batcher | CountingBatcher:
         """What collects the images of one view into batches."""
         if view.kind == "dense":
-            return Batcher(self.limit_px)
-        crops = {"crops": 2 * GRID**2, "ten": 10, "center": 1}[view.kind]
+            return Batcher(self.limit_px, copies=view.copies)
+        crops = view.copies * {"crops": GRID**2, "ten": 5, "center": 1}[view.kind]
         return CountingBatcher(max(1, self.limit_px // (crops * self.model.architecture.crop_px**2)))
 
     def columns(self, view: View) -> int:
@@ -49,7 +49,7 @@ class Presenter:
 
     def posteriors(self, view: View, items: Sequence[Item]) -> Tensor:
         """Images rescaled to the view's scale -> posteriors (n, K), fp32, on the device."""
-        return self._dense(items) if view.kind == "dense" else self._cropped(view, items)
+        return self._dense(view, items) if view.kind == "dense" else self._cropped(view, items)
 
     def inputs(self, pixels: Tensor) -> Tensor:
         """uint8 (N, H, W, 3) on any device -> the net's input (N, 3, H, W) on its own."""
@@ -57,9 +57,11 @@ class Presenter:
         dtype = own.get(self.precision) or self.model.conv1_1.weight.dtype
         return normalize(pixels.to(self.device), self.model.description.preprocessing, dtype=dtype)
 
-    def _dense(self, items: Sequence[Item]) -> Tensor:
+    def _dense(self, view: View, items: Sequence[Item]) -> Tensor:
         sizes = [item.size for item in items]
         images = self.inputs(stack_images(items, sizes))
+        if not view.mirror:
+            return self._dense_scores(images, sizes).softmax(1)
         mirrored = mirror_images(images, sizes)
         if 2 * images.shape[0] * images.shape[2] * images.shape[3] > self.limit_px:  # one large image: by halves
             halves = [self._dense_scores(half, sizes).softmax(1) for half in (images, mirrored)]
@@ -82,15 +84,15 @@ class Presenter:
         )
 
     def _cropped(self, view: View, items: Sequence[Item]) -> Tensor:
-        crop, mirrored = self.model.architecture.crop_px, view.kind != "center"
-        at_once = max(1, self.limit_px // (crop * crop * (2 if mirrored else 1)))
+        crop = self.model.architecture.crop_px
+        at_once = max(1, self.limit_px // (crop * crop * view.copies))
         crops: list[Tensor] = []
         for item in items:
             crops += [item.pixels[y : y + crop, x : x + crop] for x, y in corners(view, *item.size, crop)]
         parts = []
         for start in range(0, len(crops), at_once):
             images = self.inputs(torch.stack(crops[start : start + at_once]))
-            parts.append(self._crop_posteriors(images, mirrored))
+            parts.append(self._crop_posteriors(images, view.mirror))
         return torch.cat(parts).unflatten(0, (len(items), -1)).mean(1)  # (n, C, K) -> (n, K)
 
     def _crop_posteriors(self, images: Tensor, mirrored: bool) -> Tensor:

@@ -9,14 +9,15 @@ Notable: every pixel size follows the crop in proportion (at a crop of 64, S=73 
 be given; a row says in words where it differs from the paper's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 from vggnet.console import counted
-from vggnet.contract import ModelDescription
+from vggnet.contract import InputPolicy, ModelDescription
 from vggnet.errors import UserError
+from vggnet.evaluation.policy import Shown
 from vggnet.evaluation.views import Kind, View, views_of
 from vggnet.paper.configurations import PAPER_CROP_PX
 from vggnet.paper.recipes import FIXED_SCALE_PX, SCALE_STEP_PX, Recipe, scaled_px
@@ -32,11 +33,29 @@ METHODS: dict[tuple[Kind, ...], str] = {("dense",): "dense", ("crops",): "multi-
 
 @dataclass(frozen=True)
 class Entrant:
-    """A net that takes part: its name in the tables, what is known about it, its run folder or weight file."""
+    """A net that takes part: its name in the tables, what is known about it, its run folder or weight file.
+
+    `mirror` is the user's choice to average mirrored views in or not; None: as the net was trained.
+    """
 
     name: str
     description: ModelDescription
     path: Path = Path()
+    mirror: bool | None = None
+
+    @property
+    def policy(self) -> InputPolicy:
+        """How images are shown to the net."""
+        return self.description.policy.chosen(self.mirror)
+
+    def views(self, kinds: Iterable[str], scales: Iterable[int]) -> tuple[View, ...]:
+        """Every kind of view at every scale, as this net is shown images."""
+        return views_of(kinds, scales, mirror=self.policy.mirror)
+
+    @property
+    def shown(self) -> Shown:
+        """The net as `policy_notes` takes it."""
+        return Shown(self.name, self.description.policy, self.policy)
 
 
 @dataclass(frozen=True)
@@ -56,6 +75,11 @@ class Combination:
         """As the paper calls it (dense, multi-crop, both), or the kinds of views."""
         kinds = tuple(dict.fromkeys(view.kind for _, views in self.members for view in views))
         return METHODS.get(kinds, " + ".join(kinds))
+
+    @property
+    def mirrors(self) -> tuple[bool, ...]:
+        """For each net whether mirrored views are averaged in."""
+        return tuple(any(view.mirror for view in views) for _, views in self.members)
 
 
 def single_scale(description: ModelDescription) -> tuple[int, ...]:
@@ -106,7 +130,7 @@ def combinations(
         raise UserError(f"--protocol {protocol} does not exist; the protocols are {', '.join(PROTOCOLS)}")
     elif protocol == "table3":
         rows = [
-            Combination(((place, (View("dense", scale),)),))
+            Combination(((place, entrant.views(["dense"], [scale])),))
             for place, entrant in enumerate(entrants)
             for scale in _scales(entrant, test_scale, multiple=False)
         ]
@@ -146,7 +170,7 @@ def _per_entrant(
     entrants: Sequence[Entrant], ways: Sequence[tuple[Kind, ...]], given: Sequence[int] | None
 ) -> list[Combination]:
     return [
-        Combination(((place, views_of(kinds, _scales(entrant, given, multiple=True))),))
+        Combination(((place, entrant.views(kinds, _scales(entrant, given, multiple=True))),))
         for place, entrant in enumerate(entrants)
         for kinds in ways
     ]
@@ -157,7 +181,7 @@ def _fused(
 ) -> Combination:
     return Combination(
         tuple(
-            (place, views_of(kinds, _scales(entrant, given, multiple=multiple)))
+            (place, entrant.views(kinds, _scales(entrant, given, multiple=multiple)))
             for place, entrant in enumerate(entrants)
         )
     )
@@ -172,9 +196,9 @@ def _free(entrants: Sequence[Entrant], views: Sequence[str] | None, given: Seque
     rows: list[Combination] = []
     for place, entrant in enumerate(entrants):
         scales = _scales(entrant, given, multiple=False)
-        rows += [Combination(((place, (view,)),)) for view in views_of(kinds, scales)]
+        rows += [Combination(((place, (view,)),)) for view in entrant.views(kinds, scales)]
         together = ways if len(scales) > 1 else ways[len(kinds) :]
-        rows += [Combination(((place, views_of(way, scales)),)) for way in together]
+        rows += [Combination(((place, entrant.views(way, scales)),)) for way in together]
     if len(entrants) > 1:
         rows += [_fused(entrants, way, given, multiple=False) for way in ways]
     return rows
@@ -206,6 +230,7 @@ def _beside_paper(row: Combination, entrants: Sequence[Entrant], protocol: Proto
         differences.insert(0, "net")
     for description in descriptions:
         differences += _architecture_differences(description)
+    differences += _mirror_differences(row, descriptions)
     return Combination(row.members, paper, tuple(dict.fromkeys(differences)))
 
 
@@ -224,6 +249,17 @@ def _scale_differences(
         if set(scales) != {view.scale for view in views}:
             differences.append("Q")
     return tuple(dict.fromkeys(differences))
+
+
+def _mirror_differences(row: Combination, descriptions: Sequence[ModelDescription]) -> list[str]:
+    """Whether mirrored crops were learnt and mirrored views are tested: both are in the paper's dense and crops."""
+    differences = []
+    for description, mirror in zip(descriptions, row.mirrors, strict=True):
+        if not description.policy.mirror:
+            differences.append("no mirrored crops in training")
+        if not mirror:
+            differences.append("no mirror in the test")
+    return differences
 
 
 def _architecture_differences(description: ModelDescription) -> list[str]:

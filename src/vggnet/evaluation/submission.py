@@ -38,7 +38,10 @@ def best_classes(posteriors: np.ndarray, description: ModelDescription, top: int
 
 @dataclass(frozen=True)
 class Submission:
-    """`guesses[i]` are the five classes of `images[i]` (fewer where the net has fewer); `protocol` is how."""
+    """`guesses[i]` are the five classes of `images[i]` (fewer where the net has fewer); `protocol` is how.
+
+    `notes` are the sentences below the result.
+    """
 
     protocol: str
     images: tuple[str, ...]
@@ -46,6 +49,7 @@ class Submission:
     expected: int
     bad: tuple[BadImage, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def to_csv(self) -> str:
         """One line an image: image, five classes, their posteriors."""
@@ -66,6 +70,7 @@ class Submission:
         ]
         bad = [{"path": error.path, "reason": error.reason} for error in self.bad]
         content = {"protocol": self.protocol, **self.facts, "expected": self.expected, "images": images}
+        content["notes"] = list(self.notes)
         return json.dumps({**content, "bad_images": bad}, indent=2) + "\n"
 
     def to_markdown(self) -> str:
@@ -73,7 +78,8 @@ class Submission:
         lines = [f"**{self.protocol}**", "", "| image | classes |", "| --- | --- |"]
         for image, guess in zip(self.images, self.guesses, strict=True):
             lines.append(f"| {image} | {', '.join(f'{title} {p:.2f}' for _, title, p in guess)} |")
-        return "\n".join(lines) + "\n"
+        lines += [""] if self.notes else []
+        return "\n".join([*lines, *self.notes]) + "\n"
 
     def print(self, console: Console | None = None) -> None:
         """Print the first images; all of them are in the CSV."""
@@ -89,3 +95,5 @@ class Submission:
             say(f"  and {len(self.images) - SHOWN} more, which --csv FILE writes, too")
         for error in self.bad:
             say(f"  not used: {error}")
+        for line in self.notes:
+            say(line)

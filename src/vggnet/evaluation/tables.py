@@ -46,13 +46,17 @@ CSV_COLUMNS = (
     *("nets", "train_scale", "method", "test_scale"),
     *(f"{top}_{end}" for top in ("top1", "top5") for end in ENDS),
     *("evaluated", "expected", "paper_top1", "paper_top5", "not_as_in_the_paper", "p_row_above", "p_best_row"),
+    "mirror",
 )
 LISTED = 20  # bad images that are named
 
 
 @dataclass(frozen=True)
 class Row:
-    """One combination's errors. `above` and `best` are tests against the row above and the best row (None for it)."""
+    """One combination's errors. `above` and `best` are tests against the row above and the best row (None for it).
+
+    `mirrors`: for each net of the row whether mirrored views were averaged in.
+    """
 
     nets: str
     train_scale: str
@@ -64,6 +68,7 @@ class Row:
     differences: tuple[str, ...] = ()
     above: PairedTest | None = None
     best: PairedTest | None = None
+    mirrors: tuple[bool, ...] = ()
 
     def cells(self) -> tuple[str, ...]:
         """The row as text, in the order of COLUMNS."""
@@ -89,6 +94,7 @@ class Row:
             "nets": self.nets,
             "train_scale": self.train_scale,
             "method": self.method,
+            "mirror": list(self.mirrors),
             "test_scale": self.test_scale,
             "top1": _count_dict(self.errors.top1),
             "top5": _count_dict(self.errors.top5) if self.errors.top5 is not None else None,
@@ -181,6 +187,7 @@ class Table:
                 + [top5[end] for end in ENDS]
                 + [row.errors.top1.images, row.expected, paper["top1"], paper["top5"], "; ".join(row.differences)]
                 + ["" if p is None else p for p in (values["p_row_above"], values["p_best_row"])]
+                + [" + ".join(dict.fromkeys("yes" if mirror else "no" for mirror in row.mirrors))]
             )
         return text.getvalue()
 

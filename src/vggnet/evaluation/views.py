@@ -7,6 +7,7 @@
     ten      the middle and the four corners, with mirrors: the ten posteriors averaged (Krizhevsky et al.)
 
 Notable: the image is always rescaled isotropically first, its smallest side to Q, and Q need not be the S of training.
+A net that was trained without mirrored crops is shown no mirrors (`View.mirror`): they mean nothing to it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,21 +24,36 @@ GRID = 5  # crops a side
 
 @dataclass(frozen=True, order=True)
 class View:
-    """One way to show an image; `scale` is its smallest side in pixels after rescaling (Q in the paper)."""
+    """One way to show an image; `scale` is its smallest side in pixels after rescaling (Q in the paper).
+
+    `mirror`: whether the mirrored image or crops are averaged in; False for `center`, which has none.
+    """
 
     kind: Kind
     scale: int
+    mirror: bool = True
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise UserError(f"view {self.kind!r} does not exist; the views are {', '.join(KINDS)}")
         if self.scale < 1:
             raise UserError(f"test scale {self.scale}: the smallest side of an image must be at least 1 pixel")
+        if self.kind == "center":
+            object.__setattr__(self, "mirror", False)
 
     @property
     def key(self) -> str:
-        """A name for files and tables: dense-384."""
-        return f"{self.kind}-{self.scale}"
+        """A name for files, one for each different view: dense-384, dense-384-no-mirror."""
+        return f"{self.kind}-{self.scale}{self._without}"
+
+    @property
+    def copies(self) -> int:
+        """How often each pixel that is shown goes through the net: twice with its mirror."""
+        return 2 if self.mirror else 1
+
+    @property
+    def _without(self) -> str:
+        return "" if self.mirror or self.kind == "center" else "-no-mirror"
 
     def check(self, architecture: Architecture) -> None:
         """Raise UserError where an image at this scale is too small for the net, naming the least Q."""
@@ -52,17 +68,18 @@ class View:
         raise UserError(f"test scale {self.scale}: {problem}: Q must be at least {crop}")
 
 
-def views_of(kinds: Iterable[str], scales: Iterable[int]) -> tuple[View, ...]:
+def views_of(kinds: Iterable[str], scales: Iterable[int], *, mirror: bool = True) -> tuple[View, ...]:
     """Every kind at every scale, in the order given; UserError for a kind that does not exist."""
     scales = tuple(scales)
-    return tuple(View(kind, scale) for kind in kinds for scale in scales)  # type: ignore[arg-type]
+    return tuple(View(kind, scale, mirror) for kind in kinds for scale in scales)  # type: ignore[arg-type]
 
 
 def describe(views: Sequence[View]) -> str:
-    """Views in words, as a table states a protocol: `dense + crops, Q=256,384,512`."""
+    """Return views in words, as a table states a protocol: `dense + crops without mirror, Q=256,384,512`."""
     by_scales: dict[tuple[int, ...], list[str]] = {}
-    for kind in dict.fromkeys(view.kind for view in views):
-        scales = tuple(sorted(view.scale for view in views if view.kind == kind))
-        by_scales.setdefault(scales, []).append(kind)
+    for kind, mirror in dict.fromkeys((view.kind, view.mirror) for view in views):
+        scales = tuple(sorted(view.scale for view in views if (view.kind, view.mirror) == (kind, mirror)))
+        name = kind if mirror or kind == "center" else f"{kind} without mirror"
+        by_scales.setdefault(scales, []).append(name)
     parts = (f"{' + '.join(kinds)}, Q={','.join(map(str, scales))}" for scales, kinds in by_scales.items())
     return "; ".join(parts)

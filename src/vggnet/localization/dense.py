@@ -111,15 +111,19 @@ def _refuse(error: BadImage, computing: Computing) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Judge:
-    """A classifier whose scores rate boxes; `order[k]` is where class k of the first classifier stands in its own."""
+    """A classifier whose scores rate boxes; `order[k]` is where class k of the first classifier stands in its own.
+
+    `mirrors`: whether it is shown mirrored images; a net that never saw any cannot rate their windows.
+    """
 
     model: VGG
     order: np.ndarray
+    mirrors: bool = True
 
 
 @dataclass(frozen=True, eq=False)
 class Drawer:
-    """A box net; `order` as in `Judge`. `mirrors`: whether it has learnt from mirrored images."""
+    """A box net; `order` as in `Judge`. `mirrors`: whether it is shown mirrored images."""
 
     model: VGG
     order: np.ndarray
@@ -198,10 +202,12 @@ def _present(
     pixels = stack_images(items, rescaled)
     results: list[list[list[Candidates]]] = [[] for _ in drawing]
     for mirrored in (False, True):
-        if not any(drawer.mirrors or not mirrored for drawer, _ in drawing):
+        rating = [(judge, presenter) for judge, presenter in judging if judge.mirrors or not mirrored]
+        unrated = bool(judging) and not rating  # no classifier could rate the mirrored windows
+        if mirrored and (unrated or not any(drawer.mirrors for drawer, _ in drawing)):
             continue
         scores: list[list[np.ndarray]] = []
-        for judge, presenter in judging:
+        for judge, presenter in rating:
             maps = _maps(presenter, pixels, rescaled, mirrored)
             scores.append([_position_scores(each, judge.order[best[i]]) for i, each in enumerate(maps)])
         for place, (drawer, presenter) in enumerate(drawing):

@@ -45,7 +45,8 @@ def evaluate_localizers(runs: Sequence[str], data: str, options: LocalizeEvaluat
     if opened.val is None:
         raise UserError(f"{data}: no val image has a box")
     scales = box_scales(options, descriptions)
-    party = gather(runs, options.classifier) if options.classifier else None  # before any image is read
+    # before any image is read: nets that do not go together are refused here
+    party = gather(runs, options.classifier, options.mirror) if options.classifier else None
     views = classifier_views(options, party.descriptions, scales) if party else []
     computing = computing_of(options.device, options.precision, options.workers, options.bad_images == "skip")
     workers = computing.workers
@@ -70,7 +71,7 @@ def evaluate_localizers(runs: Sequence[str], data: str, options: LocalizeEvaluat
         dense = _dense_rows(options, party, names, descriptions, scales, views, opened, val, present, computing)
     notes = opened.notes
     if party is not None:
-        notes += (f"classes: {_classified_by(party, views)}; boxes merged by {options.merging}",)
+        notes += (f"classes: {_classified_by(party, views)}; boxes merged by {options.merging}", *party.notes)
     if not present.all():
         notes += (f"not counted: {int((~present).sum())} of {len(val)} images, which could not be used",)
     facts: dict[str, Any] = {

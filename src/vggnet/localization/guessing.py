@@ -18,6 +18,7 @@ from vggnet.console import note
 from vggnet.contract import ImageReading, ModelDescription
 from vggnet.errors import UserError
 from vggnet.evaluation.metrics import TOP, combine
+from vggnet.evaluation.policy import Shown, policy_notes
 from vggnet.evaluation.posteriors import Store
 from vggnet.evaluation.views import View
 from vggnet.images.splits import Split, named
@@ -30,15 +31,13 @@ _SHARD = 256  # images whose boxes are in memory at once
 
 @dataclass(frozen=True, eq=False)
 class Party:
-    """Box nets and the classifiers that rate them; all class numbers are the first classifier's.
-
-    `mirrors[i]`: whether box net i has learnt from mirrored images.
-    """
+    """Box nets and the classifiers that rate them; all class numbers are the first classifier's."""
 
     drawers: tuple[Drawer, ...]
     judges: tuple[Judge, ...]
     classifiers: tuple[Path, ...]
     descriptions: tuple[ModelDescription, ...]  # of the classifiers
+    notes: tuple[str, ...] = ()  # how the nets are shown images, where that is not as in the paper
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -62,8 +61,11 @@ class Guesses:
     rates: np.ndarray
 
 
-def gather(runs: Sequence[str | Path], classifiers: Sequence[str | Path]) -> Party:
-    """Load the nets and match their classes by name. UserError for nets that do not go together."""
+def gather(runs: Sequence[str | Path], classifiers: Sequence[str | Path], mirror: bool | None = None) -> Party:
+    """Load the nets and match their classes by name. Raises UserError for nets that do not go together.
+
+    `mirror`: whether all nets are shown mirrored images; None: each as it was trained.
+    """
     descriptions = tuple(read_description(path) for path in classifiers)
     boxes = [read_description(path) for path in runs]
     for path, description in zip(classifiers, descriptions, strict=True):
@@ -86,18 +88,27 @@ def gather(runs: Sequence[str | Path], classifiers: Sequence[str | Path]) -> Par
         )
     base = descriptions[0].classes
     judges = [
-        Judge(load_model(path).to_fast_layout(), _order(base, description.classes, path))
+        Judge(
+            load_model(path).to_fast_layout(),
+            _order(base, description.classes, path),
+            description.policy.chosen(mirror).mirror,
+        )
         for path, description in zip(classifiers, descriptions, strict=True)
     ]
     drawers = [
         Drawer(
             load_model(path).to_fast_layout(),
             _order(base, description.classes, path),
-            bool(description.recipe.get("mirror", True)),
+            description.policy.chosen(mirror).mirror,
         )
         for path, description in zip(runs, boxes, strict=True)
     ]
-    return Party(tuple(drawers), tuple(judges), tuple(map(Path, classifiers)), descriptions)
+    paths = [*map(str, runs), *map(str, classifiers)]
+    shown = [
+        Shown(path, description.policy, description.policy.chosen(mirror))
+        for path, description in zip(paths, (*boxes, *descriptions), strict=True)
+    ]
+    return Party(tuple(drawers), tuple(judges), tuple(map(Path, classifiers)), descriptions, policy_notes(shown))
 
 
 def one_reading(runs: Sequence[str | Path], descriptions: Sequence[ModelDescription]) -> ImageReading:

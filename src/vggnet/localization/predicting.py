@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vggnet.console import note
 from vggnet.contract import ImageReading
 from vggnet.errors import BadImage, UserError
 from vggnet.images.boxes import corners_of
@@ -32,7 +33,9 @@ def predict_boxes(
     split = images_at(images).read_as(read_description(run).policy.reading)
     for file in split.files:
         decode(file, split.reading)  # what cannot be read is said before any net is loaded
-    party = gather([run], options.classifier)
+    party = gather([run], options.classifier, options.mirror)
+    for line in party.notes:
+        note(line)
     computing = computing_of(options.device, options.precision, 0, False)
     scales = test_scales(options, read_description(run))
     sizes = measure_sizes(split)

@@ -52,7 +52,7 @@ def classifier_views(
             scales = _own(path, description, given)
         else:
             scales = _numbers("--classifier-scale", given) or tuple(sorted({q for each in boxes for q in each}))
-        views = views_of(kinds, scales)
+        views = views_of(kinds, scales, mirror=description.policy.chosen(options.mirror).mirror)
         for view in views:
             view.check(description.architecture)
         result.append(views)

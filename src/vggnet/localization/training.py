@@ -131,7 +131,7 @@ def _resolve(options: LocalizeTrainOptions, source: ModelDescription) -> Localiz
         net=net,
         crop=crop,
         train_scale=tuple(scale),
-        mirror=options.mirror and bool(source.recipe.get("mirror", True)),
+        mirror=options.mirror and source.policy.mirror,
         out=out,
         orientation=reading.orientation,
         pixel_range=reading.pixel_range,

@@ -2,8 +2,10 @@
 
 Notable: FC layers are written as the convolutions that they are, so the graph takes any image of at least the crop's
 size and gives a class score map. What a graph cannot say (what pixels it wants, what its outputs are called, how scores
-become posteriors) is written beside it as JSON. The file is opened again by the runtime it is for and must agree with
-the net on three sizes and two batches before the export counts as done.
+become posteriors, how it was trained: mirrored or not) is written beside it as JSON, and into the file as metadata:
+ONNX's `metadata_props`, OpenVINO's `rt_info` under `vggnet`, torch.export's extra file `vggnet.json`. The file is
+opened again by the runtime it is for and must agree with the net on three sizes and two batches before the export
+counts as done.
 """
 
 import copy
@@ -36,6 +38,8 @@ from vggnet.network.weights import check_outputs, load_model
 SUFFIXES = {"onnx": ".onnx", "torch-export": ".pt2", "openvino": ".xml"}
 INPUT, OUTPUT = "images", "scores"
 TOLERANCE = 1e-3  # of the largest score
+METADATA = "vggnet"  # where a file's metadata stand
+Description = dict[str, Any]
 Runtime = Callable[[np.ndarray], np.ndarray]
 
 
@@ -88,7 +92,8 @@ def export_model(model: VGG | str | Path, out: str | Path, form: str = "onnx") -
     try:
         with _quiet():
             program = _program(plain)
-            {"onnx": _write_onnx, "torch-export": _write_torch, "openvino": _write_openvino}[form](program, out)
+            write = {"onnx": _write_onnx, "torch-export": _write_torch, "openvino": _write_openvino}[form]
+            write(program, out, _description(net, form))
             lines = [f"written to {out}", *_check(net, out, form)]
     except BaseException:  # half written, refused by its runtime, or wrong: no file is left that looks like a good one
         for file in (out, out.with_suffix(".bin")) if form == "openvino" else (out,):
@@ -130,14 +135,14 @@ def _least_px(net: PlainNet | VGG) -> int:
     return 32 if net.architecture.convolutions_only else net.architecture.crop_px
 
 
-def _write_torch(program: Any, out: Path) -> None:
+def _write_torch(program: Any, out: Path, description: Description) -> None:
     content = io.BytesIO()  # on a full disk PyTorch's own writing ends the whole process
-    torch.export.save(program, content)
+    torch.export.save(program, content, extra_files={f"{METADATA}.json": json.dumps(description)})
     with replacing(out) as temporary:
         temporary.write_bytes(content.getbuffer())
 
 
-def _write_onnx(program: Any, out: Path) -> None:
+def _write_onnx(program: Any, out: Path, description: Description) -> None:
     _package("onnx", "onnx")
     _package("onnxscript", "onnx")
     torch.onnx.export(
@@ -150,11 +155,11 @@ def _write_onnx(program: Any, out: Path) -> None:
         output_names=[OUTPUT],
         verbose=False,
     )
-    _name_sizes(out)
+    _complete_onnx(out, description)
 
 
-def _name_sizes(file: Path) -> None:
-    """Call the free sizes batch, height and width, which PyTorch's exporter numbers (s34, s14, s54)."""
+def _complete_onnx(file: Path, description: Description) -> None:
+    """Name the free sizes batch, height and width, which PyTorch's exporter numbers (s34, s14, s54); add metadata."""
     onnx = _package("onnx", "onnx")
     model = onnx.load(file)
     names = {}
@@ -164,14 +169,22 @@ def _name_sizes(file: Path) -> None:
         for size in value.type.tensor_type.shape.dim:
             if size.dim_param:
                 size.dim_param = re.sub(r"\w+", lambda found: names.get(found[0], found[0]), size.dim_param)
+    onnx.helper.set_model_props(model, _as_texts(description))
     onnx.save(model, file)
 
 
-def _write_openvino(program: Any, out: Path) -> None:
+def _as_texts(description: Description) -> dict[str, str]:
+    """The description as metadata: texts stay, all else is JSON."""
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in description.items()}
+
+
+def _write_openvino(program: Any, out: Path, description: Description) -> None:
     openvino = _package("openvino", "openvino")
     converted = openvino.convert_model(program)
     converted.inputs[0].get_tensor().set_names({INPUT})
     converted.outputs[0].get_tensor().set_names({OUTPUT})
+    for key, text in _as_texts(description).items():
+        converted.set_rt_info(text, [METADATA, key])
     openvino.save_model(converted, str(out), compress_to_fp16=False)
 
 
@@ -222,7 +235,7 @@ def _largest_gap(net: VGG, run: Runtime) -> tuple[float, str]:
     return gap, ", ".join(f"{batch}x{height}x{width}" for batch, height, width in sizes)
 
 
-def _description(net: VGG, form: str) -> dict[str, Any]:
+def _description(net: VGG, form: str) -> Description:
     """What the user of the file has to know."""
     preprocessing = net.description.preprocessing
     mean, deviation = for_unit_pixels(preprocessing)
@@ -242,6 +255,7 @@ def _description(net: VGG, form: str) -> dict[str, Any]:
             "shape": ["batch", "classes" if _names_classes(net) else "channels", "rows", "columns"],
             "meaning": _meaning(net),
         },
+        "trained_with": asdict(net.description.policy),
         "classes": list(net.description.classes),
         "class_titles": list(net.description.class_titles),
         "description": json.loads(net.description.to_json()),

@@ -115,6 +115,7 @@ Net {architecture.net} of Simonyan and Zisserman (arXiv 1409.1556), Table 1{norm
 
 - Input: RGB pixels of 0 to 255, minus {_numbers(preprocessing.mean)}, divided by {_numbers(preprocessing.deviation)}
 - Training scale S: {scale}
+- Training crops: {"half of them mirrored" if description.policy.mirror else "none mirrored: test without mirrors"}
 - Parameters: {architecture.parameters:,}
 
 ```python

@@ -69,7 +69,10 @@ InitFromOption = Annotated[
 ]
 
 # its training
-Mirrored = Annotated[bool, tyro.conf.arg(help_behavior_hint="(default: mirrored)")]
+_PAIR = "| --no-mirror"  # `cli` makes `--mirror True` of --mirror, and `--mirror False` of --no-mirror
+Mirrored = Annotated[
+    bool, tyro.conf.FlagConversionOff, tyro.conf.arg(metavar=_PAIR, help_behavior_hint="(default: --mirror)")
+]
 ResumeOption = Annotated[bool, option("Continue the run in --out; starts anew where nothing was saved yet.")]
 EpochsOption = Annotated[int, option("Passes over the training images.")]
 BatchOption = Annotated[int, option("Images per update, whatever the memory and the number of GPUs.")]
@@ -153,6 +156,15 @@ TestScaleOption = Annotated[
     int | None,
     option(
         "Q, the smallest side after rescaling.", default="the net's S, its middle where S was jittered", metavar="Q"
+    ),
+]
+MirrorOption = Annotated[
+    bool | None,
+    tyro.conf.FlagConversionOff,
+    tyro.conf.arg(
+        help="Average the mirrored views in, or leave them out.",
+        metavar=_PAIR,
+        help_behavior_hint="(default: as the net was trained)",
     ),
 ]
 JsonOption = Annotated[

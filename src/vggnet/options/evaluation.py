@@ -9,6 +9,7 @@ from vggnet.options.common import (
     DeviceOption,
     InferencePrecisionOption,
     JsonOption,
+    MirrorOption,
     ModelAndImages,
     ModelsAndData,
     TestScaleOption,
@@ -29,8 +30,9 @@ class EvaluateOptions:
     inputs: ModelsAndData
     """Runs or weight files, then the images (their val split)."""
     views: Annotated[tuple[str, ...], option(default="center dense; without labels, dense", metavar="VIEW...")] = ()
-    """Of dense, crops (5x5 and mirrors), center, ten."""
+    """Of dense, crops (5x5), center, ten."""
     test_scale: TestScalesOption = ()
+    mirror: MirrorOption = None
     protocol: Annotated[
         Literal["table3", "table4", "table5", "table6"] | None, option(default="none, --views and --test-scale choose")
     ] = None
@@ -55,6 +57,7 @@ class PredictOptions:
     top: int = 5
     """Classes per image."""
     test_scale: TestScaleOption = None
+    mirror: MirrorOption = None
     device: DeviceOption = "auto"
     precision: InferencePrecisionOption = "auto"
     bad_images: BadImagesOption = "stop"

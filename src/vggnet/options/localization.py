@@ -20,6 +20,7 @@ from vggnet.options.common import (
     JsonOption,
     MicroBatchOption,
     Mirrored,
+    MirrorOption,
     ModelAndImages,
     ModelsAndData,
     OrientationOption,
@@ -107,7 +108,7 @@ class LocalizeTrainOptions:
     dropout: float = 0.0
     """On fc6 and fc7. Classification has 0.5; coordinates are learnt much slower with it (docs/localisation.md)."""
     mirror: Mirrored = True
-    """Mirror no training crops; else half of them are, unless --init-from was trained without."""
+    """Mirror half of the training crops, or none; none where --init-from was trained without."""
     orientation: OrientationOption = None
     pixel_range: PixelRangeOption = None
     epochs: EpochsOption = 20
@@ -143,6 +144,7 @@ class LocalizeEvaluateOptions:
     classifier_views: _ClassifierViewsOption = ()
     classifier_scale: _ClassifierScaleOption = ()
     test_scale: TestScalesOption = ()
+    mirror: MirrorOption = None
     test_scale_by_net: Annotated[
         tuple[str, ...], option(default="--test-scale, for all nets", metavar="Q[,Q...]...")
     ] = ()
@@ -171,6 +173,7 @@ class LocalizePredictOptions:
     out: Path = Path("boxes")
     """A folder for the pictures with their boxes, and boxes.json."""
     test_scale: TestScalesOption = ()
+    mirror: MirrorOption = None
     merging: _MergingOption = "centroid"
     top: int = 5
     """Boxes an image."""

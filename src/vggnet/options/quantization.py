@@ -6,7 +6,7 @@ from typing import Annotated
 
 from tyro.conf import Positional
 
-from vggnet.options.common import ModelInput, TestScaleOption, WorkersOption, option
+from vggnet.options.common import MirrorOption, ModelInput, TestScaleOption, WorkersOption, option
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class QuantizeOptions:
     images: int = 256
     """How many images the ranges are measured on."""
     test_scale: TestScaleOption = None
+    mirror: MirrorOption = None
     workers: WorkersOption = None
     seed: int = 0
     """Of the choice of images."""

@@ -66,7 +66,7 @@ class TrainOptions:
     """On fc6 and fc7."""
     divide: DivideOption = False
     mirror: Mirrored = True
-    """Mirror no training crops, for digits and text; else half of them are."""
+    """Mirror half of the training crops; or none, for digits and text. Tests then leave mirrored views out, too."""
     orientation: OrientationOption = None
     pixel_range: PixelRangeOption = None
     epochs: EpochsOption = 74
@@ -114,6 +114,8 @@ class LadderOptions:
     init: Annotated[InitMethod | None, option(default="desk glorot, paper gaussian")] = None
     """Of the layers that are not taken over."""
     batch_norm: BatchNormOption = False
+    mirror: Mirrored = True
+    """Mirror half of the training crops; or none, for digits and text. Tests then leave mirrored views out, too."""
     orientation: OrientationOption = None
     pixel_range: PixelRangeOption = None
     seed: SeedOption = 0

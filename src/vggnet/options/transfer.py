@@ -8,6 +8,7 @@ from vggnet.options.common import (
     BadImagesOption,
     DeviceOption,
     JsonOption,
+    MirrorOption,
     ModelsAndData,
     PrecisionOption,
     TestScalesOption,
@@ -32,6 +33,7 @@ class FeaturesOptions:
     """The file: .npz (descriptors, files, labels, classes) or .csv."""
     layer: _LayerOption = "fc7"
     test_scale: TestScalesOption = ()
+    mirror: MirrorOption = None
     pool: _PoolOption = "stack"
     device: DeviceOption = "auto"
     precision: PrecisionOption = "auto"
@@ -68,6 +70,7 @@ class TransferOptions:
     json: JsonOption = None
     layer: _LayerOption = "fc7"
     test_scale: TestScalesOption = ()
+    mirror: MirrorOption = None
     pool: _PoolOption = "stack"
     device: DeviceOption = "auto"
     precision: PrecisionOption = "auto"

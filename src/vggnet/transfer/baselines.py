@@ -19,6 +19,16 @@ from vggnet.network.weights import read_description
 from vggnet.transfer.descriptors import Descriptors, DescriptorSettings, Model, Progress, describe_images, unit
 
 THUMBNAIL_PX = 32
+BASELINES = ("pixels", "random")
+
+
+def other_models(names: Sequence[str]) -> list[str]:
+    """Those of the baselines called `names` that are models. Raises UserError for a name that is no baseline."""
+    models = [name for name in names if name not in BASELINES]
+    for name in models:
+        if not Path(name).exists():
+            raise UserError(f"--against {name}: pixels, random, or a model")
+    return models
 
 
 def describe_baseline(
@@ -30,14 +40,12 @@ def describe_baseline(
     on_progress: Progress | None,
     wanted: np.ndarray,
 ) -> Descriptors:
-    """Descriptors of the `wanted` images by the baseline called `name`; UserError for a name that is none."""
+    """Descriptors of the `wanted` images by the baseline called `name`: pixels, random, or a model's path."""
     if name == "pixels":
         reading = read_description(models[0]).policy.reading
         return _pixels(split.read_as(reading), settings, wanted)
     if name == "random":
         return describe_images([_untrained(model, seed) for model in models], [split], settings, on_progress, wanted)
-    if not Path(name).exists():
-        raise UserError(f"--against {name}: pixels, random, or a model")
     return describe_images([name], [split], settings, on_progress, wanted)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from vggnet.contract import ModelDescription
 from vggnet.errors import BadImage, UserError
+from vggnet.evaluation.policy import Shown
 from vggnet.evaluation.presentation import Precision
 from vggnet.evaluation.protocols import default_scale
 from vggnet.evaluation.scoring import BadImages, default_workers, score_in_shards
@@ -34,7 +35,10 @@ Progress = Callable[[int, int, str], Any]  # images done, images in all, which n
 
 @dataclass(frozen=True)
 class DescriptorSettings:
-    """Which layer (a weight layer means its activations, after the ReLU), at which Q, and how scales are combined."""
+    """Which layer (a weight layer means its activations, after the ReLU), at which Q, and how scales are combined.
+
+    `mirror`: whether the mirrored image is averaged in; None: as each net was trained.
+    """
 
     layer: str = "fc7"
     test_scale: tuple[int, ...] = ()
@@ -43,6 +47,7 @@ class DescriptorSettings:
     precision: Precision = "fp32"
     workers: int = 0
     bad_images: BadImages = "stop"
+    mirror: bool | None = None
 
     def views(self, description: ModelDescription) -> tuple[LayerView, ...]:
         """The views of one net; UserError for a layer that it does not have or a Q that is too small for it."""
@@ -54,7 +59,8 @@ class DescriptorSettings:
         scales = self.test_scale or (default_scale(description),)
         if len(set(scales)) < len(scales):
             raise UserError(f"--test-scale {' '.join(map(str, scales))}: each Q once")
-        views = tuple(LayerView("dense", scale, tap) for scale in scales)
+        mirror = description.policy.chosen(self.mirror).mirror
+        views = tuple(LayerView("dense", scale, mirror, tap) for scale in scales)
         for view in views:
             view.check(architecture)
         return views
@@ -77,6 +83,7 @@ def settings_of(
     precision: RequestedPrecision = "auto",
     workers: int | None = None,
     bad_images: BadImages = "stop",
+    mirror: bool | None = None,
 ) -> DescriptorSettings:
     """Settings from options, the machine's choices made."""
     chosen = choose_device(device)
@@ -90,7 +97,14 @@ def settings_of(
         choose_precision(precision, chosen),
         default_workers(workers, chosen),
         bad_images,
+        mirror,
     )
+
+
+def shown_models(models: Sequence[Model], settings: DescriptorSettings) -> list[Shown]:
+    """How each model was trained and how images are shown to it, for `policy_notes` and for JSON."""
+    policies = [(str(model), read_description(model).policy) for model in models]
+    return [Shown(name, policy, policy.chosen(settings.mirror)) for name, policy in policies]
 
 
 def check_models(models: Sequence[Model]) -> None:

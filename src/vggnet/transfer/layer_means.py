@@ -1,7 +1,7 @@
 """A layer's mean activations over whole images, and their store on disk, as posteriors have theirs (App. B).
 
 Notable: the layer is computed densely over the uncropped image at scale Q, averaged over its positions and over the
-image and its mirror.
+image and its mirror (over the image alone where the view is without mirror).
 
 Shapes: n images, C channels of the layer.
 """
@@ -31,7 +31,7 @@ class LayerView(View):
 
     @property
     def key(self) -> str:
-        return f"{self.tap}-{self.scale}"
+        return f"{self.tap}-{self.scale}{self._without}"
 
     def check(self, architecture: Architecture) -> None:
         """Raise UserError where an image at this scale is too small for the layer, naming the least Q."""
@@ -45,7 +45,7 @@ class LayerPresenter(Presenter):
     """Batches of whole images to their layers' means."""
 
     def batcher(self, view: View) -> Batcher:
-        return Batcher(self.limit_px)
+        return Batcher(self.limit_px, copies=view.copies)
 
     def columns(self, view: View) -> int:
         assert isinstance(view, LayerView)
@@ -56,6 +56,8 @@ class LayerPresenter(Presenter):
         assert isinstance(view, LayerView)
         sizes = [item.size for item in items]
         images = self.inputs(stack_images(items, sizes))
+        if not view.mirror:
+            return self._means(view, images, sizes)
         mirrored = mirror_images(images, sizes)
         if 2 * images.shape[0] * images.shape[2] * images.shape[3] > self.limit_px:  # one large image: by halves
             return (self._means(view, images, sizes) + self._means(view, mirrored, sizes)) / 2

@@ -37,6 +37,7 @@ class TransferReport:
     against: tuple[Against, ...]
     bad: tuple[BadImage, ...]
     facts: dict[str, Any]
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), indent=2) + "\n"
@@ -68,10 +69,14 @@ class TransferReport:
                     name: {"area": _counted(area), "11_points": _counted(points)} for name, points, area in rows
                 },
             }
-        return numbers | {"bad_images": [str(error) for error in self.bad], **self.facts}
+        more = {"bad_images": [str(error) for error in self.bad], "notes": list(self.notes)}
+        return numbers | more | self.facts
 
     def lines(self) -> list[str]:
-        """The result in words."""
+        """The result in words, and its notes."""
+        return [*self._numbers(), *self.notes]
+
+    def _numbers(self) -> list[str]:
         if isinstance(self.result, PrecisionResult):
             result = self.result
             lines = [

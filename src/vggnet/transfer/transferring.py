@@ -8,10 +8,19 @@ import numpy as np
 
 from vggnet.errors import BadImage, UserError
 from vggnet.evaluation.matching import split_seed
+from vggnet.evaluation.policy import policy_notes
 from vggnet.hardware import environment
 from vggnet.network.weights import read_description
-from vggnet.transfer.baselines import describe_baseline
-from vggnet.transfer.descriptors import Descriptors, DescriptorSettings, Model, Progress, check_models, describe_images
+from vggnet.transfer.baselines import describe_baseline, other_models
+from vggnet.transfer.descriptors import (
+    Descriptors,
+    DescriptorSettings,
+    Model,
+    Progress,
+    check_models,
+    describe_images,
+    shown_models,
+)
 from vggnet.transfer.examples import MultiLabelSet, open_actions, open_labelled, open_voc
 from vggnet.transfer.protocols import (
     PrecisionResult,
@@ -57,14 +66,15 @@ def transfer(
     check_models(models)
     svm: dict[str, Any] = {"costs": costs, "validation": validation, "seed": seed}
     facts = _facts(models, data, settings, protocol, svm)
+    notes = policy_notes(shown_models([*models, *other_models(against)], settings))
     if protocol == "caltech":
         drawn = CALTECH_SIZES | given
         result, compared, bad, classes = _class_recalls(models, data, settings, against, drawn, svm, on_progress)
         used = {name: drawn[name] for name in ("train_per_class", "test_per_class")}
-        return TransferReport(result, compared, bad, facts | used | {"classes": list(classes)})
+        return TransferReport(result, compared, bad, facts | used | {"classes": list(classes)}, notes)
     examples = (open_voc if protocol == "voc" else open_actions)(data, train_set, test_set)
     precision, bad = _average_precisions(models, examples, settings, svm, on_progress)
-    return TransferReport(precision, (), bad, facts | {"sets": list(examples.sets)})
+    return TransferReport(precision, (), bad, facts | {"sets": list(examples.sets)}, notes)
 
 
 def _refuse_the_others_options(protocol: str, caltech: Sequence[str], devkit: tuple[str | None, str | None]) -> None:
@@ -151,6 +161,7 @@ def _facts(
         "models": [str(model) for model in models],
         "layer": settings.layer,
         "test_scale": [[view.scale for view in settings.views(read_description(model))] for model in models],
+        "mirror": [shown.used.mirror for shown in shown_models(models, settings)],
         "pool": settings.pool,
         "precision": settings.precision,
         "svm": {name: list(value) if isinstance(value, tuple) else value for name, value in svm.items()},

@@ -1,0 +1,35 @@
+"""How images are shown to a net, as it was trained or as the user chose instead, and the sentences that say so."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from vggnet.contract import InputPolicy
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A net's name, how it was trained, and how images are shown to it now."""
+
+    name: str
+    trained: InputPolicy
+    used: InputPolicy
+
+
+def policy_notes(nets: Iterable[Shown]) -> tuple[str, ...]:
+    """Return the sentences that stand below a result: where mirrored views are left out, or are shown to a net that
+    never saw any. Nothing where all is as in the paper."""
+    found: dict[tuple[bool, bool], list[str]] = {}
+    for net in nets:
+        names = found.setdefault((net.trained.mirror, net.used.mirror), [])
+        if net.name not in names:
+            names.append(net.name)
+    notes = []
+    for (trained, used), names in found.items():
+        were = f"{', '.join(names[:-1])} and {names[-1]} were" if len(names) > 1 else f"{names[0]} was"
+        if not trained and not used:
+            notes.append(f"Without the mirror: {were} trained without mirrored crops.")
+        elif trained and not used:
+            notes.append(f"Without the mirror, as asked (--no-mirror): {were} trained with mirrored crops.")
+        elif used and not trained:
+            notes.append(f"With the mirror, as asked (--mirror): {were} trained without mirrored crops.")
+    return tuple(notes)
