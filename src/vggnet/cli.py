@@ -6,6 +6,7 @@ Exit status: 0 done, 1 something failed on the machine (no space, no memory), 2 
 
 import errno
 import importlib
+import io
 import os
 import platform
 import sys
@@ -16,6 +17,7 @@ import tyro
 
 import vggnet
 from vggnet.errors import UserError
+from vggnet.files import ESCAPED
 from vggnet.options.bench import BenchOptions
 from vggnet.options.common import check_numbers
 from vggnet.options.evaluation import EvaluateOptions, PredictOptions
@@ -63,6 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command; its exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files and classes may be of any bytes
+            stream.reconfigure(errors=ESCAPED)
     if list(arguments) == ["--version"]:
         print(f"vggnet {vggnet.__version__}, PyTorch {metadata.version('torch')}, Python {platform.python_version()}")
         return 0

@@ -1,10 +1,41 @@
-"""How a file appears: whole or not at all, whatever is killed or cut off in between."""
+"""How a file appears: whole or not at all, whatever is killed or cut off in between; and names that are not UTF-8.
 
+Linux names files by bytes. Python holds a byte that is not UTF-8 as a surrogate, which no text file can hold: in texts
+and on the terminal it is escaped (`caf\\xe9.jpg`).
+"""
+
+import codecs
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from vggnet.errors import UserError
+
+
+def _escape(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    part = error.object[error.start : error.end]
+    return "".join(map(_escaped_character, part)), error.end
+
+
+def _escaped_character(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte of a name that is not UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("ascii", "backslashreplace").decode()
+
+
+ESCAPED = "vggnet.escaped"  # for `errors=` of str.encode and of streams
+codecs.register_error(ESCAPED, _escape)
+
+
+def printable(text: str) -> str:
+    """Return `text` with what is not UTF-8 escaped."""
+    return text.encode("utf-8", ESCAPED).decode()
 
 
 @contextmanager
@@ -17,20 +48,82 @@ def replacing(path: Path, *, alone: bool = True) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.part" if alone else f".{path.name}.{uuid.uuid4().hex[:12]}.part")
     try:
         yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        _flush(temporary)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        _name(error, path)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)  # the rename itself must outlive a power cut
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    _flush(path.parent)
 
 
 def write_whole(path: Path, content: bytes | str, *, alone: bool = True) -> None:
-    """Replace `path` by `content` (text in UTF-8), whole or not at all; `alone` as in `replacing`."""
+    """Replace `path` by `content` (text in UTF-8, escaped), whole or not at all; `alone` as in `replacing`."""
     with replacing(path, alone=alone) as temporary:
-        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        temporary.write_bytes(_as_bytes(content))
+
+
+def write_result(path: str | Path, content: bytes | str, *, option: str = "") -> None:
+    """Write a result where the user wants it, whole or not at all; folders that are missing are made.
+
+    A link is followed, an earlier file's permissions stay, and a pipe or a device is written to as it is. Raises
+    UserError, naming the command line's `option`, where writing fails: an earlier file is then as it was.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if str(path).startswith("/dev/") or (path.exists() and not path.is_file()):
+            path.write_bytes(_as_bytes(content))
+            return
+        target = Path(os.path.realpath(path))
+        with replacing(target, alone=False) as temporary:
+            temporary.write_bytes(_as_bytes(content))
+            if target.exists():
+                shutil.copymode(target, temporary)
+    except OSError as error:
+        where = f"{option} {path}" if option else str(path)
+        raise UserError(f"{where}: cannot be written ({error.strerror or error}); give another file") from error
+
+
+@contextmanager
+def replacing_several(path: Path) -> Iterator[Path]:
+    """A folder to write `path` and the files that belong to it into, under their own names.
+
+    When the block ends well, they take their places beside `path`, each whole, `path` last. Otherwise nothing changes
+    there. What a kill leaves behind is removed the next time.
+    """
+    folder = path.with_name(f".{path.name}.part")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield folder
+        files = sorted(folder.iterdir(), key=lambda file: file.name == path.name)
+        for file in files:
+            _flush(file)
+        for file in files:
+            os.replace(file, path.with_name(file.name))
+        _flush(path.parent)
+    except OSError as error:
+        _name(error, path)
+        raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _name(error: BaseException, path: Path) -> None:
+    """Let the system's error name the file that was to be written, not the temporary one or none."""
+    if isinstance(error, OSError) and not isinstance(error.filename, int):
+        error.filename = str(path)
+
+
+def _as_bytes(content: bytes | str) -> bytes:
+    return content.encode("utf-8", ESCAPED) if isinstance(content, str) else content
+
+
+def _flush(path: Path) -> None:
+    """Bring a file, or the names in a folder, to the disk: they must outlive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -281,3 +282,15 @@ def test_a_misspelt_option_or_command_names_the_right_one() -> None:
         assert done.returncode == 2
         assert hint in done.stdout + done.stderr
         assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_class_whose_name_is_not_utf8_is_named_before_the_first_epoch(
+    class_folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = class_folders()
+    for part in ("train", "val"):
+        (data / part / "class1").rename(data / part / os.fsdecode(b"caf\xe9"))
+    message = fails(capsys, "train", data, "--out", tmp_path / "run", *SMALL)
+    assert r"the name of the class 'caf\xe9' is not UTF-8" in message
+    assert "rename its folder" in message
+    assert not (tmp_path / "run").exists()

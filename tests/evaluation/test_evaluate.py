@@ -1,8 +1,10 @@
 """From runs and a data set to a table, a csv of five classes, or a list of predictions."""
 
 import csv
+import errno
 import io
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -237,3 +239,47 @@ def test_a_net_that_draws_boxes_is_refused_with_the_command_that_takes_it(animal
         evaluate([path], str(animals), **CPU)
     with pytest.raises(UserError, match="vggnet localize"):
         predict(path, [animals], device="cpu", precision="fp32")
+
+
+NOT_UTF8 = os.fsdecode(b"caf\xe9.png")
+
+
+def test_file_names_that_are_not_utf8_are_escaped_in_every_text(run_folder, tmp_path, write_images, capsys):
+    run_path = run_folder()
+    write_images(tmp_path / "flat", [(70, 70), (80, 70)])
+    (tmp_path / "flat" / "001.png").rename(tmp_path / "flat" / NOT_UTF8)
+    names = ("json", "csv", "markdown")
+    for name in names:
+        (tmp_path / name).write_text("earlier")
+    outs = [argument for name in names for argument in (f"--{name}", str(tmp_path / name))]
+    arguments = ["--workers", "0", "--device", "cpu"]
+    assert run(["evaluate", str(run_path), str(tmp_path / "flat"), *outs, *arguments]) == 0
+    assert r"caf\xe9.png: " in capsys.readouterr().out
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "csv").read_text(encoding="utf-8"))))
+    assert [row["image"] for row in rows] == ["000.png", r"caf\xe9.png"]
+    assert r"| caf\xe9.png | " in (tmp_path / "markdown").read_text(encoding="utf-8")
+    images = json.loads((tmp_path / "json").read_text(encoding="utf-8"))["images"]
+    assert images[1]["image"] == NOT_UTF8  # JSON escapes it by itself
+    assert run(["predict", str(run_path), str(tmp_path / "flat" / NOT_UTF8), "--device", "cpu"]) == 0
+    assert r"caf\xe9.png" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["json", "csv", "markdown"])
+def test_a_table_that_cannot_be_written_leaves_the_earlier_one(animals, run_folder, tmp_path, monkeypatch, kind):
+    out = tmp_path / "out" / f"table.{kind}"
+    out.parent.mkdir()
+    out.write_text("earlier")
+    run_path = run_folder()
+    evaluate([run_path], str(animals), views=["center"], **CPU)
+    replace = os.replace
+
+    def fail(source, target):
+        if Path(target) == out:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(UserError, match=rf"table\.{kind}: cannot be written \(No space left on device\)"):
+        evaluate([run_path], str(animals), views=["center"], **{kind: out}, **CPU)
+    assert out.read_text() == "earlier"
+    assert list(out.parent.iterdir()) == [out]

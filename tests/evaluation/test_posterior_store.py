@@ -1,6 +1,8 @@
-"""Posteriors are computed once, kept whole whatever happens, and never taken for those of something else."""
+"""Posteriors are computed once, cached whole whatever happens, and never taken for those of something else."""
 
+import dataclasses
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,8 +14,9 @@ import torch
 from PIL import Image
 
 from vggnet.errors import BadImage, UserError
+from vggnet.evaluation import image_keys
 from vggnet.evaluation import posteriors as module
-from vggnet.evaluation.posteriors import Store, store_folder
+from vggnet.evaluation.posteriors import Store, store_folders
 from vggnet.evaluation.scoring import score
 from vggnet.evaluation.views import View, views_of
 from vggnet.images.splits import unlabelled_folder
@@ -72,7 +75,7 @@ def test_only_new_views_are_scored(run_folder, images, monkeypatch):
 def test_provenance_stands_beside_the_numbers(run_folder, images):
     store, _ = fill(run_folder(), images, VIEWS[:1])
     text = (store.place(VIEWS[0]) / "provenance.json").read_text()
-    for word in ("dense-64", "weights_sha256", "images_sha256", "Pillow", "fp32", torch.__version__, "mean"):
+    for word in ("dense-64", "weights_sha256", "Pillow", "fp32", torch.__version__, "mean"):
         assert word in text
 
 
@@ -85,14 +88,6 @@ def overwritten_keeping_size_and_date(run, images):
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-def renamed(run, images):
-    (images / "002.png").rename(images / "0020.png")
-
-
-def added(run, images):
-    Image.new("RGB", (70, 70)).save(images / "zzz.png")
-
-
 def other_weights(run, images):
     model = load_model(run)
     with torch.no_grad():
@@ -101,22 +96,151 @@ def other_weights(run, images):
 
 
 def other_preprocessing(run, images):
-    import dataclasses
-
     model = load_model(run)
     preprocessing = dataclasses.replace(model.description.preprocessing, deviation=(2.0, 2.0, 2.0))
     model.description = dataclasses.replace(model.description, preprocessing=preprocessing)
     save_model(run / "best.safetensors", model)
 
 
-@pytest.mark.parametrize(
-    "change", [overwritten_keeping_size_and_date, renamed, added, other_weights, other_preprocessing]
-)
-def test_a_change_is_a_miss(run_folder, images, change):
+@pytest.mark.parametrize("change", [other_weights, other_preprocessing])
+def test_another_net_is_a_miss(run_folder, images, change):
     run = run_folder()
     fill(run, images, VIEWS[:1])
     change(run, images)
-    assert not open_store(run, images).read(VIEWS[0], len(unlabelled_folder(images)))[1].any()
+    assert not open_store(run, images).read(VIEWS[0], 5)[1].any()
+
+
+@pytest.mark.parametrize("settled", [False, True])
+def test_only_an_image_that_was_overwritten_is_a_miss(run_folder, images, monkeypatch, settled):
+    if settled:  # as if the images had lain there for long, so that their hashes are cached
+        monkeypatch.setattr(image_keys, "SETTLED_NS", -1)
+    run = run_folder()
+    store, _ = fill(run, images, VIEWS[:1])
+    whole, _ = store.read(VIEWS[0], 5)
+    overwritten_keeping_size_and_date(run, images)
+    kept, present = open_store(run, images).read(VIEWS[0], 5)
+    assert present.tolist() == [True, True, False, True, True]
+    np.testing.assert_array_equal(kept[present], whole[present])
+
+
+def made_executable(images):
+    for file in images.iterdir():
+        file.chmod(0o755)
+
+
+def touched(images):
+    for file in images.iterdir():
+        os.utime(file, (0, 0))
+
+
+def renamed(images):
+    for place, file in enumerate(sorted(images.iterdir(), reverse=True)):
+        file.rename(images / f"other{place}.png")
+
+
+def another_added(images):
+    Image.new("RGB", (70, 70)).save(images / "000a.png")
+
+
+def copied_elsewhere(images):
+    shutil.copytree(images, images.parent / "copy")
+    shutil.rmtree(images)
+    (images.parent / "copy").rename(images)
+
+
+@pytest.mark.parametrize("change", [made_executable, touched, renamed, another_added, copied_elsewhere])
+def test_images_with_the_same_content_keep_their_posteriors(run_folder, images, change):
+    run = run_folder()
+    store, _ = fill(run, images, VIEWS[:1])
+    before = {Path(store.keys.split.path(i)).read_bytes(): row for i, row in enumerate(store.read(VIEWS[0], 5)[0])}
+    change(images)
+    split = unlabelled_folder(images)
+    kept, present = open_store(run, images).read(VIEWS[0], len(split))
+    for index in range(len(split)):
+        expected = before.get(Path(split.path(index)).read_bytes())
+        assert present[index] == (expected is not None)
+        if expected is not None:
+            np.testing.assert_array_equal(kept[index], expected)
+    assert present.sum() == 5
+
+
+def test_a_file_is_hashed_once_where_its_hash_is_cached(run_folder, images, monkeypatch):
+    monkeypatch.setattr(image_keys, "SETTLED_NS", -1)
+    run = run_folder()
+    fill(run, images, VIEWS[:1])
+    monkeypatch.setattr(image_keys.ImageKeys, "_hash", lambda *_: pytest.fail("a file was read again"))
+    assert open_store(run, images).read(VIEWS[0], 5)[1].all()
+
+
+def test_an_image_that_was_just_written_is_hashed_again(run_folder, images):
+    keys = image_keys.ImageKeys(unlabelled_folder(images))
+    keys.compute(range(5))
+    keys.save()
+    assert image_keys.ImageKeys(unlabelled_folder(images)).known() == {}  # it may change within one tick of the clock
+
+
+def test_a_damaged_cache_of_hashes_is_made_again(run_folder, images, monkeypatch, tmp_path):
+    monkeypatch.setenv("VGGNET_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(image_keys, "SETTLED_NS", -1)
+    run = run_folder()
+    fill(run, images, VIEWS[:1])
+    (file,) = (tmp_path / "cache" / "image-hashes").iterdir()
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    assert open_store(run, images).read(VIEWS[0], 5)[1].all()
+
+
+def test_parts_of_one_image_have_keys_of_their_own(images):
+    split = unlabelled_folder(images).subset([0, 0, 0])
+    regions = np.array([[0, 0, 9, 9], [0, 0, 8, 9], [0, 0, 9, 9]], np.int64)
+    keys = image_keys.ImageKeys(dataclasses.replace(split, regions=regions))
+    keys.compute(range(3))
+    assert sorted(keys.known().values()) == [[0, 2], [1]]
+
+
+def test_an_image_that_is_replaced_while_it_is_scored_is_not_cached(run_folder, images):
+    run = run_folder()
+
+    def replace(done, total):
+        if done == 2:
+            Image.new("RGB", (70, 70)).save(images / "000.png")
+
+    with pytest.raises(UserError, match=r"000\.png: was replaced while the images were being read"):
+        fill(run, images, VIEWS[:1], on_progress=replace)
+    assert not open_store(run, images).read(VIEWS[0], 5)[1].any()
+
+
+def test_weights_that_are_replaced_before_they_are_loaded_are_an_error(run_folder, images):
+    run = run_folder()
+    store, split = open_store(run, images), unlabelled_folder(images)
+
+    def load():
+        other_weights(run, images)
+        return load_model(run)
+
+    with pytest.raises(UserError, match="run: its weights were replaced while they were being read"):
+        store.fill(load, split, VIEWS[:1])
+    assert not (run / "posteriors").exists()
+
+
+def test_weights_that_were_loaded_before_they_were_replaced_are_an_error(run_folder, images):
+    run = run_folder()
+    model = load_model(run)
+    other_weights(run, images)
+    with pytest.raises(UserError, match="replaced"):
+        open_store(run, images).fill(lambda: model, unlabelled_folder(images), VIEWS[:1])
+
+
+def test_a_shard_of_another_views_folder_is_ignored(run_folder, images):
+    run = run_folder()
+    store, _ = fill(run, images, VIEWS)
+    before = [store.read(view, 5)[0] for view in VIEWS]
+    assert not np.array_equal(before[0], before[1])
+    for file in store.place(VIEWS[0]).glob("0*"):
+        shutil.copy(file, store.place(VIEWS[1]) / f"9{file.name[1:]}")
+    for view, expected in zip(VIEWS, before, strict=True):
+        np.testing.assert_array_equal(store.read(view, 5)[0], expected)
 
 
 def test_options_and_versions_are_told_apart(run_folder, images, monkeypatch):
@@ -156,17 +280,42 @@ def test_bad_images_are_tried_again(run_folder, images):
         assert store.read(VIEWS[0], 5)[1].tolist() == [True, False, True, True, True]
 
 
-def test_a_store_that_cannot_be_written(run_folder, images):
+def test_where_the_models_folder_cannot_be_written_to_posteriors_go_to_the_cache(
+    run_folder, images, monkeypatch, tmp_path, capsys
+):
+    monkeypatch.setenv("VGGNET_CACHE", str(tmp_path / "cache"))
     run = run_folder()
     (run / "posteriors").write_text("in the way")
-    with pytest.raises(UserError, match="posteriors cannot be kept there"):
-        fill(run, images, VIEWS[:1])
+    store, bad = fill(run, images, VIEWS)
+    assert bad == []
+    assert store.read(VIEWS[0], 5)[1].all()
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert said[0].startswith(f"{run / 'posteriors'}: cannot be written to (")
+    assert said[0].endswith(f"; posteriors are cached in {tmp_path / 'cache' / 'posteriors'}")
+    again = open_store(run, images)
+    assert again.fill(never, unlabelled_folder(images), VIEWS) == []
+
+
+def test_where_nothing_can_be_written_to_posteriors_stay_in_memory(run_folder, images, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("VGGNET_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "cache").write_text("in the way")
+    run = run_folder()
+    (run / "posteriors").write_text("in the way")
+    store, split = open_store(run, images), unlabelled_folder(images)
+    assert store.fill(lambda: load_model(run), split, VIEWS) == []
+    expected = score(load_model(run), split, VIEWS).posteriors
+    for view in VIEWS:
+        kept, present = store.read(view, 5)
+        assert present.all()
+        np.testing.assert_allclose(kept, expected[view], rtol=1e-5)
+    assert "posteriors are not cached: the next command computes them again" in capsys.readouterr().err
 
 
 def test_a_weight_file_alone_uses_the_cache(run_folder, images, monkeypatch, tmp_path):
     monkeypatch.setenv("VGGNET_CACHE", str(tmp_path / "cache"))
     run = run_folder()
-    assert store_folder(run / "best.safetensors") == tmp_path / "cache" / "posteriors"
+    assert store_folders(run / "best.safetensors") == (tmp_path / "cache" / "posteriors",)
     fill(run / "best.safetensors", images, VIEWS[:1])
     assert not (run / "posteriors").exists()
     assert any((tmp_path / "cache" / "posteriors").iterdir())

@@ -96,16 +96,59 @@ def test_an_exported_trunk_gives_pool5(tmp_path: Path) -> None:
         torch.testing.assert_close(module(x), model.forward_features(x))
 
 
-def test_a_file_that_disagrees_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def earlier(folder: Path, form: str) -> tuple[Path, dict[str, bytes]]:
+    """An export's path, with files of an earlier one, and a stranger's, at the places where it writes."""
+    out = folder / f"m{exporting.SUFFIXES[form]}"
+    for suffix in (exporting.SUFFIXES[form], ".bin", ".json"):
+        out.with_suffix(suffix).write_bytes(b"earlier" + suffix.encode())
+    return out, contents(folder)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+@pytest.mark.parametrize("form", list(NEEDED))
+def test_an_export_that_disagrees_leaves_what_stood_there(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in NEEDED[form]:
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    out, before = earlier(tmp_path, form)
     monkeypatch.setattr(exporting, "_runtimes", lambda *_: {"liar": lambda images: np.zeros((len(images), 5, 1, 1))})
     with pytest.raises(UserError, match="gives"):
-        export_model(small(), tmp_path / "m.pt2", "torch-export")
-    assert not (tmp_path / "m.pt2").exists()
+        export_model(small(), out, form)
     monkeypatch.setattr(exporting, "_largest_gap", lambda net, run: (0.5, "three sizes"))
     with pytest.raises(UserError, match="liar gives other scores than the net"):
+        export_model(small(), out, form)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt(), OSError(28, "No space left on device"), UserError("package")])
+@pytest.mark.parametrize("step", ["_program", "_runtimes", "_description"])
+def test_an_export_that_is_stopped_leaves_what_stood_there(
+    failure: BaseException, step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, before = earlier(tmp_path, "torch-export")
+
+    def fail(*_: object) -> None:
+        raise failure
+
+    if step != "_program":
+        monkeypatch.setattr(exporting, "_program", lambda plain: None)
+        monkeypatch.setattr(exporting, "_write_torch", lambda program, file, _: file.write_bytes(b"half"))
+        monkeypatch.setattr(exporting, "_check", lambda net, file, form: exporting._runtimes(file, form) or [])
+        monkeypatch.setattr(exporting, "_runtimes", lambda *_: {})
+    monkeypatch.setattr(exporting, step, fail)
+    with pytest.raises(type(failure)):
+        export_model(small(), out, "torch-export")
+    assert contents(tmp_path) == before
+
+
+def test_a_folder_at_the_exports_place_is_named_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "m.pt2").mkdir()
+    with pytest.raises(UserError, match=r"m\.pt2 is a folder; give a file"):
         export_model(small(), tmp_path / "m.pt2", "torch-export")
-    assert not (tmp_path / "m.pt2").exists()
-    assert not (tmp_path / "m.json").exists()
 
 
 def test_a_net_of_boxes_is_not_described_as_one_of_classes(tmp_path: Path) -> None:

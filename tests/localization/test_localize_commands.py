@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,10 @@ import torch
 from PIL import Image
 
 from vggnet.cli import run
-from vggnet.contract import InputPolicy
+from vggnet.contract import AS_STORED, InputPolicy
 from vggnet.errors import UserError
 from vggnet.evaluation.evaluate import evaluate
+from vggnet.localization import predicting
 from vggnet.localization.drawing import COLOURS, Guess, draw
 from vggnet.localization.evaluating import combinations
 from vggnet.localization.guessing import Combining
@@ -445,3 +447,23 @@ def test_box_nets_that_read_images_differently_are_not_fused(blocks, save_net, t
         save_net(tmp_path / name, boxes="pcr", policy=InputPolicy(orientation=name))
     assert run(["localize", "evaluate", str(tmp_path / "apply"), str(tmp_path / "ignore"), str(blocks)]) != 0
     assert "read images differently" in capsys.readouterr().err
+
+
+def test_a_drawn_image_that_does_not_fit_leaves_the_earlier_one(blocks, tmp_path, monkeypatch):
+    image = str(blocks / "val" / "bee" / "0.png")
+    target = predicting._write(tmp_path / "boxes", 3, image, AS_STORED, [])
+    assert target == tmp_path / "boxes" / "0003-0.png"
+    before = target.read_bytes()
+
+    def fail(source, target):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(UserError, match=r"--out .*0003-0\.png: cannot be written \(No space left"):
+        predicting._write(tmp_path / "boxes", 3, image, AS_STORED, [])
+    (tmp_path / "boxes" / "boxes.json").write_text("earlier")
+    with pytest.raises(UserError, match=r"--out .*boxes\.json: cannot be written"):
+        predicting._write_json(tmp_path / "boxes" / "boxes.json", [])
+    assert target.read_bytes() == before
+    assert sorted(file.name for file in target.parent.iterdir()) == ["0003-0.png", "boxes.json"]
+    assert (tmp_path / "boxes" / "boxes.json").read_text() == "earlier"

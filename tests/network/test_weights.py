@@ -1,5 +1,6 @@
 """Weight files: there and back, killed half-way, damaged in every way we could think of."""
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -13,7 +14,10 @@ from safetensors.torch import load_file, save_file
 
 from vggnet.contract import ModelDescription, Preprocessing
 from vggnet.errors import UserError
+from vggnet.network import weights
+from vggnet.network.exporting import export_model
 from vggnet.network.initialization import initialize
+from vggnet.network.pretrained import save_pretrained
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import find_weights, load_model, read_description, save_model
 from vggnet.paper.configurations import Architecture
@@ -157,3 +161,111 @@ def test_foreign_files(tmp_path: Path) -> None:
 def test_the_file_is_plain_safetensors(tmp_path: Path) -> None:
     save_model(tmp_path / "a.safetensors", net())
     assert load_file(tmp_path / "a.safetensors").keys() == net().state_dict().keys()
+
+
+def flipped(path: Path, place: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+def test_one_flipped_bit_of_a_weight_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    save_model(path, net())
+    flipped(path, -2)  # a finite value of the right shape
+    with pytest.raises(UserError, match=r"a\.safetensors: damaged: its weights or its description have changed"):
+        load_model(path)
+
+
+def test_a_changed_digit_of_the_description_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    save_model(path, net())
+    content = path.read_bytes()
+    assert content.count(b"[73]") == 1  # S
+    path.write_bytes(content.replace(b"[73]", b"[74]"))
+    with pytest.raises(UserError, match="damaged"):
+        load_model(path)
+
+
+def test_files_without_a_checksum_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    rewrite(path, net())
+    assert equal(load_model(path), net())
+
+
+def test_a_net_knows_the_hash_of_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    save_model(path, net())
+    assert load_model(tmp_path / "a.safetensors").file_sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert net().file_sha256 is None
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_read_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.safetensors"
+    save_model(path, net(0))
+    opened, calls = weights.safe_open, []
+
+    def replacing_once(*args, **kwargs):
+        calls.append(args)
+        if len(calls) == 1:
+            save_model(path, net(1))
+        return opened(*args, **kwargs)
+
+    monkeypatch.setattr(weights, "safe_open", replacing_once)
+    loaded = load_model(path)
+    assert len(calls) == 2
+    assert equal(loaded, net(1))
+    assert loaded.file_sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    monkeypatch.setattr(weights, "safe_open", lambda *a, **k: save_model(path, net(len(calls))) or opened(*a, **k))
+    with pytest.raises(UserError, match="is being written to all the time"):
+        load_model(path)
+
+
+def narrower(model: VGG) -> None:
+    model.fc8 = torch.nn.Conv2d(model.fc8.in_channels, 2, 1)
+
+
+def linear(model: VGG) -> None:
+    model.fc8 = torch.nn.Linear(model.fc8.in_channels, 3)
+
+
+def sequential(model: VGG) -> None:
+    model.fc8 = torch.nn.Sequential(torch.nn.Dropout(), torch.nn.Conv2d(model.fc8.in_channels, 3, 1))
+
+
+def diverged(model: VGG) -> None:
+    with torch.no_grad():
+        model.fc8.bias[0] = float("nan")
+
+
+CHANGES = [
+    (narrower, r"fc8\.weight is \(2, 256, 1, 1\), the net needs \(3, 256, 1, 1\)"),
+    (linear, r"fc8\.weight is \(3, 256\), the net needs \(3, 256, 1, 1\)"),
+    (sequential, r"fc8\.weight is missing.*fc8\.1\.weight does not belong"),
+    (diverged, r"fc8\.bias has values that are not finite"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), CHANGES)
+def test_a_net_that_is_not_as_described_is_refused_at_save(tmp_path: Path, change, message: str) -> None:
+    path, model = tmp_path / "a.safetensors", net()
+    save_model(path, net(1))
+    change(model)
+    with pytest.raises(UserError, match=message):
+        save_model(path, model)
+    assert equal(load_model(path), net(1))  # what stood there
+    with pytest.raises(UserError, match=message):
+        save_pretrained(model, tmp_path / "folder")
+    with pytest.raises(UserError, match=message):
+        export_model(model, tmp_path / "a.pt2", "torch-export")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.safetensors"]
+
+
+def test_a_net_inside_a_wrapper_is_saved_as_itself(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    save_model(path, torch.compile(net()))  # type: ignore[arg-type]
+    assert equal(load_model(path), net())
+    save_model(path, torch.nn.DataParallel(net(1)))  # type: ignore[arg-type]
+    assert equal(load_model(path), net(1))
+    with pytest.raises(UserError, match=r"Linear is no vggnet\.VGG"):
+        save_model(path, torch.nn.Linear(1, 1))  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -159,6 +160,18 @@ def test_features_are_written_without_pickles(model_file: Path, colours: Path, t
     assert rows[0].startswith("image,class,0,1")
     with pytest.raises(UserError, match=r"\.npz or \.csv"):
         write_features([model_file], str(colours), tmp_path / "f.pkl", DescriptorSettings())
+
+
+def test_features_of_files_whose_names_are_not_utf8(model_file: Path, colours: Path, tmp_path: Path) -> None:
+    file = next(colours.rglob("*.png"), None) or next(colours.rglob("*.jpg"))
+    name = os.fsdecode(b"caf\xe9") + file.suffix
+    file.rename(file.with_name(name))
+    settings = DescriptorSettings("pool5", (64,))
+    _, table = write_features([model_file], str(colours), tmp_path / "f.csv", settings)
+    assert f"caf\\xe9{file.suffix}," in table.read_text(encoding="utf-8")
+    _, out = write_features([model_file], str(colours), tmp_path / "f.npz", settings)
+    with np.load(out, allow_pickle=False) as content:
+        assert str(file.with_name(name)) in content["files"].tolist()
 
 
 def test_what_cannot_be_described_is_said_before_any_image_is_read(model_file: Path, tmp_path: Path) -> None:

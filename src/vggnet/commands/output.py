@@ -7,8 +7,7 @@ from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from vggnet.errors import UserError
-from vggnet.files import write_whole
+from vggnet.files import write_result
 
 
 def aside(path: Path | None) -> AbstractContextManager[Any]:
@@ -25,16 +24,9 @@ def report(path: Path | None, content: Any, tell: Callable[[], None]) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """To a file, or with - to standard output."""
+    """Write `content` as JSON to a file, or with - to standard output."""
     text = json.dumps(content, indent=2) + "\n"
     if str(path) == "-":
         sys.stdout.write(text)
         return
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists() and not path.is_file():  # a pipe, a device
-            path.write_text(text, encoding="utf-8")
-        else:
-            write_whole(path, text)
-    except OSError as error:
-        raise UserError(f"--json {path}: cannot be written ({error.strerror}); give another file") from error
+    write_result(path, text, option="--json")

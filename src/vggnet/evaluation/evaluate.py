@@ -31,8 +31,9 @@ from vggnet.evaluation.presentation import Precision
 from vggnet.evaluation.protocols import Combination, Entrant, Protocol, combinations, default_scale
 from vggnet.evaluation.scoring import BadImages, Progress, default_workers, score
 from vggnet.evaluation.submission import Submission, best_classes
-from vggnet.evaluation.tables import NOTHING, Row, Table, write_text
+from vggnet.evaluation.tables import NOTHING, Row, Table
 from vggnet.evaluation.views import View
+from vggnet.files import write_result
 from vggnet.hardware import InferencePrecision, choose_device, choose_inference_precision, environment
 from vggnet.images.splits import ImageData, Split, images_at
 from vggnet.network.vgg import VGG
@@ -109,7 +110,7 @@ def evaluate(
         result = _table(job, str(data), opened, labels, *_fill(job, on_progress), orders, protocol)
     for path, text in ((json, result.to_json), (csv, result.to_csv), (markdown, result.to_markdown)):
         if path is not None:
-            write_text(Path(path), text())
+            write_result(path, text())
     return result
 
 

@@ -1,21 +1,23 @@
-"""Posteriors kept on disk: each (weights, images, view) goes through the net once (`score once, combine afterwards`).
+"""Posteriors cached on disk: each (weights, image, view) goes through the net once (`score once, combine afterwards`).
 
-A folder for each view holds `provenance.json`, all that the numbers depend on, and shards of posteriors. Notable:
-- The folder's name is a hash of the provenance, so another weight, image, option or library version is another folder:
-  a miss, never a wrong hit. Images are told apart by name, size, and times of writing and of change: the latter cannot
-  be set back, so overwriting a file and restoring its date is seen, and reading all content again is not needed.
-- Shards are written to a temporary name and renamed, under names that no other process uses, and say which images they
-  hold: a kill loses the shard at work, and two processes at once do the same work twice at worst.
-- Bad images are not kept: they are tried again each time, which costs no forward pass.
+A folder for each view holds `provenance.json`, all that the numbers depend on besides the image, and shards of
+posteriors. Notable:
+- The folder's name is a hash of the provenance, so another weight, option or library version is another folder: a miss,
+  never a wrong hit. Images are told apart by their content (`image_keys`).
+- Shards are written to a temporary name and renamed, under names that no other process uses. Each names its folder and
+  holds its images' keys and a checksum: a kill loses the shard at work, a shard that was damaged or copied from another
+  folder is ignored, and two processes at once do the same work twice at worst.
+- The weights' hash is that of the file that was loaded: weights that are replaced in between are an error.
+- Where the model's folder cannot be written to, posteriors go to the user's cache, else they stay in memory.
+- Bad images are not cached: they are tried again each time, which costs no forward pass.
 
 Shapes: n images, K classes.
 """
 
 import hashlib
 import json
-import os
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -28,8 +30,10 @@ from PIL import features
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from vggnet.console import note
 from vggnet.contract import AS_STORED, ImageReading, ModelDescription, Preprocessing
 from vggnet.errors import BadImage, UserError
+from vggnet.evaluation.image_keys import KEY_BYTES, ImageKeys, checksum
 from vggnet.evaluation.presentation import Precision, Presenter
 from vggnet.evaluation.scoring import BadImages, Progress, score_in_shards
 from vggnet.evaluation.views import View
@@ -40,28 +44,27 @@ from vggnet.network.vgg import VGG
 from vggnet.network.weights import find_weights
 from vggnet.paper.configurations import Architecture
 
-FORMAT = 1  # of what views mean and shards hold; a change makes every stored posterior a miss
+FORMAT = 2  # of what views mean and shards hold; a change makes every stored posterior a miss
 SHARD_IMAGES = {"cuda": 1024, "cpu": 128}  # seconds to minutes of work
+Shard = tuple[np.ndarray, np.ndarray]  # keys (n, 16) of images, and their posteriors (n, K)
 
 
 @dataclass(frozen=True)
 class Source:
-    """What posteriors come from, besides the view: hashes, not places."""
+    """What posteriors come from, besides view and image: hashes, not places."""
 
     weights: str  # SHA-256 of the weight file
-    images: str  # `images_hash`
     preprocessing: Preprocessing
     device: str  # cpu, cuda: they round differently
     precision: Precision
     reading: ImageReading = AS_STORED
 
     def provenance(self, view: View) -> dict[str, Any]:
-        """Everything that the posteriors of a view depend on, as JSON values."""
+        """Everything but the image that the posteriors of a view depend on, as JSON values."""
         return {
             "format": FORMAT,
             "view": view.key,
             "weights_sha256": self.weights,
-            "images_sha256": self.images,
             "mean": list(self.preprocessing.mean),
             "deviation": list(self.preprocessing.deviation),
             "orientation": self.reading.orientation,
@@ -92,24 +95,11 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def images_hash(split: Split) -> str:
-    """SHA-256 of the split's files: names, sizes, times of the last writing and of the last change (ns), in order."""
-    digest = hashlib.sha256()
-    for index, name in enumerate(split.files):
-        try:
-            stat = os.stat(split.path(index))
-            state: tuple[int, ...] = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
-        except OSError:
-            state = ()  # missing: scoring will say so
-        region = [] if split.regions is None else split.regions[index].tolist()
-        digest.update(json.dumps([str(name), *state, *region]).encode() + b"\n")
-    return digest.hexdigest()
-
-
-def store_folder(model_path: str | Path, content: str = "posteriors") -> Path:
-    """Where a model's posteriors lie: in its run folder, or for a weight file alone in the cache."""
+def store_folders(model_path: str | Path, content: str = "posteriors") -> tuple[Path, ...]:
+    """Where a model's posteriors may lie, by preference: in its run folder, and in the user's cache."""
     path = Path(model_path)
-    return path / content if path.is_dir() else default_cache() / content
+    cache = default_cache() / content
+    return (path / content, cache) if path.is_dir() else (cache,)
 
 
 class Store:
@@ -125,8 +115,13 @@ class Store:
     content = "posteriors"
     presenter = Presenter
 
-    def __init__(self, folder: Path, source: Source, architecture: Architecture) -> None:
-        self.folder, self.source, self.architecture = folder, source, architecture
+    def __init__(
+        self, folders: Sequence[Path], source: Source, architecture: Architecture, keys: ImageKeys, model: str = ""
+    ) -> None:
+        self.folders, self.source, self.architecture, self.keys = tuple(folders), source, architecture, keys
+        self.model = model
+        self._writable = list(folders)
+        self._in_memory: dict[View, list[Shard]] = {}
 
     @classmethod
     def of(
@@ -140,30 +135,41 @@ class Store:
         """The store of a weight file or run folder for the images of `split`."""
         weights = file_hash(find_weights(model_path))
         kind = torch.device(device).type
-        reading = description.policy.reading
-        source = Source(weights, images_hash(split), description.preprocessing, kind, precision, reading)
-        return cls(store_folder(model_path, cls.content), source, description.architecture)
+        source = Source(weights, description.preprocessing, kind, precision, description.policy.reading)
+        folders = store_folders(model_path, cls.content)
+        return cls(folders, source, description.architecture, ImageKeys(split), str(model_path))
 
     def columns(self, view: View) -> int:
         """How many numbers a view of an image gives (K)."""
         return self.architecture.outputs
 
-    def place(self, view: View) -> Path:
-        """The folder of a view's posteriors."""
+    def name(self, view: View) -> str:
+        """The name of the folder of a view's posteriors."""
         provenance = json.dumps(self.source.provenance(view), sort_keys=True)
-        return self.folder / f"{view.key}-{hashlib.sha256(provenance.encode()).hexdigest()[:20]}"
+        return f"{view.key}-{hashlib.sha256(provenance.encode()).hexdigest()[:20]}"
+
+    def place(self, view: View) -> Path:
+        """The folder of a view's posteriors, where the model's folder can be written to."""
+        return self.folders[0] / self.name(view)
 
     def read(self, view: View, images: int) -> tuple[np.ndarray, np.ndarray]:
         """float32 (images, K) and bool (images,): posteriors, and which of them are there."""
         posteriors = np.zeros((images, self.columns(view)), np.float32)
         present = np.zeros(images, bool)
-        place = self.place(view)
-        for file in sorted(place.glob("[0-9]*.safetensors")) if place.is_dir() else []:
-            if (shard := _read_shard(file)) is None:
+        name = self.name(view)
+        files = [file for folder in self.folders for file in _shard_files(folder / name)]
+        held = self._in_memory.get(view, [])
+        if not files and not held:
+            return posteriors, present
+        self.keys.compute(range(images))
+        self.keys.save()
+        wanted = self.keys.known()
+        for keys, values in (*held, *(shard for file in files if (shard := _read_shard(file, name, wanted)))):
+            if values.shape[1] != posteriors.shape[1]:
                 continue
-            indices, values = shard
-            if values.shape[1] == posteriors.shape[1] and indices.max() < images:
-                posteriors[indices], present[indices] = values, True
+            for key, row in zip(_key_list(keys), values, strict=True):
+                if (indices := wanted.get(key)) is not None:
+                    posteriors[indices], present[indices] = row, True
         return posteriors, present
 
     def fill(
@@ -177,10 +183,11 @@ class Store:
         bad_images: BadImages = "stop",
         wanted: np.ndarray | None = None,
     ) -> list[BadImage]:
-        """Score what is missing of `views` (for the images at `wanted`, by default all) and keep it; the bad images.
+        """Score what is missing of `views` (for the images at `wanted`, by default all) and cache it; the bad images.
 
         Where nothing is missing there is no forward pass, and `load`, which gives the net, is not called. Raises as
-        `score` does, and UserError where the store cannot be written to.
+        `score` does, and UserError where the weights are not those of the store's hash, or an image was replaced while
+        it was read.
         """
         missing: dict[bytes, list[View]] = {}
         for view in dict.fromkeys(views):
@@ -189,7 +196,7 @@ class Store:
             absent = absent if wanted is None else np.intersect1d(absent, wanted)
             if len(absent):
                 missing.setdefault(absent.tobytes(), []).append(view)
-        model = load() if missing else None
+        model = self._loaded(load) if missing else None
         bad: dict[str, BadImage] = {}
         for indices, group in missing.items():
             assert model is not None
@@ -209,41 +216,73 @@ class Store:
                 for view, posteriors in shard.posteriors.items():
                     self._write(view, shard.indices, posteriors)
                 bad |= {error.path: error for error in shard.bad}
+        self.keys.save()
         return list(bad.values())
 
-    def _write(self, view: View, indices: np.ndarray, posteriors: np.ndarray) -> None:
+    def _loaded(self, load: Callable[[], VGG]) -> VGG:
+        """The net; UserError where its file is another than the one that was hashed."""
+        model = load()
+        if model.file_sha256 != self.source.weights:
+            raise UserError(
+                f"{self.model}: its weights were replaced while they were being read (is it in training?); give the "
+                "same command again"
+            )
+        return model
+
+    def _write(self, view: View, indices: np.ndarray, values: np.ndarray) -> None:
+        """Cache a shard in the first folder that can be written to, else in memory."""
         if not len(indices):
             return
-        content = {"indices": indices, "posteriors": posteriors}
-        checksum = _checksum(content.values())
-        name = f"{int(indices[0]):08d}-{uuid.uuid4().hex[:12]}.safetensors"
-        place = self.place(view)
-        try:
-            place.mkdir(parents=True, exist_ok=True)
-            provenance = place / "provenance.json"
-            if not provenance.exists():
-                write_whole(provenance, json.dumps(self.source.provenance(view), indent=2) + "\n", alone=False)
-            write_whole(place / name, save(content, {"sha256": checksum}), alone=False)
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise UserError(
-                f"{place}: {self.content} cannot be kept there ({reason}): free space, or permit it"
-            ) from error
+        keys = self.keys.keys_of_read(indices)
+        while self._writable:
+            folder = self._writable[0]
+            try:
+                return self._write_shard(folder / self.name(view), view, f"{int(indices[0]):08d}", keys, values)
+            except OSError as error:
+                self._writable.pop(0)
+                where = (
+                    f"are cached in {self._writable[0]}"
+                    if self._writable
+                    else "are not cached: the next command computes them again"
+                )
+                note(f"{folder}: cannot be written to ({error.strerror or error}); {self.content} {where}")
+        self._in_memory.setdefault(view, []).append((keys, values))
+
+    def _write_shard(self, place: Path, view: View, first: str, keys: np.ndarray, values: np.ndarray) -> None:
+        place.mkdir(parents=True, exist_ok=True)
+        provenance = place / "provenance.json"
+        if not provenance.exists():
+            write_whole(provenance, json.dumps(self.source.provenance(view), indent=2) + "\n", alone=False)
+        metadata = {"view": place.name, "sha256": checksum([keys, values], place.name)}
+        file = place / f"{first}-{uuid.uuid4().hex[:12]}.safetensors"
+        write_whole(file, save({"keys": keys, "posteriors": values}, metadata), alone=False)
 
 
-def _checksum(arrays: Iterable[np.ndarray]) -> str:
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
+def _shard_files(place: Path) -> list[Path]:
+    try:
+        return sorted(place.glob("[0-9]*.safetensors"))
+    except OSError:
+        return []
 
 
-def _read_shard(file: Path) -> tuple[np.ndarray, np.ndarray] | None:
-    """Indices (n,) and posteriors (n, K) of a shard; None where it is damaged, which makes its images missing."""
+def _read_shard(file: Path, name: str, wanted: Container[bytes]) -> Shard | None:
+    """A shard's keys (n, 16) and posteriors (n, K); None where it holds no image that is wanted, or is not whole.
+
+    A shard of another view's folder counts as damaged. The images of a damaged shard are missing, and scored again.
+    """
     try:
         with safe_open(file, framework="numpy") as content:
-            indices, posteriors = content.get_tensor("indices"), content.get_tensor("posteriors")
-            intact = (content.metadata() or {}).get("sha256") == _checksum([indices, posteriors])
+            keys = content.get_tensor("keys")
+            if not any(key in wanted for key in _key_list(keys)):
+                return None
+            values = content.get_tensor("posteriors")
+            intact = (content.metadata() or {}).get("sha256") == checksum([keys, values], name)
     except (SafetensorError, OSError):
         return None
-    return (indices, posteriors) if intact else None
+    return (keys, values) if intact else None
+
+
+def _key_list(keys: np.ndarray) -> list[bytes]:
+    """Rows of (n, 16) as bytes."""
+    content = np.ascontiguousarray(keys).tobytes()
+    return [content[start : start + KEY_BYTES] for start in range(0, len(content), KEY_BYTES)]

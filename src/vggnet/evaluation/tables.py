@@ -10,7 +10,6 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from rich import box
@@ -19,7 +18,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from vggnet.console import counted, rich_console
-from vggnet.errors import BadImage, UserError
+from vggnet.errors import BadImage
 from vggnet.evaluation.metrics import Count, Errors, PairedTest
 from vggnet.paper.results import ClassificationRow
 
@@ -201,15 +200,6 @@ class Table:
             "bad_images": [{"path": bad.path, "reason": bad.reason} for bad in self.bad],
         }
         return json.dumps(content, indent=2) + "\n"
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a result where the user wants it; UserError where that fails."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}); give another file") from error
 
 
 def _percent(count: Count) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 from vggnet.console import counted
 from vggnet.contract import AS_STORED, ImageReading
 from vggnet.errors import UserError
+from vggnet.files import printable
 from vggnet.images.decoding import IMAGE_EXTENSIONS
 
 
@@ -72,6 +73,13 @@ class ImageData:
     train: Split | None
     val: Split | None
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if (name := next((each for each in self.classes if printable(each) != each), None)) is not None:
+            raise UserError(
+                f"{self.root}: the name of the class '{printable(name)}' is not UTF-8, and weights name their classes "
+                "in UTF-8: rename its folder (`convmv -f latin1 -t utf8 --notest -r FOLDER` does where all are Latin-1)"
+            )
 
 
 def is_hidden(name: str) -> bool:

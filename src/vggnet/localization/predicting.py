@@ -1,5 +1,6 @@
 """`vggnet localize predict`: the five best (class, box) pairs of an image, drawn on it."""
 
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -9,7 +10,8 @@ import numpy as np
 
 from vggnet.console import note
 from vggnet.contract import ImageReading
-from vggnet.errors import BadImage, UserError
+from vggnet.errors import UserError
+from vggnet.files import write_result
 from vggnet.images.boxes import corners_of
 from vggnet.images.decoding import decode
 from vggnet.images.splits import images_at
@@ -58,15 +60,11 @@ def predict_boxes(
 
 
 def _write(folder: Path, place: int, file: str, reading: ImageReading, guesses: list[Guess]) -> Path:
-    """The picture in `folder`, numbered, since images of several folders may have one name."""
+    """Write the picture into `folder`, numbered, since images of several folders may have one name; its path."""
     target = folder / f"{place:04d}-{Path(file).stem}.png"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        draw(decode(file, reading), guesses).save(target)
-    except BadImage:
-        raise
-    except OSError as error:
-        raise UserError(f"--out {folder}: cannot be written to ({error.strerror}); give another folder") from error
+    content = io.BytesIO()
+    draw(decode(file, reading), guesses).save(content, "PNG")
+    write_result(target, content.getvalue(), option="--out")
     return target
 
 
@@ -75,4 +73,4 @@ def _write_json(path: Path, results: list[tuple[str, list[Guess], Path]]) -> Non
         {"image": file, "picture": str(picture), "boxes": [asdict(each) for each in guesses]}
         for file, guesses, picture in results
     ]
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_result(path, json.dumps(content, indent=2) + "\n", option="--out")

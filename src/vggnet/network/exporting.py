@@ -29,11 +29,11 @@ from torch.nn import functional as F
 
 from vggnet.contract import BOX_UNITS
 from vggnet.errors import UserError
-from vggnet.files import replacing, write_whole
+from vggnet.files import replacing_several
 from vggnet.network.foreign.inputs import for_unit_pixels
 from vggnet.network.response_normalization import ALPHA, BETA, NEIGHBOURS, K
 from vggnet.network.vgg import VGG, norm_name
-from vggnet.network.weights import check_outputs, load_model
+from vggnet.network.weights import check_described, check_outputs, load_model, unwrapped
 
 SUFFIXES = {"onnx": ".onnx", "torch-export": ".pt2", "openvino": ".xml"}
 INPUT, OUTPUT = "images", "scores"
@@ -77,30 +77,30 @@ class PlainNet(nn.Module):
 def export_model(model: VGG | str | Path, out: str | Path, form: str = "onnx") -> list[str]:
     """Write `model` to `out` as onnx, torch-export or openvino, its description beside it, and check it.
 
-    Gives what was written and checked, in words. Raises UserError for packages that are missing and for a file that
-    does not agree with the net (it is then removed).
+    Return what was written and checked, in words. Raises UserError for packages that are missing, for a net that is not
+    what its description says, and for a file that does not agree with the net. Everything is written and checked in a
+    folder of its own first: an export that fails leaves what stood at `out` as it was.
     """
     if form not in SUFFIXES:
         raise UserError(f"--format {form}: the formats are {', '.join(SUFFIXES)}")
     out = Path(out)
     if out.suffix != SUFFIXES[form]:
         raise UserError(f"--out {out}: a file of --format {form} ends in {SUFFIXES[form]}")
-    net = (model if isinstance(model, VGG) else load_model(model)).eval()
+    if out.is_dir():
+        raise UserError(f"--out {out} is a folder; give a file")
+    net = (unwrapped(model) if isinstance(model, nn.Module) else load_model(model)).eval()
+    check_described(net)
     check_outputs(net)
     plain = PlainNet(net)
     out.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with _quiet():
-            program = _program(plain)
-            write = {"onnx": _write_onnx, "torch-export": _write_torch, "openvino": _write_openvino}[form]
-            write(program, out, _description(net, form))
-            lines = [f"written to {out}", *_check(net, out, form)]
-    except BaseException:  # half written, refused by its runtime, or wrong: no file is left that looks like a good one
-        for file in (out, out.with_suffix(".bin")) if form == "openvino" else (out,):
-            file.unlink(missing_ok=True)
-        raise
     beside = out.with_suffix(".json")
-    write_whole(beside, json.dumps(_description(net, form), indent=2) + "\n")
+    description = _description(net, form)
+    with replacing_several(out) as folder, _quiet():
+        file = folder / out.name
+        write = {"onnx": _write_onnx, "torch-export": _write_torch, "openvino": _write_openvino}[form]
+        write(_program(plain), file, description)
+        lines = [f"written to {out}", *_check(net, file, form)]
+        (folder / beside.name).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
     return [*lines, f"preprocessing and classes written to {beside}"]
 
 
@@ -110,7 +110,9 @@ def _check(net: VGG, out: Path, form: str) -> list[str]:
     for name, run in _runtimes(out, form).items():
         gap, sizes = _largest_gap(net, run)
         if not gap <= TOLERANCE:
-            raise UserError(f"{out}: {name} gives other scores than the net (by {gap:.2g} of the largest): removed")
+            raise UserError(
+                f"{out.name}: {name} gives other scores than the net (by {gap:.2g} of the largest): not written"
+            )
         lines.append(f"checked with {name} on {sizes}: within {gap:.1g} of the largest score")
     return lines
 
@@ -138,8 +140,7 @@ def _least_px(net: PlainNet | VGG) -> int:
 def _write_torch(program: Any, out: Path, description: Description) -> None:
     content = io.BytesIO()  # on a full disk PyTorch's own writing ends the whole process
     torch.export.save(program, content, extra_files={f"{METADATA}.json": json.dumps(description)})
-    with replacing(out) as temporary:
-        temporary.write_bytes(content.getbuffer())
+    out.write_bytes(content.getbuffer())
 
 
 def _write_onnx(program: Any, out: Path, description: Description) -> None:

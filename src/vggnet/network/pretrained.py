@@ -16,7 +16,15 @@ from vggnet.contract import BOX_UNITS, ModelDescription
 from vggnet.errors import UserError
 from vggnet.files import write_whole
 from vggnet.network.vgg import VGG
-from vggnet.network.weights import MODEL_FILE, load_model, read_description, save_model
+from vggnet.network.weights import (
+    MODEL_FILE,
+    check_described,
+    load_model,
+    read_description,
+    refuse_not_finite,
+    save_model,
+    unwrapped,
+)
 
 CONFIG_FILE, CARD_FILE = "config.json", "README.md"
 MODEL_TYPE = "vggnet"
@@ -25,10 +33,13 @@ MODEL_TYPE = "vggnet"
 def save_pretrained(model: VGG, folder: str | Path) -> Path:
     """Write `model` into `folder` as config.json, model.safetensors and README.md; the folder.
 
-    Raises UserError where one of these is another's there: a run's config.json, a project's README.md.
+    Raises UserError where one of these is another's there (a run's config.json, a project's README.md), and for a net
+    that is not what its description says.
     """
-    folder = Path(folder)
+    folder, model = Path(folder), unwrapped(model)
     check_free(folder)
+    check_described(model)
+    refuse_not_finite(model.state_dict(), f"{folder} is not written")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -56,6 +56,7 @@ class VGG(nn.Module):
     fc8: FullyConnected
     response_normalization: ResponseNormalization | None
     initialization = "PyTorch's default"  # in words; `initialize` sets it
+    file_sha256: str | None = None  # of the weight file that the net was loaded from; `load_model` sets it
 
     def __init__(self, description: ModelDescription) -> None:
         super().__init__()

@@ -1,12 +1,18 @@
 """Weight files: one .safetensors holding the tensors and, in its metadata, the model's description.
 
 Notable: written whole or not at all (a temporary file in the same folder, fsync, then a rename), so a kill or a full
-disk leaves the previous file as it was. Pickles are never read or written. A file is believed only when every tensor
-is there, has its shape and is finite.
+disk leaves the previous file as it was. Pickles are never read or written. A file is loaded only when every tensor is
+there, has its shape and is finite, and when description and tensors have the checksum that was written with them (older
+files have none). A net that would not pass is not written either.
 """
 
-from collections.abc import Iterator, Mapping
+import hashlib
+import os
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +28,8 @@ from vggnet.files import write_whole
 from vggnet.network.vgg import VGG, evaluating, on_meta
 from vggnet.paper.configurations import TOTAL_STRIDE_PX
 
-DESCRIPTION_KEY = "vggnet"
+DESCRIPTION_KEY, CHECKSUM_KEY = "vggnet", "vggnet_crc32"  # in a file's metadata
+TRIES = 5  # to read a file that is being replaced
 PICKLES = {".pth", ".pt", ".pkl", ".pickle", ".bin", ".ckpt"}
 MODEL_FILE = "model.safetensors"  # of a folder that `vggnet convert` or `save_pretrained` wrote
 RUN_FILES = ("best.safetensors", "last.safetensors", MODEL_FILE)  # by preference
@@ -31,34 +38,90 @@ RUN_FILES = ("best.safetensors", "last.safetensors", MODEL_FILE)  # by preferenc
 def save_model(path: str | Path, model: VGG) -> None:
     """Write `model` with its description, atomically.
 
-    Raises OSError where the disk refuses (no space, no permission), and Diverged where a weight is not finite; the file
-    that was there is then untouched.
+    Raises UserError for a net that is not what its description says (a layer replaced by hand), Diverged where a weight
+    is not finite, and OSError where the disk refuses (no space, no permission); the file that was there is then
+    untouched.
     """
-    path = Path(path)
+    path, model = Path(path), unwrapped(model)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    check_described(model, tensors)
     refuse_not_finite(tensors, f"{path} is not written")
-    write_whole(path, save(tensors, {DESCRIPTION_KEY: model.description.to_json()}))
+    description = model.description.to_json()
+    write_whole(path, save(tensors, {DESCRIPTION_KEY: description, CHECKSUM_KEY: _checksum(description, tensors)}))
+
+
+def unwrapped(model: Any) -> VGG:
+    """Return the net inside what `torch.compile` and `DataParallel` make of it; raise UserError for another module."""
+    inner = model
+    while not isinstance(inner, VGG):
+        inner = getattr(inner, "_orig_mod", None) or getattr(inner, "module", None)
+        if inner is None:
+            raise UserError(f"{type(model).__name__} is no vggnet.VGG: only nets of this package are written")
+    return inner
+
+
+def check_described(model: VGG, tensors: Mapping[str, Tensor] | None = None) -> None:
+    """Raise UserError where the net's layers are not those of its description."""
+    found = model.state_dict() if tensors is None else tensors
+    problems = _problems(found, on_meta(model.description).state_dict())
+    if problems:
+        raise UserError(
+            f"the net is not what its description says, so it could not be loaded again: {_listed(problems)}. A layer "
+            "that was replaced by hand (another number of classes?) needs another net: "
+            "vggnet.build(..., num_classes=K), or `vggnet train --init-from MODEL --new-head`"
+        )
 
 
 def load_model(path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> VGG:
     """The net in a weight file, or in a run folder (its best weights, else its last), in evaluation mode.
 
-    Raises UserError for a file that is missing, damaged, of another kind, or does not fit its own description, and
-    Diverged for weights that are not finite.
+    Its `file_sha256` is the hash of what was loaded. Raises UserError for a file that is missing, damaged, of another
+    kind, or does not fit its own description, and Diverged for weights that are not finite.
     """
     file = find_weights(path)
-    description = read_description(file)
-    tensors = read_tensors(file)
-    model = on_meta(description)
-    _check(file, tensors, model.state_dict())
+    content = _read_unchanged(file)
+    model = on_meta(ModelDescription.from_json(_description_in(file, content.metadata), str(file)))
+    if problems := _problems(content.tensors, model.state_dict()):
+        raise UserError(f"{file}: the weights do not fit their own description: {_listed(problems)}")
     own = {
-        name: tensor.to(device, dtype if tensor.is_floating_point() else None, copy=True)
-        for name, tensor in tensors.items()
+        name: tensor.to(device, dtype if tensor.is_floating_point() else None)
+        for name, tensor in content.tensors.items()
     }
     refuse_not_finite(own, f"{file} cannot be used; {Diverged.RETRAIN}")
-    model.load_state_dict(own, assign=True)  # copied: the tensors that were read lie in the file
+    model.load_state_dict(own, assign=True)
     model.initialization = f"loaded from {file.name}"
+    model.file_sha256 = content.sha256
     return model.eval()
+
+
+@dataclass(frozen=True)
+class _Content:
+    """A whole weight file: its metadata, its tensors (copied, so they do not change with the file), and its hash."""
+
+    metadata: Mapping[str, str]
+    tensors: dict[str, Tensor]
+    sha256: str
+
+
+def _read_unchanged(file: Path) -> _Content:
+    """Read a file that may be replaced at any moment: metadata, tensors and hash of one and the same version."""
+    for _ in range(TRIES):
+        with _held(file) as held, _opened(file) as content:
+            before = os.fstat(held.fileno())
+            metadata = content.metadata() or {}
+            tensors = {name: content.get_tensor(name).clone() for name in content.keys()}  # noqa: SIM118 (not a dict)
+            sha256 = hashlib.file_digest(held, "sha256").hexdigest()
+        if _version(file.stat()) == _version(before):
+            break
+    else:
+        raise UserError(f"{file}: is being written to all the time; try again when that has ended")
+    expected = metadata.get(CHECKSUM_KEY)
+    if expected is not None and expected != _checksum(metadata.get(DESCRIPTION_KEY, ""), tensors):
+        raise UserError(
+            f"{file}: damaged: its weights or its description have changed since they were written (their checksum is "
+            "another): copy or train it again"
+        )
+    return _Content(metadata, tensors, sha256)
 
 
 def read_description(path: str | Path) -> ModelDescription:
@@ -66,12 +129,16 @@ def read_description(path: str | Path) -> ModelDescription:
     file = find_weights(path)
     with _opened(file) as content:
         metadata = content.metadata() or {}
+    return ModelDescription.from_json(_description_in(file, metadata), str(file))
+
+
+def _description_in(file: Path, metadata: Mapping[str, str]) -> str:
     if DESCRIPTION_KEY not in metadata:
         raise UserError(
             f"{file}: no model description inside (the metadata key {DESCRIPTION_KEY!r}), so its net and preprocessing "
             "are unknown: vggnet reads weights that vggnet wrote"
         )
-    return ModelDescription.from_json(metadata[DESCRIPTION_KEY], str(file))
+    return metadata[DESCRIPTION_KEY]
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
@@ -100,6 +167,13 @@ def find_weights(path: str | Path) -> Path:
     return path
 
 
+def _held(file: Path) -> BufferedReader:
+    try:
+        return file.open("rb")
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror})") from error
+
+
 @contextmanager
 def _opened(file: Path) -> Iterator[Any]:
     """`safe_open`, with the library's complaints turned into messages about the file."""
@@ -113,8 +187,8 @@ def _opened(file: Path) -> Iterator[Any]:
         ) from error
 
 
-def _check(file: Path, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    """Refuse tensors that are missing, left over or of another shape."""
+def _problems(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
+    """Tensors that are missing, left over or of another shape, in words."""
     problems = [f"{name} is missing" for name in expected if name not in tensors]
     problems += [f"{name} does not belong to the net" for name in tensors if name not in expected]
     for name, tensor in tensors.items():
@@ -124,9 +198,27 @@ def _check(file: Path, tensors: Mapping[str, Tensor], expected: Mapping[str, Ten
             problems.append(f"{name} is of type {tensor.dtype}, the net needs {expected[name].dtype}")
         elif tensor.shape != expected[name].shape:
             problems.append(f"{name} is {tuple(tensor.shape)}, the net needs {tuple(expected[name].shape)}")
-    if problems:
-        more = f" (and {counted(len(problems) - 3, 'more problem')})" if len(problems) > 3 else ""
-        raise UserError(f"{file}: the weights do not fit their own description: {'; '.join(problems[:3])}{more}")
+    return problems
+
+
+def _listed(problems: Sequence[str]) -> str:
+    more = f" (and {counted(len(problems) - 3, 'more problem')})" if len(problems) > 3 else ""
+    return "; ".join(problems[:3]) + more
+
+
+def _version(found: os.stat_result) -> tuple[int, ...]:
+    """What changes when a file is replaced or written to."""
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _checksum(description: str, tensors: Mapping[str, Tensor]) -> str:
+    """CRC-32 of the description and of every tensor's name, type, shape and values."""
+    crc = zlib.crc32(description.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        crc = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), crc)
+        crc = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data, crc)
+    return f"{crc:08x}"
 
 
 def refuse_not_finite(tensors: Mapping[str, Tensor], consequence: str) -> None:

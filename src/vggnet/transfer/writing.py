@@ -10,7 +10,7 @@ import numpy as np
 
 from vggnet.errors import UserError
 from vggnet.evaluation.matching import open_split, split_seed
-from vggnet.files import write_whole
+from vggnet.files import write_result
 from vggnet.images.splits import Split
 from vggnet.transfer.descriptors import Descriptors, DescriptorSettings, Model, Progress, check_models, describe_images
 from vggnet.transfer.examples import open_labelled
@@ -43,14 +43,7 @@ def write_features(
     files = [split.path(int(index)) for index in found.indices]
     labels = None if split.labels is None else split.labels[found.indices]
     form = _as_csv if out.suffix == ".csv" else _as_npz
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(out, form(found, files, labels, classes))
-    except OSError as error:
-        raise UserError(
-            f"--out {out}: cannot be written ({error.strerror}); the layer's means are kept, so the same command with "
-            "another --out is quick"
-        ) from error
+    write_result(out, form(found, files, labels, classes), option="--out")
     return found, out
 
 
@@ -63,10 +56,10 @@ def _as_npz(found: Descriptors, files: list[str], labels: np.ndarray | None, cla
     return buffer.getvalue()
 
 
-def _as_csv(found: Descriptors, files: list[str], labels: np.ndarray | None, classes: tuple[str, ...]) -> bytes:
+def _as_csv(found: Descriptors, files: list[str], labels: np.ndarray | None, classes: tuple[str, ...]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["image", "class", *range(found.values.shape[1])])
     for row, (file, values) in enumerate(zip(files, found.values, strict=True)):
         writer.writerow([file, "" if labels is None else classes[labels[row]], *(f"{value:.7g}" for value in values)])
-    return text.getvalue().encode()
+    return text.getvalue()

@@ -15,7 +15,7 @@ from safetensors.torch import save
 from vggnet.console import counted
 from vggnet.contract import InputPolicy, ModelDescription
 from vggnet.errors import UserError
-from vggnet.files import write_whole
+from vggnet.files import printable, write_whole
 from vggnet.network.foreign.classes import classes_beside, read_classes
 from vggnet.network.foreign.inputs import (
     BESIDE,
@@ -31,7 +31,7 @@ from vggnet.network.foreign.layouts import layers_of_state, to_state
 from vggnet.network.foreign.onnx import read_onnx
 from vggnet.network.foreign.reading import read_state_dict
 from vggnet.network.vgg import VGG, on_meta
-from vggnet.network.weights import load_model, refuse_not_finite
+from vggnet.network.weights import check_described, load_model, refuse_not_finite
 
 Layout = Literal["torchvision", "timm", "keras", "onnx", "caffe", "vggnet"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
@@ -157,7 +157,7 @@ def _filled(description: ModelDescription, state: dict[str, torch.Tensor], path:
 
 
 def _origin(path: Path, layout: str, convention: InputConvention) -> dict[str, Any]:
-    return {"converted_from": {"file": path.name, "layout": layout, "input": convention.describe()}}
+    return {"converted_from": {"file": printable(path.name), "layout": layout, "input": convention.describe()}}
 
 
 def _notes(description: ModelDescription, convention: InputConvention) -> tuple[str, ...]:
@@ -222,6 +222,7 @@ def write_layout(model: VGG, layout: str, folder: str | Path) -> Path:
     that these libraries cannot express.
     """
     folder = Path(folder)
+    check_described(model)
     if model.description.boxes:
         raise UserError(f"this net draws boxes: {layout}'s nets have classes; --convolutions-only leaves the head out")
     if layout == "timm" and model.architecture.convolutions_only:

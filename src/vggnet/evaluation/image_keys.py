@@ -1,0 +1,167 @@
+"""Keys of images by their content: what a stored result of an image is found by.
+
+Notable: a key is a hash of the file's bytes (and of the region, where only a part is shown), so a chmod, a touch, a
+rename or a copy loses nothing, and an overwritten file is noticed even when its size and date were set back. To read
+no file twice for that, hashes are cached in the user's cache, each under the file's path, size, times and inode.
+
+Shapes: n images, m cached hashes.
+"""
+
+import hashlib
+import os
+import stat
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from vggnet.errors import UserError
+from vggnet.files import write_whole
+from vggnet.images.cache import default_cache
+from vggnet.images.splits import Split
+
+KEY_BYTES = 16
+LARGEST_BYTES = 2**30  # of a file that is hashed; no photograph has more
+SETTLED_NS = 3 * 10**9  # a file written later than that before it was hashed may change again within one clock tick
+MOST_CACHED = 10_000_000  # hashes in one file, 320 MB
+SIZE, MODIFIED, INODE, CHANGED = range(4)  # columns of a file's state
+_NONE = np.zeros((0, KEY_BYTES), np.uint8), np.zeros((0, KEY_BYTES), np.uint8)
+
+
+class ImageKeys:
+    """The keys of a split's images, computed when they are asked for."""
+
+    def __init__(self, split: Split) -> None:
+        self.split = split
+        self._states = np.array([_state(split.path(index)) for index in range(len(split))], np.int64).reshape(-1, 4)
+        self._hashes = np.zeros((len(split), KEY_BYTES), np.uint8)
+        self._hashed = np.zeros(len(split), bool)
+        self._file = _cache_file(split.root)
+        self._cached = _read(self._file)
+        self._new: list[int] = []
+        self._find_cached()
+
+    def compute(self, indices: Iterable[int]) -> None:
+        """Hash the images at `indices` that are not hashed yet; those that cannot be read stay without a key."""
+        for index in indices:
+            if not self._hashed[index] and self._states[index, SIZE] >= 0:
+                self._hash(index)
+
+    def known(self) -> dict[bytes, list[int]]:
+        """{key: the images that have it}, of the images hashed so far."""
+        found: dict[bytes, list[int]] = {}
+        for index in np.flatnonzero(self._hashed).tolist():
+            found.setdefault(self.key(index), []).append(index)
+        return found
+
+    def key(self, index: int) -> bytes:
+        """The key of an image that has been hashed."""
+        content = self._hashes[index].tobytes()
+        if self.split.regions is None:
+            return content
+        return hashlib.blake2b(content + self.split.regions[index].tobytes(), digest_size=KEY_BYTES).digest()
+
+    def keys_of_read(self, indices: np.ndarray) -> np.ndarray:
+        """uint8 (n, KEY_BYTES) of images that have just been read.
+
+        Raises UserError where one was replaced meanwhile: what was read is then not what the key would name.
+        """
+        self.compute(indices.tolist())
+        for index in indices.tolist():
+            if not (self._hashed[index] and _same_content(_state(self.split.path(index)), self._states[index])):
+                raise UserError(
+                    f"{self.split.path(index)}: was replaced while the images were being read; give the same command "
+                    "again (what is complete is cached)"
+                )
+        return np.frombuffer(b"".join(map(self.key, indices.tolist())), np.uint8).reshape(-1, KEY_BYTES)
+
+    def _hash(self, index: int) -> None:
+        path = self.split.path(index)
+        try:
+            with open(path, "rb") as file:
+                digest = hashlib.file_digest(file, "sha256").digest()[:KEY_BYTES]
+        except OSError:
+            return
+        now = _state(path)
+        if not _same_content(now, self._states[index]):
+            return
+        self._hashes[index], self._hashed[index] = np.frombuffer(digest, np.uint8), True
+        settled = time.time_ns() - max(now[MODIFIED], now[CHANGED]) > SETTLED_NS
+        if settled and now[CHANGED] == self._states[index, CHANGED]:
+            self._new.append(index)
+
+    def _fingerprint(self, index: int) -> bytes:
+        """What a cached hash is found by."""
+        state = f"{os.path.abspath(self.split.path(index))}\0{self._states[index].tolist()}"
+        return hashlib.blake2b(os.fsencode(state), digest_size=KEY_BYTES).digest()
+
+    def _find_cached(self) -> None:
+        cached, hashes = self._cached
+        if not len(cached) or not len(self.split):
+            return
+        own = np.frombuffer(b"".join(map(self._fingerprint, range(len(self.split)))), np.uint8).reshape(-1, KEY_BYTES)
+        first, wanted = cached.view(np.uint64)[:, 0], own.view(np.uint64)[:, 0]
+        order = np.argsort(first, kind="stable")
+        places = order[np.minimum(np.searchsorted(first[order], wanted), len(order) - 1)]
+        self._hashed = (cached[places] == own).all(1) & (self._states[:, SIZE] >= 0)
+        self._hashes[self._hashed] = hashes[places][self._hashed]
+
+    def save(self) -> None:
+        """Add the new hashes to the cached ones; a cache that cannot be written costs the next command their time."""
+        if not self._new:
+            return
+        own = np.frombuffer(b"".join(map(self._fingerprint, self._new)), np.uint8).reshape(-1, KEY_BYTES)
+        older = self._cached if len(self._cached[0]) < MOST_CACHED else _NONE  # of files that are gone or have changed
+        self._cached = np.concatenate([older[0], own]), np.concatenate([older[1], self._hashes[self._new]])
+        self._new = []
+        content = {"fingerprints": self._cached[0], "hashes": self._cached[1]}
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(self._file, save(content, {"sha256": checksum(content.values())}), alone=False)
+        except OSError:
+            return
+
+
+def checksum(arrays: Iterable[np.ndarray], name: str = "") -> str:
+    """SHA-256 of a name and arrays, in their order."""
+    digest = hashlib.sha256(name.encode())
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _cache_file(root: str) -> Path:
+    name = hashlib.sha256(os.fsencode(os.path.abspath(root))).hexdigest()[:20]
+    return default_cache() / "image-hashes" / f"{name}.safetensors"
+
+
+def _read(file: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Fingerprints and hashes, uint8 (m, KEY_BYTES) both; none where the file is missing or damaged."""
+    try:
+        with safe_open(file, framework="numpy") as content:
+            found = content.get_tensor("fingerprints"), content.get_tensor("hashes")
+            intact = (content.metadata() or {}).get("sha256") == checksum(found)
+    except (SafetensorError, OSError):
+        intact = False
+    if not intact:
+        return _NONE
+    return np.ascontiguousarray(found[0]), found[1]
+
+
+def _state(path: str) -> tuple[int, int, int, int]:
+    """Size, time of the last writing, inode and time of the last change; -1 where there is no file to hash."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return -1, 0, 0, 0
+    if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST_BYTES:
+        return -1, 0, 0, 0
+    return found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns
+
+
+def _same_content(one: tuple[int, ...], other: np.ndarray) -> bool:
+    """Whether nobody wrote between two looks; a chmod between them (the time of change) is no writing."""
+    return list(one[:CHANGED]) == other[:CHANGED].tolist()
