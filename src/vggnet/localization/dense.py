@@ -96,7 +96,7 @@ def center_outputs(
         if waiting:
             present()
     values = torch.cat(parts).numpy() if parts else np.empty((0, COORDINATES), np.float32)
-    finite: np.ndarray = np.isfinite(values).all(1)
+    finite = np.asarray(np.isfinite(values).all(1))
     if not finite.all():
         file = split.path(kept[int(np.argmin(finite))])
         boxes = f"{int((~finite).sum()):,} of {len(finite):,} boxes, that of {file} for one"
