@@ -149,10 +149,42 @@ def test_bad_images_are_counted_and_listed(animals, run_folder):
 
 
 def test_rows_are_tested_in_pairs(animals, run_folder):
+    """Without a name the reference is the best row, and p values are corrected for all pairs."""
     table = evaluate([run_folder(), run_folder("other", net="A")], str(animals), **CPU)
     best = min(range(len(table.rows)), key=lambda index: table.rows[index].errors.top1.wrong)
-    assert [row.above is None for row in table.rows] == [True] + [False] * (len(table.rows) - 1)
-    assert [row.best is None for row in table.rows] == [index == best for index in range(len(table.rows))]
+    assert len(table.rows) == 6
+    assert [row.above is None for row in table.rows] == [True] + [False] * 5
+    assert [row.reference is None for row in table.rows] == [index == best for index in range(6)]
+    assert table.reference.label == table.rows[best].label
+    assert "the best, chosen after looking, so over all 15 pairs of rows." in printed(table)
+    assert "Row above: over 5 comparisons." in printed(table)
+    for row in table.rows:
+        for test in (row.above, row.reference):
+            assert test is None or test.corrected >= test.p_value
+
+
+def test_a_row_named_beforehand_is_the_reference(animals, run_folder, tmp_path, capsys):
+    runs = [run_folder(), run_folder("other", net="A")]
+    table = evaluate(runs, str(animals), against="A  center", **CPU)
+    assert table.reference.label == "A center Q=73"
+    assert [row.reference is None for row in table.rows] == [row.label == "A center Q=73" for row in table.rows]
+    assert "A center Q=73, named beforehand (--against), over 5 comparisons." in printed(table)
+    assert evaluate(runs, str(animals), against="a dense q=73", **CPU).reference.label == "A dense Q=73"
+    out = tmp_path / "t.json"
+    command = ["evaluate", *map(str, runs), str(animals), "--device", "cpu", "--workers", "0", "--json", str(out)]
+    assert run([*command, "--against", "A dense"]) == 0
+    content = json.loads(out.read_text())
+    assert content["reference_row"] == {"label": "A dense Q=73", "named": True}
+    assert [row["p_reference_row"] is None for row in content["rows"]].count(True) == 1
+    (tmp_path / "flat").symlink_to(animals / "val" / "bee")
+    for wanted, message, data in (
+        ("D", r"4 rows fit; the rows are: D center Q=73; D dense Q=73; A center Q=73", animals),
+        ("E dense", "no row of this table is called so; the rows are: D center", animals),
+        ("", "no row of this table is called so", animals),
+        ("A dense", "images without labels have none: leave it out", tmp_path / "flat"),
+    ):
+        with pytest.raises(UserError, match=message):
+            evaluate(runs, str(data), against=wanted, **CPU)
 
 
 def test_a_folder_without_labels_gives_five_classes_an_image(run_folder, tmp_path, write_images):

@@ -23,6 +23,7 @@ def evaluate(options: EvaluateOptions) -> None:
             test_scale=options.test_scale or None,
             protocol=options.protocol,
             mirror=options.mirror,
+            against=options.against,
             device=options.device,
             precision=options.precision,
             workers=options.workers,

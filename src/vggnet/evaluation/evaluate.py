@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from vggnet.contract import ModelDescription
 from vggnet.errors import BadImage, UserError
+from vggnet.evaluation.comparing import compare_rows
 from vggnet.evaluation.matching import (
     match_labels,
     match_outputs,
@@ -24,14 +24,15 @@ from vggnet.evaluation.matching import (
     refuse_without_classes,
     split_seed,
 )
-from vggnet.evaluation.metrics import Count, Errors, combine, compare, count_ranks, ranks
+from vggnet.evaluation.metrics import Count, Errors, combine, count_ranks, ranks
 from vggnet.evaluation.policy import policy_notes
 from vggnet.evaluation.posteriors import Store
 from vggnet.evaluation.presentation import Precision
 from vggnet.evaluation.protocols import Combination, Entrant, Protocol, combinations, default_scale
+from vggnet.evaluation.rows import find_row, row_of
 from vggnet.evaluation.scoring import BadImages, Progress, default_workers, score
 from vggnet.evaluation.submission import Submission, best_classes
-from vggnet.evaluation.tables import NOTHING, Row, Table
+from vggnet.evaluation.tables import Reference, Table
 from vggnet.evaluation.views import View
 from vggnet.files import write_result
 from vggnet.hardware import InferencePrecision, choose_device, choose_inference_precision, environment
@@ -55,6 +56,7 @@ class _Job:
     precision: Precision
     workers: int
     bad_images: BadImages
+    baseline: int | None = None  # the row that the others are compared with
 
 
 def evaluate(
@@ -65,6 +67,7 @@ def evaluate(
     test_scale: Sequence[int] | None = None,
     protocol: Protocol | None = None,
     mirror: bool | None = None,
+    against: str | None = None,
     device: str = "auto",
     precision: InferencePrecision = "auto",
     workers: int | None = None,
@@ -79,10 +82,11 @@ def evaluate(
 
     `views` (dense, crops, center, ten; by default center and dense) and `test_scale` (Q; by default from each net's S)
     choose what is shown to the nets, or `protocol` does (table3 to table6). `mirror` averages mirrored views in or
-    leaves them out (None: as each net was trained). Posteriors are cached, so that only what is new goes through the
-    nets. A flat folder of images has no labels: five classes an image come back as a Submission. `seed` sets val apart
-    in a folder that comes without (by default the seed of the first run). `json`, `csv` and `markdown` are files to
-    write. Raises UserError (BadImage for an image).
+    leaves them out (None: as each net was trained). `against` names the row that the others are compared with, such as
+    "A dense Q=73"; without it that is the best row, and the p values are corrected for the choice. Posteriors are
+    cached, so that only what is new goes through the nets. A flat folder of images has no labels: five classes an
+    image come back as a Submission. `seed` sets val apart in a folder that comes without (by default the seed of the
+    first run). `json`, `csv` and `markdown` are files to write. Raises UserError (BadImage for an image).
     """
     entrants = open_entrants(models, mirror)
     if not entrants:
@@ -92,6 +96,7 @@ def evaluate(
         rows = _row_without_labels(entrants, protocol, views, test_scale)
     else:
         rows = combinations(entrants, protocol=protocol, views=views, test_scale=test_scale)
+    baseline = None if against is None else _baseline(entrants, rows, against, labelled=opened is not None)
     chosen = choose_device(device)
     job = _Job(
         entrants,
@@ -101,6 +106,7 @@ def evaluate(
         choose_inference_precision(precision, chosen),
         default_workers(workers, chosen),
         bad_images,
+        baseline,
     )
     orders = match_outputs(entrants, rows)
     if opened is None:
@@ -122,6 +128,13 @@ def _opened(data: str, seed: int) -> tuple[ImageData | None, Split]:
     if split is None or not len(split):
         raise UserError(f"{data}: no val images with labels; for images without labels give the folder they lie in")
     return labelled, split
+
+
+def _baseline(entrants: Sequence[Entrant], rows: Sequence[Combination], against: str, *, labelled: bool) -> int:
+    """The place of the row that `against` names."""
+    if not labelled:
+        raise UserError(f"--against {against!r} compares errors, and images without labels have none: leave it out")
+    return find_row([row_of(entrants, row, Errors(Count(), None), 0).label for row in rows], against)
 
 
 def _row_without_labels(
@@ -247,37 +260,18 @@ def _table(
         posteriors = reader.combined(row)
         places.append(ranks(posteriors, labels[row.members[0][0]][reader.present]))
         errors.append(count_ranks(places[-1], posteriors.shape[1]))
-    wrong = [place >= 1 for place in places]
-    best = min(range(len(errors)), key=lambda index: errors[index].top1.wrong)
-    rows = []
-    for index, row in enumerate(job.rows):
-        above = compare(wrong[index - 1], wrong[index]) if index else None
-        against_best = compare(wrong[best], wrong[index]) if index != best else None
-        rows.append(_row(job, row, errors[index], above, against_best))
+    compared = compare_rows([place >= 1 for place in places], job.baseline)
+    rows = [
+        row_of(job.entrants, row, errors[index], len(job.split), compared.above[index], compared.against[index])
+        for index, row in enumerate(job.rows)
+    ]
     name = protocol.replace("table", "Table ") if protocol else "Evaluation"
     title = f"{name} on {opened.name} (val), {job.precision} on {job.device.type}"
     notes = [*_notes(job), *opened.notes]
     if any(row.paper is not None for row in rows):
         notes.append("Paper: ILSVRC-2012 val, 50,000 images, 1000 classes, arXiv 1409.1556v6.")
-    return Table(title, tuple(rows), tuple(notes), tuple(bad.values()), _facts(job, data, stores))
-
-
-def _row(job: _Job, row: Combination, errors: Errors, above: Any, best: Any) -> Row:
-    entrants = [job.entrants[place] for place, _ in row.members]
-    scales = [",".join(str(q) for q in sorted({view.scale for view in views})) for _, views in row.members]
-    return Row(
-        " + ".join(entrant.name for entrant in entrants),
-        " + ".join(dict.fromkeys(_scale_text(entrant.description) for entrant in entrants)),
-        row.method,
-        " + ".join(dict.fromkeys(scales)),
-        errors,
-        len(job.split),
-        row.paper,
-        row.differences,
-        above,
-        best,
-        row.mirrors,
-    )
+    reference = Reference(rows[compared.reference].label, job.baseline is not None)
+    return Table(title, tuple(rows), tuple(notes), tuple(bad.values()), _facts(job, data, stores), reference)
 
 
 def _notes(job: _Job) -> tuple[str, ...]:
@@ -286,13 +280,6 @@ def _notes(job: _Job) -> tuple[str, ...]:
         place for row in job.rows for place, views in row.members if any(view.kind != "center" for view in views)
     )
     return policy_notes(job.entrants[place].shown for place in places)
-
-
-def _scale_text(description: ModelDescription) -> str:
-    scale = description.train_scale
-    if not scale:
-        return NOTHING
-    return str(scale[0]) if len(scale) == 1 else f"[{scale[0]};{scale[1]}]"
 
 
 def _facts(job: _Job, data: str, stores: Sequence[Store]) -> dict[str, Any]:
@@ -323,7 +310,7 @@ def _submission(
     reader = _Reader(job, stores, orders)
     row = job.rows[0]
     posteriors = reader.combined(row)
-    described = _row(job, row, Errors(Count(), None), None, None)
+    described = row_of(job.entrants, row, Errors(Count(), None), len(job.split))
     description = job.entrants[row.members[0][0]].description
     images = tuple(name for name, present in zip(job.split.files, reader.present, strict=True) if present)
     return Submission(

@@ -105,16 +105,25 @@ def wilson(wrong: int, images: int) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class PairedTest:
-    """McNemar's exact test of two lists of outcomes for the same images."""
+    """McNemar's exact test of two lists of outcomes for the same images.
+
+    `corrected` is the p value for a test that is one of several (`comparing.holm`); None where it stands alone.
+    """
 
     only_first_wrong: int
     only_second_wrong: int
     p_value: float
+    corrected: float | None = None
+
+    @property
+    def final_p(self) -> float:
+        """The p value to judge by: the corrected one where there is one."""
+        return self.p_value if self.corrected is None else self.corrected
 
     @property
     def significant(self) -> bool:
         """At the 5 % level."""
-        return self.p_value < 0.05
+        return self.final_p < 0.05
 
 
 def compare(first_wrong: np.ndarray, second_wrong: np.ndarray) -> PairedTest:

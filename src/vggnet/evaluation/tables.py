@@ -1,15 +1,16 @@
 """Rows of errors beside the paper's: for a terminal, as Markdown, CSV and JSON.
 
 Notable: no number stands alone. Each has its protocol, its 95 % interval, how many images it counts (evaluated of
-expected) and whether it differs from the row above and from the best row, by a paired test on the same images. The
-paper's numbers are for 50,000 images of 1000 classes; what else differs is said in words.
+expected) and whether it differs from the row above and from a reference row (the one that the user named, else the
+best), by paired tests on the same images, corrected for how many of them there are. The paper's numbers are for 50,000
+images of 1000 classes; what else differs is said in words.
 """
 
 import csv
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rich import box
@@ -34,9 +35,9 @@ COLUMNS = (
     "paper top-1/top-5",
     "not as in the paper",
     "p, row above",
-    "p, best row",
+    "p, reference row",
 )
-HEADS = ("net", "S", "test", "Q", "top-1 error %", "top-5 error %", "images", "paper", "not as", "p above", "p best")
+HEADS = ("net", "S", "test", "Q", "top-1 error %", "top-5 error %", "images", "paper", "not as", "p above", "p ref.")
 TOP1, TOP5, IMAGES, PAPER, NOT_AS, ABOVE = range(4, 10)  # places of columns
 WIDE = 120  # characters: in a narrower terminal intervals stand below their numbers
 LETTERS = "abcdefghijklmnopqrstuvwxyz"  # marks of what is not as in the paper
@@ -44,15 +45,15 @@ ENDS = ("error", "low", "high")
 CSV_COLUMNS = (
     *("nets", "train_scale", "method", "test_scale"),
     *(f"{top}_{end}" for top in ("top1", "top5") for end in ENDS),
-    *("evaluated", "expected", "paper_top1", "paper_top5", "not_as_in_the_paper", "p_row_above", "p_best_row"),
-    "mirror",
+    *("evaluated", "expected", "paper_top1", "paper_top5", "not_as_in_the_paper"),
+    *("p_row_above", "p_row_above_corrected", "p_reference_row", "p_reference_row_corrected", "mirror"),
 )
 LISTED = 20  # bad images that are named
 
 
 @dataclass(frozen=True)
 class Row:
-    """One combination's errors. `above` and `best` are tests against the row above and the best row (None for it).
+    """One combination's errors. `above` and `reference` are tests against the row above and the table's reference row.
 
     `mirrors`: for each net of the row whether mirrored views were averaged in.
     """
@@ -66,8 +67,13 @@ class Row:
     paper: ClassificationRow | None = None
     differences: tuple[str, ...] = ()
     above: PairedTest | None = None
-    best: PairedTest | None = None
+    reference: PairedTest | None = None
     mirrors: tuple[bool, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The row's name, for `--against`: `A dense Q=73`."""
+        return f"{self.nets} {self.method} Q={self.test_scale}"
 
     def cells(self) -> tuple[str, ...]:
         """The row as text, in the order of COLUMNS."""
@@ -83,7 +89,7 @@ class Row:
             f"{self.paper.top1:.1f}/{self.paper.top5:.1f}" if self.paper is not None else NOTHING,
             ", ".join(self.differences) if self.paper is not None and self.differences else NOTHING,
             _p_value(self.above),
-            _p_value(self.best),
+            _p_value(self.reference),
         )
 
     def to_json_dict(self) -> dict[str, Any]:
@@ -103,8 +109,18 @@ class Row:
             else {"source": paper.source, "nets": list(paper.nets), "top1": paper.top1, "top5": paper.top5},
             "not_as_in_the_paper": list(self.differences),
             "p_row_above": self.above.p_value if self.above is not None else None,
-            "p_best_row": self.best.p_value if self.best is not None else None,
+            "p_row_above_corrected": self.above.corrected if self.above is not None else None,
+            "p_reference_row": self.reference.p_value if self.reference is not None else None,
+            "p_reference_row_corrected": self.reference.corrected if self.reference is not None else None,
         }
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The row that all others are compared with: by its label; `named` by the user beforehand, else the best."""
+
+    label: str
+    named: bool
 
 
 @dataclass(frozen=True)
@@ -116,6 +132,7 @@ class Table:
     notes: tuple[str, ...] = ()
     bad: tuple[BadImage, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)  # data, models, hardware, versions, for JSON
+    reference: Reference | None = None
 
     def print(self, console: Console | None = None) -> None:
         """Print to a terminal: columns that say nothing left out, what is not as in the paper below the table."""
@@ -157,13 +174,30 @@ class Table:
 
     def remarks(self) -> tuple[str, ...]:
         """What stands below the table: how to read it, notes, bad images."""
-        lines = ["Errors with 95 % intervals (Wilson); p: exact McNemar test on the same images, * below 0.05."]
-        lines += self.notes
+        lines = ["Errors with 95 % intervals (Wilson).", *self._compared(), *self.notes]
         if self.bad:
             lines.append(f"not counted: {counted(len(self.bad), 'image')} that could not be used:")
             lines += [f"  {bad}" for bad in self.bad[:LISTED]]
             lines += [f"  and {len(self.bad) - LISTED} more"] if len(self.bad) > LISTED else []
         return tuple(lines)
+
+    def _compared(self) -> list[str]:
+        """What is compared with what, and corrected for what."""
+        if self.reference is None or len(self.rows) < 2:
+            return []
+        others = len(self.rows) - 1
+        pairs = others * len(self.rows) // 2
+        label = self.reference.label
+        how = (
+            f"{label}, named beforehand (--against), over {counted(others, 'comparison')}"
+            if self.reference.named
+            else f"{label}, the best, chosen after looking, so over all {counted(pairs, 'pair')} of rows"
+        )
+        above = counted(others, "comparison")
+        return [
+            "p: exact McNemar test of top-1 on the same images, corrected for how many there are (Holm), * below 0.05.",
+            f"Row above: over {above}. Reference row: {how}.",
+        ]
 
     def to_markdown(self) -> str:
         """A Markdown table, with title and remarks."""
@@ -185,7 +219,7 @@ class Table:
                 + [values["top1"][end] for end in ENDS]
                 + [top5[end] for end in ENDS]
                 + [row.errors.top1.images, row.expected, paper["top1"], paper["top5"], "; ".join(row.differences)]
-                + ["" if p is None else p for p in (values["p_row_above"], values["p_best_row"])]
+                + ["" if values[name] is None else values[name] for name in CSV_COLUMNS if name.startswith("p_")]
                 + [" + ".join(dict.fromkeys("yes" if mirror else "no" for mirror in row.mirrors))]
             )
         return text.getvalue()
@@ -195,6 +229,7 @@ class Table:
         content = {
             "title": self.title,
             **self.facts,
+            "reference_row": None if self.reference is None else asdict(self.reference),
             "rows": [row.to_json_dict() for row in self.rows],
             "notes": list(self.notes),
             "bad_images": [{"path": bad.path, "reason": bad.reason} for bad in self.bad],
@@ -219,7 +254,7 @@ def _p_value(test: PairedTest | None) -> str:
     if test is None:
         return NOTHING
     mark = "*" if test.significant else ""
-    return ("<0.001" if test.p_value < 0.001 else f"{test.p_value:.3f}") + mark
+    return ("<0.001" if test.final_p < 0.001 else f"{test.final_p:.3f}") + mark
 
 
 def _markdown_line(cells: Sequence[str]) -> str:

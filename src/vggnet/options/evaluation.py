@@ -37,6 +37,8 @@ class EvaluateOptions:
         Literal["table3", "table4", "table5", "table6"] | None, option(default="none, --views and --test-scale choose")
     ] = None
     """One of the paper's tables; chooses views and Q."""
+    against: Annotated[str | None, option(default="the best row", metavar="ROW")] = None
+    """The row that the others are tested against, such as "A dense Q=73": named beforehand, fewer p values count."""
     device: DeviceOption = "auto"
     precision: InferencePrecisionOption = "auto"
     bad_images: BadImagesOption = "stop"

@@ -1,0 +1,58 @@
+"""A combination of views as a row of a table: its texts, and how a row is named by the user (`--against`)."""
+
+from collections.abc import Sequence
+
+from vggnet.contract import ModelDescription
+from vggnet.errors import UserError
+from vggnet.evaluation.metrics import Errors, PairedTest
+from vggnet.evaluation.protocols import Combination, Entrant
+from vggnet.evaluation.tables import NOTHING, Row
+
+
+def row_of(
+    entrants: Sequence[Entrant],
+    row: Combination,
+    errors: Errors,
+    expected: int,
+    above: PairedTest | None = None,
+    reference: PairedTest | None = None,
+) -> Row:
+    """Return the row with its texts. `expected`: how many images there are, with those that could not be used."""
+    nets = [entrants[place] for place, _ in row.members]
+    scales = [",".join(str(q) for q in sorted({view.scale for view in views})) for _, views in row.members]
+    return Row(
+        " + ".join(net.name for net in nets),
+        " + ".join(dict.fromkeys(_scale_text(net.description) for net in nets)),
+        row.method,
+        " + ".join(dict.fromkeys(scales)),
+        errors,
+        expected,
+        row.paper,
+        row.differences,
+        above,
+        reference,
+        row.mirrors,
+    )
+
+
+def _scale_text(description: ModelDescription) -> str:
+    scale = description.train_scale
+    if not scale:
+        return NOTHING
+    return str(scale[0]) if len(scale) == 1 else f"[{scale[0]};{scale[1]}]"
+
+
+def find_row(labels: Sequence[str], wanted: str) -> int:
+    """Return the place of the row that `wanted` names: its whole label, or its beginning where no other row has it.
+
+    Raises UserError with all labels where there is no such row, or more than one.
+    """
+    wanted = " ".join(wanted.split()).lower()
+    known = [label.lower() for label in labels]
+    if wanted in known:
+        return known.index(wanted)
+    found = [place for place, label in enumerate(known) if wanted and label.startswith(wanted)]
+    if len(found) == 1:
+        return found[0]
+    problem = f"{len(found)} rows fit" if found else "no row of this table is called so"
+    raise UserError(f"--against {wanted!r}: {problem}; the rows are: {'; '.join(labels)}")
