@@ -17,6 +17,20 @@ def entrant(net="D", train_scale=(256, 512), crop=224, **options):
     return Entrant(net, described(net, train_scale, crop, **options))
 
 
+SEVEN = [
+    entrant(net, scale)
+    for net, scale in (
+        ("C", (256,)),
+        ("C", (384,)),
+        ("D", (256,)),
+        ("D", (384,)),
+        ("D", (256, 512)),
+        ("E", (256,)),
+        ("E", (384,)),
+    )
+]
+
+
 def test_views_have_names_and_an_order():
     assert View("dense", 384).key == "dense-384"
     assert sorted([View("dense", 512), View("crops", 384), View("dense", 256)])[0] == View("crops", 384)
@@ -86,8 +100,25 @@ def test_what_is_not_as_in_the_paper_is_marked():
     assert differences(entrant("D", (300,)), protocol="table3") == ("S", "Q")
     assert differences(entrant("D", (256,)), protocol="table5") == ("S", "Q")
     assert differences(entrant("D"), entrant("B"), protocol="table6") == ("net",)
+    assert differences(*SEVEN, protocol="table6") == ()
+    assert differences(*SEVEN[:5], protocol="table6") == ("net", "S", "Q")
+    swapped = [entrant("C", (384,)), entrant("C", (384,)), *SEVEN[2:]]
+    assert differences(*swapped, protocol="table6") == ("S", "Q")
     small = entrant("E", (73, 146), 64, width=0.25, batch_norm=True, outputs=40)
     assert differences(small, protocol="table4") == ("crop 64", "width 0.25", "batch norm", "40 classes")
+
+
+def test_the_submissions_seven_nets_stand_beside_seven_nets():
+    """Table 6: C, D and E at S = 256 and 384, D jittered; each at its own three Q."""
+    rows = combinations(SEVEN, protocol="table6")
+    assert [(row.method, row.paper.top1, len(row.paper.nets)) for row in rows] == [
+        ("dense", 24.7, 7),
+        ("multi-crop", 23.9, 2),  # the submission is dense
+        ("both", 23.7, 2),
+    ]
+    scales = [sorted({view.scale for view in views}) for _, views in rows[0].members]
+    assert scales == [[224, 256, 288], [352, 384, 416]] * 2 + [[256, 384, 512], [224, 256, 288], [352, 384, 416]]
+    assert [row.paper.top1 for row in combinations(SEVEN[:3], protocol="table6")] == [24.0, 23.9, 23.7]
 
 
 def test_the_paper_row_follows_the_scale():

@@ -6,6 +6,7 @@ from vggnet.paper.configurations import CONFIGURATIONS
 from vggnet.paper.results import (
     CLASSIFICATION,
     JITTERED,
+    SUBMISSION,
     TABLE_3,
     TABLE_4,
     TABLE_5,
@@ -13,6 +14,7 @@ from vggnet.paper.results import (
     TABLE_8,
     TABLE_9,
     TABLE_11,
+    TABLE_12,
     THREE_SCALES,
 )
 
@@ -64,3 +66,26 @@ def test_stacked_features_are_better() -> None:
     for data in {row.data for row in TABLE_11}:
         rows = [row for row in TABLE_11 if row.data == data]
         assert max(rows, key=lambda row: row.score).nets == ("D", "E")
+
+
+def test_the_persons_box_helps() -> None:
+    whole, both = TABLE_12
+    assert (whole.score, both.score) == (79.2, 84.0)
+    assert whole.data.endswith("whole image")
+
+
+def test_the_submissions_nets_are_each_tested_at_table_4s_scales() -> None:
+    known = {(row.nets[0], row.train_scale): row for row in TABLE_4}
+    assert len(SUBMISSION.members) == 7
+    assert SUBMISSION.nets == ("C", "C", "D", "D", "D", "E", "E")
+    for net, train_scale, test_scales in SUBMISSION.members:
+        row = known[net, train_scale]
+        assert row.test_scales == test_scales
+        assert SUBMISSION.top1 < row.top1
+
+
+def test_table_9s_fused_nets_have_the_scales_of_its_single_ones() -> None:
+    fused = TABLE_9[3]
+    assert [(scale,) for scale in fused.train_scales] == [row.train_scales for row in (TABLE_9[0], TABLE_9[2])]
+    assert fused.scales_by_net == (TABLE_9[0].test_scales, TABLE_9[2].test_scales)
+    assert fused.test_scales == tuple(sorted({q for each in fused.scales_by_net for q in each}))

@@ -41,7 +41,7 @@ def split_of(folder: Path) -> Split:
 
 
 @pytest.mark.parametrize("layer", ["fc7", "fc6", "pool5", "conv3_3", "fc8"])
-@pytest.mark.parametrize("pool", ["stack", "average"])
+@pytest.mark.parametrize("pool", ["stack", "average", "max"])
 def test_descriptors_are_means_over_positions_and_mirrors(
     small_net: Callable, colours: Path, layer: str, pool: str
 ) -> None:
@@ -54,7 +54,7 @@ def test_descriptors_are_means_over_positions_and_mirrors(
         if pool == "stack":
             expected = np.concatenate([part / np.linalg.norm(part) for part in parts])
         else:
-            expected = np.mean(parts, axis=0)
+            expected = np.mean(parts, axis=0) if pool == "average" else np.maximum(*parts)
         np.testing.assert_allclose(found.values[row], expected / np.linalg.norm(expected), atol=2e-5)
     np.testing.assert_allclose(np.linalg.norm(found.values, axis=1), 1, rtol=1e-5)
 

@@ -229,7 +229,7 @@ def test_what_a_devkit_lacks_is_named(model_file: Path, voc: Path, colours: Path
         assert run([*arguments[:-1], protocol, "--train-set", "trainval", "--test-set", "val"]) == 2
         assert "10 images in trainval and in val, such as 2008_000014" in capsys.readouterr().err
     assert run(["transfer", str(model_file), str(colours), "--train-set", "train"]) == 2
-    assert "with --protocol voc or actions only" in capsys.readouterr().err
+    assert "--train-set: of --protocol voc and actions only" in capsys.readouterr().err
     (voc / "ImageSets" / "Main" / "cat_val.txt").write_text("2008_000014 maybe\n")
     assert run(arguments) == 2
     assert "cat_val.txt:1: expected 2 fields" in capsys.readouterr().err

@@ -6,6 +6,7 @@ from vggnet.console import counted, progress, say
 from vggnet.evaluation.policy import policy_notes
 from vggnet.options.transfer import FeaturesOptions, TransferOptions
 from vggnet.transfer.descriptors import DescriptorSettings, settings_of, shown_models
+from vggnet.transfer.devkit import DevkitOptions, Sets
 from vggnet.transfer.transferring import transfer as run_transfer
 from vggnet.transfer.writing import write_features
 
@@ -35,8 +36,12 @@ def transfer(options: TransferOptions) -> None:
             train_per_class=options.train_per_class,
             test_per_class=options.test_per_class,
             splits=options.splits,
-            train_set=options.train_set,
-            test_set=options.test_set,
+            devkit=DevkitOptions(
+                Sets(options.train_set, options.test_set, options.cost_sets),
+                options.regions,
+                options.results,
+                options.competition,
+            ),
             against=options.against,
             costs=options.costs,
             validation=options.validation,

@@ -3,7 +3,8 @@
     table3   dense at one Q: S, or 0.5(Smin + Smax) when S was jittered                          (Sect. 4.1)
     table4   dense at three: {S - 32, S, S + 32}, or {Smin, 0.5(Smin + Smax), Smax}              (Sect. 4.2)
     table5   dense, crops, and both together, at Table 4's scales                                (Sect. 4.3)
-    table6   the same three ways, the posteriors of several nets averaged                        (Sect. 4.4)
+    table6   the same three ways, the posteriors of several nets averaged                        (Sect. 4.4);
+             beside D and E, or, where it is nearer in number, the submission's seven nets (dense)
 
 Notable: every pixel size follows the crop in proportion (at a crop of 64, S=73 is tested at 64, 73, 82). Any nets may
 be given; a row says in words where it differs from the paper's.
@@ -21,11 +22,11 @@ from vggnet.evaluation.policy import Shown
 from vggnet.evaluation.views import Kind, View, views_of
 from vggnet.paper.configurations import PAPER_CROP_PX
 from vggnet.paper.recipes import FIXED_SCALE_PX, SCALE_STEP_PX, Recipe, scaled_px
-from vggnet.paper.results import CLASSIFICATION, TABLE_3, TABLE_4, TABLE_5, TABLE_6, ClassificationRow
+from vggnet.paper.results import CLASSIFICATION, SUBMISSION, TABLE_3, TABLE_4, TABLE_5, TABLE_6, ClassificationRow
 
 Protocol = Literal["table3", "table4", "table5", "table6"]
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
-TABLES = {"table3": TABLE_3, "table4": TABLE_4, "table5": TABLE_5, "table6": TABLE_6}
+TABLES = {"table3": TABLE_3, "table4": TABLE_4, "table5": TABLE_5, "table6": (*TABLE_6, SUBMISSION)}
 PAPER_CLASSES = 1000
 DEFAULT_KINDS: tuple[Kind, ...] = ("center", "dense")
 METHODS: dict[tuple[Kind, ...], str] = {("dense",): "dense", ("crops",): "multi-crop", ("dense", "crops"): "both"}
@@ -210,7 +211,9 @@ def _beside_paper(row: Combination, entrants: Sequence[Entrant], protocol: Proto
     nets = tuple(sorted(description.architecture.net for description in descriptions))
     if protocol is not None:
         candidates = [paper for paper in TABLES[protocol] if paper.method == row.method]
-        if protocol != "table6":  # Table 6 has one set of nets: it stands beside whatever was fused
+        if protocol == "table6":  # two nets, or the submission's seven: the nearest number stands beside what was fused
+            candidates = [min(candidates, key=lambda paper: abs(len(paper.nets) - len(nets)))]
+        else:
             candidates = [paper for paper in candidates if paper.nets == nets]
     else:  # no table was asked for: only a row that is the same
         candidates = [paper for paper in CLASSIFICATION if paper.nets == nets and paper.method == row.method]
@@ -229,7 +232,7 @@ def _beside_paper(row: Combination, entrants: Sequence[Entrant], protocol: Proto
     if paper.nets != nets:
         differences.insert(0, "net")
     for description in descriptions:
-        differences += _architecture_differences(description)
+        differences += architecture_differences(description)
     differences += _mirror_differences(row, descriptions)
     return Combination(row.members, paper, tuple(dict.fromkeys(differences)))
 
@@ -237,7 +240,9 @@ def _beside_paper(row: Combination, entrants: Sequence[Entrant], protocol: Proto
 def _scale_differences(
     row: Combination, descriptions: Sequence[ModelDescription], paper: ClassificationRow
 ) -> tuple[str, ...]:
-    """Whether S and Q are the paper's, in proportion to the crop."""
+    """Return which of S and Q are not the paper's, in proportion to the crop."""
+    if paper.members:
+        return _member_differences(row, descriptions, paper)
     differences = []
     for description, (_, views) in zip(descriptions, row.members, strict=True):
         crop = description.architecture.crop_px
@@ -251,6 +256,24 @@ def _scale_differences(
     return tuple(dict.fromkeys(differences))
 
 
+def _member_differences(
+    row: Combination, descriptions: Sequence[ModelDescription], paper: ClassificationRow
+) -> tuple[str, ...]:
+    """Return which of S and Q are not those of the paper's fused nets, each of which has its own."""
+    crop = descriptions[0].architecture.crop_px
+    scaled = [
+        (net, *(tuple(scaled_px(scale, crop) for scale in scales) for scales in (train, test)))
+        for net, train, test in paper.members
+    ]
+    ours = [
+        (description.architecture.net, description.train_scale, tuple(sorted({view.scale for view in views})))
+        for description, (_, views) in zip(descriptions, row.members, strict=True)
+    ]
+    s_differs = sorted(each[:2] for each in scaled) != sorted(each[:2] for each in ours)
+    q_differs = sorted((net, test) for net, _, test in scaled) != sorted((net, test) for net, _, test in ours)
+    return (("S",) if s_differs else ()) + (("Q",) if q_differs else ())
+
+
 def _mirror_differences(row: Combination, descriptions: Sequence[ModelDescription]) -> list[str]:
     """Whether mirrored crops were learnt and mirrored views are tested: both are in the paper's dense and crops."""
     differences = []
@@ -262,8 +285,8 @@ def _mirror_differences(row: Combination, descriptions: Sequence[ModelDescriptio
     return differences
 
 
-def _architecture_differences(description: ModelDescription) -> list[str]:
-    """What is not the paper's about a net, whatever the row."""
+def architecture_differences(description: ModelDescription) -> list[str]:
+    """Return what is not the paper's about a net, whatever the row."""
     architecture = description.architecture
     differences = []
     if architecture.crop_px != PAPER_CROP_PX:

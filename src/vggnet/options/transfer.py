@@ -20,7 +20,10 @@ _LayerOption = Annotated[
     str,
     option("A layer by its name (fc7, fc6, pool5, conv4_3, ...): its activations, after the ReLU.", metavar="LAYER"),
 ]
-_PoolOption = Annotated[Literal["stack", "average"], option("What becomes of several Q: side by side, or averaged.")]
+_PoolOption = Annotated[
+    Literal["stack", "average", "max"],
+    option("What becomes of several Q: side by side, averaged, or the largest of each number."),
+]
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class TransferOptions:
     inputs: ModelsAndData
     """As for features; for voc and actions one year's folder of the devkit."""
     protocol: Literal["caltech", "voc", "actions"] = "caltech"
-    """caltech: random splits, mean class recall; voc: average precision; actions: the image and the person's box."""
+    """caltech: random splits, mean class recall; voc: average precision; actions: the same for persons in images."""
     train_per_class: Annotated[int | None, option(default="30")] = None
     """caltech: training images a class."""
     test_per_class: Annotated[int | None, option(default="50")] = None
@@ -59,6 +62,17 @@ class TransferOptions:
     """voc, actions: the set that is learnt from."""
     test_set: Annotated[str | None, option(default="test where it is there, else val")] = None
     """voc, actions: the set that is tested on."""
+    cost_sets: Annotated[tuple[str, ...], option(default="none, --validation", metavar="SET SET")] = ()
+    """voc, actions: C learns from the first and is judged on the second, both in the training set: train val."""
+    regions: Literal["both", "image", "box"] = "both"
+    """actions: descriptors of the image and the person's box, stacked, or of one of them (Table 12: both, image)."""
+    results: Annotated[Path | None, option(default="not written", metavar="FOLDER")] = None
+    """voc, actions: write the scores of the test set as VOC's server reads them; its set may have no labels here."""
+    competition: Annotated[
+        Literal["comp1", "comp2", "comp9", "comp10"] | None,
+        option(default="comp2 for voc, comp10 for actions: learnt from any images"),
+    ] = None
+    """In the result files' names; comp1 and comp9 are for nets that learnt from VOC's images alone."""
     against: Annotated[tuple[str, ...], option(default="none", metavar="BASELINE...")] = ()
     """caltech: baselines on the same splits, tested in pairs: pixels, random (the net untrained), or a model."""
     costs: Annotated[tuple[float, ...], option(metavar="C...")] = (0.01, 0.1, 1.0, 10.0, 100.0)

@@ -15,7 +15,8 @@ THREE_SCALES = (256, 384, 512)
 class ClassificationRow:
     """One line of Tables 3 to 6. `method` is dense, multi-crop or both (their posteriors averaged, Sect. 4.3).
 
-    `nets` holds one net, or the fused ones (Table 6). None where the paper gives no number.
+    `nets` holds one net, or the fused ones (Table 6). None where the paper gives no number. `members` are (net, S, Q)
+    of each net where these differ; `train_scale` and `test_scales` are then empty.
     """
 
     table: int
@@ -26,6 +27,7 @@ class ClassificationRow:
     top1: float
     top5: float
     test_top5: float | None = None
+    members: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...] = ()
 
     @property
     def source(self) -> str:
@@ -37,6 +39,7 @@ class LocalizationRow:
     """One line of Table 8 (error for the ground-truth class) or 9 (top-5 error), App. A, all with net D.
 
     `regression` is SCR (one box for all classes) or PCR (one per class); `fine_tuned` the layers that were.
+    `scales_by_net` are the Q of each of two nets, in the order of `train_scales`; `test_scales` those of any.
     """
 
     table: int
@@ -46,6 +49,7 @@ class LocalizationRow:
     test_scales: tuple[int, ...]
     error: float
     test_error: float | None = None
+    scales_by_net: tuple[tuple[int, ...], ...] = ()
 
     @property
     def source(self) -> str:
@@ -123,7 +127,18 @@ TABLE_6 = (  # fusion; the post-submission pair. The submission's seven nets are
     ClassificationRow(6, ("D", "E"), JITTERED, THREE_SCALES, "multi-crop", 23.9, 7.2),
     ClassificationRow(6, ("D", "E"), JITTERED, THREE_SCALES, "both", 23.7, 6.8, 6.8),
 )
-SUBMISSION = ClassificationRow(6, ("seven nets",), (), (), "dense", 24.7, 7.5, 7.3)  # ILSVRC-2014
+_SEVEN = (
+    ("C", (256,), (224, 256, 288)),
+    ("C", (384,), (352, 384, 416)),
+    ("D", (256,), (224, 256, 288)),
+    ("D", (384,), (352, 384, 416)),
+    ("D", JITTERED, THREE_SCALES),
+    ("E", (256,), (224, 256, 288)),
+    ("E", (384,), (352, 384, 416)),
+)
+SUBMISSION = ClassificationRow(  # ILSVRC-2014, dense
+    6, tuple(net for net, _, _ in _SEVEN), (), (), "dense", 24.7, 7.5, 7.3, members=_SEVEN
+)
 CLASSIFICATION = (*TABLE_3, *TABLE_4, *TABLE_5, *TABLE_6)
 
 TABLE_8 = (  # one centre crop; Euclidean loss
@@ -135,7 +150,7 @@ TABLE_9 = (  # dense, boxes merged
     LocalizationRow(9, "PCR", "all", (256,), (256,), 29.5),
     LocalizationRow(9, "PCR", "all", (384,), (384,), 28.2, 26.7),
     LocalizationRow(9, "PCR", "all", (384,), (352, 384), 27.5),
-    LocalizationRow(9, "PCR", "all", (256, 384), (256, 352, 384), 26.9, 25.3),
+    LocalizationRow(9, "PCR", "all", (256, 384), (256, 352, 384), 26.9, 25.3, ((256,), (352, 384))),
 )
 TABLE_11 = (
     FeatureRow(11, ("D",), "VOC-2007", 89.3),

@@ -1,6 +1,7 @@
 """Descriptors of images: a layer's activations over the whole image, averaged, stacked, of unit length (App. B).
 
-Notable: over several Q a layer's means are averaged (the paper's way for VOC) or stacked (Caltech). Parts that are
+Notable: over several Q a layer's means are averaged (the paper's way for VOC), stacked (Caltech), or the largest of
+each number is taken (max). Parts that are
 stacked (scales, nets, the image and a person's box) are of unit length each, so that none outweighs the others, and so
 is the whole.
 
@@ -10,7 +11,7 @@ Shapes: n images, C channels of the layer, D numbers of a descriptor.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -28,7 +29,7 @@ from vggnet.network.vgg import VGG
 from vggnet.network.weights import load_model, read_description
 from vggnet.transfer.layer_means import LayerPresenter, LayerStore, LayerView, activation
 
-Pool = Literal["stack", "average"]
+Pool = Literal["stack", "average", "max"]
 Model = str | Path
 Progress = Callable[[int, int, str], Any]  # images done, images in all, which net
 
@@ -87,8 +88,8 @@ def settings_of(
 ) -> DescriptorSettings:
     """Settings from options, the machine's choices made."""
     chosen = choose_device(device)
-    if pool not in ("stack", "average"):
-        raise UserError(f"--pool {pool}: stack or average")
+    if pool not in get_args(Pool):
+        raise UserError(f"--pool {pool}: stack, average or max")
     return DescriptorSettings(
         layer,
         tuple(test_scale),
@@ -215,12 +216,10 @@ def _without_store(
 
 
 def _combined(means: Sequence[np.ndarray], pool: Pool) -> np.ndarray:
-    """(n, C) of each scale -> (n, C) or (n, C x scales), of unit length."""
-    if pool == "average":
-        return unit(np.mean(means, axis=0))
+    """Return (n, C), or (n, C x scales) for "stack", of unit length, from (n, C) of each scale."""
     if pool == "stack":
         return unit(np.concatenate([unit(each) for each in means], axis=1))
-    raise UserError(f"--pool {pool}: stack or average")
+    return unit(np.mean(means, axis=0) if pool == "average" else np.max(means, axis=0))
 
 
 def unit(values: np.ndarray) -> np.ndarray:

@@ -115,20 +115,30 @@ def class_recall_protocol(
 
 @dataclass(frozen=True)
 class PrecisionResult:
-    """Average precisions in percent by class, in both of VOC's forms, and the C that was chosen for all classes."""
+    """Average precisions in percent by class, in both of VOC's forms, and the C that was chosen for all classes.
+
+    `scores` are the SVMs' for the test examples, (n, K); not a number for a class that could not be learnt.
+    """
 
     classes: tuple[str, ...]
     eleven_point: tuple[float, ...]
     area: tuple[float, ...]
     cost: float
+    scores: np.ndarray
 
     @property
     def mean_eleven_point(self) -> float:
-        return float(np.nanmean(self.eleven_point))
+        return _mean(self.eleven_point)
 
     @property
     def mean_area(self) -> float:
-        return float(np.nanmean(self.area))
+        return _mean(self.area)
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Return the mean of those that are numbers; not a number where none is."""
+    counting = [value for value in values if not np.isnan(value)]
+    return statistics.fmean(counting) if counting else float("nan")
 
 
 def average_precision_protocol(
@@ -138,56 +148,67 @@ def average_precision_protocol(
     train: np.ndarray,
     test: np.ndarray,
     *,
+    cost_places: tuple[np.ndarray, np.ndarray] | None = None,
+    labelled: bool = True,
     costs: Sequence[float] = COSTS,
     validation: float = VALIDATION,
     seed: int = 0,
 ) -> PrecisionResult:
-    """VOC's: values (n, D), targets int8 (n, K) of 1, -1 or 0, which is left out of training and of counting.
+    """Run VOC's: values (n, D), targets int8 (n, K) of 1, -1 or 0, which is left out of training and of counting.
 
+    C is learnt and judged on `cost_places`, by default on a random `validation` part of `train`. The final SVMs learn
+    from all of `train`. `labelled=False`: the labels of `test` are elsewhere, so that scores are all that is wanted.
     Raises UserError where nothing is left to learn, to judge or to test.
     """
     if not len(test):
         raise UserError("no test image could be described: nothing is left to test on")
-    rng = np.random.default_rng([seed & (2**64 - 1), len(classes)])
-    order = rng.permutation(train)
+    rest, held = _divided(train, validation, seed, len(classes)) if cost_places is None else cost_places
+    if not len(rest) or not len(held):
+        raise UserError("--cost-sets: no image of one of the sets could be described: C cannot be chosen on them")
+
+    def judge(cost: float) -> float:
+        area = _mean([area for _, area in _precisions(_scores(values, targets, rest, held, cost, seed), targets[held])])
+        return 0.0 if np.isnan(area) else area
+
+    cost, _ = choose_cost(judge, costs)
+    scores = _scores(values, targets, train, test, cost, seed)
+    found = _precisions(scores, targets[test])
+    if np.isnan(scores).all() or (labelled and all(np.isnan(area) for _, area in found)):
+        raise UserError(
+            f"none of {len(classes)} classes can be counted: each needs positive and negative training images and a "
+            "positive test image"
+        )
+    points, areas = (tuple(100 * each for each in column) for column in zip(*found, strict=True))
+    return PrecisionResult(tuple(classes), points, areas, cost, scores)
+
+
+def _divided(train: np.ndarray, validation: float, seed: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the places (rest, held out) of a random division of `train`. Raises UserError where one is empty."""
+    order = np.random.default_rng([seed & (2**64 - 1), classes]).permutation(train)
     wanted = max(1, round(validation * len(train)))
     if not 0 < validation < 1 or wanted >= len(train):
         raise UserError(
             f"--validation {validation} of {counted(len(train), 'training image')} leaves nothing to learn or to judge"
         )
-    rest, held = order[wanted:], order[:wanted]
-
-    def judge(cost: float) -> float:
-        found = _precisions(values, targets, rest, held, cost, seed)
-        areas = [area for _, area in found if not np.isnan(area)]
-        return statistics.fmean(areas) if areas else 0.0
-
-    cost, _ = choose_cost(judge, costs)
-    found = _precisions(values, targets, train, test, cost, seed)
-    if all(np.isnan(area) for _, area in found):
-        raise UserError(
-            f"none of {len(classes)} classes can be counted: each needs positive and negative training images and a "
-            "positive test image"
-        )
-    return PrecisionResult(
-        tuple(classes),
-        tuple(100 * points for points, _ in found),
-        tuple(100 * area for _, area in found),
-        cost,
-    )
+    return order[wanted:], order[:wanted]
 
 
-def _precisions(
+def _scores(
     values: np.ndarray, targets: np.ndarray, train: np.ndarray, test: np.ndarray, cost: float, seed: int
-) -> list[tuple[float, float]]:
-    """(11-point, area) of each class; not a number where a class has no positive or no negative image to learn."""
-    found = []
+) -> np.ndarray:
+    """Return each class's SVM scores (len(test), K); not a number where it has no positive or no negative to learn."""
+    scores = np.full((len(test), targets.shape[1]), np.nan)
     for column in range(targets.shape[1]):
         certain = train[targets[train, column] != 0]
         wanted = targets[certain, column]
-        if len(np.unique(wanted)) < 2:
-            found.append((float("nan"), float("nan")))
-            continue
-        scores = fit(values[certain], wanted, cost, seed).decision_function(values[test])
-        found.append(average_precisions(scores, targets[test, column]))
-    return found
+        if len(np.unique(wanted)) == 2:
+            scores[:, column] = fit(values[certain], wanted, cost, seed).decision_function(values[test])
+    return scores
+
+
+def _precisions(scores: np.ndarray, targets: np.ndarray) -> list[tuple[float, float]]:
+    """Return (11-point, area) of each class, from scores and targets (n, K); not a number where it was not learnt."""
+    return [
+        (float("nan"), float("nan")) if np.isnan(column).any() else average_precisions(column, wanted)
+        for column, wanted in zip(scores.T, targets.T, strict=True)
+    ]

@@ -9,7 +9,10 @@ from typing import Any
 from vggnet.console import counted
 from vggnet.errors import BadImage
 from vggnet.evaluation.metrics import PairedTest
+from vggnet.transfer.beside_paper import BesidePaper
 from vggnet.transfer.protocols import PrecisionResult, RecallResult
+
+_NOT_COUNTED = "not counted: the class has no positive, or no negative, image"
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class TransferReport:
     bad: tuple[BadImage, ...]
     facts: dict[str, Any]
     notes: tuple[str, ...] = ()
+    paper: BesidePaper | None = None
 
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), indent=2) + "\n"
@@ -62,25 +66,32 @@ class TransferReport:
         else:
             rows = zip(self.result.classes, self.result.eleven_point, self.result.area, strict=True)
             numbers = {
-                "mean_average_precision": self.result.mean_area,
-                "mean_average_precision_11_points": self.result.mean_eleven_point,
+                "mean_average_precision": _counted(self.result.mean_area),
+                "mean_average_precision_11_points": _counted(self.result.mean_eleven_point),
                 "cost": self.result.cost,
                 "classes": {
                     name: {"area": _counted(area), "11_points": _counted(points)} for name, points, area in rows
                 },
             }
-        more = {"bad_images": [str(error) for error in self.bad], "notes": list(self.notes)}
+        more = {
+            "paper": self.paper.to_dict() if self.paper is not None else None,
+            "bad_images": [str(error) for error in self.bad],
+            "notes": list(self.notes),
+        }
         return numbers | more | self.facts
 
     def lines(self) -> list[str]:
-        """The result in words, and its notes."""
-        return [*self._numbers(), *self.notes]
+        """Return the result in words, the paper's beside it, and notes."""
+        paper = [] if self.paper is None else [self.paper.line()]
+        return [*self._numbers(), *paper, *self.notes]
 
     def _numbers(self) -> list[str]:
         if isinstance(self.result, PrecisionResult):
             result = self.result
+            if math.isnan(result.mean_area):
+                return [f"{counted(len(result.classes), 'class')} learnt, C={result.cost:g}"]
             lines = [
-                f"  {name:20} " + ("not counted: an image is lacking" if math.isnan(area) else f"{area:6.2f}")
+                f"  {name:20} " + (_NOT_COUNTED if math.isnan(area) else f"{area:6.2f}")
                 for name, area in zip(result.classes, result.area, strict=True)
             ]
             both = f"mean average precision {result.mean_area:.2f} (area), {result.mean_eleven_point:.2f} (11 points)"

@@ -6,12 +6,14 @@ from typing import Any, Literal
 
 import numpy as np
 
+from vggnet.console import counted
 from vggnet.errors import BadImage, UserError
 from vggnet.evaluation.matching import split_seed
 from vggnet.evaluation.policy import policy_notes
 from vggnet.hardware import environment
 from vggnet.network.weights import read_description
 from vggnet.transfer.baselines import describe_baseline, other_models
+from vggnet.transfer.beside_paper import BesidePaper, Setting, beside_paper
 from vggnet.transfer.descriptors import (
     Descriptors,
     DescriptorSettings,
@@ -21,7 +23,8 @@ from vggnet.transfer.descriptors import (
     describe_images,
     shown_models,
 )
-from vggnet.transfer.examples import MultiLabelSet, open_actions, open_labelled, open_voc
+from vggnet.transfer.devkit import DevkitOptions, open_actions, open_voc
+from vggnet.transfer.examples import open_labelled
 from vggnet.transfer.protocols import (
     PrecisionResult,
     RandomSplit,
@@ -32,8 +35,10 @@ from vggnet.transfer.protocols import (
 )
 from vggnet.transfer.report import Against, TransferReport
 from vggnet.transfer.svm import COSTS, VALIDATION
+from vggnet.transfer.voc_results import check_competition, write_voc_results
 
 Protocol = Literal["caltech", "voc", "actions"]
+NO_DEVKIT = DevkitOptions()
 CALTECH_SIZES = {"train_per_class": 30, "test_per_class": 50, "splits": 3}  # the paper's of Caltech-101 (App. B)
 
 
@@ -46,15 +51,14 @@ def transfer(
     train_per_class: int | None = None,
     test_per_class: int | None = None,
     splits: int | None = None,
-    train_set: str | None = None,
-    test_set: str | None = None,
+    devkit: DevkitOptions = NO_DEVKIT,
     against: Sequence[str] = (),
     costs: Sequence[float] = COSTS,
     validation: float = VALIDATION,
     seed: int = 0,
     on_progress: Progress | None = None,
 ) -> TransferReport:
-    """Linear classifiers on the nets' descriptors of `data`, by one of Appendix B's protocols; nets are stacked.
+    """Fit linear classifiers on the nets' descriptors of `data`, by one of Appendix B's protocols; nets are stacked.
 
     `caltech` takes class folders and draws `splits` of `train_per_class` images; `voc` and `actions` take one year's
     folder of the devkit and its own sets. `against` names baselines (caltech only): pixels, random, or a model. Raises
@@ -62,7 +66,7 @@ def transfer(
     """
     sizes = {"train_per_class": train_per_class, "test_per_class": test_per_class, "splits": splits}
     given = {name: value for name, value in sizes.items() if value is not None}
-    _refuse_the_others_options(protocol, [*given, *(["against"] if against else [])], (train_set, test_set))
+    _refuse_the_others_options(protocol, [*given, *(["against"] if against else [])], devkit)
     check_models(models)
     svm: dict[str, Any] = {"costs": costs, "validation": validation, "seed": seed}
     facts = _facts(models, data, settings, protocol, svm)
@@ -71,43 +75,98 @@ def transfer(
         drawn = CALTECH_SIZES | given
         result, compared, bad, classes = _class_recalls(models, data, settings, against, drawn, svm, on_progress)
         used = {name: drawn[name] for name in ("train_per_class", "test_per_class")}
-        return TransferReport(result, compared, bad, facts | used | {"classes": list(classes)}, notes)
-    examples = (open_voc if protocol == "voc" else open_actions)(data, train_set, test_set)
-    precision, bad = _average_precisions(models, examples, settings, svm, on_progress)
-    return TransferReport(precision, (), bad, facts | {"sets": list(examples.sets)}, notes)
+        paper = _beside_paper(models, facts, sizes=drawn, classes=len(classes))
+        return TransferReport(result, compared, bad, facts | used | {"classes": list(classes)}, notes, paper)
+    precision, bad, more, remarks = _average_precisions(models, data, settings, protocol, devkit, svm, on_progress)
+    paper = _beside_paper(models, facts, sets=more["sets"], regions=devkit.regions)
+    return TransferReport(precision, (), bad, facts | more, (*notes, *remarks), paper)
 
 
-def _refuse_the_others_options(protocol: str, caltech: Sequence[str], devkit: tuple[str | None, str | None]) -> None:
+def _beside_paper(models: Sequence[Model], facts: dict[str, Any], **more: Any) -> BesidePaper | None:
+    scales = tuple(tuple(each) for each in facts["test_scale"])
+    if "sets" in more:
+        more["sets"] = tuple(more["sets"])
+    setting = Setting(
+        facts["protocol"], facts["data"], facts["layer"], scales, facts["pool"], tuple(facts["mirror"]), **more
+    )
+    return beside_paper([read_description(model) for model in models], setting)
+
+
+def _refuse_the_others_options(protocol: str, caltech: Sequence[str], devkit: DevkitOptions) -> None:
     """Raise UserError for an option that was given and that this protocol would ignore.
 
-    `caltech` are the names of those of class folders' protocol that were given, `devkit` the devkit's two sets.
+    `caltech` are the names of those of class folders' protocol that were given.
     """
     if protocol not in ("caltech", "voc", "actions"):
         raise UserError(f"--protocol {protocol}: caltech, voc or actions")
-    if protocol == "caltech" and devkit != (None, None):
-        raise UserError("--train-set and --test-set are the devkit's: with --protocol voc or actions only")
-    if protocol != "caltech" and caltech:
-        options = ", ".join("--" + name.replace("_", "-") for name in caltech)
+    if protocol == "caltech" and (names := devkit.given()):
         raise UserError(
-            f"{options}: of --protocol caltech only; {protocol} learns from the devkit's own sets (--train-set, "
-            "--test-set) and gives average precisions: leave it out"
+            f"{_flags(names)}: of --protocol voc and actions only, which have the devkit's sets: leave it out"
         )
+    if protocol == "voc" and devkit.regions != "both":
+        raise UserError(f"--regions {devkit.regions}: of --protocol actions only, whose examples are persons")
+    if devkit.competition is not None and devkit.results is None:
+        raise UserError(f"--competition {devkit.competition} names result files: give --results FOLDER, too")
+    if protocol != "caltech" and caltech:
+        raise UserError(
+            f"{_flags(caltech)}: of --protocol caltech only; {protocol} learns from the devkit's own sets "
+            "(--train-set, --test-set) and gives average precisions: leave it out"
+        )
+
+
+def _flags(names: Sequence[str]) -> str:
+    return ", ".join("--" + name.replace("_", "-") for name in names)
 
 
 def _average_precisions(
     models: Sequence[Model],
-    examples: MultiLabelSet,
+    data: str,
     settings: DescriptorSettings,
+    protocol: str,
+    devkit: DevkitOptions,
     svm: dict[str, Any],
     on_progress: Progress | None,
-) -> tuple[PrecisionResult, tuple[BadImage, ...]]:
-    """VOC's protocol on the nets' descriptors, and the bad images."""
+) -> tuple[PrecisionResult, tuple[BadImage, ...], dict[str, Any], tuple[str, ...]]:
+    """Run VOC's protocol on the nets' descriptors: the result, the bad images, facts for JSON, and notes."""
+    competition = check_competition(protocol, devkit.competition)
+    examples = open_voc(data, devkit.sets) if protocol == "voc" else open_actions(data, devkit.sets, devkit.regions)
+    test_set = examples.sets[1]
+    if not examples.labelled and devkit.results is None:
+        raise UserError(
+            f"{data}: the set {test_set} has no labels, so nothing can be counted: give --results FOLDER to write "
+            "result files for its server, or another --test-set"
+        )
     found = describe_images(models, examples.parts, settings, on_progress)
-    row = np.full(len(examples.parts[0]), -1)
+    row = np.full(len(examples.ids), -1)
     row[found.indices] = np.arange(len(found.indices))
     train, test = (row[part][row[part] >= 0] for part in (examples.train, examples.test))
-    targets = examples.targets[found.indices]
-    return average_precision_protocol(found.values, targets, examples.classes, train, test, **svm), found.bad
+    cost_places = None
+    if examples.cost is not None:
+        learn, held = (row[part][row[part] >= 0] for part in examples.cost)
+        cost_places = learn, held
+    result = average_precision_protocol(
+        found.values,
+        examples.targets[found.indices],
+        examples.classes,
+        train,
+        test,
+        cost_places=cost_places,
+        labelled=examples.labelled,
+        **svm,
+    )
+    facts: dict[str, Any] = {"sets": list(examples.sets), "cost_sets": list(devkit.sets.cost)}
+    facts |= {"regions": devkit.regions} if protocol == "actions" else {}
+    notes = [] if examples.labelled else [f"no label in {test_set}: the server counts"]
+    if devkit.results is not None:
+        ids = [examples.ids[place] for place in found.indices[test]]
+        written = write_voc_results(
+            devkit.results, protocol, competition, examples.year, test_set, examples.classes, ids, result.scores
+        )
+        facts["results"] = [str(path) for path in written]
+        notes.append(f"{counted(len(written), 'result file')} in {written[0].parent}")
+        if missing := len(examples.test) - len(test):
+            notes.append(f"not in the result files: {counted(missing, 'test example')} that could not be described")
+    return result, found.bad, facts, tuple(notes)
 
 
 def _class_recalls(
@@ -119,7 +178,7 @@ def _class_recalls(
     svm: dict[str, Any],
     on_progress: Progress | None,
 ) -> tuple[RecallResult, tuple[Against, ...], tuple[BadImage, ...], tuple[str, ...]]:
-    """Caltech's protocol on the nets' descriptors and on the baselines', the bad images, and the classes."""
+    """Run Caltech's protocol on the nets' and the baselines' descriptors: results, the bad images, and the classes."""
     labelled = open_labelled(data, split_seed(Path(models[0])))
     assert labelled.split.labels is not None
     labels, seed = labelled.split.labels, svm["seed"]

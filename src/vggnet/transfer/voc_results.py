@@ -1,0 +1,62 @@
+"""Result files for the PASCAL VOC evaluation server, as its devkit names and reads them.
+
+    FOLDER/VOC2012/Main/comp2_cls_test_CLASS.txt         an image and a confidence a line
+    FOLDER/VOC2012/Action/comp10_action_test_ACTION.txt  an image, the person's place and a confidence a line
+
+The server takes `tar czf results.tgz results` with FOLDER called results. comp1 and comp9 are for systems that learnt
+from VOC's images alone, comp2 and comp10 for all others. A net's own training counts: one that was trained on ImageNet
+enters comp2 and comp10.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from vggnet.errors import UserError
+from vggnet.files import write_whole
+from vggnet.transfer.devkit import Id
+
+Competition = Literal["comp1", "comp2", "comp9", "comp10"]
+COMPETITIONS: dict[str, tuple[Competition, Competition]] = {"voc": ("comp2", "comp1"), "actions": ("comp10", "comp9")}
+
+
+def check_competition(protocol: str, competition: str | None) -> str:
+    """Return the competition to write for: as given, else the one for nets that learnt from any images."""
+    known = COMPETITIONS[protocol]
+    if competition is None:
+        return known[0]
+    if competition not in known:
+        raise UserError(f"--competition {competition}: --protocol {protocol} has {' and '.join(sorted(known))}")
+    return competition
+
+
+def write_voc_results(
+    folder: Path,
+    protocol: str,
+    competition: str,
+    year: str,
+    test_set: str,
+    classes: Sequence[str],
+    ids: Sequence[Id],
+    scores: np.ndarray,
+) -> list[Path]:
+    """Write one file for each class that was learnt: ids of n examples, scores (n, K). Returns the paths.
+
+    Raises UserError where they cannot be written.
+    """
+    room, task = ("Main", "cls") if protocol == "voc" else ("Action", "action")
+    target = folder / year / room
+    written = []
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        for name, column in zip(classes, scores.T, strict=True):
+            if np.isnan(column).any():
+                continue
+            lines = (f"{' '.join(example)} {score:.9f}\n" for example, score in zip(ids, column, strict=True))
+            written.append(target / f"{competition}_{task}_{test_set}_{name}.txt")
+            write_whole(written[-1], "".join(lines))
+    except OSError as error:
+        raise UserError(f"--results {folder}: cannot be written ({error.strerror}); give another folder") from error
+    return written
