@@ -286,7 +286,7 @@ def _mirror_differences(row: Combination, descriptions: Sequence[ModelDescriptio
 
 
 def architecture_differences(description: ModelDescription) -> list[str]:
-    """Return what is not the paper's about a net, whatever the row."""
+    """Return in words what is not the paper's about a net, whatever the row of whatever table."""
     architecture = description.architecture
     differences = []
     if architecture.crop_px != PAPER_CROP_PX:
@@ -295,6 +295,7 @@ def architecture_differences(description: ModelDescription) -> list[str]:
         differences.append(f"width {architecture.width:g}")
     if architecture.batch_norm:
         differences.append("batch norm")
-    if architecture.outputs != PAPER_CLASSES:
-        differences.append(counted(architecture.outputs, "class"))
+    classes = len(description.classes) if description.boxes else architecture.outputs
+    if classes != PAPER_CLASSES:
+        differences.append(counted(classes, "class"))
     return differences

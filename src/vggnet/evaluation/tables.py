@@ -40,7 +40,6 @@ COLUMNS = (
 HEADS = ("net", "S", "test", "Q", "top-1 error %", "top-5 error %", "images", "paper", "not as", "p above", "p ref.")
 TOP1, TOP5, IMAGES, PAPER, NOT_AS, ABOVE = range(4, 10)  # places of columns
 WIDE = 120  # characters: in a narrower terminal intervals stand below their numbers
-LETTERS = "abcdefghijklmnopqrstuvwxyz"  # marks of what is not as in the paper
 ENDS = ("error", "low", "high")
 CSV_COLUMNS = (
     *("nets", "train_scale", "method", "test_scale"),
@@ -138,7 +137,7 @@ class Table:
         """Print to a terminal: columns that say nothing left out, what is not as in the paper below the table."""
         console = console or rich_console()
         narrow = console.width < WIDE
-        marks = {text: letter for letter, text in zip(LETTERS, self._all_differences(), strict=False)}
+        marks = {text: mark_of(place) for place, text in enumerate(self._all_differences())}
         lines = [list(row.cells()) for row in self.rows]
         for line in lines:
             line[PAPER] += f" {marks[line[NOT_AS]]}" if line[NOT_AS] in marks else ""
@@ -255,6 +254,12 @@ def _p_value(test: PairedTest | None) -> str:
         return NOTHING
     mark = "*" if test.significant else ""
     return ("<0.001" if test.final_p < 0.001 else f"{test.final_p:.3f}") + mark
+
+
+def mark_of(place: int) -> str:
+    """The mark of the text at `place` of what is not as in the paper: a to z, then aa, ab, ..."""
+    rest, letter = divmod(place, 26)
+    return (mark_of(rest - 1) if rest else "") + chr(ord("a") + letter)
 
 
 def _markdown_line(cells: Sequence[str]) -> str:

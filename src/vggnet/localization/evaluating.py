@@ -122,7 +122,8 @@ def _dense_rows(
         name = " + ".join(names[place] for place in nets)
         used = tuple(sorted({scale for _, scale in row.members}))
         by_net = tuple(tuple(scale for place, scale in row.members if place == net) for net in nets)
-        result.append(DenseRow(name, tuple(descriptions[place] for place in nets), used, errors, by_net))
+        described = tuple(descriptions[place] for place in nets)
+        result.append(DenseRow(name, described, used, errors, by_net, options.merging))
     return tuple(result)
 
 

@@ -1,7 +1,7 @@
 """Tables 8 and 9 of the user's data, beside the paper's."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rich import box
@@ -12,13 +12,15 @@ from rich.text import Text
 from vggnet.console import rich_console
 from vggnet.contract import ModelDescription
 from vggnet.evaluation.metrics import Count
+from vggnet.evaluation.tables import mark_of
+from vggnet.localization.beside_paper import Beside, beside_table_8, beside_table_9
 from vggnet.localization.judging import LocalizationErrors
-from vggnet.paper.recipes import scaled_px
-from vggnet.paper.results import TABLE_8, TABLE_9, LocalizationRow
 
 NOTHING = "-"
-FINE_TUNED = {"fc": "first and second FC", "all": "all"}
-PAPER = "Paper: net D of width 1, crop 224, ILSVRC-2014 val (50,000 images, 1000 classes), arXiv 1409.1556v6."
+PAPER = (
+    "Paper: net D of width 1, crop 224, ILSVRC-2014 val (50,000 images, 1000 classes), arXiv 1409.1556v6; Table 9's "
+    "classes are those of D and E fused, dense and multi-crop."
+)
 HOW = (
     "Errors with 95 % intervals (Wilson). A box is right above an overlap (intersection over union) of 0.5; several "
     "true boxes of an image: any of them counts."
@@ -36,15 +38,13 @@ class CenterRow:
     mean_iou: float | None
 
     @property
-    def paper(self) -> LocalizationRow | None:
+    def beside(self) -> Beside | None:
         """The row of Table 8 with the same boxes and fine-tuned layers."""
-        if self.net is None:
-            return None
-        wanted = (self.net.boxes.upper(), FINE_TUNED.get(str(self.net.recipe.get("layers"))))
-        return next((row for row in TABLE_8 if (row.regression, row.fine_tuned) == wanted), None)
+        return None if self.net is None else beside_table_8(self.net, self.test_scale)
 
-    def cells(self) -> tuple[str, ...]:
-        net, paper = self.net, self.paper
+    def cells(self, marks: Mapping[str, str]) -> tuple[str, ...]:
+        """The row as text; `marks` has a letter for each text of differences."""
+        net = self.net
         return (
             self.name,
             net.boxes.upper() if net else NOTHING,
@@ -53,7 +53,7 @@ class CenterRow:
             str(self.test_scale or NOTHING),
             percent(self.error),
             NOTHING if self.mean_iou is None else f"{self.mean_iou:.3f}",
-            NOTHING if paper is None else f"{paper.error:.1f}",
+            _paper(self.beside, marks),
         )
 
 
@@ -61,7 +61,8 @@ class CenterRow:
 class DenseRow:
     """Test 2: dense boxes of `nets`, merged, for the classifier's five best classes.
 
-    `test_scales` are the Q of any of the nets, `by_net` those of each (empty: all have the same).
+    `test_scales` are the Q of any of the nets, `by_net` those of each (empty: all have the same); `merging` is how
+    boxes became one (`merging.Merging`).
     """
 
     name: str
@@ -69,29 +70,21 @@ class DenseRow:
     test_scales: tuple[int, ...]
     errors: LocalizationErrors
     by_net: tuple[tuple[int, ...], ...] = ()
+    merging: str = "overfeat"
 
     @property
-    def paper(self) -> LocalizationRow | None:
-        """The row of Table 9 of the same kind: several nets, several Q, or one S, in proportion to the crop."""
-        if len(self.nets) > 1:
-            return TABLE_9[3]
-        if len(self.test_scales) > 1:
-            return TABLE_9[2]
-        crop = self.nets[0].architecture.crop_px
-        if self.test_scales != self.nets[0].train_scale:
-            return None
-        for row in TABLE_9[:2]:
-            if tuple(scaled_px(scale, crop) for scale in row.train_scales) == self.test_scales:
-                return row
-        return None
+    def beside(self) -> Beside:
+        """The row of Table 9 that fits best."""
+        return beside_table_9(self.nets, self.by_net or (self.test_scales,) * len(self.nets), self.merging)
 
     def _scales(self) -> str:
         """Return Q as text: one list where all nets have the same, else each net's: `256 + 352,384`."""
         lists = self.by_net if len(set(self.by_net)) > 1 else (self.test_scales,)
         return " + ".join(",".join(map(str, scales)) for scales in lists)
 
-    def cells(self) -> tuple[str, ...]:
-        errors, paper = self.errors, self.paper
+    def cells(self, marks: Mapping[str, str]) -> tuple[str, ...]:
+        """The row as text; `marks` has a letter for each text of differences."""
+        errors = self.errors
         return (
             self.name,
             " + ".join(_scale(net.train_scale) for net in self.nets),
@@ -100,7 +93,7 @@ class DenseRow:
             percent(errors.top5),
             f"{100 * errors.class_top1.rate:.1f}/{100 * errors.class_top5.rate:.1f}",
             f"{errors.mean_iou:.3f}",
-            NOTHING if paper is None else f"{paper.error:.1f}",
+            _paper(self.beside, marks),
         )
 
 
@@ -121,13 +114,22 @@ class Report:
     def print(self, console: Console | None = None) -> None:
         """Print to a terminal."""
         console = console or rich_console()
+        marks = self._marks()
         title = f"Test 1 on {self.data}: true class, centre crop (as Table 8)"
-        _print(console, title, CENTER_COLUMNS, [row.cells() for row in self.center])
+        _print(console, title, CENTER_COLUMNS, [row.cells(marks) for row in self.center])
         if self.dense:
             title = f"Test 2 on {self.data}: dense, merged, five best classes (as Table 9)"
-            _print(console, title, DENSE_COLUMNS, [row.cells() for row in self.dense])
+            _print(console, title, DENSE_COLUMNS, [row.cells(marks) for row in self.dense])
+        for text, letter in marks.items():
+            console.print(f"{letter}  not as in the paper: {text}", markup=False, soft_wrap=True)
         for line in (HOW, PAPER, *self.notes):
             console.print(line, markup=False, soft_wrap=True)
+
+    def _marks(self) -> dict[str, str]:
+        """A letter for each different text of what is not as in the paper, in the order of the rows."""
+        found = [row.beside for row in self.center] + [row.beside for row in self.dense]
+        texts = dict.fromkeys(beside.text for beside in found if beside is not None)
+        return {text: mark_of(place) for place, text in enumerate(text for text in texts if text)}
 
     def to_json_dict(self) -> dict[str, Any]:
         """Everything, for programs; errors in percent."""
@@ -139,7 +141,7 @@ class Report:
                     **_described(row.name, (row.net,) if row.net else (), (row.test_scale,) if row.test_scale else ()),
                     "error": _count(row.error),
                     "mean_iou": row.mean_iou,
-                    "paper": row.paper.error if row.paper else None,
+                    **_beside_json(row.beside),
                 }
                 for row in self.center
             ],
@@ -152,7 +154,7 @@ class Report:
                     "classification_top1": _count(row.errors.class_top1),
                     "classification_top5": _count(row.errors.class_top5),
                     "mean_iou_of_true_class": row.errors.mean_iou,
-                    "paper": row.paper.error if row.paper else None,
+                    **_beside_json(row.beside),
                 }
                 for row in self.dense
             ],
@@ -175,6 +177,17 @@ def percent(count: Count) -> str:
     return f"{100 * count.rate:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
+def _paper(beside: Beside | None, marks: Mapping[str, str]) -> str:
+    """The paper's number with its mark: `26.9 a`."""
+    return NOTHING if beside is None else f"{beside.paper.error:.1f} {marks.get(beside.text, '')}".rstrip()
+
+
+def _beside_json(beside: Beside | None) -> dict[str, Any]:
+    if beside is None:
+        return {"paper": None, "not_as_in_the_paper": []}
+    return {"paper": beside.paper.error, "not_as_in_the_paper": list(beside.differences)}
+
+
 def _scale(scale: tuple[int, ...]) -> str:
     return "-".join(map(str, scale)) or NOTHING
 
@@ -190,6 +203,7 @@ def _described(name: str, nets: tuple[ModelDescription, ...], scales: tuple[int,
                 "boxes": net.boxes,
                 "layers": net.recipe.get("layers"),
                 "train_scale": list(net.train_scale),
+                "trained_with": asdict(net.policy),
             }
             for net in nets
         ],
