@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from vggnet.errors import UserError
 from vggnet.network.foreign.converting import convert
@@ -104,12 +105,68 @@ def test_the_refusal_does_not_repeat_torchs_advice_to_load_it_all_the_same(tmp_p
     assert "can still be loaded" not in str(refusal.value)
 
 
-@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
-def test_prefixes_of_wrapped_nets_are_taken_off(torchvision_net: Callable, tmp_path: Path, prefix: str) -> None:
+def in_the_convolutions(name: str) -> str:
+    return name.replace("features.", "features.module.")
+
+
+@pytest.mark.parametrize(
+    "rename",
+    [
+        *(lambda name, prefix=prefix: prefix + name for prefix in ("module.", "_orig_mod.", "module._orig_mod.")),
+        lambda name: f"_orig_mod.module.module.{name}",
+        in_the_convolutions,  # DataParallel around features, as in PyTorch's own ImageNet example
+        lambda name: f"module._orig_mod.{in_the_convolutions(name)}",
+        lambda name: f"backbone.{name}",
+        lambda name: f"module.model.vgg.{in_the_convolutions(name)}",
+    ],
+)
+@pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"epoch": 3, "state_dict": {"model": s}}])
+def test_what_wrappers_put_into_names_is_taken_out(
+    torchvision_net: Callable, tmp_path: Path, rename: Callable, wrap: Callable
+) -> None:
     state = torchvision_net("A").state_dict()
-    torch.save({"state_dict": {prefix + name: tensor for name, tensor in state.items()}}, tmp_path / "w.pth")
+    torch.save(wrap({rename(name): tensor for name, tensor in state.items()}), tmp_path / "w.pth")
     found = read_state_dict(tmp_path / "w.pth")
     assert found.keys() == state.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in state.items())
+
+
+def test_a_prefix_of_bare_convolutions_and_of_caffes_names(torchvision_net: Callable, tmp_path: Path) -> None:
+    trunk = torchvision_net("A").features.state_dict()
+    torch.save({f"encoder.{name}": tensor for name, tensor in trunk.items()}, tmp_path / "w.pth")
+    assert read_state_dict(tmp_path / "w.pth").keys() == trunk.keys()
+    torch.save({f"vgg.conv1_1.{part}": torch.zeros(4) for part in ("weight", "bias")}, tmp_path / "w.pth")
+    assert set(read_state_dict(tmp_path / "w.pth")) == {"conv1_1.weight", "conv1_1.bias"}
+
+
+def test_an_averaged_model_and_its_counter(torchvision_net: Callable, tmp_path: Path) -> None:
+    net = torchvision_net("A")
+    torch.save(torch.optim.swa_utils.AveragedModel(net).state_dict(), tmp_path / "w.pth")
+    assert read_state_dict(tmp_path / "w.pth").keys() == net.state_dict().keys()
+
+
+def test_names_that_become_one_are_refused(tmp_path: Path) -> None:
+    torch.save({"module.a.weight": torch.zeros(1), "a.weight": torch.ones(1)}, tmp_path / "w.pth")
+    with pytest.raises(UserError, match=r"two tensors are called a\.weight"):
+        read_state_dict(tmp_path / "w.pth")
+
+
+def test_safetensors_under_another_name_are_read(torchvision_net: Callable, tmp_path: Path) -> None:
+    state = torchvision_net("A").state_dict()
+    save_file(state, tmp_path / "pytorch_model.bin")
+    assert read_state_dict(tmp_path / "pytorch_model.bin").keys() == state.keys()
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.:Warning")
+@pytest.mark.parametrize("layout", ["torchvision", "keras", "caffe", "onnx"])
+def test_programs_with_weights_inside_are_named_as_what_they_are(tmp_path: Path, layout: str) -> None:
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3)).eval()
+    torch.jit.trace(net, torch.zeros(1, 3, 8, 8)).save(str(tmp_path / "vgg16.pt"))
+    with pytest.raises(UserError, match=r"a TorchScript program \(of torch\.jit\.save\), not a file of weights"):
+        convert(tmp_path / "vgg16.pt", layout, preprocessing="torchvision")
+    torch.export.save(torch.export.export(net, (torch.zeros(1, 3, 8, 8),)), tmp_path / "vgg16.pt2")
+    with pytest.raises(UserError, match=r"a program of torch\.export, not a file of weights"):
+        convert(tmp_path / "vgg16.pt2", layout, preprocessing="torchvision")
 
 
 def changed(state: dict, name: str, value: object) -> dict:
@@ -152,9 +209,12 @@ def test_another_family_of_nets_is_refused(tmp_path: Path) -> None:
 
 
 def test_missing_files_and_unknown_layouts(tmp_path: Path) -> None:
-    for layout in ("torchvision", "timm", "keras", "onnx", "caffe"):
+    for layout in ("torchvision", "timm", "keras", "onnx", "caffe", "matconvnet"):
         with pytest.raises(UserError, match="no such file"):
             convert(tmp_path / "none.pth", layout, preprocessing="caffe")
+    for suffix in (".caffemodel", ".npy", ".npz"):
+        with pytest.raises(UserError, match="no such file"):
+            convert(tmp_path / f"none{suffix}", "caffe", preprocessing="caffe")
     with pytest.raises(UserError, match="the layouts are torchvision, timm"):
         convert(tmp_path / "none.pth", "tensorflow", preprocessing="caffe")
 

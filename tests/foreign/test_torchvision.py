@@ -267,3 +267,53 @@ def test_half_precision_weights_become_fp32(torchvision_net: Callable, tmp_path:
     model = convert(saved(net, tmp_path / "w.pth"), "torchvision", preprocessing="torchvision").model
     assert np.all([each.dtype == torch.float32 for each in model.parameters()])
     assert torch.equal(model.conv1_1.weight, net.features[0].weight.float())
+
+
+def test_the_head_of_torchvision_before_2017(torchvision_net: Callable, pixels: torch.Tensor, tmp_path: Path) -> None:
+    theirs = torchvision_net("D")
+    places = {"classifier.0": "classifier.1", "classifier.3": "classifier.4"}
+    state = {}
+    for name, tensor in theirs.state_dict().items():
+        layer, _, part = name.rpartition(".")
+        state[f"{places.get(layer, layer)}.{part}"] = tensor
+    torch.save(state, tmp_path / "vgg16-00b39a1b.pth")
+    conversion = convert(tmp_path / "vgg16-00b39a1b.pth", "torchvision", preprocessing="caffe")
+    with torch.no_grad():
+        expected = theirs(their_input(pixels, CONVENTIONS["caffe"]))
+    torch.testing.assert_close(our_scores(conversion.model, pixels), expected, rtol=2e-4, atol=2e-4)
+    assert [line.source for line in conversion.report[-3:]] == ["classifier.1", "classifier.4", "classifier.6"]
+    del state["classifier.4.weight"]
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.raises(UserError, match=r"has classifier\.1, classifier\.6 but lacks classifier\.4"):
+        convert(tmp_path / "w.pth", "torchvision", preprocessing="caffe")
+
+
+@pytest.mark.parametrize("order", ["RGB", "BGR"])
+def test_a_net_on_gray_images_gives_what_it_gave_on_them(
+    torchvision_net: Callable, liven: Callable, pixels: torch.Tensor, tmp_path: Path, order: str
+) -> None:
+    theirs = torchvision_net("A")
+    theirs.features[0] = torch.nn.Conv2d(1, 4, 3, padding=1)
+    liven(theirs)
+    how = {"order": order, "scale": 1 / 255, "mean": [0.4] * 3, "deviation": [0.3] * 3}
+    (tmp_path / "how.json").write_text(json.dumps(how))
+    conversion = convert(saved(theirs, tmp_path / "w.pth"), "torchvision", preprocessing=str(tmp_path / "how.json"))
+    assert str(conversion.report[0]).startswith(
+        "conv1_1 <- features.0 4x1x3x3 -> 4x3x3x3 (one gray channel spread over R, G and B"
+    )
+    gray = pixels[..., :1].expand(-1, -1, -1, 3)
+    luma = torch.tensor([0.299, 0.587, 0.114])
+    for images in (gray, pixels):
+        value = (images.float() * luma).sum(-1)[:, None]
+        with torch.no_grad():
+            expected = theirs((value / 255 - 0.4) / 0.3)
+        torch.testing.assert_close(our_scores(conversion.model, images), expected, rtol=3e-4, atol=3e-4)
+    with pytest.raises(UserError, match=r"features\.0 has 1 input channel \(gray images\)"):
+        convert(tmp_path / "w.pth", "torchvision", preprocessing="torchvision")
+
+
+def test_other_numbers_of_input_channels_are_named(torchvision_net: Callable, tmp_path: Path) -> None:
+    state = torchvision_net("A").state_dict()
+    torch.save({**state, "features.0.weight": torch.zeros(4, 4, 3, 3)}, tmp_path / "w.pth")
+    with pytest.raises(UserError, match=r"features\.0 takes 4 input channels"):
+        convert(tmp_path / "w.pth", "torchvision", preprocessing="unit")

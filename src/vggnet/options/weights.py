@@ -19,10 +19,11 @@ class ConvertOptions:
     """Bring another library's VGG in, with its preprocessing and classes; or write one in another library's layout."""
 
     file: Positional[Path]
-    """.pth, .safetensors, .h5, .keras, .onnx; or a run or model folder with --layout vggnet."""
+    """.pth, .safetensors, .h5, .keras, .onnx, .caffemodel, .npy, .npz, .mat; or, with --layout vggnet, a run or model
+    folder."""
     out: Path
     """A folder, to be used wherever a MODEL is asked for."""
-    layout: Literal["torchvision", "timm", "keras", "onnx", "caffe", "vggnet"]
+    layout: Literal["torchvision", "timm", "keras", "onnx", "caffe", "matconvnet", "vggnet"]
     """Whose names and shapes the file has."""
     preprocessing: Annotated[str | None, option(_PREPROCESSING, default="what a file beside it says")] = None
     classes: Annotated[Path | None, option(default="what a file beside it says, or none")] = None

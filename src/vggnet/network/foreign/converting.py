@@ -16,6 +16,7 @@ from vggnet.console import counted
 from vggnet.contract import InputPolicy, ModelDescription
 from vggnet.errors import UserError
 from vggnet.files import printable, write_whole
+from vggnet.network.foreign.caffemodel import read_caffemodel
 from vggnet.network.foreign.classes import classes_beside, read_classes
 from vggnet.network.foreign.inputs import (
     BESIDE,
@@ -26,14 +27,17 @@ from vggnet.network.foreign.inputs import (
     preprocessing_json,
 )
 from vggnet.network.foreign.keras import read_keras
+from vggnet.network.foreign.kinds import refuse_programs
 from vggnet.network.foreign.layers import ForeignLayer, LayerReport, assemble, recognise
 from vggnet.network.foreign.layouts import layers_of_state, to_state
+from vggnet.network.foreign.matconvnet import read_matconvnet
+from vggnet.network.foreign.numpy_files import read_numpy
 from vggnet.network.foreign.onnx import read_onnx
 from vggnet.network.foreign.reading import read_state_dict
 from vggnet.network.vgg import VGG, on_meta
 from vggnet.network.weights import check_described, load_model, refuse_not_finite
 
-Layout = Literal["torchvision", "timm", "keras", "onnx", "caffe", "vggnet"]
+Layout = Literal["torchvision", "timm", "keras", "onnx", "caffe", "matconvnet", "vggnet"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 MISSING, LEFT_OUT = "missing (convolutions only)", "left out (--convolutions-only)"  # of FC layers
 NAMES = {"A": "vgg11", "B": "vgg13", "D": "vgg16", "E": "vgg19"}
@@ -73,8 +77,11 @@ def convert(
     if path.is_dir():
         raise UserError(f"{path} is a folder: give the weight file in it, or --layout vggnet for a run or model folder")
     beside = path.parent / BESIDE[layout] if layout in BESIDE else None
-    convention = open_convention(preprocessing, file=str(path), beside=beside)
+    refuse_programs(path)
+    inside = layout == "matconvnet" and preprocessing is None  # the file's own mean
+    convention = None if inside else open_convention(preprocessing, file=str(path), beside=beside)
     found = _read(path, layout, net, convolutions_only)
+    convention = convention or found.convention or open_convention(None, file=str(path))
     architecture = recognise(found.layers, str(path), net=found.net, convolutions_only=convolutions_only)
     if found.pools is not None:
         _check_pools(found.pools, architecture.convolutions(), str(path))
@@ -85,6 +92,8 @@ def convert(
         names, titles = read_classes(classes, architecture.outputs)
     else:
         names, titles = classes_beside(beside, architecture.outputs), ()
+        if found.names and architecture.outputs:
+            names, titles = found.names, found.titles
     contract, _ = convention.to_contract()
     description = ModelDescription(
         architecture,
@@ -120,7 +129,8 @@ def _said_beside(
 class _Found:
     """A file's weight layers in order, its poolings where it knows them (else None), and the net where one is named.
 
-    `left_out` are names of tensors that the reader passed over, `notes` what it had to believe.
+    `left_out` are names of tensors that the reader passed over, `notes` what it had to believe. `convention`, `names`
+    and `titles` are what the file says about input and classes.
     """
 
     layers: list[ForeignLayer]
@@ -128,6 +138,9 @@ class _Found:
     net: str | None = None
     left_out: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    convention: InputConvention | None = None
+    names: tuple[str, ...] = ()
+    titles: tuple[str, ...] = ()
 
 
 def _read(path: Path, layout: str, net: str | None, convolutions_only: bool) -> _Found:
@@ -137,6 +150,16 @@ def _read(path: Path, layout: str, net: str | None, convolutions_only: bool) -> 
     if layout == "onnx" or path.suffix.lower() == ".onnx":
         layers, pools, normalised = read_onnx(path)
         return _Found(layers, pools, "A-LRN" if normalised else net)
+    suffix = path.suffix.lower()
+    if layout == "matconvnet":
+        mat = read_matconvnet(path)
+        about = (mat.convention, mat.names, mat.titles)
+        return _Found(mat.layers, mat.pools, net, (), tuple(mat.notes), *about)
+    if layout == "caffe" and suffix == ".caffemodel":
+        caffe = read_caffemodel(path)
+        return _Found(caffe.layers, caffe.pools or None, net)
+    if layout == "caffe" and suffix in (".npy", ".npz"):
+        return _Found(read_numpy(path), None, net)
     layers, left_out = layers_of_state(read_state_dict(path), layout, str(path), convolutions_only=convolutions_only)
     return _Found(layers, None, net, tuple(left_out))
 

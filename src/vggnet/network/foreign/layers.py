@@ -20,6 +20,7 @@ from vggnet.network.weights import is_finite
 from vggnet.paper.configurations import CHANNELS, CONFIGURATIONS, TOTAL_STRIDE_PX, Architecture, Layer
 
 EPSILON = 1e-5  # of the net's own batch normalisation
+GRAY = (0.299, 0.587, 0.114)  # of R, G and B in a gray value (ITU-R 601-2, as Pillow's `convert("L")`)
 
 
 @dataclass
@@ -92,11 +93,17 @@ def recognise(
     width = layers[0].shape[0] / CHANNELS[0]
     if not 0 < width <= 8:
         raise UserError(f"{file}: {layers[0].source} has {layers[0].shape[0]} filters: not a VGG's first convolution")
+    channels = layers[0].shape[1]
+    if channels not in (1, 3):
+        raise UserError(
+            f"{file}: {layers[0].source} takes {channels} input channels: images have three, or one if gray"
+        )
     candidates = [net] if net is not None else list(CONFIGURATIONS)
     for name in candidates:
         trunk = Architecture(name, 0, width, convolutions_only=True)
         expected = [_conv_shape(layer) for layer in trunk.convolutions()]
         rest = [] if convolutions_only else layers[len(expected) :]
+        expected[0] = (expected[0][0], channels, *expected[0][2:])  # a gray one is spread over three by `assemble`
         if [layer.shape for layer in layers[: len(expected)]] != expected or len(rest) not in (0, 3):
             continue
         normed = [layer.norm is not None for layer in layers[: len(expected)]]
@@ -157,6 +164,9 @@ def assemble(
         notes = list(given.notes)
         weight = _weight(given, own, notes)
         if own.name == "conv1_1":
+            if weight.shape[1] == 1:
+                weight = _spread(weight, convention, given.source, file)
+                notes.append("one gray channel spread over R, G and B")
             notes += _input_notes(convention)
             weight = convention.fold(weight)
         bias = given.bias
@@ -188,6 +198,21 @@ def _weight(given: ForeignLayer, own: Layer, notes: list[str]) -> Tensor:
         notes.append("inputs put from rows, columns, channels into channels, rows, columns")
         return weight.reshape(own.out_channels, own.kernel, own.kernel, own.in_channels).permute(0, 3, 1, 2)
     return weight.reshape(_conv_shape(own))
+
+
+def _spread(weight: Tensor, convention: InputConvention, source: str, file: str) -> Tensor:
+    """Filters (O, 1, k, k) on a gray image as filters on its three equal channels, in the file's order of channels.
+
+    A colour image gives what its gray value would: the weights of R, G and B in it sum to 1.
+    """
+    if len(set(convention.mean)) > 1 or len(set(convention.deviation)) > 1:
+        raise UserError(
+            f"{file}: {source} has 1 input channel (gray images), and the preprocessing has a mean or deviation for "
+            "each of three: give --preprocessing unit or tf, or a JSON file whose mean and deviation are three times "
+            "the gray one"
+        )
+    shares = GRAY if convention.order == "RGB" else GRAY[::-1]
+    return torch.cat([weight.double() * share for share in shares], 1)
 
 
 def _input_notes(convention: InputConvention) -> list[str]:
@@ -228,7 +253,7 @@ def rounding_is_alike(size_px: Sequence[int | None]) -> bool:
     `size_px` is its input's shape without the batch, None where any size is accepted: only sides that are fixed to
     multiples of 32 are halved five times without a rest.
     """
-    sides = [side for side in size_px if side != 3]  # channels first or last
+    sides = [side for side in size_px if side not in (1, 3)]  # channels first or last
     return len(sides) == 2 and all(side is not None and side % TOTAL_STRIDE_PX == 0 for side in sides)
 
 

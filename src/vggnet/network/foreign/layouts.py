@@ -1,6 +1,7 @@
 """State dicts of torchvision, timm and the original Caffe nets, as layers in order, and back.
 
-    torchvision   features.N (convolutions and norms counted with ReLUs and poolings), classifier.0, .3, .6 (dense)
+    torchvision   features.N (convolutions and norms counted with ReLUs and poolings), classifier.0, .3, .6 (dense);
+                  before 2017 classifier.1, .4, .6
     timm          features.N, pre_logits.fc1, pre_logits.fc2 (convolutions), head.fc (dense)
     caffe         conv1_1 ... conv5_3, fc6, fc7, fc8 (dense), with .weight/.bias, _w/_b or .0/.1; blobs may be 4-D
 
@@ -21,6 +22,7 @@ HEADS = {
     "torchvision": ("classifier.0", "classifier.3", "classifier.6"),
     "timm": ("pre_logits.fc1", "pre_logits.fc2", "head.fc"),
 }
+OLD_HEAD = ("classifier.1", "classifier.4", "classifier.6")  # torchvision's before 2017, its dropouts first
 NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
 _CAFFE = re.compile(r"((?:conv[1-5]_[1-4])|(?:fc[678]))(?:\.weight|\.bias|_w|_b|\.0|\.1)")
 
@@ -59,10 +61,12 @@ def _sequential_layers(
             used |= {f"{prefix}.{part}" for part in (*NORM_PARTS, "num_batches_tracked")}
     if not layers:
         raise UserError(f"{file}: no features.N.weight in it: not {layout}'s layout (names such as {_some(state)})")
-    heads = [name for name in HEADS[layout] if f"{name}.weight" in state]
+    old = layout == "torchvision" and "classifier.1.weight" in state
+    expected = OLD_HEAD if old else HEADS[layout]
+    heads = [name for name in expected if f"{name}.weight" in state]
     if convolutions_only:
         return layers, [name for name in state if name not in used]
-    _check_heads(heads, HEADS[layout], file)
+    _check_heads(heads, expected, file)
     for name in heads:
         layers.append(ForeignLayer(name, state[f"{name}.weight"], state.get(f"{name}.bias")))
         used |= {f"{name}.weight", f"{name}.bias"}

@@ -18,11 +18,15 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from vggnet.errors import UserError
+from vggnet.network.foreign.kinds import is_safetensors, kind_of, refuse_programs
 
-WRAPPERS = ("state_dict", "model_state_dict", "model", "net")  # under which training scripts put the weights
+# under which training scripts put the weights, by preference
+WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "params", "ema", "state_dict_ema")
+DEEPEST = 10  # wrappers around wrappers
 MOST_TENSORS = 1000
 LARGEST_BYTES = 2**33  # that a file's tensors may take; net E has 0.6 GB
-PREFIXES = ("module.", "_orig_mod.")  # that DataParallel and torch.compile put before every name
+PASSED_OVER = {"module", "_orig_mod"}  # parts of names that DataParallel and torch.compile put in, anywhere
+OWN_NAMES = {"features", "classifier", "pre_logits", "head"}  # first parts of names that no prefix is
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -31,7 +35,8 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: there is no such file")
-    content = _read_safetensors(path) if path.suffix.lower() == ".safetensors" else _read_pickle(path)
+    named = path.suffix.lower() == ".safetensors"
+    content = _read_safetensors(path) if named or is_safetensors(path) else _read_pickle(path)
     return _checked(path, content)
 
 
@@ -44,6 +49,9 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
 
 
 def _read_pickle(path: Path) -> Any:
+    if (kind := kind_of(path)) is not None:
+        raise UserError(f"{path}: {kind}")
+    refuse_programs(path)
     refuse_packed(path)
     try:
         with warnings.catch_warnings():
@@ -80,10 +88,7 @@ def _reason(error: Exception) -> str:
 
 def _checked(path: Path, content: Any) -> dict[str, Tensor]:
     """The state dict in `content`, possibly wrapped, if it is nothing but named dense tensors."""
-    for wrapper in WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
-            break
+    content = _unwrapped(content)
     if not isinstance(content, Mapping) or not content:
         raise UserError(f"{path}: refused: holds {type(content).__name__}, not a dictionary of named tensors")
     if len(content) > MOST_TENSORS:
@@ -92,11 +97,42 @@ def _checked(path: Path, content: Any) -> dict[str, Tensor]:
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
             raise UserError(f"{path}: refused: {name!r:.80} is {type(tensor).__name__}, expected a named tensor")
         check_tensor(path, name, tensor)
-    state = {str(name): tensor.detach() for name, tensor in content.items()}
-    for prefix in PREFIXES:
-        if all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
-    return state
+    return _plain_names(path, {str(name): tensor.detach() for name, tensor in content.items()})
+
+
+def _unwrapped(content: Any) -> Any:
+    """The innermost mapping that wrappers hold: {"state_dict": {"model": {...}}}."""
+    for _ in range(DEEPEST):
+        if not isinstance(content, Mapping):
+            return content
+        inner = next((content[name] for name in WRAPPERS if isinstance(content.get(name), Mapping)), None)
+        if inner is None:
+            return content
+        content = inner
+    return content
+
+
+def _plain_names(path: Path, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The names without what wrappers put into them, and without a prefix that all of them share.
+
+    `features.module.0.weight` (DataParallel around the convolutions), `_orig_mod.module.features.0.weight`,
+    `backbone.features.0.weight`: all of them are features.0.weight.
+    """
+    plain: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        parts = [part for part in name.split(".") if part not in PASSED_OVER]
+        key = ".".join(parts)
+        if key == "n_averaged":  # the counter of torch's AveragedModel
+            continue
+        if key in plain:
+            raise UserError(f"{path}: refused: two tensors are called {key} once module and _orig_mod are left out")
+        plain[key] = tensor
+    while True:
+        first = {name.partition(".")[0] for name in plain}
+        if len(first) != 1 or first & OWN_NAMES or not all(name.count(".") > 1 for name in plain):
+            return plain
+        prefix = f"{first.pop()}."
+        plain = {name.removeprefix(prefix): tensor for name, tensor in plain.items()}
 
 
 def check_tensor(path: Path, name: str, tensor: Tensor) -> None:

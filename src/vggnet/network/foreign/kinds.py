@@ -1,0 +1,52 @@
+"""What a file is, by its content, where a reader was given another kind than it reads."""
+
+import zipfile
+from pathlib import Path
+
+from vggnet.errors import UserError
+
+_BEGINNINGS = (
+    (b"\x89HDF", "an HDF5 file (Keras's have --layout keras)"),
+    (b"MATLAB 7.3", "a MATLAB 7.3 file: save it in MATLAB with -v7, then give --layout matconvnet"),
+    (b"MATLAB 5", "a MATLAB file: give --layout matconvnet"),
+    (b"\x93NUMPY", "a NumPy file: give --layout caffe"),
+)
+
+
+def kind_of(path: Path) -> str | None:
+    """What the file is, with what to do about it; None where its content does not tell."""
+    try:
+        with path.open("rb") as file:
+            beginning = file.read(16)
+    except OSError:
+        return None
+    return next((kind for bytes_, kind in _BEGINNINGS if beginning.startswith(bytes_)), None)
+
+
+def refuse_programs(path: Path) -> None:
+    """Raise UserError for a program with weights inside: TorchScript, torch.export."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
+        return
+    inside = {name.partition("/")[2] for name in names}
+    if "constants.pkl" in inside and any(name.startswith("code/") for name in inside):
+        raise UserError(
+            f"{path}: a TorchScript program (of torch.jit.save), not a file of weights; it is not run here. Where you "
+            f'trust it, write its weights with PyTorch: torch.save(torch.jit.load("{path.name}").state_dict(), '
+            '"weights.pth"), and convert these'
+        )
+    if {"archive_format", "serialized_exported_program.json"} & inside:
+        raise UserError(
+            f"{path}: a program of torch.export, not a file of weights; it is not run here. Where you trust it, write "
+            f'its weights with PyTorch: torch.save(torch.export.load("{path.name}").state_dict, "weights.pth"), and '
+            "convert these"
+        )
+
+
+def is_safetensors(path: Path) -> bool:
+    """Whether a file begins like a .safetensors file, whatever it is called."""
+    with path.open("rb") as file:
+        beginning = file.read(9)
+    return len(beginning) == 9 and beginning[8:] == b"{" and int.from_bytes(beginning[:8], "little") < 10**8

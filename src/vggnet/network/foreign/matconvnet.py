@@ -1,0 +1,214 @@
+"""MatConvNet's nets (imagenet-vgg-verydeep-16.mat): layers in order, class names and the mean that was subtracted.
+
+`layers{i}` is a structure with type, name, weights = {filters (H, W, in, out), biases}, pad and stride; in older files
+filters and biases stand in place of weights. FC layers are convolutions. SciPy reads the file, which runs nothing.
+"""
+
+import math
+import struct
+import warnings
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vggnet.errors import UserError
+from vggnet.network.foreign.inputs import InputConvention
+from vggnet.network.foreign.layers import ForeignLayer
+from vggnet.network.foreign.reading import LARGEST_BYTES
+
+MOST_PACKED = 20  # times that compression makes weights smaller; trained ones hardly twice
+HEADER_BYTES, COMPRESSED = 128, 15
+_WANTED = ["layers", "meta", "classes", "normalization"]
+_PASSED_OVER = ("softmax", "softmaxloss", "loss", "dropout")
+
+
+@dataclass
+class MatNet:
+    """What a file holds. `convention` is None where it has no average image; `names` and `titles` may be ()."""
+
+    layers: list[ForeignLayer] = field(default_factory=list)
+    pools: list[int] = field(default_factory=list)
+    relus: list[int] = field(default_factory=list)
+    convention: InputConvention | None = None
+    names: tuple[str, ...] = ()
+    titles: tuple[str, ...] = ()
+    notes: list[str] = field(default_factory=list)
+
+
+def read_matconvnet(path: Path) -> MatNet:
+    """Read a MatConvNet file of the form "simplenn"; UserError for a file that is damaged, or another kind of net."""
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such file")
+    content = _load(path)
+    net = MatNet()
+    items = content.get("layers")
+    if not isinstance(items, np.ndarray) or items.dtype != object or not items.size:
+        kind = (
+            "a DagNN of MatConvNet: only nets of its simplenn form are read" if "params" in content else "none of its"
+        )
+        raise UserError(f"{path}: no layers{{i}} in it: {kind} (imagenet-vgg-verydeep-16.mat is one)")
+    for item in items.flat:
+        _take(net, path, _unboxed(item))
+    if not net.layers:
+        raise UserError(f"{path}: no layers with weights in it: not a VGG")
+    for place, layer in enumerate(net.layers[:-1], start=1):
+        if place not in net.relus:
+            raise UserError(f"{path}: no ReLU follows {layer.source}: not a VGG")
+    about = _unboxed(content.get("meta"))
+    _read_classes(net, _part(about, "classes", content))
+    _read_mean(net, path, _part(about, "normalization", content))
+    return net
+
+
+def _load(path: Path) -> dict[str, Any]:
+    from scipy.io import loadmat
+
+    with path.open("rb") as file:
+        beginning = file.read(HEADER_BYTES)
+    if beginning.startswith((b"MATLAB 7.3", b"\x89HDF")):
+        raise UserError(f"{path}: a MATLAB 7.3 file, which is HDF5: save it in MATLAB with -v7")
+    if len(beginning) < HEADER_BYTES or beginning[126:128] not in (b"IM", b"MI"):
+        raise UserError(f"{path}: refused: not a MATLAB file")
+    _refuse_packed(path, "<" if beginning[126:128] == b"IM" else ">")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            wanted = [*_WANTED, "params"]
+            return dict(
+                loadmat(path, variable_names=wanted, struct_as_record=False, verify_compressed_data_integrity=True)
+            )
+    except Exception as error:  # a damaged file makes the reader raise anything
+        raise UserError(f"{path}: refused: not a whole MATLAB file ({type(error).__name__}: {error})") from error
+
+
+def _refuse_packed(path: Path, order: str) -> None:
+    """Raise UserError for variables that claim more than any VGG, or more than weights can be packed into."""
+    size, claimed, place = path.stat().st_size, 0, HEADER_BYTES
+    with path.open("rb") as file:
+        while place + 8 <= size:
+            file.seek(place)
+            kind, held = struct.unpack(f"{order}II", file.read(8))
+            if held > size - place - 8:
+                raise UserError(f"{path}: refused: a variable claims {held:,} bytes and {size - place - 8:,} are left")
+            claimed += _unpacked_bytes(file.read(min(held, 1024)), order) if kind == COMPRESSED else held
+            place += 8 + held
+    if claimed > min(LARGEST_BYTES, MOST_PACKED * size + 2**20):
+        raise UserError(f"{path}: refused: {claimed:,} bytes packed into {size:,}, as no trained net's weights are")
+
+
+def _unpacked_bytes(beginning: bytes, order: str) -> int:
+    """How many bytes a compressed variable says that it unpacks to."""
+    try:
+        unpacked = zlib.decompressobj().decompress(beginning, 8)
+    except zlib.error:
+        return 0  # SciPy says what is wrong
+    return int(struct.unpack(f"{order}II", unpacked)[1]) if len(unpacked) == 8 else 0
+
+
+def _take(net: MatNet, path: Path, layer: Any) -> None:
+    """Add one layer of the file to what has been read."""
+    kind, name = _text(_get(layer, "type")), _text(_get(layer, "name")) or f"layer {len(net.layers) + 1}"
+    if kind == "relu":
+        net.relus.append(len(net.layers))
+    elif kind == "pool":
+        sides = {*_integers(_get(layer, "pool")), *_integers(_get(layer, "stride"))}
+        if sides - {2} or _text(_get(layer, "method")) not in ("", "max"):
+            raise UserError(f"{path}: {name} is no max-pooling of 2x2 pixels: not a VGG")
+        net.pools.append(len(net.layers))
+    elif kind == "conv":
+        filters, biases = _weights(path, name, layer)
+        if set(_integers(_get(layer, "stride"))) - {1} or set(_integers(_get(layer, "dilate"))) - {1}:
+            raise UserError(f"{path}: {name} has a stride or dilation other than 1: not a VGG")
+        paddings = set(_integers(_get(layer, "pad")))
+        if len(paddings) > 1:
+            raise UserError(f"{path}: {name} is padded by {sorted(paddings)}: not a VGG")
+        given = tuple(filters.shape)
+        weight = _tensor(path, name, filters.reshape(given + (1,) * (4 - filters.ndim))).permute(3, 2, 0, 1)
+        bias = None if biases is None else _tensor(path, name, biases).flatten()
+        padding = paddings.pop() if paddings else None
+        notes = ["out channels first"]
+        net.layers.append(ForeignLayer(name, weight, bias, given_shape=given, padding=padding, notes=notes))
+    elif kind not in _PASSED_OVER:
+        raise UserError(f"{path}: {name} is a layer of another kind ({kind or 'unknown'}): not a VGG of the authors'")
+
+
+def _weights(path: Path, name: str, layer: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    cell = _get(layer, "weights")
+    parts = list(cell.flat) if isinstance(cell, np.ndarray) and cell.dtype == object else []
+    if not parts:
+        parts = [part for part in (_get(layer, "filters"), _get(layer, "biases")) if part is not None]
+    arrays = [part for part in parts if isinstance(part, np.ndarray)]
+    if not 1 <= len(arrays) <= 2 or len(arrays) != len(parts) or not 2 <= arrays[0].ndim <= 4:
+        raise UserError(f"{path}: {name} has no {{filters, biases}}: not a VGG")
+    return arrays[0], arrays[1] if len(arrays) == 2 else None
+
+
+def _tensor(path: Path, name: str, array: np.ndarray) -> Tensor:
+    if array.dtype.kind != "f" or array.dtype.itemsize not in (4, 8):
+        raise UserError(f"{path}: {name} has weights of type {array.dtype}: not single or double")
+    return torch.from_numpy(np.ascontiguousarray(array.astype(array.dtype.newbyteorder("="), copy=False)))
+
+
+def _read_classes(net: MatNet, classes: Any) -> None:
+    """The names of classes, and their titles, where there is one for each output and none twice."""
+    outputs = net.layers[-1].shape[0]
+    names, titles = _texts(_get(classes, "name")), _texts(_get(classes, "description"))
+    if len(names) == outputs == len(set(names)):
+        net.names = tuple(names)
+        net.titles = tuple(titles) if len(titles) == outputs else ()
+        net.notes.append(f"{outputs:,} class names from meta.classes")
+
+
+def _read_mean(net: MatNet, path: Path, normalization: Any) -> None:
+    """The mean colour (RGB) out of averageImage: one pixel, or an image, whose mean is taken."""
+    average = _get(normalization, "averageImage")
+    if not isinstance(average, np.ndarray) or average.dtype.kind not in "fu" or average.size < 3:
+        return
+    pixels = average.reshape(-1, 3) if average.ndim == 3 and average.shape[2] == 3 else average.reshape(1, -1)
+    if pixels.shape[1] != 3:
+        return
+    red, green, blue = (float(value) for value in pixels.astype(np.float64).mean(0))
+    if not all(map(math.isfinite, (red, green, blue))):
+        raise UserError(f"{path}: averageImage has values that are not finite")
+    net.convention = InputConvention("RGB", 1.0, (red, green, blue))
+    if not np.allclose(pixels, pixels[0]):
+        net.notes.append("averageImage differs from pixel to pixel: its mean colour is subtracted in its place")
+
+
+def _part(about: Any, name: str, content: dict[str, Any]) -> Any:
+    """A part of `meta`, which older files have beside the layers."""
+    found = _get(about, name)
+    return _unboxed(content.get(name)) if found is None else found
+
+
+def _unboxed(value: Any) -> Any:
+    """MATLAB wraps everything in arrays: what is inside one of a single object."""
+    while isinstance(value, np.ndarray) and value.dtype == object and value.size == 1:
+        value = value.flat[0]
+    return value
+
+
+def _get(structure: Any, name: str) -> Any:
+    """A structure's field, None where it has none. Cells of one object are opened, arrays of numbers stay."""
+    if name not in getattr(structure, "_fieldnames", ()):
+        return None
+    value = getattr(structure, name)
+    return value if name == "weights" else _unboxed(value)
+
+
+def _text(value: Any) -> str:
+    return str(value.flat[0]) if isinstance(value, np.ndarray) and value.dtype.kind == "U" and value.size else ""
+
+
+def _texts(value: Any) -> list[str]:
+    return [_text(each) for each in value.flat] if isinstance(value, np.ndarray) and value.dtype == object else []
+
+
+def _integers(value: Any) -> list[int]:
+    numeric = isinstance(value, np.ndarray) and value.dtype.kind in "iuf"
+    return [int(each) for each in value.flat] if numeric else []
