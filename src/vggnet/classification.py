@@ -43,7 +43,8 @@ class ClassificationTask:
 
     def batches(self, epoch: int, batches: list[np.ndarray]) -> Iterator[Inputs]:
         for batch, images in self.session.inputs(self.loader.batches(epoch, batches)):
-            yield Inputs(images, batch.labels.to(images.device, non_blocking=True))
+            labels, indices = (each.to(images.device, non_blocking=True) for each in (batch.labels, batch.indices))
+            yield Inputs(images, labels, indices)
 
     def losses(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         return F.cross_entropy(outputs, targets, reduction="none"), outputs.argmax(1) != targets

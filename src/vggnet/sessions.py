@@ -169,7 +169,7 @@ def open_session(
         micro_batch = options.micro_batch or started.get("micro_batch")
         if micro_batch is None:
             local_batch = -(-min(recipe.batch, len(pictures.train)) // world.size)
-            micro_batch = choose_micro_batch(model.architecture, local_batch, precision, world.device)
+            micro_batch = choose_micro_batch(model.architecture, local_batch, precision, world.device, world.size)
         settings = LoopSettings(options.seed, micro_batch, precision, options.save_every, options.step)
         decoder = choose_decoder(options.decoder, pictures.train, run, world, options.workers or 0)
         yield Session(options, recipe, world, run, resuming, pictures, model, settings, decoder)

@@ -68,7 +68,7 @@ class Training:
         chosen = torch.randperm(
             len(images) - HELD_OUT, generator=torch.Generator().manual_seed(1000 * self.seed + step)
         )
-        return Inputs(images[chosen[:BATCH]], labels[chosen[:BATCH]])
+        return Inputs(images[chosen[:BATCH]], labels[chosen[:BATCH]], chosen[:BATCH])
 
     def losses(self) -> Iterator[float]:
         for step in range(STEPS):

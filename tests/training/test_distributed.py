@@ -32,7 +32,7 @@ def test_ranks_share_a_batch_without_leaving_or_repeating_an_image(count: int, s
 
 def run(launcher: list[str], data: Path, out: Path) -> str:
     options = ["--net", "A", "--crop", "32", "--width", "0.05", "--batch", "8", "--epochs", "2", "--device", "cpu"]
-    options += ["--dropout", "0", "--precision", "fp32", "--workers", "0", "--threads", "1", "--out", str(out)]
+    options += ["--dropout", "0.5", "--precision", "fp32", "--workers", "0", "--threads", "1", "--out", str(out)]
     done = subprocess.run(
         [*launcher, "vggnet", "train", str(data), *options], capture_output=True, text=True, timeout=240, check=False
     )
@@ -41,7 +41,10 @@ def run(launcher: list[str], data: Path, out: Path) -> str:
 
 
 def test_two_processes_train_as_one(class_folders: Callable[..., Path], tmp_path: Path) -> None:
-    """33 training images in batches of 8: the last batch has one image, so that one rank has none in it."""
+    """33 training images in batches of 8: the last batch has one image, so that one rank has none in it.
+
+    Dropout is drawn for each image, whichever rank has it.
+    """
     data = class_folders(classes=3, train=12, val=5)
     one, two = tmp_path / "one", tmp_path / "two"
     run(SINGLE, data, one)

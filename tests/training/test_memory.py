@@ -44,6 +44,14 @@ def test_no_convolution_on_a_gpu_gives_2_to_the_31_values(monkeypatch: pytest.Mo
     assert [choose_micro_batch(Architecture("D"), batch, "bf16", gpu) for batch in (256, 668, 700)] == [256, 668, 350]
 
 
+def test_processes_of_a_machine_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 16_000_000_000)
+    alone, shared = (choose_micro_batch(Architecture("D", width=0.5), 64, "fp32", CPU, many) for many in (1, 4))
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 4_000_000_000)
+    assert shared == choose_micro_batch(Architecture("D", width=0.5), 64, "fp32", CPU)
+    assert shared < alone
+
+
 STEP_OF_E = """
 import resource, sys
 from pathlib import Path
@@ -69,7 +77,7 @@ micro_batch = choose_micro_batch(model.architecture, 256, precision, device)
 loop = Loop(model, Recipe(), Task(), RunFolder(Path("unused")), World(), LoopSettings(0, micro_batch, precision))
 images = torch.randn(256, 3, 224, 224)[: 2 * micro_batch].contiguous(memory_format=torch.channels_last)
 for step in range(2):
-    loop._step(Inputs(images, torch.zeros(len(images), dtype=torch.long)), step)
+    loop._step(Inputs(images, torch.zeros(len(images), dtype=torch.long), torch.arange(len(images))), step)
 print(micro_batch, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
 

@@ -98,7 +98,11 @@ def test_a_step_is_queued_without_waiting(waits: Waits, tmp_path: Path, monkeypa
         model = VGG(ModelDescription(Architecture("A", 3, 1 / 32, 32)))
     settings = LoopSettings(seed=5, micro_batch=4, precision="fp32", step="plain")
     loop = Loop(model, Recipe(batch=10), Task(), RunFolder(tmp_path), World(device=GPU), settings)  # type: ignore[arg-type]
-    inputs = Inputs(torch.zeros(10, 3, 32, 32, device=GPU), torch.zeros(10, dtype=torch.long, device=GPU))
+    inputs = Inputs(
+        torch.zeros(10, 3, 32, 32, device=GPU),
+        torch.zeros(10, dtype=torch.long, device=GPU),
+        torch.arange(10, device=GPU),
+    )
 
     def backward(loss: torch.Tensor) -> None:  # the real one wants a GPU
         for parameter in model.parameters():
@@ -119,7 +123,11 @@ def test_on_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: StepNam
     model = build("A", num_classes=3, width=1 / 4, crop=64, init="he").to(GPU).to_fast_layout()
     settings = LoopSettings(seed=5, micro_batch=4, precision="bf16", step=step)
     loop = Loop(model, Recipe(batch=10), Task(), RunFolder(tmp_path), World(device=GPU), settings)  # type: ignore[arg-type]
-    inputs = Inputs(torch.randn(10, 3, 64, 64, device=GPU), torch.zeros(10, dtype=torch.long, device=GPU))
+    inputs = Inputs(
+        torch.randn(10, 3, 64, 64, device=GPU),
+        torch.zeros(10, dtype=torch.long, device=GPU),
+        torch.arange(10, device=GPU),
+    )
     loop._step(inputs, 0)  # compiles
     (batch,) = batches()
     torch.cuda.set_sync_debug_mode("error")

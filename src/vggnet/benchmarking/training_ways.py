@@ -76,7 +76,7 @@ def our_step(problem: Problem, step: StepName = "auto") -> Ready:
     recipe = Recipe(learning_rate=LEARNING_RATE, batch=problem.batch)
     settings = LoopSettings(0, problem.batch, choose_precision("auto", device), step=step)
     images = problem.images().contiguous(memory_format=torch.channels_last)
-    inputs = Inputs(images, problem.labels())
+    inputs = Inputs(images, problem.labels(), torch.arange(problem.batch, device=device))
     loop = Loop(model, recipe, _OneBatch(problem.batch), RunFolder(Path("unused")), World(device=device), settings)
     return ready_step(loop.form, lambda: loop._forward(images), inputs.targets, lambda: loop._step(inputs, 0))
 

@@ -68,7 +68,8 @@ class LocalizationTask:
             windows = Windows.of_views(self.train.sizes[indices], batch.views.numpy(), crop)
             boxes = draw_boxes(self.train, self.session.options.seed, epoch, indices)
             targets = torch.from_numpy(targets_of(boxes, batch.labels.numpy(), windows))
-            yield Inputs(images, targets.to(images.device, non_blocking=True))
+            targets, numbers = (each.to(images.device, non_blocking=True) for each in (targets, batch.indices))
+            yield Inputs(images, targets, numbers)
 
     def losses(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         return regression_losses(outputs, targets, self.description.boxes)

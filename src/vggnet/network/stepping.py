@@ -66,32 +66,32 @@ def _refusal(form: VGG) -> str | None:
     return None
 
 
-def compiled(model: nn.Module, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """`model` as a function of images that is compiled at its first call, on a GPU; elsewhere `model` itself.
+def compiled(model: nn.Module, device: torch.device) -> Callable[..., Tensor]:
+    """`model` as a function that is compiled at its first call, on a GPU; elsewhere `model` itself.
 
     Where compiling fails (no Triton, an old GPU) the net runs as it is, and one line says why. Memory that runs out
     is no such reason: that is for the caller to mend.
     """
     if device.type != "cuda":
         return model
-    quick: Callable[[Tensor], Tensor] | None = None
+    quick: Callable[..., Tensor] | None = None
 
-    def run(images: Tensor) -> Tensor:
+    def run(*inputs: Tensor) -> Tensor:
         nonlocal quick
         if quick is not None:
-            return quick(images)
+            return quick(*inputs)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # advice on fp32's matrix products, of which a step in bf16 has none
                 attempt = torch.compile(model)
-                outputs = attempt(images)
+                outputs = attempt(*inputs)
         except torch.OutOfMemoryError:
             raise
         except Exception as error:
             reason = reason_of(error)
             note(f"training runs without torch.compile: {reason}")
             quick = model
-            return model(images)
+            return model(*inputs)
         quick = attempt
         return outputs
 

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from vggnet.contract import ModelDescription
 from vggnet.errors import UserError
+from vggnet.network.dropout import dropout
 from vggnet.network.response_normalization import ResponseNormalization
 from vggnet.paper.configurations import TOTAL_STRIDE_PX, Architecture, Layer
 
@@ -77,13 +78,14 @@ class VGG(nn.Module):
     def architecture(self) -> Architecture:
         return self.description.architecture
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, keys: Tensor | None = None) -> Tensor:
         """Preprocessed images (N, 3, H, W) -> class score map (N, K, H', W'), H' = floor(H / 32) - fc_kernel + 1.
 
-        1 x 1 at crop size. Raises UserError for an image that is too small, naming the least size.
+        1 x 1 at crop size. In training dropout draws by `keys` (`dropout.image_keys`, (N,)), and from PyTorch's own
+        generator without. Raises UserError for an image that is too small, naming the least size.
         """
         self._check_size(images, self.architecture.fc_kernel)
-        return self.forward_head(self.forward_features(images))
+        return self.forward_head(self.forward_features(images), keys)
 
     def forward_features(self, images: Tensor) -> Tensor:
         """Preprocessed images (N, 3, H, W) -> the pool5 map (N, 512, floor(H / 32), floor(W / 32)), after its ReLU."""
@@ -93,20 +95,29 @@ class VGG(nn.Module):
             x = self._convolve(layer, x)
         return x
 
-    def forward_head(self, pool5: Tensor) -> Tensor:
-        """pool5 map (N, 512, h, w) -> class score map (N, K, h - fc_kernel + 1, w - fc_kernel + 1)."""
+    def forward_head(self, pool5: Tensor, keys: Tensor | None = None) -> Tensor:
+        """pool5 map (N, 512, h, w) -> class score map (N, K, h - fc_kernel + 1, w - fc_kernel + 1).
+
+        `keys` as in `forward`.
+        """
         if self.architecture.convolutions_only:
             raise UserError(
                 "this model has convolutions only: it has no head that could name classes. Its features up to pool5 "
                 "work; for classes, train a net from it (--init-from MODEL --new-head)"
             )
-        kernel, dropout = self.architecture.fc_kernel, self.architecture.dropout
+        kernel = self.architecture.fc_kernel
         rows, columns = pool5.shape[-2:]
         if min(rows, columns) < kernel:
             raise UserError(f"the pool5 map is {rows}x{columns}, fc6 needs at least {kernel}x{kernel}")
-        x = F.dropout(F.relu(self.fc6(pool5)), dropout, self.training)
-        x = F.dropout(F.relu(self.fc7(x)), dropout, self.training)
+        x = self._drop(F.relu(self.fc6(pool5)), keys, 6)
+        x = self._drop(F.relu(self.fc7(x)), keys, 7)
         return self.fc8(x)
+
+    def _drop(self, x: Tensor, keys: Tensor | None, layer: int) -> Tensor:
+        rate = self.architecture.dropout
+        if keys is None or not self.training:
+            return F.dropout(x, rate, self.training)
+        return dropout(x, rate, keys, layer)
 
     def freeze_before(self, first: str) -> Self:
         """Let only the layer `first` and those after it train; frozen norms keep their statistics. Returns the net.

@@ -108,7 +108,11 @@ DecoderOption = Annotated[
 ]
 MicroBatchOption = Annotated[
     int | None,
-    option("Images per pass. The gradient is the whole batch's either way.", default="as the memory allows"),
+    option(
+        "Images per pass. The gradient is the whole batch's either way, to rounding; with --batch-norm the statistics "
+        "are those of one pass.",
+        default="as the memory that is free at the start allows",
+    ),
 ]
 ThreadsOption = Annotated[
     int | None,

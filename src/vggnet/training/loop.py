@@ -3,11 +3,11 @@
 Notable:
 - The gradient is that of the whole global batch, the mean over its images, whatever the micro-batch and the number of
   ranks. A last batch with fewer images is divided by the full batch size: every image weighs the same.
-- Nothing random is kept: crops follow from (seed, epoch, image), dropout from (seed, epoch, step, rank, micro-batch).
-  So a run that was killed and resumed takes the very steps of one that was not.
+- Nothing random is kept: crops follow from (seed, epoch, image), dropout from (seed, epoch, step, image). So a run that
+  was killed and resumed takes the very steps of one that was not, and the micro-batch, ranks and workers change
+  rounding only (with batch normalisation also its statistics, which are those of one pass).
 """
 
-import hashlib
 import math
 import os
 import signal
@@ -28,6 +28,7 @@ from vggnet.console import say
 from vggnet.errors import Diverged
 from vggnet.hardware import keep_freed_memory
 from vggnet.images.augmentation import epoch_order
+from vggnet.network.dropout import image_keys
 from vggnet.network.stepping import compiled, step_form
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import save_model
@@ -44,10 +45,14 @@ TOLD_EVERY_S = 0.5  # how often progress is shown and the loss is looked at
 
 @dataclass
 class Inputs:
-    """One rank's part of a batch on its way into the net: images (n, 3, crop, crop), targets (n, ...)."""
+    """One rank's part of a batch on its way into the net: images (n, 3, crop, crop), targets (n, ...).
+
+    `indices` int64 (n,) are the images' numbers in the training set. All on the device.
+    """
 
     images: Tensor
     targets: Tensor
+    indices: Tensor
 
 
 class Task(Protocol):
@@ -73,7 +78,7 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class LoopSettings:
-    """How a training runs, beside its recipe: nothing here changes what is learnt but for rounding."""
+    """How a training runs, beside its recipe: nothing here but the seed changes what is learnt, except by rounding."""
 
     seed: int
     micro_batch: int
@@ -110,7 +115,7 @@ class Loop:
         if world.size > 1:
             ids = [world.device] if world.device.type == "cuda" else None
             self._trained = DistributedDataParallel(self.form, device_ids=ids, gradient_as_bucket_view=True)
-        self._net: Callable[[Tensor], Tensor] = self._trained
+        self._net: Callable[..., Tensor] = self._trained
         if self.form is model and settings.step != "plain":
             self._net = compiled(self._trained, world.device)
 
@@ -205,10 +210,10 @@ class Loop:
         self.optimizer.zero_grad(set_to_none=True)
         count = len(inputs.images)
         parts = max(1, math.ceil(count / self.settings.micro_batch))
-        for number, rows in enumerate(np.array_split(np.arange(count), parts)):
-            torch.manual_seed(step_seed(self.settings.seed, self.progress.epoch, step, self.world.rank, number))
+        keys = image_keys(self.settings.seed, self.progress.epoch, step, inputs.indices)
+        for number, rows in enumerate(map(slice_of, np.array_split(np.arange(count), parts))):
             with self._synchronised(number == parts - 1):
-                self._accumulate(inputs.images[slice_of(rows)], inputs.targets[slice_of(rows)])
+                self._accumulate(inputs.images[rows], inputs.targets[rows], keys[rows])
         self._watch.look(self._sums[0])
         self.optimizer.step()
 
@@ -218,23 +223,24 @@ class Loop:
             return self._trained.no_sync()
         return nullcontext()
 
-    def _accumulate(self, images: Tensor, targets: Tensor) -> None:
+    def _accumulate(self, images: Tensor, targets: Tensor, keys: Tensor) -> None:
         if len(images) == 0:
             # a rank without images in a short last batch still takes part in the exchange, with nothing to say
             crop = self.model.architecture.crop_px
-            (self._forward(images.new_zeros(1, 3, crop, crop)).sum() * 0).backward()
+            (self._forward(images.new_zeros(1, 3, crop, crop), keys.new_zeros(1)).sum() * 0).backward()
             return
-        losses, wrong = self.task.losses(self._forward(images), targets)
+        losses, wrong = self.task.losses(self._forward(images, keys), targets)
         # averaging over the ranks divides by their number: the factor makes it the mean over the global batch
         (losses.sum() * (self.world.size / self.batch)).backward()
         # no float() and no torch.tensor() here: on a GPU they wait until it has done all that is queued
         count = losses.new_full((), len(losses))
         self._sums += torch.stack([losses.detach().sum(), wrong.sum(), count]).double()
 
-    def _forward(self, images: Tensor) -> Tensor:
+    def _forward(self, *inputs: Tensor) -> Tensor:
+        """The net's outputs (n, K), fp32, for images and, in training, their keys for dropout."""
         reduced = self.settings.precision == "bf16"
         with torch.autocast(self.world.device.type, dtype=torch.bfloat16, enabled=reduced):
-            outputs: Tensor = self._net(images)
+            outputs: Tensor = self._net(*inputs)
         return outputs.flatten(1).float()
 
     def _end_epoch(self, wait_share: float, rate: float) -> bool:
@@ -330,12 +336,6 @@ def stop_requests() -> Iterator[Callable[[], bool]]:
 def slice_of(rows: np.ndarray) -> slice:
     """Consecutive row numbers as a slice, which copies nothing."""
     return slice(int(rows[0]), int(rows[-1]) + 1) if len(rows) else slice(0, 0)
-
-
-def step_seed(*numbers: int) -> int:
-    """A seed that is a function of the numbers and of nothing else."""
-    text = ",".join(map(str, numbers)).encode()
-    return int.from_bytes(hashlib.blake2b(text, digest_size=7).digest(), "big")
 
 
 def seconds_per_image(model: VGG, settings: LoopSettings, device: torch.device) -> float:

@@ -1,12 +1,10 @@
 """How many images fit into one pass: the batch is the recipe's, the micro-batch is the machine's."""
 
-import os
-from pathlib import Path
-
 import torch
 
 from vggnet.hardware import free_on_gpu_bytes
 from vggnet.paper.configurations import Architecture
+from vggnet.training.host_memory import free_on_host_bytes
 
 GPU_SHARE = 0.7  # of the free memory, for activations
 CPU_SHARE = 0.4
@@ -31,18 +29,10 @@ def activation_bytes(architecture: Architecture, bytes_per_value: int) -> int:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that can still be had on the device; on a CPU the container's limit counts."""
+    """Memory that this process can still have on the device."""
     if device.type == "cuda":
         return free_on_gpu_bytes(device)
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4_000_000_000
-    group = Path("/sys/fs/cgroup")
-    try:
-        limit = (group / "memory.max").read_text().strip()
-        if limit != "max":
-            free = min(free, int(limit) - int((group / "memory.current").read_text()))
-    except (OSError, ValueError):
-        pass  # no such group: the machine's own figure stands
-    return max(free, 0)
+    return free_on_host_bytes()
 
 
 def holding_bytes(processes: int) -> int:
@@ -55,8 +45,13 @@ def device_holding_bytes(device: torch.device) -> int:
     return int(HOLDING_SHARE * free_bytes(device))
 
 
-def choose_micro_batch(architecture: Architecture, local_batch: int, precision: str, device: torch.device) -> int:
-    """The largest equal part of the batch whose activations fit into the memory that is free now."""
+def choose_micro_batch(
+    architecture: Architecture, local_batch: int, precision: str, device: torch.device, processes: int = 1
+) -> int:
+    """The largest equal part of the batch whose activations fit into the memory that is free now.
+
+    On a CPU `processes` of this machine share that memory.
+    """
     per_image = activation_bytes(architecture, 2 if precision == "bf16" else 4)
     # weights' gradients, momentum, and the reduced-precision copy of the weights stand beside the activations
     beside = architecture.parameters * (4 * 2 + 2)
@@ -64,7 +59,7 @@ def choose_micro_batch(architecture: Architecture, local_batch: int, precision: 
         budget = GPU_SHARE * (free_bytes(device) - beside)
         most = min(local_batch, CUDNN_VALUES // max(map_sizes(architecture)))
     else:
-        budget = min(CPU_SHARE * free_bytes(device) - beside, CPU_LIMIT_BYTES)
+        budget = min(CPU_SHARE * free_bytes(device) / processes - beside, CPU_LIMIT_BYTES)
         most = min(local_batch, CPU_MICRO_BATCH)
     fitting = max(1, min(most, int(budget // per_image)))
     parts = -(-local_batch // fitting)
