@@ -20,7 +20,7 @@ from vggnet.images.loading import CropLoader
 from vggnet.images.splits import Split
 from vggnet.network.vgg import VGG
 from vggnet.options.training import TrainOptions
-from vggnet.pictures import Pictures, prepare_pictures
+from vggnet.pictures import Pictures, learnt_before, prepare_pictures
 from vggnet.sessions import Session, as_started, check_as_started, open_session, policy_of, recipe_of
 from vggnet.startup import architecture_of, build_model, default_out, resolve
 from vggnet.training.distributed import join_world
@@ -127,10 +127,10 @@ def _prepare(options: TrainOptions) -> Pictures:
     pictures = prepare_pictures(
         options.data,
         holdout=options.holdout,
-        seed=options.seed,
         bad_images=options.bad_images,
         workers=options.workers or 0,
         reading=policy_of(options).reading,
+        learnt_before=learnt_before(options.init_from, options.out),
     )
     if len(pictures.data.classes) < 2:
         raise UserError(

@@ -36,7 +36,6 @@ def diagnose_on_images(options: DiagnoseOptions) -> Diagnosis:
     pictures = prepare_pictures(
         options.data,
         holdout=0.1,
-        seed=options.seed,
         bad_images="skip",
         workers=default_workers(),
         reading=policy_of(training).reading,

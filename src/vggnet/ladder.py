@@ -60,7 +60,7 @@ def stages_of(options: LadderOptions) -> list[Stage]:
     desk = options.preset == "desk"
     crop = options.crop
     if crop is None:
-        train = open_data(options.data, seed=options.seed).train if desk else None
+        train = open_data(options.data).train if desk else None
         crop = choose_crop(train) if train is not None else PAPER_CROP_PX
     on_gpu = choose_device(options.device).type == "cuda"
     common = TrainOptions(

@@ -17,7 +17,6 @@ from vggnet.evaluation.matching import (
     open_entrants,
     open_split,
     refuse_without_classes,
-    split_seed,
 )
 from vggnet.evaluation.metrics import Count, PairedTest, compare, ranks
 from vggnet.evaluation.policy import policy_notes
@@ -57,7 +56,7 @@ def quantize_on_images(options: QuantizeOptions) -> QuantizeResult:
     if model.architecture.convolutions_only:
         refuse_without_classes(options.model, model.description)
     scale = options.test_scale or default_scale(model.description)
-    opened = open_split(options.data, split_seed(options.model))
+    opened = open_split(options.data)
     judged = _judged(options, model, opened)  # what does not fit is said before any image is read
     source = opened if isinstance(opened, Split) else opened.train or opened.val
     if source is None or not len(source):

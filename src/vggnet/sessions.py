@@ -22,6 +22,7 @@ from vggnet.errors import UserError
 from vggnet.hardware import choose_precision, cpu_name
 from vggnet.images.augmentation import Augmentation
 from vggnet.images.color import normalize
+from vggnet.images.learnt import write_learnt
 from vggnet.images.loading import Batch, CropLoader
 from vggnet.images.splits import Split
 from vggnet.network.vgg import VGG
@@ -103,6 +104,7 @@ class Session:
         self._check_images(task.images)
         if self.world.is_first and not self.resuming:  # not before the loop has taken its settings: else it is no run
             self._write_start(kept | {"train_images": task.images})
+            write_learnt(self.run.path, self.pictures.learnt, self.pictures.learnt_before)
         if self.resuming and loop.restore():
             _say_resumed(loop)
         else:
@@ -261,6 +263,11 @@ def policy_of(options: TrainOptions | LocalizeTrainOptions) -> InputPolicy:
     assert options.orientation is not None
     assert options.pixel_range is not None
     return InputPolicy(options.mirror, options.orientation, options.pixel_range)
+
+
+def default_run(data: str, kind: str) -> Path:
+    """Return the run folder where none is named, called as the data is, also where that is given as . or photos/."""
+    return Path("runs") / f"{os.path.basename(os.path.abspath(os.path.expanduser(data))) or 'root'}-{kind}"
 
 
 def default_workers() -> int:

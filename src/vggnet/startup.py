@@ -15,7 +15,7 @@ from vggnet.options.training import TrainOptions
 from vggnet.paper.configurations import Architecture
 from vggnet.paper.recipes import FIXED_SCALE_PX, LATER_STAGE_RATE, Recipe, scaled_px
 from vggnet.pictures import Pictures, choose_crop
-from vggnet.sessions import default_workers, policy_of, reading_of, recipe_of
+from vggnet.sessions import default_run, default_workers, policy_of, reading_of, recipe_of
 
 
 def resolve(options: TrainOptions) -> TrainOptions:
@@ -31,7 +31,7 @@ def resolve(options: TrainOptions) -> TrainOptions:
         source = read_description(options.init_from).architecture
         crop = None if source.convolutions_only else source.crop_px
     if crop is None:
-        opened = open_data(options.data, seed=options.seed)
+        opened = open_data(options.data)
         assert opened.train is not None
         crop = choose_crop(opened.train)
     scale = options.train_scale or (scaled_px(FIXED_SCALE_PX, crop),)
@@ -58,7 +58,7 @@ def resolve(options: TrainOptions) -> TrainOptions:
 
 def default_out(options: TrainOptions) -> Path:
     """The run folder where none is named."""
-    return Path("runs") / f"{Path(options.data).name}-{options.net}"
+    return default_run(options.data, options.net)
 
 
 def _same_net(net: str, source: Path) -> bool:

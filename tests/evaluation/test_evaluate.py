@@ -238,25 +238,6 @@ def test_predict(run_folder, tmp_path, write_images):
         predict(run, [image], top=0)
 
 
-def test_a_folder_is_divided_as_the_run_divided_it(run_folder, tmp_path, write_images):
-    for name in CLASSES:
-        write_images(tmp_path / "data" / name, [(70, 70)] * 5)
-    run = run_folder()
-    (run / "config.json").write_text(json.dumps({"seed": 3}))
-    expected = open_data(str(tmp_path / "data"), seed=3).val
-    from vggnet.evaluation import evaluate as module
-
-    seen = []
-    original = module.open_split
-    module_open = lambda data, seed: seen.append(seed) or original(data, seed)  # noqa: E731
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "open_split", module_open)
-        table = evaluate([run], str(tmp_path / "data"), **CPU)
-    assert seen == [3]
-    assert table.rows[0].expected == len(expected)
-    assert any("set aside" in note for note in table.remarks())
-
-
 def test_a_table_says_what_it_stands_for():
     table = Table("Nothing", (), ("a note",))
     assert "a note" in printed(table)

@@ -141,7 +141,7 @@ def test_class_folders_keep_the_boxes_of_their_own_class(tmp_path, make_image):
         make_image(f"data/{name}")
     lines = ["image,class,xmin,ymin,xmax,ymax", "train/cat/1.jpg,cat,1,2,3,4", "train/cat/1.jpg,dog,1,2,3,4"]
     lines += ["train/cat/1.jpg,cat,5,6,7,8", "4,cat,0,0,9,9"]
-    opened = open_annotated(str(tmp_path / "data"), write(tmp_path / "b.csv", "\n".join(lines)), None, seed=0)
+    opened = open_annotated(str(tmp_path / "data"), write(tmp_path / "b.csv", "\n".join(lines)), None)
     assert [boxes.tolist() for boxes in opened.train.boxes] == [[[1, 2, 3, 4], [5, 6, 7, 8]], [], []]
     assert [boxes.tolist() for boxes in opened.val.boxes] == [[[0, 0, 9, 9]], []]
 
@@ -151,7 +151,7 @@ def test_annotations_of_other_images(tmp_path, make_image):
     make_image("data/val/cat/2.jpg")
     text = "image,class,xmin,ymin,xmax,ymax\nnowhere.jpg,cat,1,2,3,4\n"
     with pytest.raises(UserError, match="none of its 1 objects"):
-        open_annotated(str(tmp_path / "data"), write(tmp_path / "b.csv", text), None, seed=0)
+        open_annotated(str(tmp_path / "data"), write(tmp_path / "b.csv", text), None)
 
 
 def test_a_flat_folder_is_labelled_by_its_annotations(tmp_path, make_image):
@@ -170,14 +170,14 @@ def test_a_flat_folder_is_labelled_by_its_annotations(tmp_path, make_image):
         }
     )
     train = write(tmp_path / "train.json", text)
-    opened = open_annotated(str(tmp_path / "images"), train, train, seed=0)
+    opened = open_annotated(str(tmp_path / "images"), train, train)
     assert opened.classes == ("ant", "bee")
     assert opened.train.files == ("0.jpg", "0.jpg", "1.jpg", "2.jpg", "3.jpg")
     assert opened.train.labels.tolist() == [0, 1, 1, 0, 0]
     np.testing.assert_array_equal(opened.train.boxes[1], [[1, 0, 1, 4], [2, 0, 3, 4]])
     assert any("1 annotated image not in" in note for note in opened.notes)
     assert any("left out: 2 of 6 images, without a box" in note for note in opened.notes)
-    divided = open_annotated(str(tmp_path / "images"), train, None, seed=0)
+    divided = open_annotated(str(tmp_path / "images"), train, None)
     assert len(divided.train) + len(divided.val) == 5
     assert set(divided.val.labels) == set(divided.train.labels) == {0, 1}
     assert not set(divided.val.files) & set(divided.train.files)  # not even the image of two classes
@@ -189,4 +189,4 @@ def test_a_val_class_that_nobody_learns(tmp_path, make_image):
     train = write(tmp_path / "train.csv", head + "1.jpg,cat,1,2,3,4\n")
     val = write(tmp_path / "val.csv", head + "1.jpg,eel,1,2,3,4\n")
     with pytest.raises(UserError, match="'eel' has val boxes and no training boxes"):
-        open_annotated(str(tmp_path / "images"), train, val, seed=0)
+        open_annotated(str(tmp_path / "images"), train, val)

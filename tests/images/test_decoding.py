@@ -10,7 +10,8 @@ from PIL import Image
 
 from vggnet.contract import AS_STORED, ImageReading, InputPolicy
 from vggnet.errors import BadImage, UserError
-from vggnet.images.decoding import as_rgb, decode, header_problem, orientation_in, read_image, upright_size
+from vggnet.images.decoding import as_rgb, decode, orientation_in, read_image, upright_size
+from vggnet.images.opening import header_problem
 
 
 def reason(path: Path) -> str:
@@ -50,7 +51,7 @@ def test_missing_empty_and_folder(tmp_path):
     empty.touch()
     assert "0 bytes" in reason(empty)
     assert "missing" in reason(tmp_path / "nowhere.jpg")
-    assert "cannot be read" in reason(tmp_path)
+    assert "a folder" in reason(tmp_path)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "gif", "webp", "tif"])

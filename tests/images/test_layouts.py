@@ -11,7 +11,8 @@ from vggnet.errors import UserError
 from vggnet.images import datasets
 from vggnet.images.cache import default_cache, made_once
 from vggnet.images.datasets import open_data
-from vggnet.images.splits import Split, hold_out, set_aside, unlabelled_folder
+from vggnet.images.dividing import hold_out, set_aside
+from vggnet.images.splits import Split, unlabelled_folder
 
 
 @pytest.fixture
@@ -59,7 +60,8 @@ def test_hidden_and_other_files_are_left_out(touch):
     assert data.classes == ("a",)
     assert len(data.train) == 1
     assert len(data.val) == 1
-    assert any("2 files" in note and "without an image extension" in note for note in data.notes)
+    assert any("1 file in" in note and "without an image extension" in note for note in data.notes)
+    assert any("folders of the system" in note and "__MACOSX (1)" in note for note in data.notes)
 
 
 @pytest.mark.parametrize("name", ["valid", "validation", "test"])
@@ -85,7 +87,9 @@ def test_one_folder_is_split(touch, tmp_path):
     assert any(f"{len(data.val)} of 31 images set aside" in note for note in data.notes)
     assert any("'single'" in note for note in data.notes)
     assert open_data(str(tmp_path)).val.files == data.val.files
-    assert open_data(str(tmp_path), seed=1).val.files != data.val.files
+    whole = open_data(str(tmp_path), whole=True)
+    assert (whole.train, sorted(whole.val.files)) == (None, sorted(names))
+    assert (data.divided, whole.divided) == (True, False)
 
 
 def test_train_without_val_is_split_and_val_alone_is_val(touch, tmp_path):
@@ -223,43 +227,65 @@ def test_ilsvrc_tiny(ilsvrc_tiny):
     assert all(len(boxes) == 1 for boxes in data.train.boxes + data.val.boxes)
 
 
-@given(st.lists(st.integers(0, 4), min_size=1, max_size=60), st.floats(0.01, 0.99), st.integers(0, 5))
-def test_hold_out(labels, fraction, seed):
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=60), st.floats(0.01, 0.99))
+def test_hold_out(labels, fraction):
     split = Split("/", tuple(str(i) for i in range(len(labels))), np.array(labels))
-    rest, held = hold_out(split, fraction, seed)
+    rest, held = hold_out(split, fraction)
     assert sorted(rest.files + held.files, key=int) == list(split.files)
     assert list(held.files) == sorted(held.files, key=int)
     for label in set(labels):
         total, out = labels.count(label), int((held.labels == label).sum())
         assert out == 0 if total == 1 else 1 <= out <= total - 1
         assert abs(out - fraction * total) <= 1
-    assert hold_out(split, fraction, seed)[1].files == held.files
+    again = hold_out(split.subset(np.arange(len(split))[::-1]), fraction)[1]  # the order of the files has no say
+    assert sorted(again.files) == sorted(held.files)
+
+
+@given(st.lists(st.booleans(), min_size=2, max_size=60), st.floats(0.01, 0.99))
+def test_what_a_source_has_learnt_from_is_not_held_out(learnt, fraction):
+    split, learnt = Split("/", tuple(str(i) for i in range(len(learnt))), np.zeros(len(learnt))), np.array(learnt)
+    rest, held = hold_out(split, fraction, learnt)
+    wanted = len(hold_out(split, fraction)[1])
+    assert not learnt[[int(file) for file in held.files]].any()
+    assert len(held) == min(wanted, int((~learnt).sum()))
+    assert sorted(rest.files + held.files, key=int) == list(split.files)
+
+
+def test_a_source_with_the_same_part_held_out_leaves_it_as_it_is():
+    split = Split("/", tuple(f"cat/{i}.jpg" for i in range(40)), np.zeros(40))
+    train, held = hold_out(split, 0.1)
+    learnt = np.isin(split.files, train.files)
+    assert hold_out(split, 0.1, learnt)[1].files == held.files
+    grown = Split("/", (*split.files, *(f"cat/new {i}.jpg" for i in range(40))), np.zeros(80))
+    later = hold_out(grown, 0.1, np.isin(grown.files, train.files))[1]
+    assert len(later) == 8
+    assert not set(later.files) & set(train.files)
 
 
 def test_hold_out_nothing_or_too_much():
     split = Split("/", ("a", "b"), np.array([0, 0]))
-    rest, held = hold_out(split, 0, 0)
+    rest, held = hold_out(split, 0)
     assert (len(rest), len(held)) == (2, 0)
     with pytest.raises(UserError, match="below 1"):
-        hold_out(split, 1.0, 0)
+        hold_out(split, 1.0)
 
 
-@given(st.lists(st.integers(0, 4), min_size=1, max_size=60), st.floats(0.01, 0.99), st.integers(0, 5))
-def test_set_aside_divides_every_class(labels, fraction, seed):
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=60), st.floats(0.01, 0.99))
+def test_set_aside_divides_every_class(labels, fraction):
     split = Split("/", tuple(str(i) for i in range(len(labels))), np.array(labels))
-    rest, aside = set_aside(split, fraction, seed)
+    rest, aside = set_aside(split, fraction)
     assert sorted(rest.files + aside.files, key=int) == list(split.files)
     for label in set(labels):
         total, out = labels.count(label), int((aside.labels == label).sum())
         assert out == 0 if total == 1 else 1 <= out <= total - 1
-    assert set_aside(split, fraction, seed)[1].files == aside.files
+    assert set_aside(split, fraction)[1].files == aside.files
 
 
 @given(st.lists(st.sets(st.integers(0, 2), min_size=1), min_size=2, max_size=40), st.floats(0.01, 0.99))
 def test_an_image_of_several_classes_is_on_one_side(classes_of, fraction):
     entries = [(str(i), label) for i, labels in enumerate(classes_of) for label in sorted(labels)]
     files, labels = zip(*entries, strict=True)
-    train, aside = set_aside(Split("/", files, np.array(labels)), fraction, 0)
+    train, aside = set_aside(Split("/", files, np.array(labels)), fraction)
     assert len(train) + len(aside) == len(entries)
     assert not set(train.files) & set(aside.files)
     assert set(train.labels) == set(labels)
@@ -271,12 +297,18 @@ def test_an_image_stays_on_its_side_when_the_folder_grows():
     after = Split(
         "/", tuple(sorted([*before.files, *(f"cat/new {i}.jpg" for i in range(37))])), np.zeros(537, np.int64)
     )
-    trained, aside = (set(part.files) for part in set_aside(before, 0.2, 0))
-    trained_later, aside_later = (set(part.files) for part in set_aside(after, 0.2, 0))
+    trained, aside = (set(part.files) for part in set_aside(before, 0.2))
+    trained_later, aside_later = (set(part.files) for part in set_aside(after, 0.2))
     assert trained <= trained_later
     assert aside <= aside_later
     assert 70 <= len(aside) <= 130  # a fifth of 500, and three deviations
-    assert set(set_aside(before, 0.2, 1)[1].files) != aside
+
+
+def test_a_folder_and_its_train_folder_are_divided_alike(touch, tmp_path):
+    """Whether the data are given as photos or photos/train, no image changes sides."""
+    outer = open_data(touch(*(f"train/{name}/{i}.jpg" for name in "ab" for i in range(20))))
+    inner = open_data(str(tmp_path / "train"))
+    assert tuple(file.removeprefix("train/") for file in outer.val.files) == inner.val.files
 
 
 def test_subset():

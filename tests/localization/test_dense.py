@@ -36,7 +36,7 @@ def constant_net(save_net, tmp_path):
 
 @pytest.fixture
 def val(blocks):
-    return objects_of(open_localizable(str(blocks), None, None, 0).val, bad_boxes="stop", workers=0)
+    return objects_of(open_localizable(str(blocks), None, None).val, bad_boxes="stop", workers=0)
 
 
 def dense(drawers, val, scales, best=None, judges=(), indices=(0, 1)):
@@ -173,7 +173,7 @@ def test_errors_as_ilsvrc_counts_them():
 
 
 def test_baselines_by_hand(blocks, val):
-    train = objects_of(open_localizable(str(blocks), None, None, 0).train, bad_boxes="stop", workers=0)
+    train = objects_of(open_localizable(str(blocks), None, None).train, bad_boxes="stop", workers=0)
     found = baselines(train, val, 6)
     assert list(found) == ["whole image", "best constant box", "each class's mean box", "each class's best box"]
     whole = edges_of(np.concatenate([np.zeros_like(val.sizes), val.sizes - 1], 1))
@@ -182,7 +182,7 @@ def test_baselines_by_hand(blocks, val):
 
 
 def test_baselines_of_ilsvrc_tiny(ilsvrc_tiny):
-    opened = open_localizable(str(ilsvrc_tiny), None, None, 0)
+    opened = open_localizable(str(ilsvrc_tiny), None, None)
     val = objects_of(opened.val, bad_boxes="stop", workers=0)
     found = baselines(val, val, len(opened.classes))
     assert 100 * found["whole image"].rate == pytest.approx(47.5)

@@ -74,7 +74,7 @@ def test_overlap_is_that_of_boxes():
 
 
 def test_the_box_drawn_depends_on_seed_epoch_and_image_only(blocks):
-    opened = open_localizable(str(blocks), None, None, 0)
+    opened = open_localizable(str(blocks), None, None)
     objects = objects_of(opened.train, bad_boxes="stop", workers=0)
     several = np.flatnonzero(objects.counts > 1)
     assert len(several) == 6
@@ -97,7 +97,7 @@ def test_targets_follow_the_crops_of_training():
 
 
 def test_padding_overlaps_with_nothing(blocks):
-    objects = objects_of(open_localizable(str(blocks), None, None, 0).val, bad_boxes="stop", workers=0)
+    objects = objects_of(open_localizable(str(blocks), None, None).val, bad_boxes="stop", workers=0)
     padded = objects.padded()
     assert padded.shape == (12, 2, 4)
     assert (iou(padded[:, 1], np.array([0, 0, 500, 500.0])) > 0).tolist() == (objects.counts > 1).tolist()
@@ -110,7 +110,7 @@ def test_images_without_boxes_are_counted_and_left_out(blocks):
     path = blocks / "boxes.csv"
     lines = [line for line in path.read_text().splitlines() if not line.startswith(("train/bee/1", "val/gnu/"))]
     path.write_text("\n".join(lines))
-    opened = open_localizable(str(blocks), None, None, 0)
+    opened = open_localizable(str(blocks), None, None)
     assert len(opened.train) == 23
     assert len(opened.val) == 10
     assert [note for note in opened.notes if "without a box" in note] == [
@@ -119,13 +119,13 @@ def test_images_without_boxes_are_counted_and_left_out(blocks):
     ]
     path.unlink()
     with pytest.raises(UserError, match="there are no boxes"):
-        open_localizable(str(blocks), None, None, 0)
+        open_localizable(str(blocks), None, None)
 
 
 def test_a_box_outside_its_image(blocks, capsys):
     path = blocks / "boxes.csv"
     path.write_text(path.read_text() + "train/cat/1.png,cat,30,0,90,10\ntrain/cat/2.png,cat,-1,0,9,10\n")
-    split = open_localizable(str(blocks), None, None, 0).train
+    split = open_localizable(str(blocks), None, None).train
     with pytest.raises(UserError, match=r"train/cat/1.png: box 30 0 90 10: more than a pixel outside .* of 48x40"):
         objects_of(split, bad_boxes="stop", workers=0)
     objects = objects_of(split, bad_boxes="skip", workers=0, name="train")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vggnet.errors import UserError
 from vggnet.images.datasets import data_names
-from vggnet.images.splits import is_image_name
+from vggnet.images.listing import is_image_entry
 from vggnet.network.weights import RUN_FILES
 
 
@@ -59,5 +59,5 @@ def _holds_images(text: str) -> bool:
     if text in data_names():  # before a folder of that name
         return True
     if not path.is_dir():
-        return is_image_name(path.name)
-    return any(is_image_name(name) for _, _, names in os.walk(path) for name in names)
+        return is_image_entry(text, path.name)
+    return any(is_image_entry(os.path.join(folder, name), name) for folder, _, names in os.walk(path) for name in names)

@@ -7,7 +7,7 @@ Shapes: n images, K classes.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ from vggnet.evaluation.matching import (
     open_entrants,
     open_split,
     refuse_without_classes,
-    split_seed,
 )
 from vggnet.evaluation.metrics import Count, Errors, combine, count_ranks, ranks
 from vggnet.evaluation.policy import policy_notes
@@ -33,6 +32,7 @@ from vggnet.evaluation.rows import find_row, row_of
 from vggnet.evaluation.scoring import BadImages, Progress, default_workers, score
 from vggnet.evaluation.submission import Submission, best_classes
 from vggnet.evaluation.tables import Reference, Table
+from vggnet.evaluation.unseen import note_learnt, trained_on
 from vggnet.evaluation.views import View
 from vggnet.files import write_result
 from vggnet.hardware import InferencePrecision, choose_device, choose_inference_precision, environment
@@ -72,7 +72,6 @@ def evaluate(
     precision: InferencePrecision = "auto",
     workers: int | None = None,
     bad_images: BadImages = "stop",
-    seed: int | None = None,
     json: str | Path | None = None,
     csv: str | Path | None = None,
     markdown: str | Path | None = None,
@@ -85,13 +84,14 @@ def evaluate(
     leaves them out (None: as each net was trained). `against` names the row that the others are compared with, such as
     "A dense Q=73"; without it that is the best row, and the p values are corrected for the choice. Posteriors are
     cached, so that only what is new goes through the nets. A flat folder of images has no labels: five classes an
-    image come back as a Submission. `seed` sets val apart in a folder that comes without (by default the seed of the
-    first run). `json`, `csv` and `markdown` are files to write. Raises UserError (BadImage for an image).
+    image come back as a Submission. A folder without a validation part counts whole; where one of the nets was trained
+    on that folder, the part that was set aside then counts. `json`, `csv` and `markdown` are files to write. Raises
+    UserError (BadImage for an image).
     """
     entrants = open_entrants(models, mirror)
     if not entrants:
         raise UserError("give at least one model to evaluate: a run folder or a weight file")
-    opened, split = _opened(str(data), split_seed(entrants[0].path) if seed is None else seed)
+    opened, split = _opened(str(data), [entrant.path for entrant in entrants])
     if opened is None:
         rows = _row_without_labels(entrants, protocol, views, test_scale)
     else:
@@ -113,6 +113,7 @@ def evaluate(
         result: Table | Submission = _submission(job, str(data), *_fill(job, on_progress), orders)
     else:
         labels = match_labels(entrants, opened, split)  # before any image is read
+        opened = replace(opened, notes=opened.notes + note_learnt([each.path for each in entrants], opened, split))
         result = _table(job, str(data), opened, labels, *_fill(job, on_progress), orders, protocol)
     for path, text in ((json, result.to_json), (csv, result.to_csv), (markdown, result.to_markdown)):
         if path is not None:
@@ -120,9 +121,11 @@ def evaluate(
     return result
 
 
-def _opened(data: str, seed: int) -> tuple[ImageData | None, Split]:
-    """The data set and the images to evaluate on; the data set is None where these have no labels."""
-    opened = open_split(data, seed)
+def _opened(data: str, models: Sequence[Path]) -> tuple[ImageData | None, Split]:
+    """Return the data set and the images to evaluate on; the data set is None where these have no labels."""
+    opened = open_split(data)
+    if isinstance(opened, ImageData) and opened.divided and not trained_on(models, data, opened):
+        opened = open_split(data, whole=True)
     labelled = None if isinstance(opened, Split) else opened
     split = opened if isinstance(opened, Split) else opened.val
     if split is None or not len(split):
@@ -266,7 +269,8 @@ def _table(
         for index, row in enumerate(job.rows)
     ]
     name = protocol.replace("table", "Table ") if protocol else "Evaluation"
-    title = f"{name} on {opened.name} (val), {job.precision} on {job.device.type}"
+    part = " (val)" if opened.train is not None else ""
+    title = f"{name} on {opened.name}{part}, {job.precision} on {job.device.type}"
     notes = [*_notes(job), *opened.notes]
     if any(row.paper is not None for row in rows):
         notes.append("Paper: ILSVRC-2012 val, 50,000 images, 1000 classes, arXiv 1409.1556v6.")

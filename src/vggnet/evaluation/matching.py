@@ -1,4 +1,4 @@
-"""The nets and the data of an evaluation, opened and matched: whatever names classes is matched by name.
+"""Open the nets and the data of an evaluation, and match their classes by name.
 
 The data may have fewer classes than a net (which then still chooses among all of its own); a class that the net does
 not know is an error, and nets whose classes differ are not fused.
@@ -6,7 +6,6 @@ not know is an error, and nets whose classes differ are not fused.
 Shapes: n images.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +15,8 @@ from vggnet.contract import ModelDescription
 from vggnet.errors import UserError
 from vggnet.evaluation.protocols import Combination, Entrant
 from vggnet.images.datasets import data_names, open_data
-from vggnet.images.splits import ImageData, Split, list_images, named, subfolders, unlabelled_folder
+from vggnet.images.listing import list_images, subfolders
+from vggnet.images.splits import ImageData, Split, named, unlabelled_folder
 from vggnet.network.weights import read_description
 
 
@@ -55,23 +55,17 @@ def _short(path: Path) -> str:
     return path.name if path.is_dir() else f"{path.resolve().parent.name}/{path.stem}"
 
 
-def open_split(data: str, seed: int) -> ImageData | Split:
-    """The data set, or the images of a folder without labels: one with images in it, and no folder with images."""
+def open_split(data: str, *, whole: bool = False) -> ImageData | Split:
+    """Return the data set (`whole` as in `open_data`), or the images of a folder without labels.
+
+    That is one with images in it, and no folder with images.
+    """
     folder = Path(data).expanduser()
     if data not in data_names() and folder.is_dir():
         flat, _ = list_images(str(folder), recursive=False)
         if flat and not any(list_images(str(folder / name))[0] for name in subfolders(folder)):
             return unlabelled_folder(folder)
-    return open_data(data, seed=seed)
-
-
-def split_seed(run: Path) -> int:
-    """The seed of a run: a folder without a val part was divided by it, and must be divided so again."""
-    try:
-        config = json.loads((run / "config.json").read_text(encoding="utf-8"))
-        return int(config["seed"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0  # a weight file alone, or another kind of run
+    return open_data(data, whole=whole)
 
 
 def match_labels(entrants: Sequence[Entrant], data: ImageData, split: Split) -> tuple[np.ndarray, ...]:

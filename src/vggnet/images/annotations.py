@@ -28,7 +28,9 @@ from defusedxml import DefusedXmlException
 from vggnet.console import counted
 from vggnet.errors import UserError
 from vggnet.images.datasets import VAL_FRACTION, open_data
-from vggnet.images.splits import ImageData, Split, list_images, named, set_aside, stem_of, subfolders
+from vggnet.images.dividing import set_aside
+from vggnet.images.listing import list_images, subfolders
+from vggnet.images.splits import ImageData, Split, named, stem_of
 
 COLUMNS = ("image", "class", "xmin", "ymin", "xmax", "ymax")
 _NO_BOX = np.empty((0, 4), np.int64)
@@ -178,19 +180,22 @@ def _box(image: str, name: str, corners: Iterable[int], where: str) -> LabelledB
     return LabelledBox(image, name, (xmin, ymin, xmax, ymax), where)
 
 
-def open_annotated(data: str, annotations: Path | None, val_annotations: Path | None, *, seed: int) -> ImageData:
-    """`open_data`, with boxes from annotations where they are given.
+def open_annotated(
+    data: str, annotations: Path | None, val_annotations: Path | None, *, whole: bool = False
+) -> ImageData:
+    """Return `open_data` with boxes from annotations where they are given.
 
     A folder of images without class folders is labelled by its annotations; without `val_annotations` a fifth of it,
-    by class and `seed`, is for validation. UserError for annotations that name no image of the data.
+    by class and name, is for validation; with `whole` all of it. Raises UserError for annotations that name no image of
+    the data.
     """
     if annotations is None and val_annotations is None:
-        return open_data(data, seed=seed)
+        return open_data(data, whole=whole)
     given = [(read_annotations(path) if path else ([], [])) for path in (annotations, val_annotations)]
     notes = tuple(note for _, more in given for note in more)
     if _is_flat(data):
-        return _open_flat(Path(data).expanduser(), [boxes for boxes, _ in given], notes, seed)
-    opened = open_data(data, seed=seed)
+        return _open_flat(Path(data).expanduser(), [boxes for boxes, _ in given], notes, whole)
+    opened = open_data(data, whole=whole)
     everything = [box for boxes, _ in given for box in boxes]
     parts = []
     for split in (opened.train, opened.val):
@@ -242,7 +247,7 @@ def _with_boxes(split: Split, boxes: list[LabelledBox], classes: tuple[str, ...]
     return replace(split, boxes=after)
 
 
-def _open_flat(folder: Path, given: list[list[LabelledBox]], notes: tuple[str, ...], seed: int) -> ImageData:
+def _open_flat(folder: Path, given: list[list[LabelledBox]], notes: tuple[str, ...], whole: bool) -> ImageData:
     files = tuple(list_images(str(folder), recursive=False)[0])
     places = _Places(files)
     train_boxes, val_boxes = given
@@ -256,14 +261,17 @@ def _open_flat(folder: Path, given: list[list[LabelledBox]], notes: tuple[str, .
     train, val = (_examples(folder, files, places, boxes, classes) for boxes in given)
     if train is None and val is None:
         raise UserError(f"{folder}: no annotated image lies there; names such as {named(missing, 3)} are looked for")
+    divided = train is not None and val is None
     if train is not None and val is None:
-        train, val = set_aside(train, VAL_FRACTION, seed)
-        aside = counted(len(val), "example")
-        notes += (f"no --val-annotations: {aside} set aside for validation (by class, seed {seed})",)
+        if whole:
+            train, val, divided = None, train, False
+        else:
+            train, val = set_aside(train, VAL_FRACTION)
+            notes += (f"no --val-annotations: {counted(len(val), 'example')} set aside (by class and name)",)
     unnamed = len(files) - len({file for part in (train, val) if part is not None for file in part.files})
     if unnamed:
         notes += (f"left out: {unnamed} of {len(files)} images, without a box",)
-    return ImageData(folder.resolve().name, str(folder), classes, (), train, val, notes)
+    return ImageData(folder.resolve().name, str(folder), classes, (), train, val, notes, divided)
 
 
 def _examples(

@@ -1,35 +1,35 @@
 """`open_data`: a folder in one of the layouts that people have, or a name, becomes lists of files with labels.
 
-Layouts: class folders under `train/` and `val/`; one folder of class folders, split by seed; the ILSVRC CLS-LOC
-download as it comes (`ilsvrc`). Names: `scenes` (made here, no download) and torchvision's sets (`downloads`).
-Classes are matched by name, never by position. What is wrong with a layout is said before any image is read.
+Layouts: class folders under `train/` and `val/` (`parts`: the usual names in any case and form); one folder of class
+folders, divided by the images' names; the ILSVRC CLS-LOC download (`ilsvrc`) and Tiny ImageNet (`tiny_imagenet`) as
+they come. Names: `scenes` (made here, no download) and torchvision's sets (`downloads`). Classes are matched by name,
+never by position. What is wrong with a layout is reported before any image is read.
 """
 
 import csv
 import difflib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from vggnet.console import counted
 from vggnet.errors import UserError
-from vggnet.images import downloads, ilsvrc, scenes
+from vggnet.images import downloads, ilsvrc, scenes, tiny_imagenet
 from vggnet.images.cache import default_cache, made_once
+from vggnet.images.dividing import set_aside
+from vggnet.images.listing import LeftOut, list_images
+from vggnet.images.parts import Parts, find_parts, refuse_unknown_parts
 from vggnet.images.splits import (
     ImageData,
     Split,
     class_folders,
     labelled,
-    list_images,
     named,
-    others_note,
     refuse_empty_classes,
-    set_aside,
-    subfolders,
 )
 
 VAL_FRACTION = 0.2  # set aside of images that come without a validation set
-_VAL_NAMES = ("val", "valid", "validation", "test")
 _LAYOUT = "expected train/CLASS/*.jpg with val/CLASS/*.jpg, or CLASS/*.jpg"
 
 
@@ -38,22 +38,22 @@ def data_names() -> tuple[str, ...]:
     return ("scenes", *sorted(downloads.SETS))
 
 
-def open_data(data: str, *, seed: int = 0, cache: Path | None = None) -> ImageData:
-    """The data set `data`: a folder, or one of `data_names()` (a folder of such a name is reached as ./NAME).
+def open_data(data: str, *, whole: bool = False, cache: Path | None = None) -> ImageData:
+    """Return the data set `data`: a folder, or one of `data_names()` (a folder of such a name is reached as ./NAME).
 
-    `seed` splits a folder that comes without a validation set; `cache` is where named sets are kept. UserError says
-    what a folder lacks.
+    A folder without a validation part is divided (`ImageData.divided`); with `whole` all its images are `val`. `cache`
+    is where named sets are kept. Raises UserError for what a folder lacks.
     """
     cache = cache or default_cache()
     if data == "scenes":
-        root = made_once(cache / f"scenes-{scenes.VERSION}-{seed}", lambda folder: scenes.write_scenes(folder, seed))
-        return _open_folder(root, "scenes", seed)
+        root = made_once(cache / f"scenes-{scenes.VERSION}-0", scenes.write_scenes)
+        return _open_folder(root, "scenes", whole)
     if data in downloads.SETS:
-        return _open_folder(downloads.fetched(data, cache), data, seed)
+        return _open_folder(downloads.fetched(data, cache), data, whole)
     folder = Path(data).expanduser()
     if folder.is_dir():
         try:
-            return _open_folder(folder, folder.resolve().name, seed)
+            return _open_folder(folder, folder.resolve().name, whole)
         except OSError as error:
             raise UserError(f"{error.filename or folder}: {error.strerror}") from error
     if folder.exists():
@@ -63,36 +63,37 @@ def open_data(data: str, *, seed: int = 0, cache: Path | None = None) -> ImageDa
     raise UserError(f"{data!r} is neither a folder nor the name of a data set: {hint}")
 
 
-def _open_folder(root: Path, name: str, seed: int) -> ImageData:
+def _open_folder(root: Path, name: str, whole: bool) -> ImageData:
     if base := ilsvrc.find_base(root):
         return ilsvrc.open_download(root, base, name)
-    present = subfolders(root)
-    val = next((each for each in _VAL_NAMES if each in present), None)
-    if "train" in present:
-        return _open_parts(root, name, val, seed)
-    if val and present == [val]:
-        return _open_val_only(root, name, val)
-    return _open_unsplit(root, "", name, seed)
+    if tiny_imagenet.is_download(root):
+        return tiny_imagenet.open_download(root, name)
+    parts = find_parts(root)
+    if parts.train is None:
+        if parts.val is not None:
+            return _open_val_only(root, name, parts.val)
+        refuse_unknown_parts(root)
+        return _open_undivided(root, "", name, whole)
+    if parts.val is None or parts.unlabelled:
+        opened = _open_undivided(root, parts.train, name, whole)
+        return replace(opened, notes=parts.notes + opened.notes)
+    return _open_parts(root, name, parts.train, parts.val, parts)
 
 
-def _open_parts(root: Path, name: str, val: str | None, seed: int) -> ImageData:
-    """`train/` and a validation folder, both of class folders."""
-    if val is None:
-        return _open_unsplit(root, "train", name, seed)
-    files_of, others, notes = _read_classes(root, "train")
+def _open_parts(root: Path, name: str, train: str, val: str, parts: Parts) -> ImageData:
+    """Return the folders `train` and `val`, both of class folders."""
+    files_of, left_out, notes = _read_classes(root, train)
     classes = tuple(sorted(files_of))
-    val_files_of, val_others = _val_classes(root, val)
+    val_files_of, val_left_out = _val_classes(root, val)
     strangers = sorted(set(val_files_of) - set(classes))
     if strangers:
         raise UserError(
-            f"{root / val}: class {named(strangers)} has no folder in {root / 'train'}: "
+            f"{root / val}: class {named(strangers)} has no folder in {root / train}: "
             "a net cannot learn it; add training images or remove it"
         )
     absent = [each for each in classes if not val_files_of.get(each)]
     if absent:
         notes += (f"{counted(len(absent), 'class')} without an image in {val}: {named(absent)}",)
-    if val != "val":
-        notes += (f"validation images come from the folder {val}",)
     boxes = _read_boxes(root)
     return ImageData(
         name,
@@ -101,13 +102,13 @@ def _open_parts(root: Path, name: str, val: str | None, seed: int) -> ImageData:
         (),
         _with_boxes(labelled(str(root), files_of, classes), boxes),
         _with_boxes(labelled(str(root), val_files_of, classes), boxes),
-        notes + others_note(others + val_others, str(root)),
+        parts.notes + notes + (left_out + val_left_out).notes(str(root)),
     )
 
 
-def _val_classes(root: Path, val: str) -> tuple[dict[str, list[str]], int]:
+def _val_classes(root: Path, val: str) -> tuple[dict[str, list[str]], LeftOut]:
     """As `class_folders`, without the empty ones; a flat folder is an error."""
-    files_of, others = class_folders(str(root), val)
+    files_of, left_out = class_folders(str(root), val)
     files_of = {each: files for each, files in files_of.items() if files}
     if not files_of:
         flat, _ = list_images(str(root / val), recursive=False)
@@ -115,43 +116,49 @@ def _val_classes(root: Path, val: str) -> tuple[dict[str, list[str]], int]:
             raise UserError(f"{root / val}: no image in any class folder; expected {val}/CLASS/*.jpg")
         raise UserError(
             f"{root / val}: {counted(len(flat), 'image')} without labels: put each in a folder of its class "
-            f"({val}/CLASS/*.jpg); for the ILSVRC download, {ilsvrc.VAL_LABELS} is missing in {root}"
+            f"({val}/CLASS/*.jpg), or rename the folder to test to train without it; for the ILSVRC download, "
+            f"{ilsvrc.VAL_LABELS} is missing in {root}"
         )
-    return files_of, others
+    return files_of, left_out
 
 
 def _open_val_only(root: Path, name: str, val: str) -> ImageData:
-    files_of, others = _val_classes(root, val)
+    files_of, left_out = _val_classes(root, val)
     classes = tuple(sorted(files_of))
     split = _with_boxes(labelled(str(root), files_of, classes), _read_boxes(root))
-    return ImageData(name, str(root), classes, (), None, split, others_note(others, str(root)))
+    return ImageData(name, str(root), classes, (), None, split, left_out.notes(str(root)))
 
 
-def _open_unsplit(root: Path, part: str, name: str, seed: int) -> ImageData:
-    """Class folders without a validation set: part of each class is set aside."""
-    files_of, others, notes = _read_classes(root, part)
+def _open_undivided(root: Path, part: str, name: str, whole: bool) -> ImageData:
+    """Return class folders without a validation part: some of each class are set aside, or all are `val`."""
+    files_of, left_out, notes = _read_classes(root, part)
+    notes += left_out.notes(str(root))
     classes = tuple(sorted(files_of))
-    everything = _with_boxes(labelled(str(root), files_of, classes), _read_boxes(root))
-    train, val = set_aside(everything, VAL_FRACTION, seed)
-    notes += (f"no validation folder: {len(val)} of {len(everything)} images set aside for it (by class, seed {seed})",)
+    split = labelled(str(root), files_of, classes, f"{part}/" if part else "")
+    everything = _with_boxes(split, _read_boxes(root))
+    if whole:
+        notes = (f"no validation folder: all {counted(len(everything), 'image')} count", *notes)
+        return ImageData(name, str(root), classes, (), None, everything, notes)
+    train, val = set_aside(everything, VAL_FRACTION)
+    notes = (f"no validation folder: {len(val)} of {len(everything)} images set aside (by class and name)", *notes)
     assert val.labels is not None
     absent = [classes[label] for label in sorted(set(range(len(classes))) - set(val.labels.tolist()))]
     if absent:
         notes += (f"{counted(len(absent), 'class')} of a single image, which is for training: {named(absent)}",)
-    return ImageData(name, str(root), classes, (), train, val, notes + others_note(others, str(root)))
+    return ImageData(name, str(root), classes, (), train, val, notes, divided=True)
 
 
-def _read_classes(root: Path, part: str) -> tuple[dict[str, list[str]], int, tuple[str, ...]]:
-    """Training classes: {class: files}, other files, notes. Empty classes and a flat folder are errors."""
+def _read_classes(root: Path, part: str) -> tuple[dict[str, list[str]], LeftOut, tuple[str, ...]]:
+    """Return training classes: {class: files}, what is left out, notes. Empty classes and a flat folder are errors."""
     where = root / part
-    files_of, others = class_folders(str(root), part)
+    files_of, left_out = class_folders(str(root), part)
     flat, _ = list_images(str(where), recursive=False)
     if not any(files_of.values()):
         found = f"{counted(len(flat), 'image')} outside class folders" if flat else "no images"
         raise UserError(f"{where}: {found}; {_LAYOUT}")
     refuse_empty_classes(files_of, str(where))
     notes = (f"left out: {counted(len(flat), 'image')} in {where} outside class folders",) if flat else ()
-    return files_of, others, notes
+    return files_of, left_out, notes
 
 
 def _read_boxes(root: Path) -> dict[str, np.ndarray] | None:
@@ -174,4 +181,4 @@ def _with_boxes(split: Split, boxes: dict[str, np.ndarray] | None) -> Split:
     if boxes is None:
         return split
     none = np.empty((0, 4), np.int64)
-    return Split(split.root, split.files, split.labels, tuple(boxes.get(file, none) for file in split.files))
+    return replace(split, boxes=tuple(boxes.get(file, none) for file in split.files))

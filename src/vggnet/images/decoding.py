@@ -7,7 +7,6 @@ bytes, so these are scaled here. Its bomb check is neither an `OSError` nor alwa
 """
 
 import io
-import os
 import warnings
 from dataclasses import dataclass
 
@@ -16,22 +15,10 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from vggnet.contract import AS_STORED, FULL_RANGE, ImageReading, PixelRange
 from vggnet.errors import BadImage
+from vggnet.images.opening import FORMATS, TooSlow, open_image, why_unidentified
 
 MAX_PIXELS = 178_956_970  # Pillow's own limit: half a gigabyte of RGB
 MAX_ASPECT = 100  # longer : shorter side; at S = 256 such an image is already 25,600 pixels long
-IMAGE_EXTENSIONS = frozenset(
-    (
-        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".bmp", ".dib"),
-        *(".webp", ".tif", ".tiff", ".jp2", ".ppm", ".pgm", ".pbm", ".pnm"),
-    )
-)
-_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "WEBP", "TIFF", "JPEG2000")
-_MAGIC = (
-    *(b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff"),
-    *(b"P%d" % kind for kind in range(1, 7)),
-)
-
-
 UPRIGHT = 1  # EXIF's orientation of pixels that are stored as they are seen
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -84,7 +71,7 @@ def read_image(path: str, reading: ImageReading = AS_STORED) -> Decoded:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # damaged EXIF, large images: what matters is judged below
-            with Image.open(path, formats=_FORMATS) as image:
+            with open_image(path) as image:
                 _check_size(path, *image.size)
                 return _to_rgb(path, image, reading)
     except BadImage:
@@ -92,37 +79,17 @@ def read_image(path: str, reading: ImageReading = AS_STORED) -> Decoded:
     except Image.DecompressionBombError:
         raise BadImage(path, f"more than {MAX_PIXELS:,} pixels: reduce it or take it out") from None
     except UnidentifiedImageError:
-        raise BadImage(path, _why_unidentified(path)) from None
+        raise BadImage(path, why_unidentified(path)) from None
     except FileNotFoundError:
         raise BadImage(path, "the file is missing") from None
-    except (PermissionError, IsADirectoryError) as error:
+    except PermissionError as error:
         raise BadImage(path, f"cannot be read: {error.strerror}") from None
+    except TooSlow as error:
+        raise BadImage(path, f"{error}: damaged, or made to be slow; replace it or take it out") from None
     except MemoryError:
         raise BadImage(path, "does not fit in memory: reduce it or take it out") from None
     except Exception as error:  # the formats' decoders raise whatever their damaged data trips over
         raise BadImage(path, f"damaged or truncated ({error}): replace it or take it out") from None
-
-
-def header_problem(path: str) -> str | None:
-    """A reason why the file cannot be an image, from its first bytes only; None where nothing speaks against it."""
-    try:
-        with open(path, "rb", buffering=0) as file:
-            start = file.read(12)
-    except FileNotFoundError:
-        return "the file is missing"
-    except OSError as error:
-        return f"cannot be read: {error.strerror}"
-    if not start:
-        return "0 bytes: the file is empty"
-    return None if start.startswith(_MAGIC) else "not an image of a known format"
-
-
-def _why_unidentified(path: str) -> str:
-    if os.path.getsize(path) == 0:
-        return "0 bytes: the file is empty"
-    if header_problem(path) is None:
-        return "damaged: it begins like an image, but its header cannot be read"
-    return "not an image of a known format, whatever its name says"
 
 
 def _check_size(path: str, width: int, height: int) -> None:
@@ -154,7 +121,7 @@ def orientation_in(content: bytes | memoryview) -> int:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 return orientation_of(image)
     except Exception:  # not an image, or a damaged one: whoever decodes it gives the reason
         return UPRIGHT

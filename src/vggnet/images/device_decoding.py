@@ -15,9 +15,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vggnet.errors import reason_of
+from vggnet.errors import BadImage, reason_of
 from vggnet.images.decoding import decode
 from vggnet.images.jpeg import plain_size
+from vggnet.images.opening import refuse_special
 from vggnet.images.splits import Split
 
 _RGB = 3  # torchvision's ImageReadMode
@@ -131,8 +132,9 @@ def _rate_here(paths: Sequence[str]) -> float:
 def read_file(path: str) -> np.ndarray | None:
     """The file's content, uint8 (bytes,); None where it cannot be read."""
     try:
+        refuse_special(path)
         with open(path, "rb", buffering=0) as file:
             content = np.empty(os.fstat(file.fileno()).st_size, np.uint8)
             return content[: file.readinto(content.data)]  # a third faster than np.fromfile
-    except OSError:
+    except (OSError, BadImage):
         return None

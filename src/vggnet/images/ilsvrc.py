@@ -13,14 +13,13 @@ import numpy as np
 
 from vggnet.console import counted
 from vggnet.errors import UserError
+from vggnet.images.listing import list_images
 from vggnet.images.splits import (
     ImageData,
     Split,
     class_folders,
     labelled,
-    list_images,
     named,
-    others_note,
     refuse_empty_classes,
     stem_of,
 )
@@ -46,7 +45,7 @@ def open_download(root: Path, base: Path, name: str) -> ImageData:
     """Both splits of the download at `base`; the csv files are looked for from `root` upwards."""
     if not (base / "train").is_dir():
         raise UserError(f"{base / 'train'}: no such folder; the classes are the names of its folders")
-    files_of, others = class_folders(str(base), "train")
+    files_of, left_out = class_folders(str(base), "train")
     if not files_of:
         raise UserError(f"{base / 'train'}: no class folders; expected train/<wnid>/*.JPEG")
     refuse_empty_classes(files_of, str(base / "train"))
@@ -55,7 +54,7 @@ def open_download(root: Path, base: Path, name: str) -> ImageData:
     boxes_file = _find(root, _TRAIN_BOXES)
     if boxes_file:
         train = _with_training_boxes(train, _read_solution(boxes_file))
-    val, notes = None, others_note(others, str(base / "train"))
+    val, notes = None, left_out.notes(str(base / "train"))
     if (base / "val").is_dir():
         val, val_notes = _open_val(root, base, classes)
         notes += val_notes
@@ -99,8 +98,8 @@ def _with_training_boxes(train: Split, solution: dict[str, tuple[str, np.ndarray
 def _open_val(root: Path, base: Path, classes: tuple[str, ...]) -> tuple[Split, tuple[str, ...]]:
     """The flat validation folder with its labels, or class folders where someone has sorted it."""
     where = base / "val"
-    files, others = list_images(str(where), "val/", recursive=False)
-    notes = others_note(others, str(where))
+    files, left_out = list_images(str(where), "val/", recursive=False)
+    notes = left_out.notes(str(where))
     if not files:
         files_of, _ = class_folders(str(base), "val")
         if not any(files_of.values()):

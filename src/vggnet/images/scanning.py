@@ -2,8 +2,10 @@
 
 Up to `exhaustive_limit` images all are decoded. Beyond, a fixed random sample gives the statistics and the rest is
 looked at by its first bytes only. The result is kept as JSON, found again by names, sizes and times of the files.
+Copies of an image are found by `content_digests` of all.
 """
 
+import base64
 import hashlib
 import json
 import os
@@ -17,7 +19,9 @@ import numpy as np
 from vggnet.errors import BadImage, UserError
 from vggnet.files import write_whole
 from vggnet.images.color import ColorStatistics, ColorSums
-from vggnet.images.decoding import UPRIGHT, header_problem, read_image
+from vggnet.images.decoding import UPRIGHT, read_image
+from vggnet.images.learnt import content_digest
+from vggnet.images.opening import header_problem
 from vggnet.images.splits import Split
 from vggnet.images.workers import Workers, chunks
 
@@ -30,13 +34,15 @@ class Scan:
     """`checked` images were decoded; `conversions` counts what happened to those that were not plain RGB.
 
     `oriented` of them have an EXIF orientation other than upright. `deep` of them have 16 bits, and `brightest` is the
-    largest value of their pixels (0 where there are none).
+    largest value of their pixels (0 where there are none). `digests` are the `content_digest` of every image, 8 bytes
+    each.
     """
 
     statistics: ColorStatistics
     bad: tuple[BadImage, ...]
     conversions: dict[str, int]
     checked: int
+    digests: bytes
     oriented: int = 0
     deep: int = 0
     brightest: int = 0
@@ -50,6 +56,7 @@ class _Part:
     sums: ColorSums
     bad: tuple[BadImage, ...]
     conversions: Counter[str]
+    digests: np.ndarray  # uint64 (images,)
     oriented: int = 0
     deep: int = 0
     brightest: int = 0
@@ -66,8 +73,10 @@ class _Look:
         sums, conversions = ColorSums(), Counter[str]()
         oriented = deep = brightest = 0
         bad: list[BadImage] = []
-        for index in indices.tolist():
+        digests = np.zeros(len(indices), np.uint64)
+        for place, index in enumerate(indices.tolist()):
             path = self.split.path(index)
+            digests[place] = content_digest(path)
             if not thorough:
                 if reason := header_problem(path):
                     bad.append(BadImage(path, reason))
@@ -83,7 +92,7 @@ class _Look:
             oriented += found.orientation != UPRIGHT
             if found.brightest is not None:
                 deep, brightest = deep + 1, max(brightest, found.brightest)
-        return _Part(len(indices), sums, tuple(bad), conversions, oriented, deep, brightest)
+        return _Part(len(indices), sums, tuple(bad), conversions, digests, oriented, deep, brightest)
 
 
 def scan(
@@ -131,8 +140,10 @@ def _scan(
     sums, conversions, done = ColorSums(), Counter[str](), 0
     oriented = deep = brightest = 0
     bad: list[BadImage] = []
+    digests = np.zeros(len(split), "<u8")
     with Workers(_Look(split), min(workers, len(items))) as pool:
-        for part in pool.map(items):
+        for (_, indices), part in zip(items, pool.map(items), strict=True):
+            digests[indices] = part.digests
             sums += part.sums
             conversions += part.conversions
             bad += part.bad
@@ -146,7 +157,7 @@ def _scan(
     checked = sum(len(indices) for thorough, indices in items if thorough)
     bad.sort(key=lambda error: error.path)
     counts = dict(sorted(conversions.items()))
-    return Scan(sums.statistics(), tuple(bad), counts, checked, oriented, deep, brightest)
+    return Scan(sums.statistics(), tuple(bad), counts, checked, digests.tobytes(), oriented, deep, brightest)
 
 
 def _kept_path(split: Split, cache: Path, *options: int) -> Path | None:
@@ -171,8 +182,9 @@ def _read(path: Path) -> Scan | None:
         values = json.loads(path.read_text(encoding="utf-8"))
         bad = tuple(BadImage(str(each["path"]), str(each["reason"])) for each in values["bad"])
         conversions = {str(note): int(count) for note, count in values["conversions"].items()}
-        counts = (int(values[name]) for name in ("checked", "oriented", "deep", "brightest"))
-        return Scan(ColorStatistics.from_json_dict(values["statistics"]), bad, conversions, *counts)
+        statistics, digests = ColorStatistics.from_json_dict(values["statistics"]), base64.b64decode(values["digests"])
+        counts = (int(values[name]) for name in ("oriented", "deep", "brightest"))
+        return Scan(statistics, bad, conversions, int(values["checked"]), digests, *counts)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -186,6 +198,7 @@ def _write(path: Path, result: Scan) -> None:
         "oriented": result.oriented,
         "deep": result.deep,
         "brightest": result.brightest,
+        "digests": base64.b64encode(result.digests).decode(),
     }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

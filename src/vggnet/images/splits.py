@@ -1,10 +1,5 @@
-"""`Split`: the files, labels and boxes of a training or validation set; how folders are listed and sets are divided.
+"""`Split`: files, labels and boxes of a training or validation set; `ImageData`: the parts of a data set."""
 
-Listing uses `os.scandir` without a stat per file, so 1.3 million files take seconds. Hidden names and `__MACOSX` are
-no data. Everything is sorted, so nothing depends on the order of the file system.
-"""
-
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from vggnet.console import counted
 from vggnet.contract import AS_STORED, ImageReading
 from vggnet.errors import UserError
 from vggnet.files import printable
-from vggnet.images.decoding import IMAGE_EXTENSIONS
+from vggnet.images.listing import LeftOut, holds_runs, list_images, visible_folders
+from vggnet.images.names import is_hidden
+from vggnet.images.opening import IMAGE_EXTENSIONS
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +22,8 @@ class Split:
     `files` are posix paths relative to `root` (or absolute); `boxes[i]` is int64 (n, 4), n >= 0 boxes of image i as
     inclusive pixel corners xmin, ymin, xmax, ymax. Where `regions` are given, each entry is only that part of its
     image (a person in a photograph), and an image may be several entries. `stated_sizes` are widths and heights as
-    annotations state them, 0 where they do not. `reading` says how the files are decoded.
+    annotations state them, 0 where they do not. `reading` says how the files are decoded. `part` is the folder,
+    as "train/", that all files begin with where a folder without a validation part is divided: it has no say in how.
     """
 
     root: str
@@ -36,6 +33,7 @@ class Split:
     regions: np.ndarray | None = None  # int64 (N, 4), inclusive pixel corners
     stated_sizes: np.ndarray | None = None  # int64 (N, 2)
     reading: ImageReading = AS_STORED
+    part: str = ""
 
     def __len__(self) -> int:
         return len(self.files)
@@ -64,7 +62,10 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class ImageData:
-    """A data set. `titles` are readable names of `classes`, or empty; `notes` tell people what was found."""
+    """A data set. `titles` are readable names of `classes`, or empty; `notes` tell people what was found.
+
+    `divided`: it came without a validation part, and `val` is set aside from its images.
+    """
 
     name: str
     root: str
@@ -73,6 +74,7 @@ class ImageData:
     train: Split | None
     val: Split | None
     notes: tuple[str, ...] = ()
+    divided: bool = False
 
     def __post_init__(self) -> None:
         if (name := next((each for each in self.classes if printable(each) != each), None)) is not None:
@@ -82,66 +84,29 @@ class ImageData:
             )
 
 
-def is_hidden(name: str) -> bool:
-    """True for what operating systems leave lying about."""
-    return name.startswith(".") or name == "__MACOSX"
-
-
-def is_image_name(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in IMAGE_EXTENSIONS
-
-
 def stem_of(file: str) -> str:
     """A file's name without folders and extension."""
     return os.path.splitext(file.rpartition("/")[2])[0]
 
 
-def subfolders(folder: str | Path) -> list[str]:
-    """Names of the visible folders in `folder`, sorted."""
-    with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if not is_hidden(entry.name) and entry.is_dir())
-
-
-def list_images(folder: str, prefix: str = "", recursive: bool = True) -> tuple[list[str], int]:
-    """Sorted posix paths (`prefix` before them) of the image files under `folder`, and the number of other files."""
-    files: list[str] = []
-    others = 0
-    pending, seen = [(folder, prefix)], {os.path.realpath(folder)}
-    while pending:
-        where, before = pending.pop()
-        with os.scandir(where) as entries:
-            for entry in entries:
-                if is_hidden(entry.name):
-                    continue
-                if entry.is_dir():
-                    real = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
-                    if recursive and real not in seen:  # a link may lead back up
-                        seen.add(real)
-                        pending.append((entry.path, f"{before}{entry.name}/"))
-                elif is_image_name(entry.name):
-                    files.append(before + entry.name)
-                else:
-                    others += 1
-    return sorted(files), others
-
-
-def others_note(count: int, where: str) -> tuple[str, ...]:
-    """The note about files that are no images by their names; none where there are none."""
-    return (f"left out: {counted(count, 'file')} in {where} without an image extension",) if count else ()
-
-
-def class_folders(root: str, part: str) -> tuple[dict[str, list[str]], int]:
-    """{class: its files, relative to `root`} of the folders in `root/part`, and how many other files lie in them.
+def class_folders(root: str, part: str) -> tuple[dict[str, list[str]], LeftOut]:
+    """Return {class: its files, relative to `root`} of the folders in `root/part`, and what is left out there.
 
     `part` is "" where the class folders lie in `root` itself. A class without images has an empty list.
     """
-    prefix = f"{part}/" if part else ""
-    files_of, others = {}, 0
-    _refuse_broken_links(os.path.join(root, part))
-    for name in subfolders(os.path.join(root, part)):
-        files_of[name], other = list_images(os.path.join(root, part, name), f"{prefix}{name}/")
-        others += other
-    return files_of, others
+    prefix, where = f"{part}/" if part else "", os.path.join(root, part)
+    _refuse_broken_links(where)
+    names, left_out = visible_folders(where)
+    files_of = {}
+    for name in names:
+        folder = os.path.join(where, name)
+        files, others = list_images(folder, f"{prefix}{name}/")
+        if not files and holds_runs(folder):
+            left_out += LeftOut(outputs=(folder,))
+            continue
+        files_of[name] = files
+        left_out += others
+    return files_of, left_out
 
 
 def _refuse_broken_links(folder: str) -> None:
@@ -153,11 +118,11 @@ def _refuse_broken_links(folder: str) -> None:
         raise UserError(f"{folder}: {named(broken)} links to nothing: mend the link or remove it")
 
 
-def labelled(root: str, files_of: dict[str, list[str]], classes: Sequence[str]) -> Split:
-    """A split of the files of each class, in the order of `classes`."""
+def labelled(root: str, files_of: dict[str, list[str]], classes: Sequence[str], part: str = "") -> Split:
+    """Return a split of the files of each class, in the order of `classes`; `part` as in `Split`."""
     groups = [files_of.get(name, []) for name in classes]
     labels = np.repeat(np.arange(len(classes), dtype=np.int64), [len(group) for group in groups])
-    return Split(root, tuple(file for group in groups for file in group), labels)
+    return Split(root, tuple(file for group in groups for file in group), labels, part=part)
 
 
 def refuse_empty_classes(files_of: dict[str, list[str]], where: str) -> None:
@@ -173,22 +138,6 @@ def named(names: Sequence[str], at_most: int = 5) -> str:
     return shown if len(names) <= at_most else f"{shown} and {len(names) - at_most} more"
 
 
-def hold_out(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
-    """(the rest, the part held out): `fraction` of each class, at random by `seed`, both in the order of `split`.
-
-    A class of two or more images gives at least one and keeps at least one; a single image stays.
-    """
-    _check_fraction(fraction)
-    labels = np.zeros(len(split), np.int64) if split.labels is None else split.labels
-    held = np.zeros(len(split), bool)
-    for label in np.unique(labels) if fraction else ():
-        places = np.flatnonzero(labels == label)
-        wanted = min(max(1, round(fraction * len(places))), len(places) - 1)
-        generator = np.random.default_rng([seed & ((1 << 64) - 1), int(label)])
-        held[generator.permutation(places)[:wanted]] = True
-    return split.subset(np.flatnonzero(~held)), split.subset(np.flatnonzero(held))
-
-
 def images_at(paths: Sequence[str | Path]) -> Split:
     """Images, and all images in folders, one after another; UserError for a folder without any."""
     files: list[str] = []
@@ -199,39 +148,6 @@ def images_at(paths: Sequence[str | Path]) -> Split:
         else:
             files.append(str(path))
     return Split("", tuple(files))
-
-
-def set_aside(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
-    """(training, validation) of images that come undivided: about `fraction` of each class, by `seed`.
-
-    A hash of an image's name decides, so it stays on its side when others are added or removed: a folder grows, and a
-    net must not be tested on what it has learnt from. For the same reason an image that is an example of several
-    classes is so on one side only. A class has at least one image for training, and where it has others of its own, one
-    for validation.
-    """
-    _check_fraction(fraction)
-    labels = np.zeros(len(split), np.int64) if split.labels is None else split.labels
-    draws = np.array([_draw(file, seed) for file in split.files])
-    aside = draws < fraction
-    classes = [np.flatnonzero(labels == label) for label in np.unique(labels)] if fraction else []
-    for places in classes:
-        if len(places) > 1 and not aside[places].any():
-            aside[draws == draws[places].min()] = True  # all examples of that image
-    for places in classes:
-        if aside[places].all():
-            aside[draws == draws[places].max()] = False
-    return split.subset(np.flatnonzero(~aside)), split.subset(np.flatnonzero(aside))
-
-
-def _check_fraction(fraction: float) -> None:
-    if not 0 <= fraction < 1:
-        raise UserError(f"the fraction held out must be at least 0 and below 1, not {fraction}")
-
-
-def _draw(file: str, seed: int) -> float:
-    """A number in [0, 1) that depends on a file's name and the seed only."""
-    digest = hashlib.sha256(os.fsencode(f"{seed} {file}")).digest()
-    return int.from_bytes(digest[:6], "big") / 2**48
 
 
 def unlabelled_folder(path: str | Path) -> Split:

@@ -11,8 +11,9 @@ import numpy as np
 
 from vggnet.contract import ModelDescription
 from vggnet.errors import UserError
-from vggnet.evaluation.matching import positions_among, split_seed
+from vggnet.evaluation.matching import positions_among
 from vggnet.evaluation.scoring import default_workers
+from vggnet.evaluation.unseen import note_learnt, trained_on
 from vggnet.evaluation.views import View, describe
 from vggnet.hardware import InferencePrecision, choose_device, choose_inference_precision, environment
 from vggnet.images.splits import ImageData
@@ -41,9 +42,13 @@ def evaluate_localizers(runs: Sequence[str], data: str, options: LocalizeEvaluat
     descriptions = [read_description(run) for run in runs]
     for run, description in zip(runs, descriptions, strict=True):
         check_draws_boxes(run, description)
-    opened = open_localizable(data, options.annotations, options.val_annotations, split_seed(Path(runs[0])))
+    opened = open_localizable(data, options.annotations, options.val_annotations)
+    models = [*map(Path, runs), *options.classifier]
+    if opened.divided and not trained_on(models, data, opened):
+        opened = open_localizable(data, options.annotations, options.val_annotations, whole=True)
     if opened.val is None:
         raise UserError(f"{data}: no val image has a box")
+    learnt = note_learnt(models, opened, opened.val)
     scales = box_scales(options, descriptions)
     # before any image is read: nets that do not go together are refused here
     party = gather(runs, options.classifier, options.mirror) if options.classifier else None
@@ -69,7 +74,7 @@ def evaluate_localizers(runs: Sequence[str], data: str, options: LocalizeEvaluat
     dense: tuple[DenseRow, ...] = ()
     if party is not None:
         dense = _dense_rows(options, party, names, descriptions, scales, views, opened, val, present, computing)
-    notes = opened.notes
+    notes = opened.notes + learnt
     if party is not None:
         notes += (f"classes: {_classified_by(party, views)}; boxes merged by {options.merging}", *party.notes)
     if not present.all():

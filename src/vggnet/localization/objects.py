@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from vggnet.console import counted, say
 from vggnet.errors import UserError
 from vggnet.images.annotations import open_annotated
 from vggnet.images.boxes import check_boxes, edges_of, refuse_faults
 from vggnet.images.decoding import upright_size
+from vggnet.images.opening import open_image
 from vggnet.images.splits import ImageData, Split
 from vggnet.images.workers import Workers, chunks
 
@@ -70,12 +70,14 @@ def _flat(boxes: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([np.empty((0, 4)), *boxes]), starts
 
 
-def open_localizable(data: str, annotations: Path | None, val_annotations: Path | None, seed: int) -> ImageData:
+def open_localizable(
+    data: str, annotations: Path | None, val_annotations: Path | None, *, whole: bool = False
+) -> ImageData:
     """Open `data` (with annotations, where its boxes are apart), images without a box left out.
 
-    UserError where there are no boxes at all.
+    `whole` is `open_data`'s. Raises UserError where there are no boxes at all.
     """
-    opened = open_annotated(data, annotations, val_annotations, seed=seed)
+    opened = open_annotated(data, annotations, val_annotations, whole=whole)
     notes = list(opened.notes)
     parts: dict[str, Split | None] = {}
     for name, split in (("train", opened.train), ("val", opened.val)):
@@ -141,8 +143,8 @@ class _Sizes:
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
-                    with Image.open(self.split.path(index)) as image:
+                    with open_image(self.split.path(index)) as image:
                         sizes[place] = upright_size(image, self.split.reading)
-            except (OSError, Image.DecompressionBombError, ValueError, SyntaxError):
-                continue  # whoever decodes it will say what is wrong
+            except Exception:  # whatever Pillow raises on damaged headers: `decode` names the file and the reason
+                continue
         return sizes

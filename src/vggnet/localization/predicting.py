@@ -14,6 +14,7 @@ from vggnet.errors import UserError
 from vggnet.files import write_result
 from vggnet.images.boxes import corners_of
 from vggnet.images.decoding import decode
+from vggnet.images.listing import OUTPUT_MARK
 from vggnet.images.splits import images_at
 from vggnet.localization.drawing import Guess, draw
 from vggnet.localization.evaluating import computing_of
@@ -65,6 +66,8 @@ def _write(folder: Path, place: int, file: str, reading: ImageReading, guesses: 
     content = io.BytesIO()
     draw(decode(file, reading), guesses).save(content, "PNG")
     write_result(target, content.getvalue(), option="--out")
+    if not (folder / OUTPUT_MARK).exists():  # its pictures are no images to learn from
+        write_result(folder / OUTPUT_MARK, b"", option="--out")
     return target
 
 

@@ -34,8 +34,17 @@ from vggnet.network.weights import load_model, read_description
 from vggnet.options.localization import LocalizeTrainOptions
 from vggnet.paper.configurations import Architecture
 from vggnet.paper.recipes import FIXED_SCALE_PX, scaled_px
-from vggnet.pictures import Pictures, prepare_pictures
-from vggnet.sessions import Session, check_as_started, default_workers, open_session, policy_of, reading_of, recipe_of
+from vggnet.pictures import Pictures, learnt_before, prepare_pictures
+from vggnet.sessions import (
+    Session,
+    check_as_started,
+    default_run,
+    default_workers,
+    open_session,
+    policy_of,
+    reading_of,
+    recipe_of,
+)
 from vggnet.training.distributed import join_world
 from vggnet.training.loop import Inputs
 from vggnet.training.runs import RunFolder
@@ -125,7 +134,7 @@ def _resolve(options: LocalizeTrainOptions, source: ModelDescription) -> Localiz
     crop = options.crop or given
     scale = options.train_scale or tuple(round(px * crop / given) for px in source.train_scale)
     scale = scale or (scaled_px(FIXED_SCALE_PX, crop),)
-    out = options.out or Path("runs") / f"{Path(options.data).name}-{net}-{options.boxes}"
+    out = options.out or default_run(options.data, f"{net}-{options.boxes}")
     reading = reading_of(options, out, source.policy)
     return dataclasses.replace(
         options,
@@ -141,17 +150,17 @@ def _resolve(options: LocalizeTrainOptions, source: ModelDescription) -> Localiz
 
 
 def _prepare(options: LocalizeTrainOptions) -> Pictures:
-    opened = open_localizable(options.data, options.annotations, options.val_annotations, options.seed)
+    opened = open_localizable(options.data, options.annotations, options.val_annotations)
     if opened.train is None:
         raise UserError(f"{options.data}: no training image has a box")
     return prepare_pictures(
         options.data,
         holdout=options.holdout,
-        seed=options.seed,
         bad_images=options.bad_images,
         workers=options.workers or 0,
         reading=policy_of(options).reading,
         opened=opened,
+        learnt_before=learnt_before(options.init_from, options.out),
     )
 
 

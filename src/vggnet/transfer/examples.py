@@ -19,9 +19,9 @@ class LabelledSet:
     note: str = ""
 
 
-def open_labelled(data: str, seed: int) -> LabelledSet:
+def open_labelled(data: str) -> LabelledSet:
     """All labelled images of `data`, its training and validation parts together: protocols draw their own splits."""
-    opened = open_data(data, seed=seed)
+    opened = open_data(data)
     parts = [part for part in (opened.train, opened.val) if part is not None and part.labels is not None and len(part)]
     if not parts:
         raise UserError(f"{data}: no labelled images; expected a folder for each class")

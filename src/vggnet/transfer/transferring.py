@@ -1,14 +1,12 @@
 """`vggnet transfer`, for the command line and for Python: linear classifiers on descriptors of images (App. B)."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from vggnet.console import counted
 from vggnet.errors import BadImage, UserError
-from vggnet.evaluation.matching import split_seed
 from vggnet.evaluation.policy import policy_notes
 from vggnet.hardware import environment
 from vggnet.network.weights import read_description
@@ -179,7 +177,7 @@ def _class_recalls(
     on_progress: Progress | None,
 ) -> tuple[RecallResult, tuple[Against, ...], tuple[BadImage, ...], tuple[str, ...]]:
     """Run Caltech's protocol on the nets' and the baselines' descriptors: results, the bad images, and the classes."""
-    labelled = open_labelled(data, split_seed(Path(models[0])))
+    labelled = open_labelled(data)
     assert labelled.split.labels is not None
     labels, seed = labelled.split.labels, svm["seed"]
     drawn = random_splits(

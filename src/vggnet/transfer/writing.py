@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vggnet.errors import UserError
-from vggnet.evaluation.matching import open_split, split_seed
+from vggnet.evaluation.matching import open_split
 from vggnet.files import write_result
 from vggnet.images.splits import Split
 from vggnet.transfer.descriptors import Descriptors, DescriptorSettings, Model, Progress, check_models, describe_images
@@ -32,12 +32,12 @@ def write_features(
     if out.suffix not in (".npz", ".csv"):
         raise UserError(f"--out {out}: descriptors are written as .npz or .csv")
     check_models(models)
-    opened = open_split(data, split_seed(Path(models[0])))
+    opened = open_split(data)
     classes: tuple[str, ...] = ()
     if isinstance(opened, Split):
         split = opened
     else:
-        labelled = open_labelled(data, split_seed(Path(models[0])))
+        labelled = open_labelled(data)
         split, classes = labelled.split, labelled.classes
     found = describe_images(models, [split], settings, on_progress)
     files = [split.path(int(index)) for index in found.indices]

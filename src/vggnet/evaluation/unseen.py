@@ -1,0 +1,80 @@
+"""Whether nets have seen the images that they are tested on."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vggnet.errors import UserError
+from vggnet.images.learnt import content_digests, read_learnt
+from vggnet.images.splits import ImageData, Split
+
+_SAMPLE = 1000  # training images that are looked up to find out whether a net has learnt from a folder
+
+
+def trained_on(models: Sequence[Path], data: str, opened: ImageData) -> bool:
+    """Return whether one of the runs was trained on this undivided folder, wherever it lay then.
+
+    Raises UserError for a run of an earlier version that had the folder divided by another seed than 0: its validation
+    images are not those of `opened`.
+    """
+    train = opened.train
+    if train is None:
+        return False
+    sample = train.subset(np.unique(np.linspace(0, len(train) - 1, min(len(train), _SAMPLE)).astype(int)))
+    digests: np.ndarray | None = None
+    found = False
+    for model in models:
+        learnt = read_learnt(model)
+        if learnt is not None:
+            digests = content_digests(sample) if digests is None else digests
+            found |= bool(learnt.holds_images(sample, digests).any())
+        elif (config := _config(model)) and _same_folder(config.get("data"), data):
+            if config.get("seed", 0) != 0:
+                raise UserError(
+                    f"{model}: an earlier version trained this run on {data}, with a part of the images set aside by "
+                    f"seed {config['seed']}. Now no seed decides, so the run has learnt from images that are to be "
+                    "tested on: train it anew, or evaluate it on images that it has not seen"
+                )
+            found = True
+    return found
+
+
+def note_learnt(models: Sequence[Path], opened: ImageData, split: Split) -> tuple[str, ...]:
+    """Return notes on models that have learnt from images of `split`.
+
+    Raises UserError where the images were set aside from a folder, and a model has learnt from some of them: it was
+    trained on another division of the folder.
+    """
+    notes: tuple[str, ...] = ()
+    digests: np.ndarray | None = None
+    for model in models:
+        learnt = read_learnt(model)
+        if learnt is None:
+            continue
+        digests = content_digests(split) if digests is None else digests
+        if opened.divided and (known := int(learnt.holds_images(split, digests).sum())):
+            raise UserError(
+                f"{model}: has learnt from {known} of the {len(split)} images of {opened.root} that are set aside for "
+                "testing, since the folder was divided otherwise for its training. Evaluate it on images that it has "
+                "not seen, in a folder of their own, or train it anew"
+            )
+        if known := int(learnt.holds_contents(digests).sum()):
+            notes += (f"{model} has learnt from {known} of these {len(split)} images: its errors are too low by them",)
+    return notes
+
+
+def _config(model: Path) -> dict[str, Any]:
+    """Return the options that a run was started with; nothing for other models."""
+    file = (model if model.is_dir() else model.parent) / "config.json"
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _same_folder(one: object, other: str) -> bool:
+    return isinstance(one, str) and Path(one).expanduser().resolve() == Path(other).expanduser().resolve()

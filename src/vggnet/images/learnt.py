@@ -1,0 +1,137 @@
+"""Which images a net has learnt from: written beside its weights, so that it is not judged by what it has learnt.
+
+An image is known by its content (`content_digest`), and as this image of this data set by its name, too: a copy of a
+training image among the images for testing is another thing than a training image that is tested on.
+"""
+
+import hashlib
+import io
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from vggnet.errors import BadImage, UserError, reason_of
+from vggnet.files import write_whole
+from vggnet.images.dividing import names_in_data
+from vggnet.images.opening import refuse_special
+from vggnet.images.splits import Split
+
+FILE = "learnt.npz"  # in a run's folder
+_FIRST, _LATER = 8192, 4096  # bytes that are read of a file: its first, and some from its middle and its end
+_READERS = 8
+_NOTHING = np.empty(0, np.uint64)
+
+
+def content_digest(path: str) -> int:
+    """Return 64 bits of a hash of a file's size and parts of its content; 0 where it cannot be read."""
+    try:
+        refuse_special(path)
+        with open(path, "rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            content = [file.read(_FIRST)]
+            if size > _FIRST:
+                for place in (size // 2, size - _LATER):
+                    file.seek(max(place, _FIRST))
+                    content.append(file.read(_LATER))
+    except (OSError, BadImage):
+        return 0
+    return _short(b"%d " % size + b"".join(content))
+
+
+def content_digests(split: Split) -> np.ndarray:
+    """Return the `content_digest` of each image, uint64 (n,)."""
+    with ThreadPoolExecutor(_READERS) as pool:
+        paths = [split.path(index) for index in range(len(split))]
+        return np.fromiter(pool.map(content_digest, paths), np.uint64, len(paths))
+
+
+def same_content(one: str, other: str) -> bool:
+    """Return whether two files hold the same bytes."""
+    try:
+        with open(one, "rb") as first, open(other, "rb") as second:
+            return hashlib.file_digest(first, "sha256").digest() == hashlib.file_digest(second, "sha256").digest()
+    except OSError:
+        return False
+
+
+@dataclass(frozen=True, eq=False)
+class Learnt:
+    """Hashes of images, uint64, sorted: `contents` of whatever name, `images` of name and content together."""
+
+    contents: np.ndarray
+    images: np.ndarray
+
+    @classmethod
+    def of(cls, split: Split, digests: np.ndarray) -> "Learnt":
+        return cls(np.unique(digests[digests != 0]), np.unique(_images(split, digests)))
+
+    def __or__(self, other: "Learnt | None") -> "Learnt":
+        if other is None:
+            return self
+        return Learnt(np.union1d(self.contents, other.contents), np.union1d(self.images, other.images))
+
+    def holds_contents(self, digests: np.ndarray) -> np.ndarray:
+        """Return for each image, bool (n,), whether its content was learnt from, under whatever name."""
+        return np.isin(digests, self.contents)
+
+    def holds_images(self, split: Split, digests: np.ndarray) -> np.ndarray:
+        """Return for each image, bool (n,), whether it was learnt from as this image of its data set."""
+        return self.holds_contents(digests) & np.isin(_images(split, digests), self.images)
+
+
+def write_learnt(run: Path, own: Learnt, before: Learnt | None) -> None:
+    """Write what a run learns from into its folder; `before` is what the net that it starts from has learnt from."""
+    before = before or Learnt(_NOTHING, _NOTHING)
+    content = io.BytesIO()
+    np.savez(
+        content,
+        contents=own.contents,
+        images=own.images,
+        contents_before=before.contents,
+        images_before=before.images,
+    )
+    write_whole(run / FILE, content.getvalue())
+
+
+def read_learnt(model: str | Path) -> Learnt | None:
+    """Return what a run's net (the run, or a file in it) has learnt from, its source's images included.
+
+    None where that is not known: other programs' weights, and runs of versions that did not write it.
+    """
+    found = _read(model)
+    return None if found is None else found[0] | found[1]
+
+
+def read_learnt_before(run: str | Path) -> Learnt | None:
+    """Return what the net that a run started from had learnt from; None where that is not known."""
+    found = _read(run)
+    return None if found is None else found[1]
+
+
+def _read(model: str | Path) -> tuple[Learnt, Learnt] | None:
+    path = Path(model)
+    try:
+        with np.load((path if path.is_dir() else path.parent) / FILE, allow_pickle=False) as arrays:
+            own = Learnt(arrays["contents"], arrays["images"])
+            return own, Learnt(arrays["contents_before"], arrays["images_before"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise UserError(
+            f"{path}: {FILE} in its folder, the record of the images learnt from, is damaged ({reason_of(error)}); "
+            "restore it, or remove it to go on without"
+        ) from error
+
+
+def _images(split: Split, digests: np.ndarray) -> np.ndarray:
+    pairs = zip(names_in_data(split), digests.tolist(), strict=True)
+    hashes = (_short(b"%d " % digest + os.fsencode(name)) for name, digest in pairs)
+    return np.fromiter(hashes, np.uint64, len(split))
+
+
+def _short(content: bytes) -> int:
+    return int.from_bytes(hashlib.sha256(content).digest()[:8], "little")
