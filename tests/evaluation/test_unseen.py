@@ -17,7 +17,7 @@ from vggnet.images.splits import Split
 CLASSES = ("bee", "cat", "dog", "elk", "fox", "gnu")
 
 
-def tested(models: list[Path], data: Path) -> Table:
+def table_of(models: list[Path], data: Path) -> Table:
     table = evaluate(models, str(data), views=["center"], device="cpu", precision="fp32", workers=0)
     assert isinstance(table, Table)
     return table
@@ -40,7 +40,7 @@ def test_a_folder_that_no_net_was_trained_on_counts_whole(animals: Path, run_fol
     run = run_folder()
     train = open_data(str(animals)).train
     learn(run, train)
-    table = tested([run], animals / "val")
+    table = table_of([run], animals / "val")
     assert table.rows[0].expected == table.rows[0].errors.top1.images == 18
     assert "on val, " in table.title
     assert any("all 18 images count" in note for note in table.remarks())
@@ -51,7 +51,7 @@ def test_one_image_a_class_is_enough(tmp_path: Path, write_images: Callable, run
     """With a net that was converted, which has no record."""
     for seed, name in enumerate(CLASSES):
         write_images(tmp_path / "few" / name, [(70, 70)], seed)
-    assert tested([run_folder()], tmp_path / "few").rows[0].errors.top1.images == 6
+    assert table_of([run_folder()], tmp_path / "few").rows[0].errors.top1.images == 6
 
 
 @pytest.mark.parametrize("moved", [False, True])
@@ -63,7 +63,7 @@ def test_the_folder_that_a_run_was_trained_on_counts_in_part(
     learn(run, opened.train)
     if moved:  # copied to another disk
         photos = Path(shutil.copytree(photos, tmp_path / "scratch" / "copy"))
-    table = tested([run], photos)
+    table = table_of([run], photos)
     assert table.rows[0].expected == len(opened.val) < 30
     assert any("set aside" in note for note in table.remarks())
     assert not any("has learnt from" in note for note in table.remarks())
@@ -72,7 +72,7 @@ def test_the_folder_that_a_run_was_trained_on_counts_in_part(
 def test_the_training_images_can_be_evaluated_and_that_is_said(animals: Path, run_folder: Callable) -> None:
     run = run_folder()
     learn(run, open_data(str(animals)).train)
-    table = tested([run], animals / "train")
+    table = table_of([run], animals / "train")
     assert table.rows[0].errors.top1.images == 12
     assert any("has learnt from 12 of these 12 images" in note for note in table.remarks())
 
@@ -87,7 +87,7 @@ def test_a_net_that_has_learnt_from_the_images_set_aside_stops_in_either_order(
     learn(one, opened.train)
     learn(other, open_data(str(photos), whole=True).val.subset(range(20)))
     with pytest.raises(UserError, match=r"other: has learnt from \d+ of the \d+ images .* set aside"):
-        tested([one, other][::order], photos)
+        table_of([one, other][::order], photos)
 
 
 def test_what_the_source_of_a_run_has_learnt_from_counts_too(photos: Path, run_folder: Callable) -> None:
@@ -96,7 +96,7 @@ def test_what_the_source_of_a_run_has_learnt_from_counts_too(photos: Path, run_f
     before = Learnt.of(opened.val, content_digests(opened.val))
     learn(run, opened.train, before)
     with pytest.raises(UserError, match=f"has learnt from {len(opened.val)} of the {len(opened.val)} images"):
-        tested([run], photos)
+        table_of([run], photos)
 
 
 def test_copies_of_training_images_are_counted(animals: Path, run_folder: Callable) -> None:
@@ -104,7 +104,7 @@ def test_copies_of_training_images_are_counted(animals: Path, run_folder: Callab
     shutil.copyfile(train, val)
     run = run_folder()
     learn(run, open_data(str(animals)).train)
-    table = tested([run], animals)
+    table = table_of([run], animals)
     assert table.rows[0].errors.top1.images == 18
     assert any("has learnt from 1 of these 18 images" in note for note in table.remarks())
 
@@ -113,16 +113,16 @@ def test_a_run_of_an_earlier_version(photos: Path, run_folder: Callable) -> None
     """It has no record of its images. With seed 0 the folder was divided as now; with another it was not."""
     run = run_folder()
     (run / "config.json").write_text(json.dumps({"seed": 0, "data": str(photos)}))
-    assert tested([run], photos).rows[0].expected == len(open_data(str(photos)).val)
+    assert table_of([run], photos).rows[0].expected == len(open_data(str(photos)).val)
     (run / "config.json").write_text(json.dumps({"seed": 3, "data": f"{photos}/."}))
     with pytest.raises(UserError, match="set aside by seed 3"):
-        tested([run], photos)
+        table_of([run], photos)
     (run / "config.json").write_text(json.dumps({"seed": 3, "data": "elsewhere"}))
-    assert tested([run], photos).rows[0].expected == 30
+    assert table_of([run], photos).rows[0].expected == 30
 
 
 def test_a_damaged_record_is_named(photos: Path, run_folder: Callable) -> None:
     run = run_folder()
     (run / "learnt.npz").write_bytes(b"PK\3\4 and no more")
     with pytest.raises(UserError, match=r"run: learnt\.npz .* is damaged"):
-        tested([run], photos)
+        table_of([run], photos)

@@ -115,7 +115,8 @@ def read_learnt_before(run: str | Path) -> Learnt | None:
 def _read(model: str | Path) -> tuple[Learnt, Learnt] | None:
     path = Path(model)
     try:
-        with np.load((path if path.is_dir() else path.parent) / FILE, allow_pickle=False) as arrays:
+        record = (path if path.is_dir() else path.parent) / FILE
+        with record.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             own = Learnt(arrays["contents"], arrays["images"])
             return own, Learnt(arrays["contents_before"], arrays["images_before"])
     except FileNotFoundError:
