@@ -3,8 +3,9 @@
 import pytest
 
 from vggnet.errors import UserError
+from vggnet.network.initialization import build
 from vggnet.paper.recipes import Recipe, fixed_scale, jittered_scale, larger_scale, scaled_px
-from vggnet.training.optimization import Plateau
+from vggnet.training.optimization import Plateau, build_optimizer
 
 
 def rates(recipe: Recipe, errors: list[float]) -> tuple[list[float], int]:
@@ -38,6 +39,22 @@ def test_a_short_budget_still_sees_every_rate() -> None:
     # drops after 6 (0.6), 8 (0.8) and 10 (0.93 x 10 rounds up): the last epoch ends training before the third
     assert seen == [0.01] * 5 + [0.001] * 2 + [1e-4] * 3
     assert epochs == 10
+
+
+@pytest.mark.parametrize(("epochs", "drops"), [(74, [45, 60, 69]), (20, [12, 16, 19]), (15, [9, 12, 14])])
+def test_the_rate_drops_while_the_error_still_falls(epochs: int, drops: list[int]) -> None:
+    """As docs/training.md and the help of --patience state it."""
+    recipe = Recipe(epochs=epochs)
+    seen, ran = rates(recipe, [float(1000 - i) for i in range(epochs)])
+    assert ran == epochs
+    assert [number for number in range(1, epochs) if seen[number - 1] < ([0.01, *seen])[number - 1]] == drops
+
+
+def test_weight_decay_acts_on_biases_and_on_batch_normalisation_too() -> None:
+    model = build("A", num_classes=3, width=0.03, crop=32, batch_norm=True)
+    groups = build_optimizer(model, Recipe()).param_groups
+    assert {group["weight_decay"] for group in groups} == {5e-4}
+    assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
 
 
 def test_a_restored_schedule_goes_on_as_if_nothing_had_happened() -> None:

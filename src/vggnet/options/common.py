@@ -75,9 +75,21 @@ Mirrored = Annotated[
 ]
 ResumeOption = Annotated[bool, option("Continue the run in --out; starts anew where nothing was saved yet.")]
 EpochsOption = Annotated[int, option("Passes over the training images.")]
-BatchOption = Annotated[int, option("Images per update, whatever the memory and the number of GPUs.")]
-WeightDecayOption = Annotated[float, option("L2 penalty on the weights; the paper's is 0.0005.")]
-PatienceOption = Annotated[int, option("Epochs without improvement after which the learning rate is divided by 10.")]
+BatchOption = Annotated[
+    int,
+    option(
+        "Images per update, whatever the memory and the number of GPUs. What is left at an epoch's end is divided by the "
+        "full number, too."
+    ),
+]
+WeightDecayOption = Annotated[float, option("L2 penalty on weights and biases; the paper's is 0.0005.")]
+PatienceOption = Annotated[
+    int,
+    option(
+        "Epochs without improvement after which the learning rate is divided by 10, three times in all; at the latest "
+        "after 60, 80 and 93 percent of the epochs."
+    ),
+]
 HoldoutOption = Annotated[
     float,
     option("Part of the training images that judges schedule and best epoch; 0 judges on val, as the paper did."),
