@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from vggnet.errors import UserError
-from vggnet.images.annotations import open_annotated, read_annotations
+from vggnet.images.annotations import open_annotated
+from vggnet.images.box_files import read_annotations
 
 VOC = """<annotation><folder>VOC2007</folder><filename>{image}.jpg</filename>
 <source><database>The VOC2007 Database</database></source>
@@ -62,8 +63,8 @@ def test_a_folder_of_xml_with_an_image_without_objects(tmp_path):
         ),
         ("<html/>", "<html> is no annotation"),
         ("<annotation><object><name>a</name></object></annotation>", "object 1: no <name> or no <bndbox>"),
-        (ILSVRC.replace("<xmin>0<", "<xmin>nan<"), "object 1: xmin is 'nan', not a finite number"),
-        (ILSVRC.replace("<xmin>0</xmin>", ""), "object 1: xmin is None, not a number"),
+        (ILSVRC.replace("<xmin>0<", "<xmin>nan<"), "object 1: xmin: 'nan' is not a finite number"),
+        (ILSVRC.replace("<xmin>0</xmin>", ""), "object 1: xmin: is missing"),
         ("", "malformed"),
     ],
 )
@@ -94,7 +95,7 @@ def test_coco_with_sparse_ids(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"images": [\n}', ":2: malformed JSON"),
+        ('{"images": [\n}', ":2:1: malformed JSON"),
         ("[]", "not COCO's format"),
         ("{}", "not COCO's format"),
         (coco(annotations=[{"id": 1, "image_id": 3, "category_id": 1, "bbox": [0, 0, 1, 1]}]), "image_id 3 is not"),
@@ -103,7 +104,7 @@ def test_coco_with_sparse_ids(tmp_path):
         (coco(annotations=[{"id": 1, "image_id": 17, "category_id": 1, "bbox": [0, 0, -2, 1]}]), "a box of -2 x 1"),
         (
             coco(annotations=[{"id": 1, "image_id": 17, "category_id": 1, "bbox": [0, 0, float("nan"), 1]}]),
-            "not a finite",
+            "bbox: nan is not a finite",
         ),
     ],
 )
@@ -116,9 +117,12 @@ def test_bad_coco(tmp_path, text, message):
     ("text", "message"),
     [
         ("image,class,xmin,ymin\n", ":1: no column xmax, ymax"),
-        ("image,class,xmin,ymin,xmax,ymax\na.jpg,cat,1,2,3,4\na.jpg,cat,1,2,nan,4\n", ":3: xmax is 'nan'"),
-        ("image,class,xmin,ymin,xmax,ymax\na.jpg,cat,1,2,3\n", ":2: ymax is None"),
-        ("image,class,xmin,ymin,xmax,ymax\n,cat,1,2,3,4\n", ":2: image or class is empty"),
+        (
+            "image,class,xmin,ymin,xmax,ymax\na.jpg,cat,1,2,3,4\na.jpg,cat,1,2,nan,4\n",
+            ":3: column xmax: 'nan' is not a finite",
+        ),
+        ("image,class,xmin,ymin,xmax,ymax\na.jpg,cat,1,2,3\n", ":2: column ymax: is missing"),
+        ("image,class,xmin,ymin,xmax,ymax\n,cat,1,2,3,4\n", ":2: column image: is empty"),
     ],
 )
 def test_bad_csv(tmp_path, text, message):

@@ -467,3 +467,38 @@ def test_a_drawn_image_that_does_not_fit_leaves_the_earlier_one(blocks, tmp_path
     assert target.read_bytes() == before
     assert sorted(file.name for file in target.parent.iterdir()) == ["0003-0.png", "boxes.json"]
     assert (tmp_path / "boxes" / "boxes.json").read_text() == "earlier"
+
+
+XML = """<annotation><folder>x</folder><filename>{name}</filename>
+<size><width>{size[0]}</width><height>{size[1]}</height><depth>3</depth></size>
+<object><name>{label}</name><bndbox><xmin>2</xmin><ymin>2</ymin><xmax>20</xmax><ymax>20</ymax></bndbox></object>
+</annotation>"""
+
+
+def test_boxes_on_images_of_another_size_than_their_annotations_state_are_refused(blocks, options, tmp_path, capsys):
+    (blocks / "boxes.csv").unlink()
+    annotations = tmp_path / "xml"
+    annotations.mkdir()
+    for place, path in enumerate(sorted(blocks.rglob("*.png"))):
+        name = path.relative_to(blocks).as_posix()
+        with Image.open(path) as image:
+            text = XML.format(name=name, size=image.size, label=path.parent.name)
+        (annotations / f"{place}.xml").write_text(text)
+    turn_on_their_sides(blocks)  # the annotations are of the upright images
+    train_localizer(options(annotations=annotations, epochs=1))
+    wrong = options(annotations=annotations, epochs=1, orientation="ignore", out=tmp_path / "ignore")
+    with pytest.raises(UserError) as caught:
+        train_localizer(wrong)
+    said = str(caught.value)
+    assert (
+        "box 2 2 20 20: its annotation is of an image of 40x44, and it is read as 44x40 (with --orientation ignore"
+        in said
+    )
+    assert "leave them out with --bad-boxes skip" in said
+    text = (annotations / "0.xml").read_text()
+    (annotations / "0.xml").write_text(text.replace("<width>40<", "<width>400<").replace("<width>48<", "<width>480<"))
+    capsys.readouterr()
+    train_localizer(options(annotations=annotations, epochs=1, bad_boxes="skip", out=tmp_path / "skip"))
+    assert "left out 1 box that cannot be used: train/bee/0.png: box 2 2 20 20: its annotation is" in (
+        capsys.readouterr().out
+    )

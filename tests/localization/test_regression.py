@@ -131,5 +131,5 @@ def test_a_box_outside_its_image(blocks, capsys):
     objects = objects_of(split, bad_boxes="skip", workers=0, name="train")
     assert objects.counts.sum() == sum(len(boxes) for boxes in split.boxes) - 1
     said = capsys.readouterr().out
-    assert "left out 1 box beyond the image" in said
+    assert "left out 1 box that cannot be used: train/cat/1.png: box 30 0 90 10: more than a pixel outside" in said
     assert "clipped 1 box that reached a pixel beyond the image" in said

@@ -1,17 +1,20 @@
 """Random splits, the SVM, the protocols; then the commands end to end on small images."""
 
 import json
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn.svm import LinearSVC
 
 from vggnet.cli import run
 from vggnet.errors import UserError
 from vggnet.transfer import svm
+from vggnet.transfer.devkit import Sets, open_actions
 from vggnet.transfer.protocols import average_precision_protocol, class_recall_protocol, random_splits
 from vggnet.transfer.report import TransferReport
 
@@ -236,3 +239,46 @@ def test_what_a_devkit_lacks_is_named(model_file: Path, voc: Path, colours: Path
     (voc / "Annotations" / "2008_000003.xml").write_text("<annotation/>")
     assert run([*arguments[:-1], "actions"]) == 2
     assert "no object 2" in capsys.readouterr().err
+
+
+def test_persons_boxes_are_read_as_all_boxes_are(voc: Path) -> None:
+    path = next((voc / "Annotations").glob("*.xml"))
+    before = open_actions(str(voc), Sets()).parts[1].regions
+    assert before is not None
+    text = path.read_text()
+    number = re.search(r"<xmin>(\d+)</xmin>", text)
+    assert number is not None
+    path.write_text(text.replace(number[0], f"<xmin>{int(number[1]) - 0.5}</xmin>"))  # rounded up, always
+    after = open_actions(str(voc), Sets()).parts[1].regions
+    assert np.array_equal(before, after)
+    path.write_text("<!DOCTYPE annotation>" + text)
+    with pytest.raises(UserError, match="refused, it declares entities or a document type"):
+        open_actions(str(voc), Sets())
+
+
+def test_persons_boxes_on_images_of_another_size_are_refused(model_file: Path, voc: Path, capsys) -> None:
+    for path in (voc / "Annotations").glob("*.xml"):
+        with Image.open(voc / "JPEGImages" / f"{path.stem}.jpg") as image:
+            size = image.size
+        stated = f"<annotation><size><width>{size[0]}</width><height>{size[1]}</height></size>"
+        path.write_text(path.read_text().replace("<annotation>", stated))
+    arguments = ["transfer", str(model_file), str(voc), "--layer", "pool5", "--protocol", "actions", "--device", "cpu"]
+    right = path.read_text()
+    path.write_text(right.replace(f"<width>{size[0]}<", f"<width>{size[0] + 7}<"))
+    assert run(arguments) == 2
+    assert f"its annotation is of an image of {size[0] + 7}x{size[1]}, and it is read as" in capsys.readouterr().err
+    path.write_text(right)
+    assert run(arguments) == 0
+
+
+def test_lists_of_the_devkit_as_windows_saves_them(voc: Path) -> None:
+    before = open_actions(str(voc), Sets())
+    for path in (voc / "ImageSets" / "Action").glob("*.txt"):
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n") + b"\r\n")
+    after = open_actions(str(voc), Sets())
+    assert after.ids == before.ids
+    assert np.array_equal(after.targets, before.targets)
+    list_file = voc / "ImageSets" / "Action" / "catting_train.txt"
+    list_file.write_text("\n\n2008_000001 2 7\n")
+    with pytest.raises(UserError, match=r"catting_train\.txt:3: expected 3 fields"):
+        open_actions(str(voc), Sets())

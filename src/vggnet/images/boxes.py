@@ -7,6 +7,7 @@ edges are those of inclusive pixels with their +1, without a +1 anywhere; and ed
 Shapes: n boxes; edges and corners are (..., 4), x before y. All is float64 and vectorised.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -148,12 +149,18 @@ class CheckedBoxes:
     faults: tuple[BoxFault, ...]
 
 
-def check_boxes(names: tuple[str, ...], boxes: tuple[np.ndarray, ...], sizes: np.ndarray) -> CheckedBoxes:
+def check_boxes(
+    names: tuple[str, ...],
+    boxes: tuple[np.ndarray, ...],
+    sizes: np.ndarray,
+    contradictions: Mapping[int, str] | None = None,
+) -> CheckedBoxes:
     """Hold every box against its image: `sizes` (N, 2) is width, height in pixels; 0 where it is not known.
 
     A box that reaches one pixel beyond is clipped and counted; one that reaches farther, or has xmin > xmax or
-    ymin > ymax, is a fault.
+    ymin > ymax, is a fault. So are all boxes of the images in `contradictions`, for the reason given there.
     """
+    apart = contradictions or {}
     owner = np.repeat(np.arange(len(boxes)), [len(each) for each in boxes])
     corners = np.concatenate([np.empty((0, 4), np.int64), *boxes])
     size = sizes[owner].astype(np.int64) if len(owner) else np.empty((0, 2), np.int64)
@@ -163,12 +170,15 @@ def check_boxes(names: tuple[str, ...], boxes: tuple[np.ndarray, ...], sizes: np
     turned: np.ndarray = np.any(corners[:, :2] > corners[:, 2:], 1)
     # a one-pixel box just outside is moved onto the border pixel: it too is off by one pixel only
     beyond: np.ndarray = np.any(np.abs(corners - fitting) > CLIPPED_PX, 1) & ~turned
-    good: np.ndarray = ~(turned | beyond)
+    contradicted: np.ndarray = np.isin(owner, list(apart))
+    good: np.ndarray = ~(turned | beyond | contradicted)
     faults = [
         BoxFault(
             names[owner[place]],
             tuple(corners[place].tolist()),
-            "xmin > xmax or ymin > ymax"
+            apart[owner[place]]
+            if contradicted[place]
+            else "xmin > xmax or ymin > ymax"
             if turned[place]
             else f"more than a pixel outside the image of {size[place][0]}x{size[place][1]}",
         )

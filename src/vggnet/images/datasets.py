@@ -6,23 +6,21 @@ they come. Names: `scenes` (made here, no download) and torchvision's sets (`dow
 never by position. What is wrong with a layout is reported before any image is read.
 """
 
-import csv
 import difflib
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from vggnet.console import counted
 from vggnet.errors import UserError
 from vggnet.images import downloads, ilsvrc, scenes, tiny_imagenet
+from vggnet.images.box_files import read_csv
+from vggnet.images.box_matching import lay_boxes
 from vggnet.images.cache import default_cache, made_once
 from vggnet.images.dividing import set_aside
 from vggnet.images.listing import LeftOut, list_images
 from vggnet.images.parts import Parts, find_parts, refuse_unknown_parts
 from vggnet.images.splits import (
     ImageData,
-    Split,
     class_folders,
     labelled,
     named,
@@ -64,6 +62,10 @@ def open_data(data: str, *, whole: bool = False, cache: Path | None = None) -> I
 
 
 def _open_folder(root: Path, name: str, whole: bool) -> ImageData:
+    return _with_own_boxes(root, _open_layout(root, name, whole))
+
+
+def _open_layout(root: Path, name: str, whole: bool) -> ImageData:
     if base := ilsvrc.find_base(root):
         return ilsvrc.open_download(root, base, name)
     if tiny_imagenet.is_download(root):
@@ -94,14 +96,13 @@ def _open_parts(root: Path, name: str, train: str, val: str, parts: Parts) -> Im
     absent = [each for each in classes if not val_files_of.get(each)]
     if absent:
         notes += (f"{counted(len(absent), 'class')} without an image in {val}: {named(absent)}",)
-    boxes = _read_boxes(root)
     return ImageData(
         name,
         str(root),
         classes,
         (),
-        _with_boxes(labelled(str(root), files_of, classes), boxes),
-        _with_boxes(labelled(str(root), val_files_of, classes), boxes),
+        labelled(str(root), files_of, classes),
+        labelled(str(root), val_files_of, classes),
         parts.notes + notes + (left_out + val_left_out).notes(str(root)),
     )
 
@@ -125,7 +126,7 @@ def _val_classes(root: Path, val: str) -> tuple[dict[str, list[str]], LeftOut]:
 def _open_val_only(root: Path, name: str, val: str) -> ImageData:
     files_of, left_out = _val_classes(root, val)
     classes = tuple(sorted(files_of))
-    split = _with_boxes(labelled(str(root), files_of, classes), _read_boxes(root))
+    split = labelled(str(root), files_of, classes)
     return ImageData(name, str(root), classes, (), None, split, left_out.notes(str(root)))
 
 
@@ -134,8 +135,7 @@ def _open_undivided(root: Path, part: str, name: str, whole: bool) -> ImageData:
     files_of, left_out, notes = _read_classes(root, part)
     notes += left_out.notes(str(root))
     classes = tuple(sorted(files_of))
-    split = labelled(str(root), files_of, classes, f"{part}/" if part else "")
-    everything = _with_boxes(split, _read_boxes(root))
+    everything = labelled(str(root), files_of, classes, f"{part}/" if part else "")
     if whole:
         notes = (f"no validation folder: all {counted(len(everything), 'image')} count", *notes)
         return ImageData(name, str(root), classes, (), None, everything, notes)
@@ -161,24 +161,11 @@ def _read_classes(root: Path, part: str) -> tuple[dict[str, list[str]], LeftOut,
     return files_of, left_out, notes
 
 
-def _read_boxes(root: Path) -> dict[str, np.ndarray] | None:
-    """`boxes.csv` beside the class folders: image (relative to `root`), class, xmin, ymin, xmax, ymax (inclusive)."""
+def _with_own_boxes(root: Path, opened: ImageData) -> ImageData:
+    """The data with the boxes of `boxes.csv` beside its folders, where there is one: see `box_files.read_csv`."""
     path = root / "boxes.csv"
-    if not path.is_file():
-        return None
-    boxes: dict[str, list[list[int]]] = {}
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                corners = [int(row[key]) for key in ("xmin", "ymin", "xmax", "ymax")]
-                boxes.setdefault(row["image"], []).append(corners)
-    except (KeyError, TypeError, ValueError, csv.Error) as error:
-        raise UserError(f"{path}: expected the columns image,class,xmin,ymin,xmax,ymax in whole pixels") from error
-    return {image: np.array(corners, np.int64) for image, corners in boxes.items()}
-
-
-def _with_boxes(split: Split, boxes: dict[str, np.ndarray] | None) -> Split:
-    if boxes is None:
-        return split
-    none = np.empty((0, 4), np.int64)
-    return replace(split, boxes=tuple(boxes.get(file, none) for file in split.files))
+    boxes = read_csv(path) if path.is_file() else []
+    if not boxes:
+        return opened
+    (train, val), notes = lay_boxes((opened.train, opened.val), boxes, opened.classes, str(path))
+    return replace(opened, train=train, val=val, notes=opened.notes + notes)

@@ -107,6 +107,15 @@ def upright_size(image: Image.Image, reading: ImageReading) -> tuple[int, int]:
     return (height, width) if turned else (width, height)
 
 
+def contradiction(stated: tuple[int, int], size: tuple[int, int], reading: ImageReading) -> str:
+    """Return why boxes cannot lie on an image of another size (width, height) than their annotation states."""
+    (wide, high), (width, height) = stated, size
+    reason = f"its annotation is of an image of {wide}x{high}, and it is read as {width}x{height}"
+    if stated == size[::-1]:
+        reason += f" (with --orientation {reading.orientation}; look whether its EXIF orientation turns it)"
+    return reason
+
+
 def orientation_of(image: Image.Image) -> int:
     """Return the EXIF orientation, 1 to 8, of an image that is open; 1 where it has none, or one that is damaged."""
     try:

@@ -3,16 +3,17 @@
 `ILSVRC/Data/CLS-LOC/train/<wnid>/*.JPEG`, a flat `ILSVRC/Data/CLS-LOC/val/*.JPEG`, and beside `ILSVRC` the files
 `LOC_train_solution.csv`, `LOC_val_solution.csv` (ImageId, then "wnid xmin ymin xmax ymax" for each box, inclusive
 pixels) and `LOC_synset_mapping.txt` (wnid, then its names). Training labels come from the folders; only some training
-images have boxes. The csv of the validation set is needed for its labels.
+images have boxes. The csv of the validation set is needed for its labels. An image takes the boxes of its own class.
 """
 
-import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from vggnet.console import counted
 from vggnet.errors import UserError
+from vggnet.images.box_files import whole
 from vggnet.images.listing import list_images
 from vggnet.images.splits import (
     ImageData,
@@ -23,11 +24,14 @@ from vggnet.images.splits import (
     refuse_empty_classes,
     stem_of,
 )
+from vggnet.images.text_files import Row, read_rows, read_text
 
 VAL_LABELS = "LOC_val_solution.csv"
 _TRAIN_BOXES = "LOC_train_solution.csv"
 _TITLES = "LOC_synset_mapping.txt"
 _BASES = ("ILSVRC/Data/CLS-LOC", "Data/CLS-LOC", "CLS-LOC")
+_COLUMNS = ("ImageId", "PredictionString")
+_Solution = dict[str, tuple[list[str], np.ndarray]]  # image: the class of each box, and the boxes (n, 4)
 _NO_BOX = np.empty((0, 4), np.int64)
 
 
@@ -53,7 +57,7 @@ def open_download(root: Path, base: Path, name: str) -> ImageData:
     train = labelled(str(base), files_of, classes)
     boxes_file = _find(root, _TRAIN_BOXES)
     if boxes_file:
-        train = _with_training_boxes(train, _read_solution(boxes_file))
+        train = _with_training_boxes(train, classes, _read_solution(boxes_file))
     val, notes = None, left_out.notes(str(base / "train"))
     if (base / "val").is_dir():
         val, val_notes = _open_val(root, base, classes)
@@ -72,27 +76,34 @@ def _find(root: Path, name: str) -> Path | None:
     return None
 
 
-def _read_solution(path: Path) -> dict[str, tuple[str, np.ndarray]]:
-    """{image: (wnid of its first box, boxes (n, 4))} of a LOC_*_solution.csv."""
-    found = {}
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = csv.reader(file)
-            next(rows, None)  # ImageId,PredictionString
-            for image, prediction in rows:
-                words = prediction.split()
-                corners = [list(map(int, words[start + 1 : start + 5])) for start in range(0, len(words), 5)]
-                found[image] = (words[0], np.array(corners, np.int64).reshape(-1, 4))
-    except (ValueError, IndexError, csv.Error) as error:
-        raise UserError(
-            f"{path}: expected ImageId,PredictionString with 'wnid xmin ymin xmax ymax': {error}"
-        ) from error
-    return found
+def _read_solution(path: Path) -> _Solution:
+    """Read a LOC_*_solution.csv. Raises UserError with file, line and column of what is malformed."""
+    return {row.text(_COLUMNS[0]): _boxes_of(row) for row in read_rows(path, _COLUMNS)}
 
 
-def _with_training_boxes(train: Split, solution: dict[str, tuple[str, np.ndarray]]) -> Split:
-    boxes = tuple(solution[stem][1] if (stem := stem_of(file)) in solution else _NO_BOX for file in train.files)
-    return Split(train.root, train.files, train.labels, boxes)
+def _boxes_of(row: Row) -> tuple[list[str], np.ndarray]:
+    """The classes and the boxes (n, 4) of one image."""
+    words = row.text(_COLUMNS[1]).split()
+    where = row.at(_COLUMNS[1])
+    if len(words) % 5:
+        raise UserError(f"{where}: {len(words)} words; expected 'wnid xmin ymin xmax ymax' for each box")
+    starts = range(0, len(words), 5)
+    corners = [[whole(word, where) for word in words[start + 1 : start + 5]] for start in starts]
+    return [words[start] for start in starts], np.array(corners, np.int64)
+
+
+def _of_class(wnid: str, names: list[str], boxes: np.ndarray) -> np.ndarray:
+    """The boxes of the class `wnid` among those of an image."""
+    return boxes[[name == wnid for name in names]]
+
+
+def _with_training_boxes(train: Split, classes: tuple[str, ...], solution: _Solution) -> Split:
+    assert train.labels is not None
+    boxes = []
+    for file, label in zip(train.files, train.labels.tolist(), strict=True):
+        found = solution.get(stem_of(file))
+        boxes.append(_NO_BOX if found is None else _of_class(classes[label], *found))
+    return replace(train, boxes=tuple(boxes))
 
 
 def _open_val(root: Path, base: Path, classes: tuple[str, ...]) -> tuple[Split, tuple[str, ...]]:
@@ -118,7 +129,7 @@ def _open_val(root: Path, base: Path, classes: tuple[str, ...]) -> tuple[Split, 
         raise UserError(
             f"{labels_file}: no line for {counted(len(unknown), 'image')} of {where}, such as {named(unknown, 3)}"
         )
-    wnids = [solution[stem_of(file)][0] for file in files]
+    wnids = [solution[stem_of(file)][0][0] for file in files]
     _refuse_strangers(sorted(set(wnids) - set(classes)), str(labels_file), base)
     if len(solution) > len(files):
         notes += (f"{counted(len(solution) - len(files), 'image')} of {labels_file} not in {where}",)
@@ -127,7 +138,7 @@ def _open_val(root: Path, base: Path, classes: tuple[str, ...]) -> tuple[Split, 
         notes += (f"{counted(len(absent), 'class')} without an image in val: {named(absent)}",)
     position = {wnid: place for place, wnid in enumerate(classes)}
     labels = np.array([position[wnid] for wnid in wnids], np.int64)
-    boxes = tuple(solution[stem_of(file)][1] for file in files)
+    boxes = tuple(_of_class(wnid, *solution[stem_of(file)]) for file, wnid in zip(files, wnids, strict=True))
     return Split(str(base), tuple(files), labels, boxes), notes
 
 
@@ -140,6 +151,5 @@ def _read_titles(root: Path, classes: tuple[str, ...]) -> tuple[str, ...]:
     path = _find(root, _TITLES)
     if path is None:
         return ()
-    lines = path.read_text(encoding="utf-8").splitlines()
-    titles = {wnid: title.strip() for wnid, _, title in (line.partition(" ") for line in lines)}
+    titles = {wnid: title.strip() for wnid, _, title in (line.partition(" ") for line in read_text(path).splitlines())}
     return tuple(titles.get(name) or name for name in classes)

@@ -17,7 +17,7 @@ from PIL import Image
 
 from vggnet.errors import BadImage
 from vggnet.images.augmentation import Augmentation
-from vggnet.images.decoding import decode
+from vggnet.images.decoding import contradiction, decode
 from vggnet.images.geometry import crop_of_rescaled
 from vggnet.images.holding import HeldImages
 from vggnet.images.splits import Split
@@ -216,6 +216,10 @@ def read_whole(split: Split, index: int) -> Image.Image:
     image = decode(split.path(index), split.reading)
     if split.regions is None:
         return image
+    if split.stated_sizes is not None:
+        stated = tuple(split.stated_sizes[index].tolist())
+        if all(stated) and stated != image.size:
+            raise BadImage(split.path(index), contradiction(stated, image.size, split.reading))
     return cut_region(image, split.path(index), split.regions[index])
 
 

@@ -16,6 +16,7 @@ from vggnet.console import counted
 from vggnet.errors import UserError
 from vggnet.images.listing import list_images
 from vggnet.images.splits import ImageData, Split, class_folders, labelled, named, refuse_empty_classes
+from vggnet.images.text_files import read_text
 
 _VAL = "val_annotations.txt"
 _NO_BOX = np.empty((0, 4), np.int64)
@@ -79,7 +80,7 @@ def _open_val(root: Path, classes: tuple[str, ...]) -> tuple[Split, tuple[str, .
 
 def _lines(path: Path, fields: int) -> Iterator[tuple[str, str, np.ndarray]]:
     """Yield (file, the field before its box, box (1, 4)) of each line that is not blank."""
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         if not line.strip():
             continue
         words = line.split()
@@ -96,6 +97,6 @@ def _titles(root: Path, classes: tuple[str, ...]) -> tuple[str, ...]:
     path = root / "words.txt"
     if not path.is_file():
         return ()
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    lines = read_text(path).splitlines()
     titles = {wnid: title.strip() for wnid, _, title in (line.partition("\t") for line in lines)}
     return tuple(titles.get(name) or name for name in classes)

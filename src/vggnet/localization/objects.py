@@ -16,7 +16,7 @@ from vggnet.console import counted, say
 from vggnet.errors import UserError
 from vggnet.images.annotations import open_annotated
 from vggnet.images.boxes import check_boxes, edges_of, refuse_faults
-from vggnet.images.decoding import upright_size
+from vggnet.images.decoding import contradiction, upright_size
 from vggnet.images.opening import open_image
 from vggnet.images.splits import ImageData, Split
 from vggnet.images.workers import Workers, chunks
@@ -107,11 +107,11 @@ def objects_of(split: Split, *, bad_boxes: str, workers: int, name: str = "") ->
     """
     sizes = measure_sizes(split, workers)
     assert split.boxes is not None
-    checked = check_boxes(split.files, split.boxes, sizes)
+    checked = check_boxes(split.files, split.boxes, sizes, _contradictions(split, sizes))
     if bad_boxes != "skip":
         refuse_faults(checked.faults)
     elif checked.faults:
-        say(f"note: {name}: left out {counted(len(checked.faults), 'box')} beyond the image: {checked.faults[0]}")
+        say(f"note: {name}: left out {counted(len(checked.faults), 'box')} that cannot be used: {checked.faults[0]}")
     if checked.clipped:
         say(f"note: {name}: clipped {counted(checked.clipped, 'box')} that reached a pixel beyond the image")
     having = np.flatnonzero([len(boxes) > 0 and sizes[i].all() for i, boxes in enumerate(checked.boxes)])
@@ -122,6 +122,16 @@ def objects_of(split: Split, *, bad_boxes: str, workers: int, name: str = "") ->
     kept = replace(split, boxes=checked.boxes).subset(having)
     assert kept.boxes is not None
     return Objects(kept, sizes[having], *_flat([edges_of(boxes) for boxes in kept.boxes]))
+
+
+def _contradictions(split: Split, sizes: np.ndarray) -> dict[int, str]:
+    """Of the images whose annotation states another size than `sizes` (N, 2), where both are known: why not."""
+    if split.stated_sizes is None:
+        return {}
+    known = split.stated_sizes.all(1) & sizes.all(1)
+    apart = np.flatnonzero(known & (split.stated_sizes != sizes).any(1)).tolist()
+    pairs = [(tuple(split.stated_sizes[place].tolist()), tuple(sizes[place].tolist())) for place in apart]
+    return {place: contradiction(*pair, split.reading) for place, pair in zip(apart, pairs, strict=True)}
 
 
 def measure_sizes(split: Split, workers: int = 0) -> np.ndarray:

@@ -12,15 +12,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
-from xml.etree.ElementTree import ParseError
 
-import defusedxml.ElementTree as SafeXml  # type: ignore[import-untyped]
 import numpy as np
-from defusedxml import DefusedXmlException
 
 from vggnet.console import counted
 from vggnet.errors import UserError
+from vggnet.images.box_files import read_xml
 from vggnet.images.splits import Split, named
+from vggnet.images.text_files import read_text
 
 NO_ACTION = "other"  # the devkit's VOCinit skips it, and so do its evaluation and the paper's ten actions
 Regions = Literal["both", "image", "box"]
@@ -104,7 +103,8 @@ def open_actions(data: str, sets: Sets, regions: Regions = "both") -> MultiLabel
     whole = Split(str(root), tuple(f"JPEGImages/{image}.jpg" for image, _ in persons))
     parts: tuple[Split, ...] = (whole,)
     if regions != "image":
-        boxed = replace(whole, regions=_person_regions(root, persons))
+        regions_of_persons, sizes = _person_regions(root, persons)
+        boxed = replace(whole, regions=regions_of_persons, stated_sizes=sizes)
         parts = (whole, boxed) if regions == "both" else (boxed,)
     return _multi_label(f"{root.name} actions", root, lists, parts, classes, names, (train, test), sets)
 
@@ -156,31 +156,18 @@ def _cost_places(
     return np.array(learn, np.int64), np.array(held, np.int64)
 
 
-def _person_regions(root: Path, persons: Sequence[Id]) -> np.ndarray:
-    """Return the corners of each person's box, int64 (n, 4)."""
-    boxes = {
-        image: person_boxes(root / "Annotations" / f"{image}.xml") for image in dict.fromkeys(i for i, _ in persons)
-    }
-    regions = []
+def _person_regions(root: Path, persons: Sequence[Id]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the corners of each person's box, int64 (n, 4), and the sizes that the annotations state, int64 (n, 2)."""
+    paths = {image: root / "Annotations" / f"{image}.xml" for image, _ in persons}
+    objects = {image: read_xml(path, first=1) for image, path in paths.items()}
+    regions, sizes = [], []
     for image, person in persons:
-        if not 1 <= int(person) <= len(boxes[image]):
-            raise UserError(f"{root / 'Annotations' / image}.xml: has {len(boxes[image])} objects, no object {person}")
-        regions.append(boxes[image][int(person) - 1])
-    return np.array(regions, np.int64).reshape(-1, 4)
-
-
-def person_boxes(path: Path) -> list[tuple[int, int, int, int]]:
-    """Return the corners of all objects in an annotation, in its order, counted from 0 (VOC counts pixels from 1)."""
-    try:
-        objects = SafeXml.parse(path).getroot().findall("object")
-        boxes = []
-        for each in objects:
-            corners = [each.findtext(f"bndbox/{key}") for key in ("xmin", "ymin", "xmax", "ymax")]
-            left, top, right, bottom = (round(float(value or "")) - 1 for value in corners)
-            boxes.append((left, top, right, bottom))
-    except (OSError, ParseError, DefusedXmlException, ValueError) as error:
-        raise UserError(f"{path}: not an annotation with the corners of each object ({error})") from error
-    return boxes
+        if not 1 <= int(person) <= len(objects[image]):
+            raise UserError(f"{paths[image]}: has {len(objects[image])} objects, no object {person}")
+        chosen = objects[image][int(person) - 1]
+        regions.append(chosen.corners)
+        sizes.append(chosen.size or (0, 0))
+    return np.array(regions, np.int64).reshape(-1, 4), np.array(sizes, np.int64).reshape(-1, 2)
 
 
 def _voc_folder(data: str, kind: str) -> tuple[Path, Path]:
@@ -242,11 +229,13 @@ def _targets(lists: Path, classes: tuple[str, ...], name: str, *, fields: int) -
 
 def _read_lines(path: Path, fields: int, *, labelled: bool) -> list[list[str]]:
     """Read the fields of a list's lines: image, the person's place (actions), the target (labelled)."""
-    lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    for number, line in enumerate(lines, start=1):
+    numbered = {
+        number: line.split() for number, line in enumerate(read_text(path).splitlines(), start=1) if line.strip()
+    }
+    for number, line in numbered.items():
         if len(line) != fields or (labelled and line[-1] not in ("1", "-1", "0")):
             last = ", the last of them 1, -1 or 0" if labelled else ""
             raise UserError(f"{path}:{number}: expected {counted(fields, 'field')}{last}")
         if fields - labelled == 2 and not line[1].isdigit():
             raise UserError(f"{path}:{number}: expected a person's place among the objects, not {line[1]!r}")
-    return lines
+    return list(numbered.values())

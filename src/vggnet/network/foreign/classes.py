@@ -58,7 +58,7 @@ def _coded(lines: list[str]) -> Names:
 def classes_beside(file: Path | None, outputs: int) -> tuple[str, ...]:
     """The names in timm's config.json (`label_names`) or our preprocessing.json; () where none fit the outputs."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8")) if file is not None else {}
+        content = json.loads(file.read_text(encoding="utf-8-sig")) if file is not None else {}
         found = content.get("label_names") or content.get("pretrained_cfg", {}).get("label_names")
         names = tuple(map(str, found or content.get("classes") or ()))
     except (OSError, ValueError, AttributeError, TypeError):

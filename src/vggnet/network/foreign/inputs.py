@@ -104,7 +104,7 @@ def open_convention(name: str | None, *, file: str = "this file", beside: Path |
             "on pixels of 0..255, mean and deviation after it, in that order of channels)"
         )
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: not a preprocessing: not JSON ({error})") from error
     return _for_torchvision(content) or _in_parts(content, path)
@@ -131,7 +131,7 @@ def _in_parts(content: Any, path: Path) -> InputConvention:
 def convention_beside(file: Path | None) -> InputConvention | None:
     """From timm's config.json or our preprocessing.json; None where it is neither."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8")) if file is not None else None
+        content = json.loads(file.read_text(encoding="utf-8-sig")) if file is not None else None
         if isinstance(content, dict) and "pretrained_cfg" in content:
             given = content["pretrained_cfg"]
             return InputConvention("RGB", 1 / 255, _rgb(list(given["mean"])), _rgb(list(given["std"])))
