@@ -78,8 +78,8 @@ EpochsOption = Annotated[int, option("Passes over the training images.")]
 BatchOption = Annotated[
     int,
     option(
-        "Images per update, whatever the memory and the number of GPUs. What is left at an epoch's end is divided by the "
-        "full number, too."
+        "Images per update, whatever the memory and the number of GPUs. What is left at an epoch's end is divided by "
+        "the full number, too."
     ),
 ]
 WeightDecayOption = Annotated[float, option("L2 penalty on weights and biases; the paper's is 0.0005.")]
