@@ -4,6 +4,7 @@ A training is a `Session` with a task in it; `classification` and `localization.
 """
 
 import dataclasses
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -258,8 +259,16 @@ def reading_of(options: TrainOptions | LocalizeTrainOptions, out: Path, source: 
     return ImageReading(options.orientation or orientation, options.pixel_range or pixel_range)
 
 
+def mirror_of(options: TrainOptions | LocalizeTrainOptions, source: InputPolicy | None) -> bool:
+    """Return whether a training mirrors crops: as its options say, else as the net that it starts from was trained."""
+    if options.mirror is not None:
+        return options.mirror
+    return source is None or source.mirror
+
+
 def policy_of(options: TrainOptions | LocalizeTrainOptions) -> InputPolicy:
     """Return what resolved options say of the net's input."""
+    assert options.mirror is not None
     assert options.orientation is not None
     assert options.pixel_range is not None
     return InputPolicy(options.mirror, options.orientation, options.pixel_range)
@@ -303,7 +312,9 @@ def _announce(session: Session, loop: Loop) -> None:
     skipped = f"; {counted(pictures.skipped, 'bad image')} skipped" if pictures.skipped else ""
     say(f"judged on {pictures.judged_on}{skipped}")
     mean = " ".join(f"{value:.1f}" for value in model.description.preprocessing.mean)
+    mirrored = "half of them mirrored" if recipe.mirror else "none mirrored, so tests leave mirrored views out, too"
     say(f"scales    S = {scale}, crop {architecture.crop_px}, mean {mean}")
+    say(f"crops     {mirrored}")
     local = -(-loop.batch // world.size)
     parts = -(-local // settings.micro_batch)
     in_parts = [f"by {world.size} processes"] * (world.size > 1)
@@ -316,6 +327,9 @@ def _announce(session: Session, loop: Loop) -> None:
         say(f"          batch normalisation sees its micro-batch of {settings.micro_batch}")
     head = recipe.head_learning_rate
     rate = f"{recipe.learning_rate:g}" + (f" (last layer {head:g})" if head is not None else "")
+    latest = [math.ceil(part * recipe.epochs) for part in recipe.latest_drops]
+    drops = ", ".join(str(epoch) for epoch in latest if epoch < recipe.epochs) or "none"
     say(f"schedule  at most {counted(recipe.epochs, 'epoch')}, learning rate {rate}, divided by 10 up to 3 times")
+    say(f"          after {counted(recipe.patience, 'epoch')} without improvement; at the latest after epochs {drops}")
     say(f"time      about {duration(expected)} at most for the arithmetic")
     say(f"output    {loop.run.path}")

@@ -15,7 +15,7 @@ from vggnet.options.training import TrainOptions
 from vggnet.paper.configurations import Architecture
 from vggnet.paper.recipes import FIXED_SCALE_PX, LATER_STAGE_RATE, Recipe, scaled_px
 from vggnet.pictures import Pictures, choose_crop
-from vggnet.sessions import default_run, default_workers, policy_of, reading_of, recipe_of
+from vggnet.sessions import default_run, default_workers, mirror_of, policy_of, reading_of, recipe_of
 
 
 def resolve(options: TrainOptions) -> TrainOptions:
@@ -51,6 +51,7 @@ def resolve(options: TrainOptions) -> TrainOptions:
         learning_rate=rate,
         out=out,
         workers=workers,
+        mirror=mirror_of(options, source_policy),
         orientation=reading.orientation,
         pixel_range=reading.pixel_range,
     )

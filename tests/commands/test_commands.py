@@ -272,6 +272,25 @@ def test_a_training_without_mirrored_crops_is_tested_without_mirrored_views(
     assert "finished before" in capsys.readouterr().out
 
 
+def test_a_training_mirrors_as_the_net_that_it_starts_from_did(
+    class_folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Unless told otherwise; and a continued one as it was started."""
+    data = str(class_folders(train=4))
+    command = ["train", data, "--net", "A", *SMALL, "--epochs", "1", "--learning-rate", "0.001"]
+    assert run([*command, "--no-mirror", "--out", str(tmp_path / "a")]) == 0
+    for flag, mirror in (([], False), (["--mirror"], True)):
+        out = tmp_path / f"from-{mirror}"
+        assert run([*command, "--init-from", str(tmp_path / "a"), *flag, "--out", str(out)]) == 0
+        said = capsys.readouterr().out
+        assert ("half of them mirrored" in said) is mirror
+        assert vggnet.load(out).description.policy.mirror is mirror
+        assert vggnet.load(out).description.recipe["mirror"] is mirror
+        assert run([*command, "--init-from", str(tmp_path / "a"), "--out", str(out), "--resume"]) == 0
+    assert run([*command, "--init-from", str(tmp_path / "a"), "--mirror", "--out", str(out), "--resume"]) == 0
+    assert run([*command, "--init-from", str(tmp_path / "a"), "--no-mirror", "--out", str(out), "--resume"]) == 2
+
+
 def test_ladder_and_quickstart_train_as_their_options_have_it(tmp_path: Path) -> None:
     ladder = stages_of(LadderOptions("scenes", tmp_path, crop=32, mirror=False))
     assert {stage.options.mirror for stage in ladder} == {False}

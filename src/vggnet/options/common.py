@@ -174,6 +174,15 @@ TestScaleOption = Annotated[
         "Q, the smallest side after rescaling.", default="the net's S, its middle where S was jittered", metavar="Q"
     ),
 ]
+MirrorTrainOption = Annotated[
+    bool | None,
+    tyro.conf.FlagConversionOff,
+    tyro.conf.arg(
+        help="Mirror half of the training crops; or none, for digits and text. Tests leave mirrored views out then.",
+        metavar=_PAIR,
+        help_behavior_hint="(default: as --init-from was trained; without, --mirror)",
+    ),
+]
 MirrorOption = Annotated[
     bool | None,
     tyro.conf.FlagConversionOff,

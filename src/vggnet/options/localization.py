@@ -19,8 +19,8 @@ from vggnet.options.common import (
     InitMethod,
     JsonOption,
     MicroBatchOption,
-    Mirrored,
     MirrorOption,
+    MirrorTrainOption,
     ModelAndImages,
     ModelsAndData,
     OrientationOption,
@@ -107,8 +107,7 @@ class LocalizeTrainOptions:
     """Side of the square the net sees. A larger one sees the same objects on a finer map; fc6 is resized."""
     dropout: float = 0.0
     """On fc6 and fc7. Classification has 0.5; coordinates are learnt much slower with it (docs/localisation.md)."""
-    mirror: Mirrored = True
-    """Mirror half of the training crops, or none; none where --init-from was trained without."""
+    mirror: MirrorTrainOption = None
     orientation: OrientationOption = None
     pixel_range: PixelRangeOption = None
     epochs: EpochsOption = 20

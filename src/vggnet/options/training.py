@@ -21,6 +21,7 @@ from vggnet.options.common import (
     JsonOption,
     MicroBatchOption,
     Mirrored,
+    MirrorTrainOption,
     NetOption,
     OrientationOption,
     PatienceOption,
@@ -65,8 +66,7 @@ class TrainOptions:
     dropout: float = 0.5
     """On fc6 and fc7."""
     divide: DivideOption = False
-    mirror: Mirrored = True
-    """Mirror half of the training crops; or none, for digits and text. Tests then leave mirrored views out, too."""
+    mirror: MirrorTrainOption = None
     orientation: OrientationOption = None
     pixel_range: PixelRangeOption = None
     epochs: EpochsOption = 74
