@@ -119,6 +119,32 @@ def test_overfeat_is_its_published_steps(count):
         np.testing.assert_allclose(found, _overfeat_by_its_steps(edges.tolist(), scores.tolist()))
 
 
+def _centroid_by_its_steps(edges: np.ndarray, scores: np.ndarray) -> list:
+    """Closest pair by pair, each merged box the mean of its members: sorted [rate, left, top, ...]."""
+    sides = np.sqrt((edges[:, 2] - edges[:, 0]) * (edges[:, 3] - edges[:, 1]))
+    groups = [[place] for place in range(len(edges))]
+    while len(groups) > 1:
+        means = [edges[group].mean(0) for group in groups]
+        pairs = [(np.linalg.norm(means[i] - means[j]), i, j) for j in range(len(groups)) for i in range(j)]
+        least, i, j = min(pairs)
+        if least >= 0.5 * np.median(sides):
+            break
+        groups = [group for place, group in enumerate(groups) if place not in (i, j)] + [groups[i] + groups[j]]
+    return sorted([scores[group].sum(), *edges[group].mean(0)] for group in groups)
+
+
+@pytest.mark.parametrize("count", [2, 9, 40])
+def test_centroid_is_the_same_pair_by_pair(count):
+    for seed in range(5):
+        generator = np.random.default_rng(seed)
+        corner = generator.uniform(0, 60, (count, 2))
+        edges = np.concatenate([corner, corner + generator.uniform(10, 60, (count, 2))], 1)
+        scores = generator.uniform(0.1, 1, count)
+        merged, rates = merge(edges, scores)
+        found = sorted([rate, *edge] for edge, rate in zip(merged.tolist(), rates.tolist(), strict=True))
+        np.testing.assert_allclose(found, _centroid_by_its_steps(edges, scores))
+
+
 @pytest.mark.parametrize("merging", ["centroid", "overfeat"])
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, 10_000), st.integers(2, 30))

@@ -25,8 +25,6 @@ from typing import Literal
 
 import numpy as np
 from scipy.cluster.hierarchy import linkage
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from vggnet.images.boxes import area
 
@@ -63,11 +61,10 @@ def _groups(edges: np.ndarray) -> np.ndarray:
     steps = linkage(edges / unit, "centroid")  # row i: which two became box n + i, at which distance
     far = np.flatnonzero(steps[:, 2] >= MERGING_DISTANCE)
     done = int(far[0]) if len(far) else len(steps)  # greedy: it ends at the first pair that is too far apart
-    parents = np.repeat(np.arange(count, count + done), 2)
-    children = steps[:done, :2].astype(np.int64).ravel()
-    links = coo_array((np.ones(len(parents)), (parents, children)), shape=(count + done, count + done))
-    _, group = connected_components(links, directed=False)
-    return np.unique(group[:count], return_inverse=True)[1]
+    box = np.arange(count + done)  # from the last step back: the merged box that each box ends in
+    for step in range(done - 1, -1, -1):
+        box[steps[step, :2].astype(np.int64)] = box[count + step]
+    return np.unique(box[:count], return_inverse=True)[1]
 
 
 def _by_overfeat(edges: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
