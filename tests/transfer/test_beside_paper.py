@@ -111,6 +111,10 @@ def test_q_is_in_proportion_to_the_crop() -> None:
     found = beside_paper([net("D", crop_px=448)], setting)
     assert found is not None
     assert found.differences == ("crop 448", "no mirror in the test")
+    headless = net("D", outputs=0, convolutions_only=True)
+    found = beside_paper([headless], dataclasses.replace(VOC, layer="pool5"))
+    assert found is not None
+    assert found.differences == ("convolutions only", "layer pool5")
 
 
 @pytest.mark.parametrize("data", ["flowers", "photos-101", "VOC2012"])

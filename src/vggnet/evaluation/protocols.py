@@ -296,6 +296,8 @@ def architecture_differences(description: ModelDescription) -> list[str]:
     if architecture.batch_norm:
         differences.append("batch norm")
     classes = len(description.classes) if description.boxes else architecture.outputs
-    if classes != PAPER_CLASSES:
+    if architecture.convolutions_only:
+        differences.append("convolutions only")
+    elif classes != PAPER_CLASSES:
         differences.append(counted(classes, "class"))
     return differences

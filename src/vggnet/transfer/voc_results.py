@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from vggnet.errors import UserError
-from vggnet.files import write_whole
+from vggnet.files import write_result
 from vggnet.transfer.devkit import Id
 
 Competition = Literal["comp1", "comp2", "comp9", "comp10"]
@@ -47,16 +47,10 @@ def write_voc_results(
     Raises UserError where they cannot be written.
     """
     room, task = ("Main", "cls") if protocol == "voc" else ("Action", "action")
-    target = folder / year / room
     written = []
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-        for name, column in zip(classes, scores.T, strict=True):
-            if np.isnan(column).any():
-                continue
+    for name, column in zip(classes, scores.T, strict=True):
+        if not np.isnan(column).any():
             lines = (f"{' '.join(example)} {score:.9f}\n" for example, score in zip(ids, column, strict=True))
-            written.append(target / f"{competition}_{task}_{test_set}_{name}.txt")
-            write_whole(written[-1], "".join(lines))
-    except OSError as error:
-        raise UserError(f"--results {folder}: cannot be written ({error.strerror}); give another folder") from error
+            written.append(folder / year / room / f"{competition}_{task}_{test_set}_{name}.txt")
+            write_result(written[-1], "".join(lines), option="--results")
     return written
