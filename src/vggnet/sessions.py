@@ -259,11 +259,15 @@ def reading_of(options: TrainOptions | LocalizeTrainOptions, out: Path, source: 
     return ImageReading(options.orientation or orientation, options.pixel_range or pixel_range)
 
 
-def mirror_of(options: TrainOptions | LocalizeTrainOptions, source: InputPolicy | None) -> bool:
-    """Return whether a training mirrors crops: as its options say, else as the net that it starts from was trained."""
+def mirror_of(options: TrainOptions | LocalizeTrainOptions, out: Path, source: InputPolicy | None) -> bool:
+    """Return whether a training mirrors crops: as its options say, else as the run to continue does.
+
+    A new run mirrors them as the net that it starts from was trained, whose `source` policy is given.
+    """
     if options.mirror is not None:
         return options.mirror
-    return source is None or source.mirror
+    started = RunFolder(out).config if options.resume else None
+    return (source is None or source.mirror) if started is None else bool(started.get("mirror", True))
 
 
 def policy_of(options: TrainOptions | LocalizeTrainOptions) -> InputPolicy:

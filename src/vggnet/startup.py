@@ -51,7 +51,7 @@ def resolve(options: TrainOptions) -> TrainOptions:
         learning_rate=rate,
         out=out,
         workers=workers,
-        mirror=mirror_of(options, source_policy),
+        mirror=mirror_of(options, out, source_policy),
         orientation=reading.orientation,
         pixel_range=reading.pixel_range,
     )

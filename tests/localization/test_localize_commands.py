@@ -184,6 +184,10 @@ def test_a_classifiers_policy_goes_on_into_the_box_net_and_its_tests(options, bl
     save_model(classifier, model)
     drawer = train_localizer(options(init_from=classifier, epochs=1)).run
     assert load_model(drawer).description.policy.mirror is False
+    mirrored = options(init_from=classifier, epochs=1, out=tmp_path / "mirrored")
+    asked = train_localizer(dataclasses.replace(mirrored, mirror=True)).run
+    assert load_model(asked).description.policy.mirror is True
+    train_localizer(dataclasses.replace(mirrored, resume=True))  # as it was started
     asked = ["--classifier", str(classifier), "--test-scale", "64", "--json", str(tmp_path / "t.json")]
     found = {}
     for flag in ("", "--no-mirror", "--mirror"):

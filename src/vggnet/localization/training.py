@@ -142,7 +142,7 @@ def _resolve(options: LocalizeTrainOptions, source: ModelDescription) -> Localiz
         net=net,
         crop=crop,
         train_scale=tuple(scale),
-        mirror=mirror_of(options, source.policy),
+        mirror=mirror_of(options, out, source.policy),
         out=out,
         orientation=reading.orientation,
         pixel_range=reading.pixel_range,

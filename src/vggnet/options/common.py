@@ -78,8 +78,8 @@ EpochsOption = Annotated[int, option("Passes over the training images.")]
 BatchOption = Annotated[
     int,
     option(
-        "Images per update, whatever the memory and the number of GPUs. What is left at an epoch's end is divided by "
-        "the full number, too."
+        "Images per update, whatever the memory and the number of GPUs. The gradient of an epoch's short last batch is "
+        "divided by this number, too."
     ),
 ]
 WeightDecayOption = Annotated[float, option("L2 penalty on weights and biases; the paper's is 0.0005.")]
@@ -178,7 +178,7 @@ MirrorTrainOption = Annotated[
     bool | None,
     tyro.conf.FlagConversionOff,
     tyro.conf.arg(
-        help="Mirror half of the training crops; or none, for digits and text. Tests leave mirrored views out then.",
+        help="Mirror half of the training crops; or none, for digits and text. Tests of such a net show it no mirrors.",
         metavar=_PAIR,
         help_behavior_hint="(default: as --init-from was trained; without, --mirror)",
     ),

@@ -38,7 +38,7 @@ class EvaluateOptions:
     ] = None
     """One of the paper's tables; chooses views and Q."""
     against: Annotated[str | None, option(default="the best row", metavar="ROW")] = None
-    """The row that the others are tested against, such as "A dense Q=73": named beforehand, fewer p values count."""
+    """The row that the others are tested against, such as "A dense Q=73". The best row is corrected for more pairs."""
     device: DeviceOption = "auto"
     precision: InferencePrecisionOption = "auto"
     bad_images: BadImagesOption = "stop"
