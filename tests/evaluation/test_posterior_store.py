@@ -232,6 +232,14 @@ def test_weights_that_were_loaded_before_they_were_replaced_are_an_error(run_fol
         open_store(run, images).fill(lambda: model, unlabelled_folder(images), VIEWS[:1])
 
 
+def test_weights_of_another_description_than_was_read_are_an_error(run_folder, images):
+    run = run_folder()
+    description = read_description(run)
+    other_preprocessing(run, images)
+    with pytest.raises(UserError, match="replaced"):
+        Store.of(run, description, unlabelled_folder(images), "cpu", "fp32")
+
+
 def test_a_shard_of_another_views_folder_is_ignored(run_folder, images):
     run = run_folder()
     store, _ = fill(run, images, VIEWS)
@@ -309,7 +317,10 @@ def test_where_nothing_can_be_written_to_posteriors_stay_in_memory(run_folder, i
         kept, present = store.read(view, 5)
         assert present.all()
         np.testing.assert_allclose(kept, expected[view], rtol=1e-5)
-    assert "posteriors are not cached: the next command computes them again" in capsys.readouterr().err
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert said[0].startswith(f"{run / 'posteriors'}: cannot be written to (")
+    assert said[0].endswith("; posteriors are not cached: the next command computes them again")
 
 
 def test_a_weight_file_alone_uses_the_cache(run_folder, images, monkeypatch, tmp_path):

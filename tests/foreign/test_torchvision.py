@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -317,3 +318,26 @@ def test_other_numbers_of_input_channels_are_named(torchvision_net: Callable, tm
     torch.save({**state, "features.0.weight": torch.zeros(4, 4, 3, 3)}, tmp_path / "w.pth")
     with pytest.raises(UserError, match=r"features\.0 takes 4 input channels"):
         convert(tmp_path / "w.pth", "torchvision", preprocessing="unit")
+
+
+@pytest.mark.parametrize("write", [lambda m, f: write_layout(m, "torchvision", f), save_pretrained])
+def test_a_folder_that_cannot_be_written_whole_stays_as_it_was(
+    torchvision_net: Callable, tmp_path: Path, write: Callable
+) -> None:
+    """A configuration must not come to lie beside the weights of another net."""
+    first, second = (
+        convert(saved(torchvision_net(net), tmp_path / "w.pth"), "torchvision", preprocessing=how).model
+        for net, how in (("D", "torchvision"), ("D", "caffe"))
+    )
+    write(first, tmp_path / "out")
+    before = {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))  # enough for the small files, not for weights
+    try:
+        with pytest.raises(OSError, match=r"File too large: '.*/out/.*safetensors'"):
+            write(second, tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()} == before
+    write(second, tmp_path / "out")
+    assert {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()} != before

@@ -41,7 +41,7 @@ from vggnet.files import write_whole
 from vggnet.images.cache import default_cache
 from vggnet.images.splits import Split
 from vggnet.network.vgg import VGG
-from vggnet.network.weights import find_weights
+from vggnet.network.weights import find_weights, read_description
 from vggnet.paper.configurations import Architecture
 
 FORMAT = 2  # of what views mean and shards hold; a change makes every stored posterior a miss
@@ -121,6 +121,7 @@ class Store:
         self.folders, self.source, self.architecture, self.keys = tuple(folders), source, architecture, keys
         self.model = model
         self._writable = list(folders)
+        self._refused: list[tuple[Path, str]] = []  # folders that could not be written to, until that is said
         self._in_memory: dict[View, list[Shard]] = {}
 
     @classmethod
@@ -132,8 +133,13 @@ class Store:
         device: str | torch.device,
         precision: Precision,
     ) -> "Store":
-        """The store of a weight file or run folder for the images of `split`."""
+        """The store of a weight file or run folder, described by `description`, for the images of `split`.
+
+        Raises UserError where the file was replaced by a net of another description since that was read.
+        """
         weights = file_hash(find_weights(model_path))
+        if read_description(model_path) != description:
+            raise _replaced(str(model_path))
         kind = torch.device(device).type
         source = Source(weights, description.preprocessing, kind, precision, description.policy.reading)
         folders = store_folders(model_path, cls.content)
@@ -223,10 +229,7 @@ class Store:
         """The net; UserError where its file is another than the one that was hashed."""
         model = load()
         if model.file_sha256 != self.source.weights:
-            raise UserError(
-                f"{self.model}: its weights were replaced while they were being read (is it in training?); give the "
-                "same command again"
-            )
+            raise _replaced(self.model)
         return model
 
     def _write(self, view: View, indices: np.ndarray, values: np.ndarray) -> None:
@@ -237,16 +240,20 @@ class Store:
         while self._writable:
             folder = self._writable[0]
             try:
-                return self._write_shard(folder / self.name(view), view, f"{int(indices[0]):08d}", keys, values)
+                self._write_shard(folder / self.name(view), view, f"{int(indices[0]):08d}", keys, values)
             except OSError as error:
-                self._writable.pop(0)
-                where = (
-                    f"are cached in {self._writable[0]}"
-                    if self._writable
-                    else "are not cached: the next command computes them again"
-                )
-                note(f"{folder}: cannot be written to ({error.strerror or error}); {self.content} {where}")
+                self._refused.append((self._writable.pop(0), error.strerror or str(error)))
+                continue
+            return self._tell(f"are cached in {folder}")
+        self._tell("are not cached: the next command computes them again")
         self._in_memory.setdefault(view, []).append((keys, values))
+
+    def _tell(self, where: str) -> None:
+        """Say once which folder could not be written to, and where posteriors are in its place."""
+        if self._refused:
+            folder, reason = self._refused[0]
+            note(f"{folder}: cannot be written to ({reason}); {self.content} {where}")
+            self._refused = []
 
     def _write_shard(self, place: Path, view: View, first: str, keys: np.ndarray, values: np.ndarray) -> None:
         place.mkdir(parents=True, exist_ok=True)
@@ -256,6 +263,13 @@ class Store:
         metadata = {"view": place.name, "sha256": checksum([keys, values], place.name)}
         file = place / f"{first}-{uuid.uuid4().hex[:12]}.safetensors"
         write_whole(file, save({"keys": keys, "posteriors": values}, metadata), alone=False)
+
+
+def _replaced(model: str) -> UserError:
+    return UserError(
+        f"{model}: its weights were replaced while they were being read (is it in training?); give the "
+        "same command again"
+    )
 
 
 def _shard_files(place: Path) -> list[Path]:

@@ -14,7 +14,7 @@ import torch
 from vggnet.console import counted
 from vggnet.contract import BOX_UNITS, ModelDescription
 from vggnet.errors import UserError
-from vggnet.files import write_whole
+from vggnet.files import replacing_several, write_whole
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import (
     MODEL_FILE,
@@ -45,9 +45,10 @@ def save_pretrained(model: VGG, folder: str | Path) -> Path:
     except OSError as error:
         raise UserError(f"{folder}: cannot be written to ({error.strerror}); give another folder") from error
     config = {"model_type": MODEL_TYPE, "architectures": ["VGG"], **json.loads(model.description.to_json())}
-    save_model(folder / MODEL_FILE, model)
-    write_whole(folder / CONFIG_FILE, json.dumps(config, indent=2) + "\n")
-    write_whole(folder / CARD_FILE, _card(model.description))
+    with replacing_several(folder / MODEL_FILE) as part:
+        save_model(part / MODEL_FILE, model)
+        write_whole(part / CONFIG_FILE, json.dumps(config, indent=2) + "\n")
+        write_whole(part / CARD_FILE, _card(model.description))
     return folder
 
 

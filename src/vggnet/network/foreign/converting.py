@@ -15,7 +15,7 @@ from safetensors.torch import save
 from vggnet.console import counted
 from vggnet.contract import InputPolicy, ModelDescription
 from vggnet.errors import UserError
-from vggnet.files import printable, write_whole
+from vggnet.files import printable, replacing_several, write_whole
 from vggnet.network.foreign.caffemodel import read_caffemodel
 from vggnet.network.foreign.classes import classes_beside, read_classes
 from vggnet.network.foreign.inputs import (
@@ -272,6 +272,7 @@ def write_layout(model: VGG, layout: str, folder: str | Path) -> Path:
     else:
         config = {"model": name, **preprocessing_json(model.description.preprocessing), "classes": labels}
         file, beside = folder / f"{name}.safetensors", folder / "preprocessing.json"
-    write_whole(beside, json.dumps(config, indent=2) + "\n")
-    write_whole(file, save(state, {"format": "pt"}))
+    with replacing_several(file) as part:
+        write_whole(part / beside.name, json.dumps(config, indent=2) + "\n")
+        write_whole(part / file.name, save(state, {"format": "pt"}))
     return file
