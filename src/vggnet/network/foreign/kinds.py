@@ -11,16 +11,22 @@ _BEGINNINGS = (
     (b"MATLAB 5", "a MATLAB file: give --layout matconvnet"),
     (b"\x93NUMPY", "a NumPy file: give --layout caffe"),
 )
+_SUFFIXES = {
+    ".caffemodel": "a file of Caffe: give --layout caffe",
+    ".npz": "a NumPy file: give --layout caffe",
+    ".keras": "a file of Keras: give --layout keras",
+}
 
 
 def kind_of(path: Path) -> str | None:
-    """What the file is, with what to do about it; None where its content does not tell."""
+    """What the file is, with what to do about it; None where neither content nor name tells."""
     try:
         with path.open("rb") as file:
             beginning = file.read(16)
     except OSError:
         return None
-    return next((kind for bytes_, kind in _BEGINNINGS if beginning.startswith(bytes_)), None)
+    found = next((kind for bytes_, kind in _BEGINNINGS if beginning.startswith(bytes_)), None)
+    return found or _SUFFIXES.get(path.suffix.lower())
 
 
 def refuse_programs(path: Path) -> None:
