@@ -16,13 +16,23 @@ from vggnet.errors import UserError
 from vggnet.evaluation.metrics import Count, Errors, count_errors
 from vggnet.evaluation.scoring import score
 from vggnet.evaluation.views import View
+from vggnet.images.learnt import Learnt
 from vggnet.images.loading import CropLoader
 from vggnet.images.splits import Split
 from vggnet.network.vgg import VGG
 from vggnet.options.training import TrainOptions
-from vggnet.pictures import Pictures, learnt_before, prepare_pictures
-from vggnet.sessions import Session, as_started, check_as_started, open_session, policy_of, recipe_of
+from vggnet.pictures import Pictures, prepare_pictures
+from vggnet.sessions import (
+    Session,
+    as_started,
+    check_as_started,
+    default_workers,
+    open_session,
+    policy_of,
+    recipe_of,
+)
 from vggnet.startup import architecture_of, build_model, default_out, resolve
+from vggnet.training.agreement import continued, settle_together
 from vggnet.training.distributed import join_world
 from vggnet.training.loop import Inputs
 from vggnet.training.runs import RunFolder
@@ -98,15 +108,16 @@ class TrainResult:
 
 def train_classifier(options: TrainOptions) -> TrainResult:
     """`vggnet train`: from options to a finished run."""
-    with (
-        join_world(options.device) as world,
-        open_session(settled(options), world, _prepare, _build) as session,
-        session.loader(session.pictures.train) as loader,
-    ):
-        task = ClassificationTask(session, loader)
-        preprocessing = dataclasses.asdict(session.model.description.preprocessing)
-        progress = session.train(task, {"preprocessing": preprocessing})
-        return TrainResult(session.run.path, _report(task), progress.epoch, progress.wall_s)
+    with join_world(options.device) as world:
+        options, _ = settle_together(options, world, lambda given: (settled(given), None), workers=default_workers())
+        with (
+            open_session(options, world, _prepare, _build) as session,
+            session.loader(session.pictures.train) as loader,
+        ):
+            task = ClassificationTask(session, loader)
+            preprocessing = dataclasses.asdict(session.model.description.preprocessing)
+            progress = session.train(task, {"preprocessing": preprocessing})
+            return TrainResult(session.run.path, _report(task), progress.epoch, progress.wall_s)
 
 
 def settled(options: TrainOptions) -> TrainOptions:
@@ -114,8 +125,10 @@ def settled(options: TrainOptions) -> TrainOptions:
 
     So a net or a crop that does not exist is known before anything is read.
     """
+    out = options.out or default_out(options)
+    options = continued(options, out)
     if options.resume:
-        options = as_started(options, options.out or default_out(options))
+        options = as_started(options, out)
     options = resolve(options)
     check_as_started(options)
     architecture_of(options, 1)
@@ -123,14 +136,14 @@ def settled(options: TrainOptions) -> TrainOptions:
     return options
 
 
-def _prepare(options: TrainOptions) -> Pictures:
+def _prepare(options: TrainOptions, learnt: Learnt | None) -> Pictures:
     pictures = prepare_pictures(
         options.data,
         holdout=options.holdout,
         bad_images=options.bad_images,
         workers=options.workers or 0,
         reading=policy_of(options).reading,
-        learnt_before=learnt_before(options.init_from, options.out),
+        learnt_before=learnt,
     )
     if len(pictures.data.classes) < 2:
         raise UserError(

@@ -7,6 +7,7 @@ continues. So the whole can be stopped and continued at any point, by the same c
 import dataclasses
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich import box
@@ -24,6 +25,7 @@ from vggnet.paper.configurations import PAPER_CROP_PX
 from vggnet.paper.recipes import PAPER_EPOCHS, Recipe, fixed_scale, jittered_scale, larger_scale
 from vggnet.pictures import choose_crop
 from vggnet.training.checkpoints import TrainingProgress, read_progress
+from vggnet.training.distributed import World, join_world
 from vggnet.training.runs import RunFolder
 
 DESK_EPOCHS, DESK_BATCH, DESK_CPU_WIDTH = 20, 64, 0.25
@@ -111,16 +113,21 @@ def _stage(common: TrainOptions, folder: Path, net: str, recipe: Recipe, source:
 
 def run_ladder(stages: list[Stage]) -> list[StageResult]:
     """Run what is not finished yet, in order."""
+    with join_world(stages[0].options.device) as world:
+        return _run_in(stages, world)
+
+
+def _run_in(stages: list[Stage], world: World) -> list[StageResult]:
     results = []
     for number, stage in enumerate(stages, start=1):
         origin = f" from {stage.source}" if stage.source else ""
-        result = finished(stage)
+        result = world.from_first(partial(finished, stage))
         say(f"\n[{number}/{len(stages)}] {stage.name}{origin}" + (": finished before" if result else ""))
         if result is not None:
-            settled(stage.options)  # refuses other options than it was run with
+            world.from_first(partial(settled, stage.options))
         else:
             train_classifier(stage.options)
-            result = finished(stage)
+            result = world.from_first(partial(finished, stage))
             assert result is not None
         results.append(result)
     return results

@@ -18,27 +18,30 @@ import torch
 from torch import Tensor
 
 from vggnet.console import counted, duration, say
-from vggnet.contract import FULL_RANGE, ImageReading, InputPolicy, Orientation
+from vggnet.contract import FULL_RANGE, ImageReading, InputPolicy, ModelDescription, Orientation
 from vggnet.errors import UserError
 from vggnet.hardware import choose_precision, cpu_name
 from vggnet.images.augmentation import Augmentation
 from vggnet.images.color import normalize
-from vggnet.images.learnt import write_learnt
+from vggnet.images.learnt import Learnt, write_learnt
 from vggnet.images.loading import Batch, CropLoader
 from vggnet.images.splits import Split
-from vggnet.network.vgg import VGG
+from vggnet.network.vgg import VGG, on_meta
 from vggnet.network.weights import load_model
 from vggnet.options.common import Decoder
 from vggnet.options.localization import LocalizeTrainOptions
 from vggnet.options.training import TrainOptions
 from vggnet.paper.recipes import Recipe
-from vggnet.pictures import Pictures, describe_bad
+from vggnet.pictures import Pictures, describe_bad, learnt_before
+from vggnet.training.agreement import RunOfFirst, check_same_start, plain
 from vggnet.training.checkpoints import TrainingProgress
 from vggnet.training.distributed import World
-from vggnet.training.loop import Loop, LoopSettings, Task, seconds_per_image
+from vggnet.training.loop import Loop, LoopSettings, Task
+from vggnet.training.meeting import launch_names
 from vggnet.training.memory import choose_micro_batch
 from vggnet.training.reading import choose_decoder, training_loader
 from vggnet.training.runs import RunFolder, open_run
+from vggnet.training.timing import seconds_per_image
 
 # what a continued run may have otherwise than when it was started: nothing of it changes what is learnt
 FREE_ON_RESUME = {"resume", "out", "workers", "save_every", "device", "init_from", "step"}
@@ -134,20 +137,31 @@ class Session:
             "threads": torch.get_num_threads(),
             "resolved_precision": self.settings.precision,
         }
-        init_from = {"init_from": _plain(self.options.init_from)}
-        self.run.write_config(_saved_options(self.options) | init_from | chosen | kept)
+        init_from = {"init_from": plain(self.options.init_from)}
+        launch = {"launch": launch_names()} if launch_names() else {}
+        self.run.write_config(_saved_options(self.options) | init_from | chosen | launch | kept)
 
     def best(self) -> VGG:
-        """The net of the best epoch."""
-        self.world.wait()  # for the first rank, which writes it
-        return load_model(self.run.best, device=self.world.device).to_fast_layout()
+        """The net of the best epoch: the first rank reads it, and the others receive it."""
+        read: list[VGG] = []
+
+        def describe() -> str:
+            read.append(load_model(self.run.best, device=self.world.device))
+            return read[0].description.to_json()
+
+        description = self.world.from_first(describe)
+        if not read:
+            empty = on_meta(ModelDescription.from_json(description, str(self.run.best)))
+            read.append(empty.to_empty(device=self.world.device).eval())
+        self.world.broadcast(read[0].state_dict().values())
+        return read[0].to_fast_layout()
 
 
 @contextmanager
 def open_session(
     options: Options,
     world: World,
-    prepare: Callable[[Options], Pictures],
+    prepare: Callable[[Options, Learnt | None], Pictures],
     build: Callable[[Options, Pictures, RunFolder | None], VGG],
 ) -> Iterator[Session]:
     """Take the run folder of resolved options, make images and net ready, and settle what the user left open.
@@ -159,16 +173,19 @@ def open_session(
     recipe = recipe_of(options)
     with ExitStack() as stack:
         run = _take_run(options.out, options.resume, world, stack)
-        pictures = _in_turn(world, partial(prepare, options))
-        resuming = options.resume and run.state.exists()
+        learnt = world.from_first(partial(learnt_before, options.init_from, options.out))
+        pictures = world.in_turn(partial(prepare, options, learnt))
+        resuming = world.from_first(lambda: options.resume and run.state.exists())
         started = run.config or {}
         # as at the run's start: sums that are split otherwise round otherwise
         threads = started.get("threads") or options.threads
         if threads and world.device.type == "cpu":
             torch.set_num_threads(threads)
         model = build(options, pictures, run if resuming else None).to(world.device).to_fast_layout()
-        run.check_space(model.architecture.parameters)
+        world.from_first(lambda: run.check_space(model.architecture.parameters))
         precision = choose_precision(started.get("resolved_precision", options.precision), world.device)
+        splits = {"training": pictures.train, "judging": pictures.judge, "val": pictures.val}
+        check_same_start(world, splits, model.description, precision)
         micro_batch = options.micro_batch or started.get("micro_batch")
         if micro_batch is None:
             local_batch = -(-min(recipe.batch, len(pictures.train)) // world.size)
@@ -180,17 +197,14 @@ def open_session(
 
 def _take_run(out: Path, resume: bool, world: World, stack: ExitStack) -> RunFolder:
     """The run folder; the first rank holds its lock until `stack` ends."""
-    if world.is_first:
-        run = stack.enter_context(open_run(out, resume=resume))
-    world.wait()
-    return run if world.is_first else RunFolder(out)
+    taken: list[RunFolder] = []
 
+    def take() -> dict[str, Any] | None:
+        taken.append(stack.enter_context(open_run(out, resume=resume)))
+        return taken[0].config
 
-def _in_turn(world: World, prepare: Callable[[], Pictures]) -> Pictures:
-    """`prepare` on the first rank, which checks the images; then on the others, which find its results in the cache."""
-    prepared = prepare() if world.is_first else None
-    world.wait()
-    return prepare() if prepared is None else prepared
+    config = world.from_first(take)
+    return taken[0] if taken else RunOfFirst(out, config)
 
 
 def as_started(options: Options, out: Path) -> Options:
@@ -227,12 +241,7 @@ def check_as_started(options: TrainOptions | LocalizeTrainOptions) -> None:
 def _saved_options(options: TrainOptions | LocalizeTrainOptions) -> dict[str, Any]:
     """The options that a continued run must repeat, as JSON values."""
     values = dataclasses.asdict(options)
-    return {name: _plain(value) for name, value in values.items() if name not in FREE_ON_RESUME | CHOSEN_AT_START}
-
-
-def _plain(value: object) -> object:
-    """A value of an option as JSON has it."""
-    return str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
+    return {name: plain(value) for name, value in values.items() if name not in FREE_ON_RESUME | CHOSEN_AT_START}
 
 
 def recipe_of(options: TrainOptions | LocalizeTrainOptions) -> Recipe:

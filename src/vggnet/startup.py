@@ -16,6 +16,7 @@ from vggnet.paper.configurations import Architecture
 from vggnet.paper.recipes import FIXED_SCALE_PX, LATER_STAGE_RATE, Recipe, scaled_px
 from vggnet.pictures import Pictures, choose_crop
 from vggnet.sessions import default_run, default_workers, mirror_of, policy_of, reading_of, recipe_of
+from vggnet.training.runs import RunFolder
 
 
 def resolve(options: TrainOptions) -> TrainOptions:
@@ -42,7 +43,9 @@ def resolve(options: TrainOptions) -> TrainOptions:
             rate = LATER_STAGE_RATE
     out = options.out or default_out(options)
     workers = default_workers() if options.workers is None else options.workers
-    source_policy = read_description(options.init_from).policy if options.init_from is not None else None
+    # a run that goes on has its own policy, and the file of its source may be gone
+    starts = options.init_from is not None and not (options.resume and RunFolder(out).config is not None)
+    source_policy = read_description(options.init_from).policy if starts and options.init_from is not None else None
     reading = reading_of(options, out, source_policy)
     return dataclasses.replace(
         options,

@@ -1,25 +1,39 @@
 """Two gloo processes under torchrun against one process: the same images, the same gradient to rounding."""
 
 import json
+import os
+import shutil
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from vggnet.errors import UserError
+from vggnet.errors import BadImage, UserError
 from vggnet.hardware import choose_device, choose_precision
-from vggnet.training import distributed
+from vggnet.training import distributed, meeting
+from vggnet.training.checkpoints import TrainingProgress, read_progress
 from vggnet.training.distributed import World, join_world
+from vggnet.training.meeting import launch_names, meet
+from vggnet.training.watching import Watch
 
 SINGLE = [sys.executable, "-m"]
 TWO = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
+
+TINY = ["--net", "A", "--crop", "32", "--width", "0.05", "--batch", "8", "--device", "cpu"]
+TINY += ["--precision", "fp32", "--workers", "0", "--threads", "1"]
 
 
 @given(count=st.integers(0, 600), size=st.integers(1, 8))
@@ -31,8 +45,7 @@ def test_ranks_share_a_batch_without_leaving_or_repeating_an_image(count: int, s
 
 
 def run(launcher: list[str], data: Path, out: Path) -> str:
-    options = ["--net", "A", "--crop", "32", "--width", "0.05", "--batch", "8", "--epochs", "2", "--device", "cpu"]
-    options += ["--dropout", "0.5", "--precision", "fp32", "--workers", "0", "--threads", "1", "--out", str(out)]
+    options = [*TINY, "--epochs", "2", "--dropout", "0.5", "--out", str(out)]
     done = subprocess.run(
         [*launcher, "vggnet", "train", str(data), *options], capture_output=True, text=True, timeout=240, check=False
     )
@@ -60,18 +73,173 @@ def test_two_processes_train_as_one(class_folders: Callable[..., Path], tmp_path
     np.testing.assert_allclose(np.array(losses[0], float), np.array(losses[1], float), rtol=1e-4)
 
 
-def test_each_rank_has_its_own_gpu_and_waits_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Played: NCCL is told the GPU (or it guesses, and warns), and the first rank may check images for hours."""
+def test_each_rank_has_its_own_gpu_and_minutes_for_an_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Played: NCCL is told the GPU (or it guesses, and warns); its store has a prefix of this attempt's own."""
     told: dict[str, object] = {}
+    store = dist.HashStore()
     monkeypatch.setattr(distributed, "choose_device", lambda name, rank: torch.device(name, rank))
-    monkeypatch.setattr(torch.distributed, "init_process_group", lambda backend, **more: told.update(more, by=backend))
-    monkeypatch.setattr(torch.distributed, "destroy_process_group", told.clear)
+    monkeypatch.setattr(distributed, "rendezvous", lambda *_, **__: iter([(store, 3, 4)]))
+    monkeypatch.setattr(distributed, "meet", lambda *_: "attempt")
+    monkeypatch.setattr(dist, "init_process_group", lambda backend, **more: told.update(more, by=backend))
+    monkeypatch.setattr(dist, "new_group", lambda **more: told.update(control=more))
+    monkeypatch.setattr(dist, "destroy_process_group", told.clear)
     for name, value in {"WORLD_SIZE": "4", "RANK": "3", "LOCAL_RANK": "1"}.items():
         monkeypatch.setenv(name, value)
     with join_world("cuda") as world:
         assert (world.rank, world.size, world.device) == (3, 4, torch.device("cuda:1"))
-        assert told == {"by": "nccl", "device_id": torch.device("cuda:1"), "timeout": distributed.PATIENCE}
+        assert told["by"] == "nccl"
+        assert told["device_id"] == torch.device("cuda:1")
+        assert told["timeout"] == distributed.EXCHANGE_LIMIT <= timedelta(minutes=30) < distributed.SCAN_LIMIT
+        told["store"].set("key", "value")  # type: ignore[attr-defined]
+        assert store.check(["attempt/key"])
+        with join_world("cuda") as same:
+            assert same is world
+        assert told
     assert not told
+
+
+def together(size: int, act: Callable[[World], object], machines: int = 1) -> list[object]:
+    """What `act` returns, or the UserError that it raises, on each of `size` ranks: threads with a store in common."""
+    store = dist.HashStore()
+
+    def run_rank(rank: int) -> object:
+        try:
+            return act(World(rank, size, store=store, machine=rank * machines // size, place=rank % (size // machines)))
+        except UserError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(size) as pool:
+        return list(pool.map(run_rank, range(size), timeout=60))
+
+
+def test_what_the_first_rank_finds_all_have() -> None:
+    def act(world: World) -> list[object]:
+        return [world.from_first(lambda: (world.rank, "a")), world.from_first(lambda: world.rank)]
+
+    assert together(3, act) == [[(0, "a"), 0]] * 3
+
+
+def test_an_error_of_the_first_rank_is_raised_on_all() -> None:
+    def act(world: World) -> None:
+        def refuse() -> None:
+            raise BadImage("a.jpg", "0 bytes")
+
+        world.from_first(refuse)
+
+    assert together(3, act) == ["a.jpg: 0 bytes"] * 3
+
+
+def test_a_failure_of_the_first_rank_is_not_waited_for() -> None:
+    def act(world: World) -> object:
+        try:
+            return world.from_first(lambda: 1 // 0)
+        except ZeroDivisionError:
+            return "its own"
+
+    first, other = together(2, act)
+    assert first == "its own"
+    assert "rank 0 failed" in str(other)
+
+
+def test_facts_that_differ_are_an_error_on_all_ranks() -> None:
+    def act(world: World) -> None:
+        world.check_same({"--net": "A", "--seed": 1}, "advice")
+        world.check_same({"--net": "A", "--seed": int(world.rank == 1)}, "Give all the same.")
+
+    messages = together(3, act)
+    assert len(set(messages)) == 1
+    assert "--seed: 0 on rank 0 (" in str(messages[0])
+    assert "), 1 on rank 1 (" in str(messages[0])
+    assert "--net" not in str(messages[0])
+    assert "Give all the same." in str(messages[0])
+
+
+def test_the_first_rank_works_before_the_first_of_each_machine_and_these_before_the_rest() -> None:
+    done: list[int] = []
+
+    def act(world: World) -> int:
+        return world.in_turn(lambda: done.append(world.rank) or world.rank)  # type: ignore[func-returns-value]
+
+    assert together(6, act, machines=2) == [0, 1, 2, 3, 4, 5]
+    assert done[0] == 0
+    assert done.index(3) < min(done.index(4), done.index(5))
+
+
+def test_a_rank_that_does_not_come_is_an_error_after_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "EXCHANGE_LIMIT", timedelta(seconds=0.2))
+    with pytest.raises(UserError, match=r"has not answered for 0:00:00\.2"):
+        World(1, 2, store=dist.HashStore()).from_first(lambda: None)
+
+
+def test_ranks_meet_although_the_store_is_full_of_those_before() -> None:
+    """After a restart; agents that have joined at different times have counted different numbers of restarts."""
+    store, names = dist.HashStore(), []
+    for size in (3, 3, 2, 3):
+        late = threading.Event()
+
+        def come(rank: int, size: int = size, late: threading.Event = late) -> str:
+            if rank == 1:
+                late.wait(0.2)  # the first rank finds the number that rank 1 has left there before
+            return meet(store, rank, size, timedelta(seconds=30))
+
+        with ThreadPoolExecutor(size) as pool:
+            found = set(pool.map(come, range(size), timeout=60))
+        assert len(found) == 1
+        names += found
+    assert len(set(names)) == 4
+
+
+def test_ranks_that_do_not_all_come_are_an_error() -> None:
+    with pytest.raises(UserError, match="not all 2 processes have come"):
+        meet(dist.HashStore(), 0, 2, timedelta(seconds=0.1))
+
+
+def test_a_launch_has_a_name_that_its_restarts_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meeting, "_launch", None)
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    assert launch_names() == []
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    store = dist.HashStore()
+    seen = []
+    for kept in (store, store, dist.HashStore()):
+        meet(kept, 0, 1, timedelta(seconds=5))
+        seen.append(set(launch_names()))
+    assert seen[0] == seen[1]
+    assert len(seen[0] & seen[2]) == 1  # the same agent
+    monkeypatch.setattr(os, "getppid", os.getpid)
+    assert not seen[0] & set(launch_names()[1:])
+
+
+def test_the_rank_that_all_wait_for_is_named_once() -> None:
+    watch = Watch(own=0, limit_s=60)
+    places = {0: ["epoch 1, batch 3, computing"] * 8, 1: ["epoch 1, batch 3, reading images"] * 8}
+
+    def at(tick: int, answers: bool) -> str | None:
+        beat = str(tick if answers else min(tick, 2))
+        reports = {0: (str(tick), places[0][tick], "process 5"), 1: (beat, places[1][tick], "process 7 on b")}
+        return watch.late(reports, 15.0 * tick)
+
+    assert [at(tick, True) for tick in range(4)] == [None] * 4
+    assert at(4, True) == (
+        "no progress for 60 s at epoch 1, batch 3, computing; these processes have not come so far: "
+        "rank 1 (process 7 on b), at epoch 1, batch 3, reading images"
+    )
+    assert [at(tick, True) for tick in range(5, 7)] == [None] * 2
+    watch = Watch(own=0, limit_s=60)
+    messages = [at(tick, False) for tick in range(8)]
+    assert sum(message is not None for message in messages) == 1
+
+
+def test_a_rank_without_signs_of_life_is_named_and_not_those_that_wait_for_it() -> None:
+    watch = Watch(own=0, limit_s=60)
+    for tick in range(9):
+        place = "epoch 1, batch 3, computing"
+        reports = {rank: (str(tick if rank != 2 else 0), place, f"process {rank}") for rank in range(3)}
+        message = watch.late(reports, 10.0 * tick)
+        assert (message is not None) == (tick == 6)
+        if message is not None:
+            assert "do not answer: rank 2 (process 2)" in message
+            assert "rank 1" not in message
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
@@ -92,3 +260,82 @@ def test_precision_is_fp32_on_request_and_never_something_unknown() -> None:
     assert choose_precision("auto", torch.device("cpu")) in ("bf16", "fp32")
     with pytest.raises(UserError, match="--precision"):
         choose_precision("fp16", torch.device("cpu"))  # type: ignore[arg-type]
+
+
+class Machines:
+    """Two machines with a folder of their own each, a process on each, trained together as schedulers start them."""
+
+    def __init__(self, folder: Path, *data: Path) -> None:
+        self.data, self.folders = data, [folder / "first", folder / "second"]
+        for each in self.folders:
+            each.mkdir(parents=True)
+
+    def start(self, *more: str, second: tuple[str, ...] = ()) -> list[subprocess.Popen[str]]:
+        """Train into --out run, relative to each machine's folder; `second`: options of that machine only."""
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            port = str(free.getsockname()[1])
+        started = []
+        for rank, folder in enumerate(self.folders):
+            place = {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": "0", "GROUP_RANK": str(rank)}
+            place |= {"MASTER_ADDR": "localhost", "MASTER_PORT": port}
+            command = [*SINGLE, "vggnet", "train", str(self.data[rank]), *TINY, "--out", "run", *more]
+            command += second if rank else ()
+            pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+            started.append(subprocess.Popen(command, cwd=folder, env=os.environ | place, **pipes))
+        return started
+
+    def progress(self) -> TrainingProgress:
+        return read_progress(self.folders[0] / "run" / "state.safetensors")
+
+
+def outputs(processes: list[subprocess.Popen[str]], status: int) -> list[str]:
+    """What they print until they end, with this exit status."""
+    texts = [process.communicate(timeout=240)[0] for process in processes]
+    assert [process.returncode for process in processes] == [status] * len(processes), texts
+    assert not any("Traceback" in text for text in texts), texts
+    return texts
+
+
+@pytest.mark.slow
+def test_machines_without_a_common_folder_stop_and_go_on_together(
+    class_folders: Callable[..., Path], tmp_path: Path
+) -> None:
+    """The second machine has neither the state nor the weights: it receives them, and the bits are the same."""
+    data = class_folders(classes=3, train=12, val=5)
+    whole, stopped = Machines(tmp_path / "whole", data, data), Machines(tmp_path / "stopped", data, data)
+    outputs(whole.start("--epochs", "4"), 0)
+    processes = stopped.start("--epochs", "4")
+    for line in processes[0].stdout or ():
+        if line.startswith("epoch 2/"):
+            break
+    for process in processes:
+        process.terminate()
+    assert "the state is saved" in outputs(processes, 130)[0]
+    assert stopped.progress().epoch == 2
+    assert stopped.progress().step > 0
+    outputs(stopped.start("--epochs", "4", "--resume"), 0)
+    assert list(stopped.folders[1].iterdir()) == []
+    ours, theirs = (load_file(each.folders[0] / "run" / "last.safetensors") for each in (stopped, whole))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    rows = [
+        [(row["train_loss"], row["train_error"], row["error"]) for row in each.progress().rows]
+        for each in (stopped, whole)
+    ]
+    np.testing.assert_allclose(rows[0], rows[1], rtol=1e-12)
+
+
+@pytest.mark.slow
+def test_machines_that_disagree_stop_before_the_first_step(class_folders: Callable[..., Path], tmp_path: Path) -> None:
+    data = class_folders(classes=3, train=12, val=5)
+    machines = Machines(tmp_path / "options", data, data)
+    for text in outputs(machines.start("--seed", "1", second=("--seed", "2")), 2):
+        assert text.count("--seed: 1 on rank 0") == 1
+    copy = tmp_path / "copy"
+    shutil.copytree(data, copy)
+    outputs(Machines(tmp_path / "copied", data, copy).start("--epochs", "1"), 0)  # it may lie elsewhere
+    os.rename(copy / "train" / "class0" / "0.jpg", copy / "train" / "class0" / "other.jpg")
+    machines = Machines(tmp_path / "data", data, copy)
+    for text in outputs(machines.start(), 2):
+        assert "hash of the training images' names and labels" in text
+    assert not any((folder / "run").exists() for folder in machines.folders)

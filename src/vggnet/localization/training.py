@@ -21,6 +21,7 @@ from vggnet.contract import ModelDescription
 from vggnet.errors import UserError
 from vggnet.evaluation.metrics import Count
 from vggnet.images.boxes import Windows
+from vggnet.images.learnt import Learnt
 from vggnet.images.loading import CropLoader
 from vggnet.localization.baselines import baselines
 from vggnet.localization.dense import Computing
@@ -34,7 +35,7 @@ from vggnet.network.weights import load_model, read_description
 from vggnet.options.localization import LocalizeTrainOptions
 from vggnet.paper.configurations import Architecture
 from vggnet.paper.recipes import FIXED_SCALE_PX, scaled_px
-from vggnet.pictures import Pictures, learnt_before, prepare_pictures
+from vggnet.pictures import Pictures, prepare_pictures
 from vggnet.sessions import (
     Session,
     check_as_started,
@@ -46,6 +47,7 @@ from vggnet.sessions import (
     reading_of,
     recipe_of,
 )
+from vggnet.training.agreement import continued, settle_together
 from vggnet.training.distributed import join_world
 from vggnet.training.loop import Inputs
 from vggnet.training.runs import RunFolder
@@ -113,12 +115,22 @@ class LocalizeResult:
 def train_localizer(options: LocalizeTrainOptions) -> LocalizeResult:
     """From options to a finished run. Raises UserError."""
     with join_world(options.device) as world:
-        source = _source(options)
-        options = _resolve(options, source)
-        check_as_started(options)
-        _architecture(options, source, 4)  # a net that does not exist is known before anything is read
+        options, source = settle_together(options, world, _settled, workers=default_workers())
         with open_session(options, world, _prepare, partial(_build, source)) as session:
             return _train(session, options, source)
+
+
+def _settled(options: LocalizeTrainOptions) -> tuple[LocalizeTrainOptions, ModelDescription]:
+    """The options with nothing left open, and the net to start from."""
+    if options.out is not None:
+        options = continued(options, options.out)
+    source = _source(options)
+    options = _resolve(options, source)
+    assert options.out is not None
+    options = continued(options, options.out)
+    check_as_started(options)
+    _architecture(options, source, 4)  # a net that does not exist is known before anything is read
+    return options, source
 
 
 def _source(options: LocalizeTrainOptions) -> ModelDescription:
@@ -150,7 +162,7 @@ def _resolve(options: LocalizeTrainOptions, source: ModelDescription) -> Localiz
     )
 
 
-def _prepare(options: LocalizeTrainOptions) -> Pictures:
+def _prepare(options: LocalizeTrainOptions, learnt: Learnt | None) -> Pictures:
     opened = open_localizable(options.data, options.annotations, options.val_annotations)
     if opened.train is None:
         raise UserError(f"{options.data}: no training image has a box")
@@ -161,7 +173,7 @@ def _prepare(options: LocalizeTrainOptions) -> Pictures:
         workers=options.workers or 0,
         reading=policy_of(options).reading,
         opened=opened,
-        learnt_before=learnt_before(options.init_from, options.out),
+        learnt_before=learnt,
     )
 
 

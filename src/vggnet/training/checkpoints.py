@@ -16,6 +16,7 @@ from torch import nn
 
 from vggnet.errors import UserError
 from vggnet.files import replacing
+from vggnet.training.distributed import World
 
 _KEY = "vggnet-training"
 
@@ -75,3 +76,19 @@ def restore_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer
         if name in momenta:
             # the layout of the parameter is kept, since the update runs over both in memory order
             optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(momenta[name])
+
+
+def share_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, world: World) -> None:
+    """`restore_state` on the first rank, which sees the file; the others receive weights, buffers and momentum."""
+
+    def read() -> list[str]:
+        restore_state(path, model, optimizer)
+        return [name for name, each in model.named_parameters() if "momentum_buffer" in optimizer.state[each]]
+
+    names = world.from_first(read)
+    parameters = dict(model.named_parameters())
+    states = [optimizer.state[parameters[name]] for name in names]
+    for name, state in zip(names, states, strict=True):
+        state.setdefault("momentum_buffer", torch.empty_like(parameters[name]))
+    world.broadcast(model.state_dict().values())
+    world.broadcast(state["momentum_buffer"] for state in states)

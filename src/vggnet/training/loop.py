@@ -9,12 +9,9 @@ Notable:
 """
 
 import math
-import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -34,11 +31,13 @@ from vggnet.network.vgg import VGG
 from vggnet.network.weights import save_model
 from vggnet.options.common import StepName
 from vggnet.paper.recipes import Recipe
-from vggnet.training.checkpoints import TrainingProgress, read_progress, restore_state, write_state
-from vggnet.training.distributed import World
+from vggnet.training.checkpoints import TrainingProgress, read_progress, share_state, write_state
+from vggnet.training.distributed import Votes, World
 from vggnet.training.divergence import Watch, not_finite
 from vggnet.training.optimization import Plateau, build_optimizer
 from vggnet.training.runs import RunFolder
+from vggnet.training.stopping import Interrupted, StopRequested, StopRequests, stop_requests
+from vggnet.training.watching import watch
 
 TOLD_EVERY_S = 0.5  # how often progress is shown and the loss is looked at
 
@@ -87,10 +86,6 @@ class LoopSettings:
     step: StepName = "auto"
 
 
-class Interrupted(Exception):
-    """The user stopped the training (Ctrl-C or SIGTERM); its state was saved."""
-
-
 class Loop:
     """Trains `model` by `recipe` on `task` into `run`; `run_to_end` starts or continues it."""
 
@@ -103,6 +98,7 @@ class Loop:
         self._watch = Watch(self.optimizer, world.device)
         self.schedule = Plateau(recipe)
         self.progress = TrainingProgress()
+        self._activity = "starting"
         self.batch = min(recipe.batch, task.images)
         self.steps_per_epoch = math.ceil(task.images / self.batch)
         self._sums = torch.zeros(3, dtype=torch.float64, device=world.device)  # loss, wrong, images of this epoch
@@ -120,45 +116,54 @@ class Loop:
             self._net = compiled(self._trained, world.device)
 
     def restore(self) -> bool:
-        """Continue from the run folder's state, if it holds one."""
-        if not self.run.state.exists():
+        """Continue from the run folder's state, if it holds one: the first rank reads it, and the others receive it."""
+        progress = self.world.from_first(self._read_progress)
+        if progress is None:
             return False
-        self.progress = read_progress(self.run.state)
-        if self.progress.finished:
+        self.progress = progress
+        if progress.finished:
             return True
-        restore_state(self.run.state, self.model, self.optimizer)
+        share_state(self.run.state, self.model, self.optimizer, self.world)
         if name := not_finite(self.model.state_dict()):
             raise self._diverged(f"{name} is not finite in the saved state")
-        self.schedule.restore(self.progress.schedule)
+        self.schedule.restore(progress.schedule)
         if self.world.is_first:  # the sums over all ranks go on at the first
-            sums = [self.progress.epoch_loss, self.progress.epoch_wrong, self.progress.epoch_images]
+            sums = [progress.epoch_loss, progress.epoch_wrong, progress.epoch_images]
             self._sums.copy_(torch.tensor(sums, dtype=torch.float64))
         return True
+
+    def _read_progress(self) -> TrainingProgress | None:
+        return read_progress(self.run.state) if self.run.state.exists() else None
 
     def run_to_end(self) -> TrainingProgress:
         """Train until the schedule ends. On Ctrl-C or SIGTERM the state is saved and `Interrupted` raised."""
         self._started = time.monotonic() - self.progress.wall_s
         self._saved = time.monotonic()
         going = not self.progress.finished
-        with stop_requests() as stop_requested:
+        with stop_requests(alone=self.world.size == 1) as stop, watch(self.world, self._place):
             while going:
-                wait_share, rate = self._run_epoch(stop_requested)
-                going = self._end_epoch(wait_share, rate)
+                wait_share, rate = self._run_epoch(stop)
+                going = self._end_epoch(wait_share, rate, stop)
         return self.progress
 
-    def _run_epoch(self, stop_requested: Callable[[], bool]) -> tuple[float, float]:
+    def _place(self) -> str:
+        """Where this rank is, for the others."""
+        return f"epoch {self.progress.epoch + 1}, batch {self.progress.step}, {self._activity}"
+
+    def _run_epoch(self, stop: StopRequests) -> tuple[float, float]:
         """Run what is left of the epoch; the share of time spent waiting for images, and images/s."""
         epoch, first_step = self.progress.epoch, self.progress.step
         order = epoch_order(self.settings.seed, epoch, self.task.images)
         batches = [order[i * self.batch : (i + 1) * self.batch] for i in range(self.steps_per_epoch)]
         inputs = self.task.batches(epoch, [self.world.share(batch) for batch in batches[first_step:]])
         self._trained.train()
+        votes = Votes(self.world, 2)
         begin = time.monotonic()
         told, waited, images = begin, 0.0, 0
         with show_progress(f"epoch {epoch + 1}/{self.recipe.epochs}") as tick:
             for step in range(first_step, self.steps_per_epoch):
                 asked = time.monotonic()
-                part = next(inputs)
+                part = self._next(inputs, stop)
                 waited += time.monotonic() - asked
                 self._step(part, step)
                 if self.world.device.type == "cpu":  # a GPU is asked below, from time to time
@@ -166,14 +171,15 @@ class Loop:
                 self.progress.step = step + 1
                 images += len(batches[step])
                 now = time.monotonic()
-                if now - told >= TOLD_EVERY_S or step + 1 == self.steps_per_epoch:
+                last = step + 1 == self.steps_per_epoch
+                if now - told >= TOLD_EVERY_S or last:
                     told = now  # not at every step: reading the loss makes a GPU wait for its queue
                     tick(step + 1, self.steps_per_epoch, self._line(images / (now - begin), waited / (now - begin)))
-                if self.world.size > 1:
-                    continue  # the sums of the epoch lie on all ranks: saved at its end
-                if stop_requested() or time.monotonic() - self._saved >= self.settings.save_every_s:
+                save_due = self.world.is_first and now - self._saved >= self.settings.save_every_s
+                stopping, saving = votes([bool(stop), save_due], last=last)
+                if stopping or saving:
                     self._save()
-                if stop_requested():
+                if stopping:
                     raise Interrupted
         elapsed = max(time.monotonic() - begin, 1e-9)
         return waited / elapsed, images / elapsed
@@ -195,6 +201,18 @@ class Loop:
             f"--learning-rate below {self.schedule.learning_rate:.3g} or another --init{begin}; `vggnet diagnose` "
             "shows each layer's signal beforehand"
         )
+
+    def _next(self, inputs: Iterator[Inputs], stop: StopRequests) -> Inputs:
+        """The next batch. A process that trains alone can be stopped while it waits for one that does not come."""
+        self._activity = "reading images"
+        try:
+            with stop.waiting(self.world.size == 1):
+                return next(inputs)
+        except StopRequested:
+            self._save()
+            raise Interrupted from None
+        finally:
+            self._activity = "computing"
 
     def _line(self, rate: float, waiting: float) -> str:
         self._check()
@@ -243,13 +261,23 @@ class Loop:
             outputs: Tensor = self._net(*inputs)
         return outputs.flatten(1).float()
 
-    def _end_epoch(self, wait_share: float, rate: float) -> bool:
+    def _judge(self, stop: StopRequests) -> dict[str, float]:
+        """The task's figures. A process that trains alone can be stopped meanwhile, and will judge again."""
+        self._activity = "judging"
+        try:
+            with stop.waiting(self.world.size == 1):
+                return self.task.judge(self.model)
+        except StopRequested:
+            self._save()
+            raise Interrupted from None
+
+    def _end_epoch(self, wait_share: float, rate: float, stop: StopRequests) -> bool:
         """Judge, write weights and metrics, move the schedule; whether training goes on."""
         progress = self.progress
         loss, wrong, images = self.world.total([float(value) for value in self._sums])
         if not math.isfinite(loss):
             raise self._diverged("the loss is no longer finite")
-        judged = self.task.judge(self.model)
+        judged = self._judge(stop)
         if unknown := [name for name, value in judged.items() if not math.isfinite(value)]:
             raise self._diverged(f"on the held-out images the {unknown[0]} is not finite")
         row = {
@@ -296,11 +324,14 @@ class Loop:
                 events.add_scalar(name, value, int(row["epoch"]))
 
     def _save(self) -> None:
+        """Write the state; all ranks call, since the sums of the epoch lie on all of them."""
         self._check()
         if name := not_finite(self.model.state_dict()):
             raise self._diverged(f"{name} is no longer finite")
+        self._activity = "saving"
         progress = self.progress
-        progress.epoch_loss, progress.epoch_wrong, progress.epoch_images = (float(value) for value in self._sums)
+        sums = self.world.total([float(value) for value in self._sums])
+        progress.epoch_loss, progress.epoch_wrong, progress.epoch_images = sums
         progress.wall_s = time.monotonic() - self._started
         progress.schedule = self.schedule.state()
         if self.world.is_first:
@@ -309,50 +340,6 @@ class Loop:
         self.world.wait()
 
 
-@contextmanager
-def stop_requests() -> Iterator[Callable[[], bool]]:
-    """Hold back Ctrl-C and SIGTERM until the step is done; a second one stops at once.
-
-    A step that is cut in the middle would leave half of the weights updated, and so nothing to continue from.
-    """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 or threading.current_thread() is not threading.main_thread():
-        yield lambda: False  # torchrun stops its ranks itself
-        return
-    received: list[int] = []
-
-    def note(number: int, frame: object) -> None:
-        if received:
-            raise KeyboardInterrupt
-        received.append(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(received)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def slice_of(rows: np.ndarray) -> slice:
     """Consecutive row numbers as a slice, which copies nothing."""
     return slice(int(rows[0]), int(rows[-1]) + 1) if len(rows) else slice(0, 0)
-
-
-def seconds_per_image(model: VGG, settings: LoopSettings, device: torch.device) -> float:
-    """Time one micro-batch forward and backward; weights, running averages and gradients are left as they were."""
-    crop = model.architecture.crop_px
-    images = torch.rand(settings.micro_batch, 3, crop, crop, device=device).to(memory_format=torch.channels_last)
-    was_training = model.training
-    model.eval()
-    clock: list[float] = []
-    for _ in range(2):  # the first pass warms up
-        begin = time.monotonic()
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=settings.precision == "bf16"):
-            outputs = model(images)
-        outputs.float().sum().backward()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        clock.append(time.monotonic() - begin)
-    model.zero_grad(set_to_none=True)
-    model.train(was_training)
-    return clock[-1] / settings.micro_batch
