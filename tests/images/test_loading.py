@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -111,6 +113,77 @@ def test_a_killed_worker_is_an_error(split):
         list(pool.map([False, True]))
     with pytest.raises(UserError, match=r"0 .none. or more"):
         Workers(_sleep_or_die, -1)
+
+
+def test_a_killed_worker_is_named_with_what_it_read(split):
+    with Workers(_Sleeper(), 2) as pool, pytest.raises(RuntimeError, match=r"^DataLoader worker") as error:
+        list(pool.map([0, "die", 0]))
+    assert "which reads item die" in str(error.value)
+
+
+class _Sleeper:
+    """Stops or kills the process that comes to such an item."""
+
+    def __call__(self, item):
+        if item == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if item == "stop":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return item
+
+    def describe(self, item):
+        return f"item {item}"
+
+
+def test_a_process_that_hangs_is_named_once_and_waited_for():
+    messages = []
+
+    def on_silence(message):
+        if "(stopped)" in message:  # a busy machine may be slow, too
+            messages.append(message)
+            os.kill(int(message.split("process ")[1].split()[0]), signal.SIGCONT)
+
+    with Workers(_Sleeper(), 2, silent_s=0.4, on_silence=on_silence) as pool:
+        assert list(pool.map([0, 1, "stop", 3])) == [0, 1, "stop", 3]
+        assert list(pool.map([4, 5])) == [4, 5]
+    (message,) = messages
+    assert "(stopped), which reads item stop" in message
+    assert message.startswith("no image has come for ")
+
+
+def test_processes_that_hang_are_ended_with_the_others():
+    with Workers(_Sleeper(), 3) as pool:
+        results = pool.map([0, "stop", "stop", 3])
+        assert next(results) == 0
+        children = multiprocessing.active_children()
+        assert len(children) == 3
+        begin = time.monotonic()
+    assert time.monotonic() - begin < 5
+    assert not any(child.is_alive() for child in children)
+
+
+def test_reading_processes_end_with_a_program_that_is_killed(tmp_path):
+    """At once, and also one that hangs."""
+    script = (
+        "import os, signal, sys\n"
+        "from vggnet.images.workers import Workers\n"
+        "def read(item):\n"
+        "    print(os.getpid(), flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGSTOP) if item else None\n"
+        "pool = Workers(read, 2, ahead=1)\n"
+        "list(pool.map([0, 1, 0, 1]))\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    readers = {int(process.stdout.readline()) for _ in range(2)}
+    process.kill()
+    process.communicate(timeout=60)
+    deadline = time.monotonic() + 3  # they would look for their parent every 5 s, and one of them not at all
+    while any(os.path.exists(f"/proc/{reader}") for reader in readers) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    left = [reader for reader in readers if os.path.exists(f"/proc/{reader}")]
+    for reader in left:
+        os.kill(reader, signal.SIGKILL)
+    assert not left
 
 
 def _sleep_or_die(die: bool) -> bool:

@@ -274,6 +274,31 @@ def test_ctrl_c_and_schedulers_save_and_say_how_to_go_on(
     assert not progress.finished
 
 
+def test_one_signal_ends_a_training_whose_reading_process_hangs(class_folders: Folders, tmp_path: Path) -> None:
+    """It waits for images that do not come, and yet saves, and leaves no process behind."""
+    process = train(class_folders(), tmp_path / "run", "--epochs", "500", "--workers", "1")
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("epoch 2/"):
+            break
+    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True).stdout
+    readers = [int(child) for child in children.split()]
+    for reader in readers:
+        os.kill(reader, signal.SIGSTOP)
+    process.terminate()
+    try:
+        rest, _ = process.communicate(timeout=60)
+    finally:
+        left = [reader for reader in readers if os.path.exists(f"/proc/{reader}")]
+        for reader in left:
+            os.kill(reader, signal.SIGKILL)
+        process.kill()
+    assert process.returncode == 130, rest
+    assert "the state is saved" in rest
+    assert left == []
+    assert read_progress(tmp_path / "run" / "state.safetensors").epoch >= 2
+
+
 def test_a_reading_process_that_is_ended_from_outside_is_said_in_words(class_folders: Folders, tmp_path: Path) -> None:
     more = ["--epochs", "500", "--workers", "1", "--save-every", "0.01"]
     process = train(class_folders(), tmp_path / "run", *more)

@@ -20,6 +20,7 @@ from vggnet.images.augmentation import Augmentation
 from vggnet.images.decoding import contradiction, decode
 from vggnet.images.geometry import crop_of_rescaled
 from vggnet.images.holding import HeldImages
+from vggnet.images.silence import in_words
 from vggnet.images.splits import Split
 from vggnet.images.workers import Workers, chunks, places_for
 
@@ -106,6 +107,9 @@ class _CropReader:
     augmentation: Augmentation
     held: HeldImages
     slots: torch.Tensor | None  # uint8 (slots, _PIECE, crop, crop, 3)
+
+    def describe(self, item: tuple[int, np.ndarray, int]) -> str:
+        return in_words(self.split, item[1])
 
     def __call__(self, item: tuple[int, np.ndarray, int]) -> _Piece:
         epoch, wanted, slot = item
@@ -229,6 +233,9 @@ class _ImageReader:
 
     split: Split
     prepare: Callable[[Image.Image], Any]
+
+    def describe(self, index: int) -> str:
+        return in_words(self.split, [index])
 
     def __call__(self, index: int) -> Any:
         try:

@@ -15,6 +15,7 @@ from torch import Tensor
 from vggnet.errors import BadImage
 from vggnet.images.geometry import rescale, rescaled_size
 from vggnet.images.loading import read_whole
+from vggnet.images.silence import in_words
 from vggnet.images.splits import Split
 from vggnet.images.workers import Workers, places_for
 
@@ -77,6 +78,9 @@ class _Reader:
     split: Split
     scales: tuple[int, ...]
     places: Tensor | None  # uint8 (places, room), shared with the reading process
+
+    def describe(self, item: tuple[int, int]) -> str:
+        return in_words(self.split, [item[0]])
 
     def __call__(self, item: tuple[int, int]) -> tuple[list[Size], Tensor | int] | BadImage:
         """Each scale's size, and the pixels: the number of their place, or where they have none, themselves."""

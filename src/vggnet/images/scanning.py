@@ -22,6 +22,7 @@ from vggnet.images.color import ColorStatistics, ColorSums
 from vggnet.images.decoding import UPRIGHT, read_image
 from vggnet.images.learnt import content_digest
 from vggnet.images.opening import header_problem
+from vggnet.images.silence import in_words
 from vggnet.images.splits import Split
 from vggnet.images.workers import Workers, chunks
 
@@ -67,6 +68,9 @@ class _Look:
     """Looks at some images: thoroughly (decodes) or by their headers; runs in a worker."""
 
     split: Split
+
+    def describe(self, item: tuple[bool, np.ndarray]) -> str:
+        return in_words(self.split, item[1])
 
     def __call__(self, item: tuple[bool, np.ndarray]) -> _Part:
         thorough, indices = item

@@ -4,13 +4,13 @@ Underneath is torch's DataLoader: it moves tensors through shared memory, ends i
 keeps Ctrl-C quiet. Results come in the order of the items, so nothing depends on the number of workers.
 """
 
-import math
-import mmap
-import multiprocessing
 import os
 import signal
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -18,29 +18,35 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from vggnet.errors import UserError
+from vggnet.images.sharing import Desks, end_with_parent, shared_bytes, start_method
+from vggnet.images.silence import SILENT_S, Silence, print_aside
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 class _Calls(Dataset):
-    """A data set whose indices are the items themselves."""
+    """A data set whose indices are the numbered items themselves; writes down which one each process is at."""
 
-    def __init__(self, function: Callable[[Any], Any]) -> None:
-        self.function = function
+    def __init__(self, function: Callable[[Any], Any], desks: Desks) -> None:
+        self.function, self.desks = function, desks
 
-    def __getitem__(self, item: Any) -> Any:
-        return self.function(item)
+    def __getitem__(self, numbered: tuple[int, Any]) -> Any:
+        number, item = numbered
+        with self.desks.at(number):
+            return self.function(item)
 
 
-def _set_up(_worker: int) -> None:
+def _set_up(_worker: int, *, parent: int, by_main_thread: bool) -> None:
     torch.set_num_threads(1)
     # Ctrl-C, `timeout` and schedulers signal the whole process group. A worker leaves it: the main process decides, and
-    # ends its workers when it is ready (they notice by themselves when it is gone).
+    # ends its workers when it is ready.
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if by_main_thread:  # the system would end the worker together with the thread that started it
+        end_with_parent(parent)
 
 
 def _as_is(result: Any) -> Any:
@@ -51,28 +57,42 @@ class Workers(Generic[Item, Result]):
     """`workers` processes (0: none, in this process) that apply `function`, each `ahead` items ahead of the reader.
 
     A context manager; one round of `map` at a time, and a round that was left early is forgotten by the next one.
+    Where no result comes for `silent_s` seconds, `on_silence` gets a message that names the process and its item
+    (`function.describe(item)`, where it has that); by default it is printed. The waiting goes on.
     """
 
-    def __init__(self, function: Callable[[Item], Result], workers: int, ahead: int = 2) -> None:
+    def __init__(
+        self,
+        function: Callable[[Item], Result],
+        workers: int,
+        ahead: int = 2,
+        *,
+        silent_s: float = SILENT_S,
+        on_silence: Callable[[str], None] = print_aside,
+    ) -> None:
         if workers < 0:
             raise UserError(f"workers must be 0 (none) or more, not {workers}")
         self.function = function
-        self._items: list[Item] = []
+        self._items: list[tuple[int, Item]] = []
+        self._desks = Desks(workers)
+        self._watch = silent_s, on_silence
+        self._results: Any = None
         self._loader = self._make_loader(workers, ahead) if workers else None
 
     def _make_loader(self, workers: int, ahead: int) -> DataLoader:
+        by_main_thread = threading.current_thread() is threading.main_thread()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # more workers than cores is the user's choice
             return DataLoader(
-                _Calls(self.function),
+                _Calls(self.function, self._desks),
                 batch_size=None,
                 sampler=self._items,  # changed in place by `map`
                 num_workers=workers,
                 prefetch_factor=ahead,
                 collate_fn=_as_is,
-                worker_init_fn=_set_up,
+                worker_init_fn=partial(_set_up, parent=os.getpid(), by_main_thread=by_main_thread),
                 persistent_workers=True,
-                multiprocessing_context=_start_method(),
+                multiprocessing_context=start_method(),
                 generator=torch.Generator(),  # or it would draw from torch's global one
             )
 
@@ -85,25 +105,50 @@ class Workers(Generic[Item, Result]):
         if self._loader is None:
             yield from map(self.function, items)
             return
-        self._items[:] = items
+        self._items[:] = enumerate(items)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Python 3.12: "fork() in a multi-threaded process"; no worker uses threads
-            results = iter(self._loader)
-        yield from results
+            self._results = results = iter(self._loader)
+        with Silence(*self._watch, self._describe) as silence:
+            for number in range(len(self._items)):
+                with silence.waiting_for(number), self._naming_the_dead():
+                    result = next(results)
+                yield result
+
+    def _describe(self, number: int) -> str:
+        """The processes that item `number` waits for, and what they read."""
+        describe: Callable[[Item], str] | None = getattr(self.function, "describe", None)
+        words = []
+        for process, at in self._desks.suspects(number)[:3]:
+            known = describe is not None and 0 <= at < len(self._items)
+            words.append(f"{process}, which reads {describe(self._items[at][1])}" if known and describe else process)
+        return "; ".join(words) or "processes that have not begun"
+
+    @contextmanager
+    def _naming_the_dead(self) -> Iterator[None]:
+        """Add to DataLoader's error which item the process had that was killed."""
+        try:
+            yield
+        except RuntimeError as error:
+            at = [number for number in self._desks.left_by_the_dead() if number < len(self._items)]
+            if not str(error).startswith("DataLoader worker") or not at:
+                raise
+            raise RuntimeError(f"{error} {self._describe(at[0])}") from error
 
     def close(self) -> None:
-        """End the processes (they end with this object, too)."""
-        self._loader = None
+        """End the processes (they end with this object, too), also those that hang."""
+        results, self._loader, self._results = self._results, None, None
+        if results is None:
+            return
+        self._desks.wake()
+        results._shutdown_workers()  # at once: an exception on its way may hold the iterator until the program's end
+        self._desks.kill()
 
     def __enter__(self) -> "Workers[Item, Result]":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _start_method() -> str:
-    return "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
 
 
 def chunks(items: np.ndarray, size: int) -> list[np.ndarray]:
@@ -120,7 +165,4 @@ def places_for(workers: int, ahead: int, shape: tuple[int, ...]) -> torch.Tensor
     """
     if not workers:
         return None
-    shape = (workers * ahead + 2, *shape)
-    if _start_method() == "fork":
-        return torch.frombuffer(mmap.mmap(-1, math.prod(shape)), dtype=torch.uint8).view(shape)
-    return torch.empty(shape, dtype=torch.uint8).share_memory_()
+    return shared_bytes((workers * ahead + 2, *shape))

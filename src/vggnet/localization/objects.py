@@ -18,6 +18,7 @@ from vggnet.images.annotations import open_annotated
 from vggnet.images.boxes import check_boxes, edges_of, refuse_faults
 from vggnet.images.decoding import contradiction, upright_size
 from vggnet.images.opening import open_image
+from vggnet.images.silence import in_words
 from vggnet.images.splits import ImageData, Split
 from vggnet.images.workers import Workers, chunks
 
@@ -146,6 +147,9 @@ class _Sizes:
     """Reads the headers of some images; runs in a worker."""
 
     split: Split
+
+    def describe(self, indices: np.ndarray) -> str:
+        return in_words(self.split, indices)
 
     def __call__(self, indices: np.ndarray) -> np.ndarray:
         sizes = np.zeros((len(indices), 2), np.int64)

@@ -13,6 +13,7 @@ import io
 import json
 import os
 import shutil
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,18 @@ STATE = "state.safetensors"
 CONFIG = "config.json"
 LOCK = ".lock"
 SPARE_BYTES = 50_000_000  # beside the weights: metrics, events, posteriors
+
+
+_held_locks: "weakref.WeakSet[io.TextIOWrapper]" = weakref.WeakSet()
+
+
+def _let_go() -> None:
+    """In a forked process: a lock belongs to all who have its file open, so a reader that outlives us would keep it."""
+    for lock in list(_held_locks):
+        lock.close()
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 class RunFolder:
@@ -102,6 +115,7 @@ def open_run(path: Path, *, resume: bool) -> Iterator[RunFolder]:
                 raise BlockingIOError  # a start that failed has just removed it, and another made it anew
         except OSError as error:
             raise UserError(f"--out {path}: another process is training into it right now") from error
+        _held_locks.add(lock)
         try:
             yield RunFolder(path)
         finally:
