@@ -26,6 +26,7 @@ from vggnet.evaluation.protocols import Entrant, default_scale
 from vggnet.evaluation.scoring import default_workers, score
 from vggnet.evaluation.views import View
 from vggnet.hardware import choose_inference_precision, choose_precision
+from vggnet.images.learnt import copy_learnt
 from vggnet.images.splits import ImageData, Split
 from vggnet.network.pretrained import check_free, save_pretrained
 from vggnet.network.quantized import measuring
@@ -65,6 +66,7 @@ def quantize_on_images(options: QuantizeOptions) -> QuantizeResult:
     limits = _measure(model, source, scale, options, workers)
     model.description = replace(model.description, activation_limits=limits)
     save_pretrained(model, options.out)
+    copy_learnt(options.model, options.out)
     say(f"written to {options.out}; use it wherever a MODEL is asked for, with --precision int8")
     if judged is None:
         how = "`vggnet localize evaluate` says" if model.description.boxes else "no labelled val images to say"

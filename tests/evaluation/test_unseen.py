@@ -1,5 +1,6 @@
 """Nets are tested on images that they have not learnt from: on a whole folder, or on the part that was set aside."""
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -11,8 +12,9 @@ from vggnet.errors import UserError
 from vggnet.evaluation.evaluate import evaluate
 from vggnet.evaluation.tables import Table
 from vggnet.images.datasets import open_data
-from vggnet.images.learnt import Learnt, content_digests, write_learnt
+from vggnet.images.learnt import Learnt, content_digests, copy_learnt, read_learnt, write_learnt
 from vggnet.images.splits import Split
+from vggnet.network.weights import load_model, save_model
 
 CLASSES = ("bee", "cat", "dog", "elk", "fox", "gnu")
 
@@ -126,3 +128,25 @@ def test_a_damaged_record_is_named(photos: Path, run_folder: Callable) -> None:
     (run / "learnt.npz").write_bytes(b"PK\3\4 and no more")
     with pytest.raises(UserError, match=r"run: learnt\.npz .* is damaged"):
         table_of([run], photos)
+
+
+def test_trained_weights_apart_from_their_run_count_what_is_set_aside(
+    photos: Path, tmp_path: Path, run_folder: Callable
+) -> None:
+    """A weight file alone does not know its images: none of those that it may have learnt from counts."""
+    model = load_model(run_folder())
+    model.description = dataclasses.replace(model.description, recipe={"epochs": 3})
+    save_model(tmp_path / "mine.safetensors", model)
+    table = table_of([tmp_path / "mine.safetensors"], photos)
+    assert table.rows[0].expected == len(open_data(str(photos)).val)
+    assert any("mine.safetensors lies apart from its run" in note for note in table.remarks())
+
+
+def test_a_quantized_net_keeps_the_record_of_its_images(photos: Path, tmp_path: Path, run_folder: Callable) -> None:
+    run = run_folder()
+    opened = open_data(str(photos))
+    learn(run, opened.train, Learnt.of(opened.train, content_digests(opened.train)))
+    copy_learnt(run / "best.safetensors", tmp_path)
+    copied = read_learnt(tmp_path)
+    assert copied.holds_images(opened.train, content_digests(opened.train)).all()
+    assert not copied.holds_images(opened.val, content_digests(opened.val)).any()

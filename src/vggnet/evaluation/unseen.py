@@ -10,12 +10,15 @@ import numpy as np
 from vggnet.errors import UserError
 from vggnet.images.learnt import content_digests, read_learnt
 from vggnet.images.splits import ImageData, Split
+from vggnet.network.weights import read_description
 
 _SAMPLE = 1000  # training images that are looked up to find out whether a net has learnt from a folder
 
 
 def trained_on(models: Sequence[Path], data: str, opened: ImageData) -> bool:
     """Return whether one of the runs was trained on this undivided folder, wherever it lay then.
+
+    True, too, for weights that vggnet trained and that lie apart from their run: they may have been.
 
     Raises UserError for a run of an earlier version that had the folder divided by another seed than 0: its validation
     images are not those of `opened`.
@@ -39,6 +42,8 @@ def trained_on(models: Sequence[Path], data: str, opened: ImageData) -> bool:
                     "tested on: train it anew, or evaluate it on images that it has not seen"
                 )
             found = True
+        elif _lies_apart(model):
+            found = True
     return found
 
 
@@ -53,6 +58,8 @@ def note_learnt(models: Sequence[Path], opened: ImageData, split: Split) -> tupl
     for model in models:
         learnt = read_learnt(model)
         if learnt is None:
+            if opened.divided and not _config(model) and _lies_apart(model):
+                notes += (f"only the part set aside counts: {model} lies apart from its run, which knows its images",)
             continue
         digests = content_digests(split) if digests is None else digests
         if opened.divided and (known := int(learnt.holds_images(split, digests).sum())):
@@ -64,6 +71,11 @@ def note_learnt(models: Sequence[Path], opened: ImageData, split: Split) -> tupl
         if known := int(learnt.holds_contents(digests).sum()):
             notes += (f"{model} has learnt from {known} of these {len(split)} images: its errors are too low by them",)
     return notes
+
+
+def _lies_apart(model: Path) -> bool:
+    """Return whether vggnet trained a net that has no record of its images beside it."""
+    return bool(read_description(model).recipe)
 
 
 def _config(model: Path) -> dict[str, Any]:

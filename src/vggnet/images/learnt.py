@@ -97,6 +97,12 @@ def write_learnt(run: Path, own: Learnt, before: Learnt | None) -> None:
     write_whole(run / FILE, content.getvalue())
 
 
+def copy_learnt(model: Path, folder: Path) -> None:
+    """Write the record of `model` into the folder of another form of the same net."""
+    if (found := _read(model)) is not None:
+        write_learnt(folder, *found)
+
+
 def read_learnt(model: str | Path) -> Learnt | None:
     """Return what a run's net (the run, or a file in it) has learnt from, its source's images included.
 

@@ -31,8 +31,8 @@ def _inputs(metavar: str) -> Any:
 
 # what the commands are about
 DATA_HELP = (
-    "A folder (train/CLASS/*.jpg and val/CLASS/*.jpg, CLASS/*.jpg, or the ILSVRC download) or a name: scenes, cifar10, "
-    "imagenette, ..."
+    "A folder (train/CLASS/*.jpg and val/CLASS/*.jpg, CLASS/*.jpg, or ILSVRC's or Tiny ImageNet's download) or a name: "
+    "scenes, cifar10, imagenette, ..."
 )
 DataInput = Positional[Annotated[str, option(DATA_HELP)]]
 ModelInput = Positional[Annotated[Path, option("A run, model folder or weight file.")]]
@@ -92,7 +92,10 @@ PatienceOption = Annotated[
 ]
 HoldoutOption = Annotated[
     float,
-    option("Part of the training images that judges schedule and best epoch; 0 judges on val, as the paper did."),
+    option(
+        "Part of the training images that judges schedule and best epoch, chosen by the images' names; 0 judges on val, "
+        "as the paper did."
+    ),
 ]
 OrientationOption = Annotated[
     Orientation | None,
