@@ -135,7 +135,7 @@ def test_trained_weights_apart_from_their_run_count_what_is_set_aside(
 ) -> None:
     """A weight file alone does not know its images: none of those that it may have learnt from counts."""
     model = load_model(run_folder())
-    model.description = dataclasses.replace(model.description, recipe={"epochs": 3})
+    model.description = dataclasses.replace(model.description, recipe={"learning_rate": 0.01})
     save_model(tmp_path / "mine.safetensors", model)
     table = table_of([tmp_path / "mine.safetensors"], photos)
     assert table.rows[0].expected == len(open_data(str(photos)).val)

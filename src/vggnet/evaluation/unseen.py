@@ -75,17 +75,17 @@ def note_learnt(models: Sequence[Path], opened: ImageData, split: Split) -> tupl
 
 def _lies_apart(model: Path) -> bool:
     """Return whether vggnet trained a net that has no record of its images beside it."""
-    return bool(read_description(model).recipe)
+    return "learning_rate" in read_description(model).recipe  # of a training's recipe
 
 
 def _config(model: Path) -> dict[str, Any]:
-    """Return the options that a run was started with; nothing for other models."""
+    """Return the options that a run was started with; nothing for other models, whose config.json is another."""
     file = (model if model.is_dir() else model.parent) / "config.json"
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return content if isinstance(content, dict) else {}
+    return content if isinstance(content, dict) and "data" in content else {}
 
 
 def _same_folder(one: object, other: str) -> bool:

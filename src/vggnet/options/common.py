@@ -93,8 +93,8 @@ PatienceOption = Annotated[
 HoldoutOption = Annotated[
     float,
     option(
-        "Part of the training images that judges schedule and best epoch, chosen by the images' names; 0 judges on val, "
-        "as the paper did."
+        "Part of the training images that judges schedule and best epoch, chosen by their names; 0 judges on val, as "
+        "the paper did."
     ),
 ]
 OrientationOption = Annotated[
