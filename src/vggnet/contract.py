@@ -95,6 +95,9 @@ class ModelDescription:
 
     `activation_limits` are for inference in int8: for each layer but the first the largest input that is represented
     ({}: not measured yet, `vggnet quantize` does).
+
+    `epochs_seen` counts the epochs of all trainings behind the weights, those of the net that they started from
+    included. The next training's draws (order, crops, dropout) go on from there.
     """
 
     architecture: Architecture
@@ -106,8 +109,11 @@ class ModelDescription:
     boxes: BoxKind = ""
     activation_limits: dict[str, float] = field(default_factory=dict)
     policy: InputPolicy = InputPolicy()
+    epochs_seen: int = 0
 
     def __post_init__(self) -> None:
+        if self.epochs_seen < 0:
+            raise UserError(f"epochs_seen {self.epochs_seen}: a number of epochs, 0 or more")
         expected = {"": len(self.classes), "scr": 4, "pcr": 4 * len(self.classes)}[self.boxes]
         if self.classes and expected != self.architecture.outputs:
             raise UserError(f"{len(self.classes)} class names for a net of {self.architecture.outputs} outputs")

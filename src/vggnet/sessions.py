@@ -133,6 +133,7 @@ class Session:
         """What the run is started with: its options, what the program chose, and `kept`."""
         chosen = {
             "decoder": self.decoder,
+            "epochs_before": self.settings.epochs_before,
             "micro_batch": self.settings.micro_batch,
             "threads": torch.get_num_threads(),
             "resolved_precision": self.settings.precision,
@@ -190,7 +191,9 @@ def open_session(
         if micro_batch is None:
             local_batch = -(-min(recipe.batch, len(pictures.train)) // world.size)
             micro_batch = choose_micro_batch(model.architecture, local_batch, precision, world.device, world.size)
-        settings = LoopSettings(options.seed, micro_batch, precision, options.save_every, options.step)
+        # a run of a version that did not count them replays the draws, as it was started
+        before = started.get("epochs_before", 0) if resuming else model.description.epochs_seen
+        settings = LoopSettings(options.seed, micro_batch, precision, options.save_every, options.step, before)
         decoder = choose_decoder(options.decoder, pictures.train, run, world, options.workers or 0)
         yield Session(options, recipe, world, run, resuming, pictures, model, settings, decoder)
 

@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from vggnet.console import say
+from vggnet.console import counted, say
 from vggnet.contract import ModelDescription, Preprocessing
 from vggnet.errors import UserError
 from vggnet.images.datasets import open_data
@@ -93,6 +93,7 @@ def build_model(options: TrainOptions, pictures: Pictures, preprocessing: Prepro
         train_scale=options.train_scale,
         recipe=dataclasses.asdict(recipe_of(options)),
         policy=policy_of(options),
+        epochs_seen=source.description.epochs_seen if source is not None else 0,
     )
     model = on_meta(description).to_empty(device="cpu")
     initialize(model, options.init, sigma=options.sigma, seed=options.seed)
@@ -103,6 +104,9 @@ def build_model(options: TrainOptions, pictures: Pictures, preprocessing: Prepro
             say(f"  {line}")
         kept = source.description.preprocessing
         say(f"input     as the source's: mean {_rounded(kept.mean)}, deviation {_rounded(kept.deviation)}")
+        if source.description.epochs_seen:
+            seen = counted(source.description.epochs_seen, "epoch")
+            say(f"draws     order, crops and dropout go on after the {seen} that the source was trained for")
         _check_kept(transfers, options.train_from)
     if options.train_from is not None:
         model.freeze_before(options.train_from)

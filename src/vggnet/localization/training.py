@@ -191,6 +191,7 @@ def _build(
         recipe=dataclasses.asdict(recipe_of(options)) | {"layers": options.layers},
         boxes=options.boxes,
         policy=policy_of(options),
+        epochs_seen=source.epochs_seen,
     )
     model = on_meta(description).to_empty(device="cpu")
     initialize(model, options.init, seed=options.seed)

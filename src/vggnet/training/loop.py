@@ -5,14 +5,15 @@ Notable:
   ranks. A last batch with fewer images is divided by the full batch size: every image weighs the same.
 - Nothing random is kept: crops follow from (seed, epoch, image), dropout from (seed, epoch, step, image). So a run that
   was killed and resumed takes the very steps of one that was not, and the micro-batch, ranks and workers change
-  rounding only (with batch normalisation also its statistics, which are those of one pass).
+  rounding only (with batch normalisation also its statistics, which are those of one pass). Epochs are counted on from
+  the trainings behind the starting weights, so that no stage repeats the draws of the one before.
 """
 
 import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 import numpy as np
@@ -77,13 +78,17 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class LoopSettings:
-    """How a training runs, beside its recipe: nothing here but the seed changes what is learnt, except by rounding."""
+    """How a training runs, beside its recipe.
+
+    Only `seed` and `epochs_before`, which all draws follow from, change what is learnt by more than rounding.
+    """
 
     seed: int
     micro_batch: int
     precision: Literal["bf16", "fp32"]
     save_every_s: float = 300.0
     step: StepName = "auto"
+    epochs_before: int = 0  # that the starting weights were trained for: draws go on from there, and repeat none
 
 
 class Loop:
@@ -135,6 +140,11 @@ class Loop:
     def _read_progress(self) -> TrainingProgress | None:
         return read_progress(self.run.state) if self.run.state.exists() else None
 
+    @property
+    def _draws(self) -> int:
+        """The number of this epoch that its draws follow from, counted on from the trainings before this one."""
+        return self.settings.epochs_before + self.progress.epoch
+
     def run_to_end(self) -> TrainingProgress:
         """Train until the schedule ends. On Ctrl-C or SIGTERM the state is saved and `Interrupted` raised."""
         self._started = time.monotonic() - self.progress.wall_s
@@ -153,9 +163,9 @@ class Loop:
     def _run_epoch(self, stop: StopRequests) -> tuple[float, float]:
         """Run what is left of the epoch; the share of time spent waiting for images, and images/s."""
         epoch, first_step = self.progress.epoch, self.progress.step
-        order = epoch_order(self.settings.seed, epoch, self.task.images)
+        order = epoch_order(self.settings.seed, self._draws, self.task.images)
         batches = [order[i * self.batch : (i + 1) * self.batch] for i in range(self.steps_per_epoch)]
-        inputs = self.task.batches(epoch, [self.world.share(batch) for batch in batches[first_step:]])
+        inputs = self.task.batches(self._draws, [self.world.share(batch) for batch in batches[first_step:]])
         self._trained.train()
         votes = Votes(self.world, 2)
         begin = time.monotonic()
@@ -228,7 +238,7 @@ class Loop:
         self.optimizer.zero_grad(set_to_none=True)
         count = len(inputs.images)
         parts = max(1, math.ceil(count / self.settings.micro_batch))
-        keys = image_keys(self.settings.seed, self.progress.epoch, step, inputs.indices)
+        keys = image_keys(self.settings.seed, self._draws, step, inputs.indices)
         for number, rows in enumerate(map(slice_of, np.array_split(np.arange(count), parts))):
             with self._synchronised(number == parts - 1):
                 self._accumulate(inputs.images[rows], inputs.targets[rows], keys[rows])
@@ -313,6 +323,7 @@ class Loop:
         return going
 
     def _write_epoch(self, row: dict[str, float], is_best: bool) -> None:
+        self.model.description = replace(self.model.description, epochs_seen=self._draws)
         save_model(self.run.last, self.model)
         if is_best:
             save_model(self.run.best, self.model)
