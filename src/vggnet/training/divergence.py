@@ -6,11 +6,14 @@ whenever the loop looks.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from vggnet.errors import Diverged
 from vggnet.network.weights import is_finite
+from vggnet.training.checkpoints import TrainingProgress
 
 
 class Watch:
@@ -35,3 +38,17 @@ class Watch:
 def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
     """The name of the first tensor with a value that is not finite."""
     return next((name for name, tensor in tensors.items() if not is_finite(tensor)), None)
+
+
+def diverged(what: str, progress: TrainingProgress, run: Path, learning_rate: float) -> Diverged:
+    """The error of a training in which `what` was found: what is stored, and what to do next."""
+    if progress.epoch:
+        stored = f"{run} holds the weights of epoch {progress.epoch}, the last whose figures were finite"
+    else:
+        stored = "no weights were saved"
+    begin = f" (--init-from {run} begins with its best weights)" if progress.best else ""
+    return Diverged(
+        f"{what} in epoch {progress.epoch + 1}; {stored}. Start another run, with another --out, with a "
+        f"--learning-rate below {learning_rate:.3g} or another --init{begin}; `vggnet diagnose` shows each layer's "
+        "signal beforehand"
+    )

@@ -34,7 +34,7 @@ from vggnet.options.common import StepName
 from vggnet.paper.recipes import Recipe
 from vggnet.training.checkpoints import TrainingProgress, read_progress, share_state, write_state
 from vggnet.training.distributed import Votes, World
-from vggnet.training.divergence import Watch, not_finite
+from vggnet.training.divergence import Watch, diverged, not_finite
 from vggnet.training.optimization import Plateau, build_optimizer
 from vggnet.training.runs import RunFolder
 from vggnet.training.stopping import Interrupted, StopRequested, StopRequests, stop_requests
@@ -200,17 +200,7 @@ class Loop:
             raise self._diverged("the loss or its gradient is no longer finite")
 
     def _diverged(self, what: str) -> Diverged:
-        progress, run = self.progress, self.run.path
-        if progress.epoch:
-            stored = f"{run} holds the weights of epoch {progress.epoch}, the last whose figures were finite"
-        else:
-            stored = "no weights were saved"
-        begin = f" (--init-from {run} begins with its best weights)" if progress.best else ""
-        return Diverged(
-            f"{what} in epoch {progress.epoch + 1}; {stored}. Start another run, with another --out, with a "
-            f"--learning-rate below {self.schedule.learning_rate:.3g} or another --init{begin}; `vggnet diagnose` "
-            "shows each layer's signal beforehand"
-        )
+        return diverged(what, self.progress, self.run.path, self.schedule.learning_rate)
 
     def _next(self, inputs: Iterator[Inputs], stop: StopRequests) -> Inputs:
         """The next batch. A process that trains alone can be stopped while it waits for one that does not come."""
