@@ -19,10 +19,10 @@ import vggnet
 from vggnet.errors import UserError
 from vggnet.files import ESCAPED
 from vggnet.options.bench import BenchOptions
-from vggnet.options.common import check_numbers
 from vggnet.options.evaluation import EvaluateOptions, PredictOptions
 from vggnet.options.localization import LocalizeOptions
 from vggnet.options.quantization import QuantizeOptions
+from vggnet.options.ranges import check_numbers
 from vggnet.options.training import DiagnoseOptions, LadderOptions, NetsOptions, QuickstartOptions, TrainOptions
 from vggnet.options.transfer import FeaturesOptions, TransferOptions
 from vggnet.options.weights import ConvertOptions, ExportOptions

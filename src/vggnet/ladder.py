@@ -9,6 +9,7 @@ import json
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from rich import box
 from rich.table import Table
@@ -24,6 +25,8 @@ from vggnet.options.training import LadderOptions, TrainOptions
 from vggnet.paper.configurations import PAPER_CROP_PX
 from vggnet.paper.recipes import PAPER_EPOCHS, Recipe, fixed_scale, jittered_scale, larger_scale
 from vggnet.pictures import choose_crop
+from vggnet.sessions import recipe_of
+from vggnet.startup import architecture_of
 from vggnet.training.checkpoints import TrainingProgress, read_progress
 from vggnet.training.distributed import World, join_world
 from vggnet.training.runs import RunFolder
@@ -31,6 +34,9 @@ from vggnet.training.runs import RunFolder
 DESK_EPOCHS, DESK_BATCH, DESK_CPU_WIDTH = 20, 64, 0.25
 # At desk size the jittered stage learns most at the full rate (docs/reproduction.md); the paper's is 1e-3.
 DESK_LATER_RATE = 1e-2
+
+
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,8 @@ class StageResult:
 
 def stages_of(options: LadderOptions) -> list[Stage]:
     """The preset's stages in order: S, then (paper) the larger S, then jittered S, each from the one before."""
+    if len(set(options.nets)) < len(options.nets):
+        raise UserError(f"--nets {' '.join(options.nets)}: each net once")
     if options.shallow in options.nets:
         raise UserError(f"--nets {' '.join(options.nets)}: {options.shallow} is the shallow net already")
     desk = options.preset == "desk"
@@ -69,9 +77,9 @@ def stages_of(options: LadderOptions) -> list[Stage]:
         options.data,
         resume=True,
         crop=crop,
-        width=options.width or (DESK_CPU_WIDTH if desk and not on_gpu else 1.0),
-        epochs=options.epochs or (DESK_EPOCHS if desk else PAPER_EPOCHS),
-        batch=options.batch or (DESK_BATCH if desk else Recipe.batch),
+        width=_given(options.width, DESK_CPU_WIDTH if desk and not on_gpu else 1.0),
+        epochs=_given(options.epochs, DESK_EPOCHS if desk else PAPER_EPOCHS),
+        batch=_given(options.batch, DESK_BATCH if desk else Recipe.batch),
         init=options.init or ("glorot" if desk else "gaussian"),
         batch_norm=options.batch_norm,
         mirror=options.mirror,
@@ -95,7 +103,19 @@ def stages_of(options: LadderOptions) -> list[Stage]:
         for recipe in recipes:
             stages.append(_stage(common, options.out, net, recipe, source))
             source = stages[-1].name
+    _check(stages)
     return stages
+
+
+def _given(value: Number | None, default: Number) -> Number:
+    return default if value is None else value
+
+
+def _check(stages: list[Stage]) -> None:
+    """Refuse what a later stage would refuse, before the first one is trained."""
+    for stage in stages:
+        architecture_of(stage.options, 2)
+        recipe_of(stage.options)
 
 
 def _stage(common: TrainOptions, folder: Path, net: str, recipe: Recipe, source: str | None) -> Stage:

@@ -56,7 +56,7 @@ def quantize_on_images(options: QuantizeOptions) -> QuantizeResult:
     model = load_model(options.model).to_fast_layout()
     if model.architecture.convolutions_only:
         refuse_without_classes(options.model, model.description)
-    scale = options.test_scale or default_scale(model.description)
+    scale = default_scale(model.description) if options.test_scale is None else options.test_scale
     opened = open_split(options.data)
     judged = _judged(options, model, opened)  # what does not fit is said before any image is read
     source = opened if isinstance(opened, Split) else opened.train or opened.val

@@ -187,9 +187,11 @@ def open_session(
         precision = choose_precision(started.get("resolved_precision", options.precision), world.device)
         splits = {"training": pictures.train, "judging": pictures.judge, "val": pictures.val}
         check_same_start(world, splits, model.description, precision)
-        micro_batch = options.micro_batch or started.get("micro_batch")
-        if micro_batch is None:
-            local_batch = -(-min(recipe.batch, len(pictures.train)) // world.size)
+        micro_batch = started.get("micro_batch") if options.micro_batch is None else options.micro_batch
+        local_batch = -(-min(recipe.batch, len(pictures.train)) // world.size)
+        if micro_batch is not None:
+            micro_batch = min(micro_batch, local_batch)  # more would only be timed, and take memory for it
+        else:
             micro_batch = choose_micro_batch(model.architecture, local_batch, precision, world.device, world.size)
         # a run of a version that did not count them replays the draws, as it was started
         before = started.get("epochs_before", 0) if resuming else model.description.epochs_seen

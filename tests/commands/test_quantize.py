@@ -73,7 +73,7 @@ def test_images_without_labels_serve_for_the_ranges(trained, tmp_path, capsys) -
     [
         (["evaluate", "MODEL", "DATA", "--precision", "int8"], "vggnet quantize MODEL DATA --out DIR"),
         (["quantize", "MODEL", "DATA", "--out", "FILE"], "is a file; give a folder"),
-        (["quantize", "MODEL", "DATA", "--out", "OUT", "--images", "0"], "at least one image"),
+        (["quantize", "MODEL", "DATA", "--out", "OUT", "--images", "0"], "--images 0: give a number from 1 to"),
         (["quantize", "MODEL", "nowhere", "--out", "OUT"], "neither a folder nor the name"),
         (["quantize", "nowhere", "DATA", "--out", "OUT"], "nowhere: there is no such file"),
         (["quantize", "MODEL", "DATA", "--out", "OUT", "--test-scale", "20"], "20"),

@@ -113,8 +113,8 @@ def run_benchmark(options: BenchOptions, save: Callable[[Report], None] = lambda
     `save` is called after every round with what is known by then: a long run may be cut off.
     """
     device = choose_device(options.device)
-    threads = options.threads or torch.get_num_threads()
-    batch = options.batch or BATCH[device.type]
+    threads = torch.get_num_threads() if options.threads is None else options.threads
+    batch = BATCH[device.type] if options.batch is None else options.batch
     if batch < 1 or options.repeats < 1 or threads < 1:
         raise UserError("--batch, --repeats and --threads must be at least 1")
     dtype = "bfloat16" if choose_precision("auto", device) == "bf16" else "float32"

@@ -182,7 +182,8 @@ def predict(
     if not len(split):
         raise UserError("give at least one image, or a folder of images")
     chosen = choose_device(device)
-    view = View("dense", scale or default_scale(net.description), net.description.policy.chosen(mirror).mirror)
+    scale = default_scale(net.description) if scale is None else scale
+    view = View("dense", scale, net.description.policy.chosen(mirror).mirror)
     precision = choose_inference_precision(precision, chosen)
     scores = score(
         net, split, [view], device=chosen, precision=precision, bad_images=bad_images, on_progress=on_progress

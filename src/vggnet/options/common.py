@@ -1,13 +1,10 @@
-"""Options that several commands share, each with its help and what happens without it; the least values of numbers."""
+"""Options that several commands share, each with its help and what happens without it."""
 
-import dataclasses
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 from tyro.conf import Positional
-
-from vggnet.errors import UserError
 
 InitMethod = Literal["glorot", "gaussian", "he"]
 PrecisionName = Literal["auto", "bf16", "fp32"]
@@ -199,17 +196,3 @@ JsonOption = Annotated[
     Path | None,
     option("Write the figures there, too; without a value (or -), to standard output.", default="not written"),
 ]
-
-LEAST = {"workers": 0, "threads": 1, "micro_batch": 1, "save_every": 0}
-
-
-def check_numbers(options: Any) -> None:
-    """Refuse a number that means nothing, in the options (a dataclass) of any command. Raises UserError."""
-    for field in dataclasses.fields(options):
-        value = getattr(options, field.name)
-        if dataclasses.is_dataclass(value):
-            check_numbers(value)
-        least = LEAST.get(field.name)
-        if least is not None and value is not None and not value >= least:
-            flag = "--" + field.name.replace("_", "-")
-            raise UserError(f"{flag} {value}: at least {least}, or leave it out")
