@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError
 
 from vggnet.errors import UserError
 from vggnet.paper.configurations import Architecture
@@ -129,7 +130,11 @@ class ModelDescription:
         return (self.class_titles or self.classes)[index]
 
     def to_json(self) -> str:
-        return _ADAPTER.dump_json(self).decode()
+        """Return the description as JSON; raise UserError for names that no JSON in UTF-8 can hold."""
+        try:
+            return _ADAPTER.dump_json(self).decode()
+        except PydanticSerializationError as error:
+            raise UserError(f"the model's description holds names that are not UTF-8 ({error})") from error
 
     @classmethod
     def from_json(cls, text: str, source: str) -> "ModelDescription":

@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -142,6 +144,22 @@ def test_an_export_that_is_stopped_leaves_what_stood_there(
     monkeypatch.setattr(exporting, step, fail)
     with pytest.raises(type(failure)):
         export_model(small(), out, "torch-export")
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("form", "package"), [("onnx", "onnxscript"), ("onnx", "onnxruntime"), ("openvino", "openvino")]
+)
+def test_a_missing_package_is_named_before_any_work(
+    form: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, before = earlier(tmp_path, form)
+    monkeypatch.setitem(sys.modules, package, None)  # its import fails
+    for other in {"onnx", "onnxscript", "onnxruntime"} - {package}:
+        monkeypatch.setitem(sys.modules, other, ModuleType(other))
+    monkeypatch.setattr(exporting, "_program", lambda plain: pytest.fail("the export has begun"))
+    with pytest.raises(UserError, match=rf"needs the package {package}: pip install 'vggnet\[{form}\]'"):
+        export_model(small(), out, form)
     assert contents(tmp_path) == before
 
 

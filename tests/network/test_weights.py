@@ -1,5 +1,6 @@
 """Weight files: there and back, killed half-way, damaged in every way we could think of."""
 
+import dataclasses
 import hashlib
 import json
 import multiprocessing
@@ -269,3 +270,10 @@ def test_a_net_inside_a_wrapper_is_saved_as_itself(tmp_path: Path) -> None:
     assert equal(load_model(path), net(1))
     with pytest.raises(UserError, match=r"Linear is no vggnet\.VGG"):
         save_model(path, torch.nn.Linear(1, 1))  # type: ignore[arg-type]
+
+
+def test_class_names_that_are_not_utf8_are_refused_at_save(tmp_path: Path) -> None:
+    model = net()
+    model.description = dataclasses.replace(model.description, classes=("a", "b", os.fsdecode(b"caf\xe9")))
+    with pytest.raises(UserError, match="holds names that are not UTF-8"):
+        save_model(tmp_path / "a.safetensors", model)

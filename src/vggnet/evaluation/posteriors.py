@@ -173,9 +173,9 @@ class Store:
         for keys, values in (*held, *(shard for file in files if (shard := _read_shard(file, name, wanted)))):
             if values.shape[1] != posteriors.shape[1]:
                 continue
-            for key, row in zip(_key_list(keys), values, strict=True):
-                if (indices := wanted.get(key)) is not None:
-                    posteriors[indices], present[indices] = row, True
+            pairs = [(row, index) for row, key in enumerate(_key_list(keys)) for index in wanted.get(key, ())]
+            rows, indices = np.array(pairs, np.int64).reshape(-1, 2).T
+            posteriors[indices], present[indices] = values[rows], True
         return posteriors, present
 
     def fill(

@@ -37,6 +37,7 @@ from vggnet.network.weights import check_described, check_outputs, load_model, u
 
 SUFFIXES = {"onnx": ".onnx", "torch-export": ".pt2", "openvino": ".xml"}
 INPUT, OUTPUT = "images", "scores"
+PACKAGES = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("openvino",)}  # without which no export begins
 TOLERANCE = 1e-3  # of the largest score
 METADATA = "vggnet"  # where a file's metadata stand
 Description = dict[str, Any]
@@ -88,6 +89,8 @@ def export_model(model: VGG | str | Path, out: str | Path, form: str = "onnx") -
         raise UserError(f"--out {out}: a file of --format {form} ends in {SUFFIXES[form]}")
     if out.is_dir():
         raise UserError(f"--out {out} is a folder; give a file")
+    for package in PACKAGES.get(form, ()):
+        _package(package, form)
     net = (unwrapped(model) if isinstance(model, nn.Module) else load_model(model)).eval()
     check_described(net)
     check_outputs(net)
@@ -144,8 +147,6 @@ def _write_torch(program: Any, out: Path, description: Description) -> None:
 
 
 def _write_onnx(program: Any, out: Path, description: Description) -> None:
-    _package("onnx", "onnx")
-    _package("onnxscript", "onnx")
     torch.onnx.export(
         program,
         (),
@@ -201,8 +202,6 @@ def _runtimes(out: Path, form: str) -> dict[str, Runtime]:
     try:
         openvino = _package("openvino", "openvino")
     except UserError:
-        if form == "openvino":
-            raise
         return runtimes
     # fp32, as the net: the plug-in takes bf16 by itself where the processor has it
     compiled = openvino.Core().compile_model(str(out), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})

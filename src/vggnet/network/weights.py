@@ -142,9 +142,8 @@ def _description_in(file: Path, metadata: Mapping[str, str]) -> str:
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
-    """The tensors in a weight file or run folder, on the CPU, as they were stored."""
-    with _opened(find_weights(path)) as content:
-        return {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118 (not a dict)
+    """The tensors in a weight file or run folder, on the CPU, as they were stored; raises as `load_model` does."""
+    return _read_unchanged(find_weights(path)).tensors
 
 
 def find_weights(path: str | Path) -> Path:

@@ -25,8 +25,8 @@ class ConvertOptions:
     """A folder, to be used wherever a MODEL is asked for."""
     layout: Literal["torchvision", "timm", "keras", "onnx", "caffe", "matconvnet", "vggnet"]
     """Whose names and shapes the file has."""
-    preprocessing: Annotated[str | None, option(_PREPROCESSING, default="what a file beside it says")] = None
-    classes: Annotated[Path | None, option(default="what a file beside it says, or none")] = None
+    preprocessing: Annotated[str | None, option(_PREPROCESSING, default="what the file, or one beside it, says")] = None
+    classes: Annotated[Path | None, option(default="what the file, or one beside it, says, or none")] = None
     """Class names in the order of the outputs: a line each, or a JSON list."""
     net: Annotated[str | None, option(default="by its shapes", metavar="NET")] = None
     """Which net it is where shapes do not decide: A-LRN."""
