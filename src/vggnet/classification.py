@@ -21,7 +21,7 @@ from vggnet.images.loading import CropLoader
 from vggnet.images.splits import Split
 from vggnet.network.vgg import VGG
 from vggnet.options.training import TrainOptions
-from vggnet.pictures import Pictures, prepare_pictures
+from vggnet.pictures import AsStarted, Pictures, prepare_pictures
 from vggnet.sessions import (
     Session,
     as_started,
@@ -35,6 +35,7 @@ from vggnet.startup import architecture_of, build_model, default_out, resolve
 from vggnet.training.agreement import continued, settle_together
 from vggnet.training.distributed import join_world
 from vggnet.training.loop import Inputs
+from vggnet.training.lost_images import HELD_OUT, TRAIN, VAL
 from vggnet.training.runs import RunFolder
 
 CHANCE_LOSS, CHANCE_ERROR = 0.995, 0.9  # of a guess's: a net that has begun to learn is below in one of them
@@ -52,7 +53,7 @@ class ClassificationTask:
         return len(self.session.pictures.train)
 
     def batches(self, epoch: int, batches: list[np.ndarray]) -> Iterator[Inputs]:
-        for batch, images in self.session.inputs(self.loader.batches(epoch, batches)):
+        for batch, images in self.session.inputs(self.loader.batches(epoch, batches), self.images):
             labels, indices = (each.to(images.device, non_blocking=True) for each in (batch.labels, batch.indices))
             yield Inputs(images, labels, indices)
 
@@ -60,16 +61,19 @@ class ClassificationTask:
         return F.cross_entropy(outputs, targets, reduction="none"), outputs.argmax(1) != targets
 
     def judge(self, model: VGG) -> dict[str, float]:
-        counts = self.errors(model, self.session.pictures.judge, [View("center", self.session.recipe.judged_scale)])
+        self.session.lost.report(TRAIN, self.images)
+        views = [View("center", self.session.recipe.judged_scale)]
+        counts = self.errors(model, self.session.pictures.judge, views, HELD_OUT)
         (count, loss) = next(iter(counts.values()))
-        if not count.top1.images:
-            raise UserError("not one of the held-out images can be read any more: nothing judges the schedule")
         if _is_chance(count.top1, loss, model.architecture.outputs):
             note(_advice(self.session))
         return {"error": 100 * count.top1.rate, "loss": loss}
 
-    def errors(self, model: VGG, split: Split, views: list[View]) -> dict[View, tuple[Errors, float]]:
-        """Wrong answers and mean loss by view, over all ranks, every image counted once."""
+    def errors(self, model: VGG, split: Split, views: list[View], part: str) -> dict[View, tuple[Errors, float]]:
+        """Wrong answers and mean loss by view, over all ranks, every image counted once.
+
+        UserError where too many images of the split (called `part`) cannot be read any more.
+        """
         assert split.labels is not None
         session = self.session
         scores = score(
@@ -82,6 +86,8 @@ class ClassificationTask:
             bad_images=session.options.bad_images,
             indices=session.world.share(np.arange(len(split))),
         )
+        session.lost.add(part, scores.bad, len(split))
+        session.lost.report(part, len(split))
         counts = {}
         for view, posteriors in scores.posteriors.items():
             labels = split.labels[scores.indices]
@@ -136,7 +142,7 @@ def settled(options: TrainOptions) -> TrainOptions:
     return options
 
 
-def _prepare(options: TrainOptions, learnt: Learnt | None) -> Pictures:
+def _prepare(options: TrainOptions, learnt: Learnt | None, started: AsStarted | None) -> Pictures:
     pictures = prepare_pictures(
         options.data,
         holdout=options.holdout,
@@ -144,6 +150,7 @@ def _prepare(options: TrainOptions, learnt: Learnt | None) -> Pictures:
         workers=options.workers or 0,
         reading=policy_of(options).reading,
         learnt_before=learnt,
+        started=started,
     )
     if len(pictures.data.classes) < 2:
         raise UserError(
@@ -187,7 +194,7 @@ def _report(task: ClassificationTask) -> dict[str, Errors]:
         say("no labelled val images: nothing to report an error on")
         return {}
     mirror = session.model.description.policy.mirror
-    counts = task.errors(session.best(), val, [View("center", scale), View("dense", scale, mirror)])
+    counts = task.errors(session.best(), val, [View("center", scale), View("dense", scale, mirror)], VAL)
     said = {str(view.kind): count for view, (count, _) in counts.items()}
     for kind, count in said.items():
         how = {"center": "centre crop", "dense": f"dense {'with' if mirror else 'without'} mirror"}[kind]

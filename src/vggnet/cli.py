@@ -1,7 +1,7 @@
 """The command line: parses, runs, and turns a user's mistake into a message and an exit status.
 
 Exit status: 0 done, 1 something failed on the machine (no space, no memory), 2 a mistake that the user can mend,
-130 stopped by the user.
+130 stopped by the user, 141 standard output was closed before the end (`| head`).
 """
 
 import errno
@@ -11,12 +11,13 @@ import os
 import platform
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import metadata
 
 import tyro
 
 import vggnet
-from vggnet.errors import UserError
+from vggnet.errors import OutputLost, UserError
 from vggnet.files import ESCAPED
 from vggnet.options.bench import BenchOptions
 from vggnet.options.evaluation import EvaluateOptions, PredictOptions
@@ -91,9 +92,8 @@ def run(arguments: Sequence[str]) -> int:
         return _fail(str(error), 2)
     except KeyboardInterrupt:
         return _fail("stopped", 130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader went away: say no more
-        return 0
+    except (BrokenPipeError, OutputLost) as error:
+        return _output_lost(error, again)
     except OSError as error:
         return _fail(_explain_file(error, again), 1)
     except Exception as error:
@@ -101,11 +101,34 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _output_lost(error: Exception, again: str) -> int:
+    """Say on standard error that the command did not come to its end, and keep Python from writing more."""
+    with suppress(OSError, ValueError):  # no file behind it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    closed = isinstance(error, BrokenPipeError) or isinstance(error.__cause__, BrokenPipeError)
+    what = "was closed by its reader" if closed else f"cannot be written to ({error})"
+    return _fail(f"standard output {what}: stopped before the end; {again}", 141 if closed else 1)
+
+
+# what a user can do about an error of a file, by its number
+_REMEDIES = {
+    errno.EIO: "the disk or network share fails: look at the system's log (dmesg) and check it, then {again}",
+    errno.EROFS: "mounted read-only: mount it writable or give another folder, then {again}",
+    errno.EACCES: "give this user the right to it, then {again}",
+    errno.EPERM: "give this user the right to it, then {again}",
+    errno.ESTALE: "the network share was changed or mounted anew: check it, then {again}",
+    errno.ENOTCONN: "the network share is gone: mount it again, then {again}",
+    errno.EMFILE: "too many files are open: use fewer --workers or raise the limit (ulimit -n), then {again}",
+    errno.ENOENT: "put it back, then {again}",
+}
+
+
 def _explain_file(error: OSError, again: str) -> str:
     where = f"{error.filename}: " if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return f"{where}no space left to write it; free some, then {again}"
-    return f"{where}{error.strerror or error}"
+    remedy = _REMEDIES.get(error.errno or 0, "check the disk and the folder, then {again}").format(again=again)
+    return f"{where}{error.strerror or error}; {remedy}"
 
 
 def _explain(error: Exception, again: str) -> int:
@@ -124,7 +147,8 @@ def _explain(error: Exception, again: str) -> int:
 
 
 def _fail(message: str, status: int) -> int:
-    print(f"vggnet: {message}", file=sys.stderr, flush=True)
+    with suppress(OSError):  # standard error may be closed with the output
+        print(f"vggnet: {message}", file=sys.stderr, flush=True)
     return status
 
 

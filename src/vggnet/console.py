@@ -2,16 +2,21 @@
 
 On a terminal progress is a bar that moves; elsewhere it is a plain line on standard error now and then, where it spoils
 no results. Nothing is printed on the ranks of a distributed run other than the first.
+
+Where standard output is lost (`| head`, a full disk), `say` raises OutputLost. Lines on standard error are optional:
+where it is lost, they are dropped.
 """
 
 import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from vggnet.errors import OutputLost
 
 PLAIN_INTERVAL_S = 20.0
 PLAIN_WIDTH = 160
@@ -22,9 +27,20 @@ def is_first_rank() -> bool:
 
 
 def say(text: str = "") -> None:
-    """Print a line, as it is, to standard output."""
-    if is_first_rank():
+    """Print a line, as it is, to standard output. Raises OutputLost where that cannot be written to."""
+    if not is_first_rank():
+        return
+    try:
         print(text, flush=True)
+    except OSError as error:
+        raise OutputLost(error.strerror or str(error)) from error
+
+
+def warn(text: str) -> None:
+    """Print a line to standard error, where that can be written to."""
+    if is_first_rank():
+        with suppress(OSError):
+            print(text, file=sys.stderr, flush=True)
 
 
 _noted: set[str] = set()
@@ -32,9 +48,9 @@ _noted: set[str] = set()
 
 def note(text: str) -> None:
     """Print a line to standard error, where it spoils no results; the same one once."""
-    if is_first_rank() and text not in _noted:
+    if text not in _noted:
         _noted.add(text)
-        print(text, file=sys.stderr, flush=True)
+        warn(text)
 
 
 def rich_console() -> Console:
@@ -77,8 +93,7 @@ class Ticker:
             self._spoken = now
             left = (now - self._started) / done * (total - done)
             told = f"{self._title}: {done}/{total}" + (f" {text}" if text else "")
-            if is_first_rank():
-                print(f"{told}, about {duration(left)} left", file=sys.stderr, flush=True)
+            warn(f"{told}, about {duration(left)} left")
 
 
 @contextmanager

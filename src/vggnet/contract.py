@@ -151,4 +151,13 @@ class ModelDescription:
         return description
 
 
+def first_problem(error: ValidationError, field: str = "") -> str:
+    """Return the first field at fault (within `field`), its value, and what is wrong with it, in one line."""
+    first = error.errors()[0]
+    where = ".".join([field] * bool(field) + [str(part) for part in first["loc"]]) or "its content"
+    value = repr(first.get("input"))
+    shown = value if len(value) <= 60 else f"{value[:57]}..."
+    return f"{where}: {shown}: {first['msg']}"
+
+
 _ADAPTER = TypeAdapter(ModelDescription)

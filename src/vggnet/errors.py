@@ -3,6 +3,10 @@
 The command line prints their text without a traceback; from Python they are ordinary `ValueError`s.
 """
 
+from collections.abc import Sequence
+
+LISTED_BAD_IMAGES = 10
+
 
 class UserError(ValueError):
     """A mistake in what the user gave: an option, a folder, a file. Its text is the whole message."""
@@ -34,6 +38,21 @@ class BadImage(UserError):
 
     def __reduce__(self) -> tuple[type["BadImage"], tuple[str, str]]:
         return BadImage, (self.path, self.reason)  # crosses process borders whole
+
+
+def describe_bad(bad: Sequence[BadImage]) -> str:
+    """Return the first few, a line each."""
+    lines = [f"  {error}" for error in bad[:LISTED_BAD_IMAGES]]
+    if len(bad) > LISTED_BAD_IMAGES:
+        lines.append(f"  ... and {len(bad) - LISTED_BAD_IMAGES} more")
+    return "\n".join(lines)
+
+
+class OutputLost(Exception):
+    """Standard output cannot be written to any more; the text says why.
+
+    No OSError: nobody who handles a file's errors may take it for one and go on in silence.
+    """
 
 
 def reason_of(error: BaseException) -> str:

@@ -5,14 +5,19 @@ and on the terminal it is escaped (`caf\\xe9.jpg`).
 """
 
 import codecs
+import errno
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vggnet.errors import UserError
+
+_ABANDONED_S = 24 * 3600  # a temporary file that is older was left by a killed writer, whoever that was
+_cleaned: set[Path] = set()  # folders whose abandoned temporary files this process has removed
 
 
 def _escape(error: UnicodeError) -> tuple[str, int]:
@@ -42,19 +47,23 @@ def printable(text: str) -> str:
 def replacing(path: Path, *, alone: bool = True) -> Iterator[Path]:
     """A path beside `path` to write to; when the block ends well, it takes the place of `path`.
 
-    Alone, what a kill leaves behind is overwritten the next time. Where other processes may write the same file at the
-    same moment, each has a name of its own, and the last one stays.
+    `alone` True: one temporary name, used again after a kill. False: a name for each writer, since other processes may
+    write the same file at the same moment; the last writer wins. An OSError names `path`.
     """
     temporary = path.with_name(f".{path.name}.part" if alone else f".{path.name}.{uuid.uuid4().hex[:12]}.part")
+    if not alone and path.parent not in _cleaned:
+        _cleaned.add(path.parent)
+        remove_abandoned(path.parent, older_than_s=_ABANDONED_S)
     try:
         yield temporary
         _flush(temporary)
         os.replace(temporary, path)
+        _flush(path.parent)
     except BaseException as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the error itself is what the user needs to see
+            temporary.unlink(missing_ok=True)
         _name(error, path)
         raise
-    _flush(path.parent)
 
 
 def write_whole(path: Path, content: bytes | str, *, alone: bool = True) -> None:
@@ -125,5 +134,21 @@ def _flush(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems cannot do it for folders
+            raise
     finally:
         os.close(handle)
+
+
+def remove_abandoned(folder: Path, *, older_than_s: float = 0.0) -> int:
+    """Remove the temporary files that killed writers left in `folder`; how many there were."""
+    removed = 0
+    latest = time.time() - older_than_s
+    with suppress(OSError):
+        for file in list(folder.glob(".*.part")):
+            with suppress(OSError):
+                if file.is_file() and not file.is_symlink() and (not older_than_s or file.stat().st_mtime <= latest):
+                    file.unlink()
+                    removed += 1
+    return removed

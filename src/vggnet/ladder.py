@@ -76,6 +76,7 @@ def stages_of(options: LadderOptions) -> list[Stage]:
     common = TrainOptions(
         options.data,
         resume=True,
+        data_changed=options.data_changed,
         crop=crop,
         width=_given(options.width, DESK_CPU_WIDTH if desk and not on_gpu else 1.0),
         epochs=_given(options.epochs, DESK_EPOCHS if desk else PAPER_EPOCHS),
@@ -162,14 +163,17 @@ def finished(stage: Stage) -> StageResult | None:
     progress = read_progress(run.state)
     if not progress.finished or not run.report.exists():
         return None
-    report = json.loads(run.report.read_text(encoding="utf-8"))
-    # a report without "mirror" is of an earlier version, which showed mirrored views to every net
-    if "dense" in report and report["dense"].get("mirror", True) != stage.options.mirror:
-        return None
     counts = {}
-    for kind, fields in report.items():
-        top5 = Count(**fields["top5"]) if fields["top5"] else None
-        counts[kind] = Errors(Count(**fields["top1"]), top5)
+    try:
+        report = json.loads(run.report.read_text(encoding="utf-8"))
+        # a report without "mirror" is of an earlier version, which showed mirrored views to every net
+        if "dense" in report and report["dense"].get("mirror", True) != stage.options.mirror:
+            return None
+        for kind, fields in report.items():
+            top5 = Count(**fields["top5"]) if fields["top5"] else None
+            counts[kind] = Errors(Count(**fields["top1"]), top5)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"{run.report}: damaged ({error}); remove it, and it is measured anew") from error
     return StageResult(stage, progress, counts)
 
 

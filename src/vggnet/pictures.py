@@ -1,25 +1,26 @@
 """The user's images made ready for a training: opened, checked, held out, their colours measured, a crop chosen."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from vggnet.console import counted, progress, say
 from vggnet.contract import FULL_RANGE, ImageReading
-from vggnet.errors import BadImage, UserError
+from vggnet.errors import BadImage, UserError, describe_bad
 from vggnet.images.cache import default_cache
 from vggnet.images.color import ColorStatistics
 from vggnet.images.datasets import open_data
 from vggnet.images.decoding import decode
 from vggnet.images.dividing import hold_out
+from vggnet.images.image_list import Changes, ImageList
 from vggnet.images.learnt import Learnt, read_learnt, read_learnt_before, same_content
 from vggnet.images.scanning import Scan, scan
 from vggnet.images.splits import ImageData, Split
 from vggnet.paper.configurations import PAPER_CROP_PX, TOTAL_STRIDE_PX
 
-LISTED_BAD_IMAGES = 10
 SIDES_SAMPLED = 50
+Skipped = tuple[tuple[str, BadImage], ...]  # with their part, train or val
 
 
 @dataclass(frozen=True)
@@ -35,19 +36,32 @@ class Pictures:
     val: Split | None
     judged_on: str  # "450 images held out of train" or "val"
     statistics: ColorStatistics
-    skipped: int  # bad images left out
     learnt: Learnt
     learnt_before: Learnt | None
+    listed: ImageList  # all of them, as they are written down for a run that goes on
+    skipped: Skipped = ()  # bad images left out
+    lost: Skipped = ()  # bad images of a continued run that were good at its start
+
+
+@dataclass(frozen=True)
+class AsStarted:
+    """What a continued run had at its start: its images (None: not written down), and whether others are accepted."""
+
+    images: ImageList | None
+    changed: bool = False  # --data-changed
 
 
 @dataclass(frozen=True)
 class _Checked:
-    """A split without its bad images, their number, and what the check found in the others."""
+    """A split without its bad images, and what the check found. A run that goes on has the bad ones in the split, too.
+
+    `digests` uint64 (n,) are those of the images of the split, of the bad ones as they were at the run's start.
+    """
 
     split: Split
-    skipped: int
+    bad: tuple[BadImage, ...]
     statistics: ColorStatistics
-    digests: np.ndarray  # uint64 (images of `split`,), of their contents
+    digests: np.ndarray
 
 
 def prepare_pictures(
@@ -59,11 +73,14 @@ def prepare_pictures(
     reading: ImageReading,
     opened: ImageData | None = None,
     learnt_before: Learnt | None = None,
+    started: AsStarted | None = None,
 ) -> Pictures:
     """Open `data`, check every image before anything is trained, and hold out the part that judges.
 
     `reading` says how image files are decoded. `opened` is the data where the caller has opened it already.
-    `learnt_before` are the images that the net which the training starts from has learnt from: they do not judge.
+    `learnt_before` are the images that the net which the training starts from has learnt from: they do not judge. A run
+    that goes on (`started`) has the images of its start, in their order, those included that cannot be read any more.
+    UserError where they are others now.
     """
     if not 0 <= holdout < 1:
         raise UserError(f"--holdout {holdout}: a part of the training images, at least 0 and below 1; 0 judges on val")
@@ -73,14 +90,24 @@ def prepare_pictures(
         say(f"note: {note}")
     if opened.train is None or not len(opened.train):
         raise UserError(f"{data}: there are no training images; put them into train/CLASS/ folders")
-    train = _checked(opened.train.read_as(reading), "train", bad_images, workers)
-    val = None if opened.val is None else _checked(opened.val.read_as(reading), "val", bad_images, workers)
+    listed = ImageList.of(opened)
+    before = None if started is None or started.changed else started.images
+    if started is not None:
+        opened = _as_started(opened, listed, started, bad_images)
+    assert opened.train is not None
+    train = _checked(opened.train.read_as(reading), "train", bad_images, workers, before)
+    val = None if opened.val is None else _checked(opened.val.read_as(reading), "val", bad_images, workers, before)
+    bad: Skipped = tuple(("train", error) for error in train.bad)
     if val is not None:
+        bad += tuple(("val", error) for error in val.bad)
         if opened.divided:
             _refuse_learnt(data, val, learnt_before)
         _note_copies(train, val)
     part, judge, judged_on = _divide(data, train, val, holdout, learnt_before)
     places = np.isin(np.array(train.split.files), np.array(part.files))
+    for checked, name in ((train, "train"), (val, "val")):
+        if before is None and checked is not None:
+            listed = listed.checked(name, checked.split, checked.digests)
     return Pictures(
         opened,
         part,
@@ -88,9 +115,11 @@ def prepare_pictures(
         None if val is None else val.split,
         judged_on,
         train.statistics,
-        train.skipped + (0 if val is None else val.skipped),
         Learnt.of(train.split.subset(np.flatnonzero(places)), train.digests[places]),
         learnt_before,
+        listed if before is None else before,
+        skipped=bad if before is None else (),
+        lost=() if before is None else bad,
     )
 
 
@@ -111,6 +140,11 @@ def _divide(
         return train.split, val.split, "val (--holdout 0)"
     learnt = None if learnt_before is None else learnt_before.holds_images(train.split, train.digests)
     part, judge = hold_out(train.split, holdout, learnt)
+    if learnt is None and not len(judge):
+        raise UserError(
+            f"{data}: no image can be held out, since every class has one training image only: add images, or judge on "
+            "val with --holdout 0"
+        )
     if learnt is None:
         return part, judge, f"{counted(len(judge), 'image')} held out of train"
     if not len(judge):
@@ -151,17 +185,50 @@ def _note_copies(train: _Checked, val: _Checked) -> None:
         )
 
 
-def _checked(split: Split, name: str, bad_images: str, workers: int) -> _Checked:
-    """Decode every image once; the split without the bad ones where they may be skipped."""
+def _as_started(now: ImageData, listed: ImageList, started: AsStarted, bad_images: str) -> ImageData:
+    """The data with the images of the run's start, or (--data-changed) as they are now."""
+    if started.images is None:
+        return now
+    assert now.train is not None
+    root = now.train.root
+    changes = started.images.changes(listed, root)
+    if changes.classes:
+        raise _others(changes, "The net's outputs are the classes of the start: give these back, or start another run")
+    if started.changed:
+        for line in changes.lines():
+            say(f"note: --data-changed: {line}")
+        return now
+    if changes.others:
+        raise _others(changes, "Put them back, or accept them with --data-changed")
+    if changes.unreadable and bad_images == "stop":
+        raise _others(changes, "Put them back, or go on without them: --bad-images skip")
+    train, val = (started.images.restored(part, split) for part, split in (("train", now.train), ("val", now.val)))
+    return replace(now, train=train, val=val)
+
+
+def _others(changes: Changes, remedy: str) -> UserError:
+    lines = "\n".join(f"  {line}" for line in changes.lines())
+    return UserError(f"--resume: the images are not those that the run was started with:\n{lines}\n{remedy}")
+
+
+def _checked(split: Split, name: str, bad_images: str, workers: int, before: ImageList | None) -> _Checked:
+    """Decode every image once, and leave the bad ones out where they may be skipped.
+
+    `before` are the images of a run that goes on. UserError where they have other contents now.
+    """
     with progress(f"checking {counted(len(split), f'{name} image')}") as tick:
         found = scan(split, workers=workers, cache=default_cache(), on_progress=tick)
     for conversion, count in found.conversions.items():
         say(f"note: {name}: {counted(count, 'image')}: {conversion}")
     for line in reading_notes(found, split.reading):
         say(f"note: {name}: {line}")
+    bad_paths = {error.path for error in found.bad}
+    good = np.array([split.path(index) not in bad_paths for index in range(len(split))], bool)
     digests = np.frombuffer(found.digests, "<u8")
+    if before is not None:
+        digests = _contents_as_started(split, name, digests, good, before)
     if not found.bad:
-        return _Checked(split, 0, found.statistics, digests)
+        return _Checked(split, (), found.statistics, digests)
     listing = describe_bad(found.bad)
     if bad_images == "stop":
         raise UserError(
@@ -169,11 +236,23 @@ def _checked(split: Split, name: str, bad_images: str, workers: int) -> _Checked
             "Mend or remove them, or leave them out with --bad-images skip"
         )
     say(f"skipping {counted(len(found.bad), f'bad {name} image')}:\n{listing}")
-    bad_paths = {error.path for error in found.bad}
-    keep = np.array([i for i in range(len(split)) if split.path(i) not in bad_paths], np.int64)
-    if not len(keep):
+    if before is not None:
+        return _Checked(split, found.bad, found.statistics, digests)
+    if not good.any():
         raise UserError(f"{split.root}: not one of the {len(split)} {name} images can be read")
-    return _Checked(split.subset(keep), len(found.bad), found.statistics, digests[keep])
+    return _Checked(split.subset(np.flatnonzero(good)), found.bad, found.statistics, digests[good])
+
+
+def _contents_as_started(
+    split: Split, part: str, digests: np.ndarray, good: np.ndarray, before: ImageList
+) -> np.ndarray:
+    """Return the digests at the run's start. UserError where an image of the same size has another content now."""
+    recorded = before.digests(part)
+    other = good & (digests != recorded) & (digests != 0) & (recorded != 0)
+    if other.any():
+        changes = Changes(replaced=tuple(split.files[place] for place in np.flatnonzero(other).tolist()))
+        raise _others(changes, "Put them back, or accept them with --data-changed")
+    return recorded
 
 
 def reading_notes(found: Scan, reading: ImageReading) -> list[str]:
@@ -196,14 +275,6 @@ def reading_notes(found: Scan, reading: ImageReading) -> list[str]:
             line += f": less than half of {low} to {high} is used; --pixel-range 0 {enough} makes {enough} white"
         lines.append(line)
     return lines
-
-
-def describe_bad(bad: tuple[BadImage, ...] | list[BadImage]) -> str:
-    """The first few, a line each."""
-    lines = [f"  {error}" for error in bad[:LISTED_BAD_IMAGES]]
-    if len(bad) > LISTED_BAD_IMAGES:
-        lines.append(f"  ... and {len(bad) - LISTED_BAD_IMAGES} more")
-    return "\n".join(lines)
 
 
 def choose_crop(split: Split) -> int:

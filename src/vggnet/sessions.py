@@ -22,30 +22,36 @@ from vggnet.contract import FULL_RANGE, ImageReading, InputPolicy, ModelDescript
 from vggnet.errors import UserError
 from vggnet.hardware import choose_precision, cpu_name
 from vggnet.images.augmentation import Augmentation
-from vggnet.images.color import normalize
-from vggnet.images.learnt import Learnt, write_learnt
+from vggnet.images.color import ColorStatistics, normalize
+from vggnet.images.image_list import ImageList
+from vggnet.images.learnt import Learnt, read_learnt, write_learnt
 from vggnet.images.loading import Batch, CropLoader
 from vggnet.images.splits import Split
 from vggnet.network.vgg import VGG, on_meta
-from vggnet.network.weights import load_model
+from vggnet.network.weights import hash_of, load_model
 from vggnet.options.common import Decoder
 from vggnet.options.localization import LocalizeTrainOptions
 from vggnet.options.training import TrainOptions
 from vggnet.paper.recipes import Recipe
-from vggnet.pictures import Pictures, describe_bad, learnt_before
+from vggnet.pictures import AsStarted, Pictures, learnt_before
 from vggnet.training.agreement import RunOfFirst, check_same_start, plain
 from vggnet.training.checkpoints import TrainingProgress
 from vggnet.training.distributed import World
 from vggnet.training.loop import Loop, LoopSettings, Task
+from vggnet.training.lost_images import TRAIN, LostImages
 from vggnet.training.meeting import launch_names
 from vggnet.training.memory import choose_micro_batch
 from vggnet.training.reading import choose_decoder, training_loader
 from vggnet.training.runs import RunFolder, open_run
 from vggnet.training.timing import seconds_per_image
 
-# what a continued run may have otherwise than when it was started: nothing of it changes what is learnt
-FREE_ON_RESUME = {"resume", "out", "workers", "save_every", "device", "init_from", "step"}
-CHOSEN_AT_START = {"micro_batch", "threads", "decoder"}  # by the program where the user did not; reused on resume
+# Options that may differ on --resume: where and how fast it runs, and where the data lie (their list decides).
+FREE_ON_RESUME = {"resume", "out", "workers", "save_every", "device", "step", "bad_images", "data_changed"}
+FREE_ON_RESUME |= {"data", "annotations", "val_annotations"}
+# Options that the program chooses where the user does not; config.json has the choice.
+CHOSEN_AT_START = {"micro_batch", "threads", "decoder", "precision"}
+NOT_WRITTEN = {"resume", "out", "data_changed"}  # in config.json
+OPEN = (None, (), "auto")  # values that stand for an option that was not given
 
 # how runs read images that were started before this could be chosen
 READ_BEFORE: dict[str, Any] = {"orientation": "ignore", "pixel_range": list(FULL_RANGE)}
@@ -69,33 +75,36 @@ class Session:
     model: VGG
     settings: LoopSettings
     decoder: Decoder
+    lost: LostImages
 
     @property
     def workers(self) -> int:
         return self.options.workers or 0
 
-    @property
-    def skip_bad(self) -> bool:
-        return self.options.bad_images == "skip"
-
     def loader(self, split: Split) -> CropLoader:
         """What reads the crops of `split`: to be closed by the caller."""
         recipe, crop = self.recipe, self.model.architecture.crop_px
-        statistics = self.pictures.statistics
+        statistics = self.statistics
         augmentation = Augmentation(
             self.options.seed, recipe.train_scale, crop, statistics, recipe.mirror, recipe.color_deviation
         )
         return training_loader(split, augmentation, self.decoder, self.world, self.workers)
 
-    def inputs(self, batches: Iterator[Batch]) -> Iterator[tuple[Batch, Tensor]]:
+    @property
+    def statistics(self) -> ColorStatistics:
+        """Of the training images, as at the run's start: they do not change with the images that can be read."""
+        saved = (self.run.config or {}).get("statistics") if self.options.resume else None
+        return self.pictures.statistics if saved is None else ColorStatistics.from_json_dict(saved)
+
+    def inputs(self, batches: Iterator[Batch], images: int) -> Iterator[tuple[Batch, Tensor]]:
         """Each batch, and its crops as the net's input (n, 3, crop, crop) on the device.
 
-        UserError where an image became unreadable since it was checked, unless such images are skipped.
+        UserError where one of the training's `images` became unreadable since they were checked, unless such images
+        are skipped.
         """
         device, preprocessing = self.world.device, self.model.description.preprocessing
         for batch in batches:
-            if batch.bad and not self.skip_bad:
-                raise UserError(f"an image became unreadable during training:\n{describe_bad(batch.bad)}")
+            self.lost.add(TRAIN, batch.bad, images)
             pixels = batch.pixels.to(device, non_blocking=True)
             yield batch, normalize(pixels, preprocessing, batch.shift)
 
@@ -106,9 +115,16 @@ class Session:
         """
         loop = Loop(self.model, self.recipe, task, self.run, self.world, self.settings)
         self._check_images(task.images)
-        if self.world.is_first and not self.resuming:  # not before the loop has taken its settings: else it is no run
-            self._write_start(kept | {"train_images": task.images})
-            write_learnt(self.run.path, self.pictures.learnt, self.pictures.learnt_before)
+        if self.world.is_first:  # after Loop() has accepted the settings: a refused start must leave no run behind
+            learnt, learnt_before = self.pictures.learnt, self.pictures.learnt_before
+            if not self.resuming:
+                self._write_start(kept | {"train_images": task.images})
+                write_learnt(self.run.path, learnt, learnt_before)
+            elif self.options.data_changed:
+                changed = {"train_images": task.images, "statistics": self.statistics.to_json_dict()}
+                self.run.write_config((self.run.config or {}) | changed, self.pictures.listed)
+                write_learnt(self.run.path, learnt | read_learnt(self.run.path), learnt_before)
+            self.lost.write()
         if self.resuming and loop.restore():
             _say_resumed(loop)
         else:
@@ -123,10 +139,10 @@ class Session:
     def _check_images(self, images: int) -> None:
         """UserError where the run to continue was started with another number of training images."""
         before = (self.run.config or {}).get("train_images", images)  # older runs did not write it down
-        if self.resuming and before != images:
+        if self.resuming and before != images and not self.options.data_changed:
             raise UserError(
                 f"--resume: the run in {self.run.path} was started with {counted(before, 'training image')}, now there "
-                f"are {images:,}: put back what was added or removed, or start another with another --out"
+                f"are {images:,}: put back what was added or removed, or accept it with --data-changed"
             )
 
     def _write_start(self, kept: dict[str, Any]) -> None:
@@ -134,13 +150,18 @@ class Session:
         chosen = {
             "decoder": self.decoder,
             "epochs_before": self.settings.epochs_before,
-            "micro_batch": self.settings.micro_batch,
-            "threads": torch.get_num_threads(),
+            "micro_batch": self.options.micro_batch or self.settings.micro_batch,
+            "threads": self.options.threads or torch.get_num_threads(),
             "resolved_precision": self.settings.precision,
+            "statistics": self.pictures.statistics.to_json_dict(),
         }
-        init_from = {"init_from": plain(self.options.init_from)}
-        launch = {"launch": launch_names()} if launch_names() else {}
-        self.run.write_config(_saved_options(self.options) | init_from | chosen | launch | kept)
+        options = {field.name: plain(getattr(self.options, field.name)) for field in dataclasses.fields(self.options)}
+        options = {name: value for name, value in options.items() if name not in NOT_WRITTEN}
+        source = self.options.init_from
+        more: dict[str, Any] = {"init_from_sha256": None if source is None else hash_of(source)}
+        if launch_names():
+            more["launch"] = launch_names()
+        self.run.write_config(options | chosen | more | kept, self.pictures.listed)
 
     def best(self) -> VGG:
         """The net of the best epoch: the first rank reads it, and the others receive it."""
@@ -162,7 +183,7 @@ class Session:
 def open_session(
     options: Options,
     world: World,
-    prepare: Callable[[Options, Learnt | None], Pictures],
+    prepare: Callable[[Options, Learnt | None, AsStarted | None], Pictures],
     build: Callable[[Options, Pictures, RunFolder | None], VGG],
 ) -> Iterator[Session]:
     """Take the run folder of resolved options, make images and net ready, and settle what the user left open.
@@ -175,11 +196,12 @@ def open_session(
     with ExitStack() as stack:
         run = _take_run(options.out, options.resume, world, stack)
         learnt = world.from_first(partial(learnt_before, options.init_from, options.out))
-        pictures = world.in_turn(partial(prepare, options, learnt))
+        started = (run.config or {}) if options.resume else {}
+        at_start = _images_at_start(run, options, world) if started else None
+        pictures = world.in_turn(partial(prepare, options, learnt, at_start))
         resuming = world.from_first(lambda: options.resume and run.state.exists())
-        started = run.config or {}
         # as at the run's start: sums that are split otherwise round otherwise
-        threads = started.get("threads") or options.threads
+        threads = options.threads or started.get("threads")
         if threads and world.device.type == "cpu":
             torch.set_num_threads(threads)
         model = build(options, pictures, run if resuming else None).to(world.device).to_fast_layout()
@@ -187,6 +209,7 @@ def open_session(
         precision = choose_precision(started.get("resolved_precision", options.precision), world.device)
         splits = {"training": pictures.train, "judging": pictures.judge, "val": pictures.val}
         check_same_start(world, splits, model.description, precision)
+        lost = LostImages(run, world, skip=options.bad_images == "skip", known=pictures.skipped + pictures.lost)
         micro_batch = started.get("micro_batch") if options.micro_batch is None else options.micro_batch
         local_batch = -(-min(recipe.batch, len(pictures.train)) // world.size)
         if micro_batch is not None:
@@ -197,7 +220,25 @@ def open_session(
         before = started.get("epochs_before", 0) if resuming else model.description.epochs_seen
         settings = LoopSettings(options.seed, micro_batch, precision, options.save_every, options.step, before)
         decoder = choose_decoder(options.decoder, pictures.train, run, world, options.workers or 0)
-        yield Session(options, recipe, world, run, resuming, pictures, model, settings, decoder)
+        if resuming:
+            world.from_first(run.check_weights)
+        yield Session(options, recipe, world, run, resuming, pictures, model, settings, decoder, lost)
+
+
+def _images_at_start(run: RunFolder, options: Options, world: World) -> AsStarted:
+    """What the first rank's run folder holds of the images; a list that is lost is none where others are accepted."""
+
+    def read() -> bytes | None:
+        try:
+            return run.images
+        except UserError as error:
+            if not options.data_changed:
+                raise
+            say(f"note: {error}")
+            return None
+
+    written = world.from_first(read)
+    return AsStarted(None if written is None else ImageList.of_bytes(written), options.data_changed)
 
 
 def _take_run(out: Path, resume: bool, world: World, stack: ExitStack) -> RunFolder:
@@ -213,15 +254,19 @@ def _take_run(out: Path, resume: bool, world: World, stack: ExitStack) -> RunFol
 
 
 def as_started(options: Options, out: Path) -> Options:
-    """Options of a run to continue: what the user leaves open is as the run was started with."""
-    saved = RunFolder(out).config or {}
+    """Options of a run to continue: what the user leaves open is as the run was started with.
+
+    UserError where the run has lost a file that it needs, or where one is damaged.
+    """
+    run = RunFolder(out)
+    run.check_complete()
+    saved = run.config or {}
     missing: dict[str, Any] = {}
     for field in dataclasses.fields(options):
-        if field.name in saved and getattr(options, field.name) in (None, ()):
-            value = saved[field.name]
-            missing[field.name] = tuple(value) if isinstance(value, list) else value
-    if missing.get("init_from") is not None:
-        missing["init_from"] = Path(missing["init_from"])
+        name = field.name
+        if name not in FREE_ON_RESUME and saved.get(name) is not None and getattr(options, name) in OPEN:
+            value = saved[name]
+            missing[name] = tuple(value) if isinstance(value, list) else Path(value) if name == "init_from" else value
     return dataclasses.replace(options, **missing)
 
 
@@ -232,21 +277,40 @@ def check_as_started(options: TrainOptions | LocalizeTrainOptions) -> None:
     if saved is None:
         return
     saved = READ_BEFORE | saved
-    for name, value in _saved_options(options).items():
-        if value != saved.get(name):
-            flag = "--" + name.replace("_", "-")
-            trains_on = isinstance(options, TrainOptions)
-            more = f"; `vggnet train --init-from {options.out}` begins with its weights" if trains_on else ""
-            raise UserError(
-                f"--resume: the run in {options.out} was started with {flag} {saved.get(name)}, now it says {value}; "
-                f"repeat the run's own options, or start another with another --out{more}"
-            )
+    for field in dataclasses.fields(options):
+        name, value = field.name, getattr(options, field.name)
+        if name in FREE_ON_RESUME or (name in CHOSEN_AT_START and value in OPEN):
+            continue
+        default = None if field.default is dataclasses.MISSING else field.default
+        before = saved.get(name, plain(default))  # older runs lack newer options
+        if name == "precision" and before == "auto":
+            before = saved.get("resolved_precision", before)
+        if name == "init_from":
+            same = _same_source(value, before, saved.get("init_from_sha256"))
+        else:
+            same = plain(value) == before
+        if not same:
+            raise _differs(options, name, before, value)
 
 
-def _saved_options(options: TrainOptions | LocalizeTrainOptions) -> dict[str, Any]:
-    """The options that a continued run must repeat, as JSON values."""
-    values = dataclasses.asdict(options)
-    return {name: plain(value) for name, value in values.items() if name not in FREE_ON_RESUME | CHOSEN_AT_START}
+def _differs(options: TrainOptions | LocalizeTrainOptions, name: str, before: object, value: object) -> UserError:
+    flag = "--" + name.replace("_", "-")
+    trains_on = isinstance(options, TrainOptions)
+    more = f"; `vggnet train --init-from {options.out}` begins with its weights" if trains_on else ""
+    was = f"{flag} {before}" if before is not None else f"no {flag}"
+    return UserError(
+        f"--resume: the run in {options.out} was started with {was}, now it says {value}; "
+        f"repeat the run's own options, or start another with another --out{more}"
+    )
+
+
+def _same_source(given: Path | None, before: str | None, sha256: str | None) -> bool:
+    """Whether --init-from has the weights that the run was started from. Their file may be gone by now."""
+    if given is None or before is None:
+        return given is None and before is None
+    if Path(before) == given or given.resolve() == Path(before).resolve():
+        return True
+    return sha256 is not None and given.exists() and hash_of(given) == sha256
 
 
 def recipe_of(options: TrainOptions | LocalizeTrainOptions) -> Recipe:
@@ -327,7 +391,7 @@ def _announce(session: Session, loop: Loop) -> None:
     say(f"device    {device}, {counted(world.size, 'process')}, {settings.precision}")
     classes = counted(len(pictures.data.classes), "class")
     say(f"data      {pictures.data.name}: {classes}, {len(pictures.train)} train, {val} images")
-    skipped = f"; {counted(pictures.skipped, 'bad image')} skipped" if pictures.skipped else ""
+    skipped = f"; {counted(len(pictures.skipped), 'bad image')} skipped" if pictures.skipped else ""
     say(f"judged on {pictures.judged_on}{skipped}")
     mean = " ".join(f"{value:.1f}" for value in model.description.preprocessing.mean)
     mirrored = "half of them mirrored" if recipe.mirror else "none mirrored, so tests leave mirrored views out, too"

@@ -7,6 +7,7 @@ Shapes: N images, M the most boxes of one image.
 """
 
 import warnings
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -101,9 +102,12 @@ def open_localizable(
     return replace(opened, train=parts["train"], val=parts["val"], notes=tuple(notes))
 
 
-def objects_of(split: Split, *, bad_boxes: str, workers: int, name: str = "") -> Objects:
+def objects_of(
+    split: Split, *, bad_boxes: str, workers: int, name: str = "", unreadable: Collection[str] = ()
+) -> Objects:
     """Measure the images, hold their boxes against them, and say what was clipped or left out.
 
+    The files in `unreadable` stay, with a size of 0: a continued run has the images of its start.
     UserError lists the boxes at fault, unless `bad_boxes` is "skip".
     """
     sizes = measure_sizes(split, workers)
@@ -115,7 +119,8 @@ def objects_of(split: Split, *, bad_boxes: str, workers: int, name: str = "") ->
         say(f"note: {name}: left out {counted(len(checked.faults), 'box')} that cannot be used: {checked.faults[0]}")
     if checked.clipped:
         say(f"note: {name}: clipped {counted(checked.clipped, 'box')} that reached a pixel beyond the image")
-    having = np.flatnonzero([len(boxes) > 0 and sizes[i].all() for i, boxes in enumerate(checked.boxes)])
+    stays = [sizes[i].all() or (bool(unreadable) and split.path(i) in unreadable) for i in range(len(split))]
+    having = np.flatnonzero([len(boxes) > 0 and stays[i] for i, boxes in enumerate(checked.boxes)])
     if not len(having):
         raise UserError(f"{split.root}: not one of {len(split)} {name} images has a box that can be used")
     if len(having) < len(split):

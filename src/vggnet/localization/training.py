@@ -18,7 +18,7 @@ from torch import Tensor
 
 from vggnet.console import say
 from vggnet.contract import ModelDescription
-from vggnet.errors import UserError
+from vggnet.errors import BadImage, UserError
 from vggnet.evaluation.metrics import Count
 from vggnet.images.boxes import Windows
 from vggnet.images.learnt import Learnt
@@ -35,9 +35,10 @@ from vggnet.network.weights import load_model, read_description
 from vggnet.options.localization import LocalizeTrainOptions
 from vggnet.paper.configurations import Architecture
 from vggnet.paper.recipes import FIXED_SCALE_PX, scaled_px
-from vggnet.pictures import Pictures, prepare_pictures
+from vggnet.pictures import AsStarted, Pictures, prepare_pictures
 from vggnet.sessions import (
     Session,
+    as_started,
     check_as_started,
     default_run,
     default_workers,
@@ -50,6 +51,7 @@ from vggnet.sessions import (
 from vggnet.training.agreement import continued, settle_together
 from vggnet.training.distributed import join_world
 from vggnet.training.loop import Inputs
+from vggnet.training.lost_images import HELD_OUT, TRAIN, VAL
 from vggnet.training.runs import RunFolder
 
 SOURCE = "source"  # in config.json: the description of the net that the run started from
@@ -75,7 +77,7 @@ class LocalizationTask:
 
     def batches(self, epoch: int, batches: list[np.ndarray]) -> Iterator[Inputs]:
         crop = self.description.architecture.crop_px
-        for batch, images in self.session.inputs(self.loader.batches(epoch, batches)):
+        for batch, images in self.session.inputs(self.loader.batches(epoch, batches), self.images):
             indices = batch.indices.numpy()
             windows = Windows.of_views(self.train.sizes[indices], batch.views.numpy(), crop)
             boxes = draw_boxes(self.train, self.session.options.seed, epoch, indices)
@@ -87,16 +89,22 @@ class LocalizationTask:
         return regression_losses(outputs, targets, self.description.boxes)
 
     def judge(self, model: VGG) -> dict[str, float]:
-        error, loss, overlap = self.test(model, self.judged)
-        if not error.images:
-            raise UserError("not one of the held-out images can be read any more: nothing judges the schedule")
+        self.session.lost.report(TRAIN, self.images)
+        error, loss, overlap = self.test(model, self.judged, HELD_OUT)
         return {"error": 100 * error.rate, "loss": loss, "iou": overlap}
 
-    def test(self, model: VGG, objects: Objects) -> tuple[Count, float, float]:
-        """Test 1 over all ranks: wrong images, mean loss, mean overlap."""
+    def test(self, model: VGG, objects: Objects, part: str) -> tuple[Count, float, float]:
+        """Test 1 over all ranks: wrong images, mean loss, mean overlap.
+
+        UserError where too many of the images (called `part`) cannot be read any more.
+        """
         world, scale = self.session.world, self.session.recipe.judged_scale
         share = world.share(np.arange(len(objects)))
         result = center_test(model, objects, objects.labels, scale, self.computing, share)
+        lost = np.setdiff1d(share, result.indices).tolist()
+        bad = [BadImage(objects.split.path(index), "it cannot be read") for index in lost]
+        self.session.lost.add(part, bad, len(objects))
+        self.session.lost.report(part, len(objects))
         sums = [len(result.indices), result.wrong.sum(), result.losses.sum(), result.overlaps.sum()]
         images, wrong, loss, overlap = world.total([float(value) for value in sums])
         return Count(round(wrong), round(images)), loss / max(images, 1), overlap / max(images, 1)
@@ -122,8 +130,10 @@ def train_localizer(options: LocalizeTrainOptions) -> LocalizeResult:
 
 def _settled(options: LocalizeTrainOptions) -> tuple[LocalizeTrainOptions, ModelDescription]:
     """The options with nothing left open, and the net to start from."""
-    if options.out is not None:
-        options = continued(options, options.out)
+    if (out := options.out) is not None:
+        options = continued(options, out)
+        if options.resume:
+            options = as_started(options, out)
     source = _source(options)
     options = _resolve(options, source)
     assert options.out is not None
@@ -162,7 +172,7 @@ def _resolve(options: LocalizeTrainOptions, source: ModelDescription) -> Localiz
     )
 
 
-def _prepare(options: LocalizeTrainOptions, learnt: Learnt | None) -> Pictures:
+def _prepare(options: LocalizeTrainOptions, learnt: Learnt | None, started: AsStarted | None) -> Pictures:
     opened = open_localizable(options.data, options.annotations, options.val_annotations)
     if opened.train is None:
         raise UserError(f"{options.data}: no training image has a box")
@@ -174,6 +184,7 @@ def _prepare(options: LocalizeTrainOptions, learnt: Learnt | None) -> Pictures:
         reading=policy_of(options).reading,
         opened=opened,
         learnt_before=learnt,
+        started=started,
     )
 
 
@@ -215,11 +226,12 @@ def _architecture(options: LocalizeTrainOptions, source: ModelDescription, outpu
 
 def _train(session: Session, options: LocalizeTrainOptions, source: ModelDescription) -> LocalizeResult:
     pictures, workers = session.pictures, session.workers
+    lost = {error.path for _, error in pictures.lost}
     train, judged = (
-        objects_of(split, bad_boxes=options.bad_boxes, workers=workers, name=name)
+        objects_of(split, bad_boxes=options.bad_boxes, workers=workers, name=name, unreadable=lost)
         for split, name in ((pictures.train, "train"), (pictures.judge, "held out"))
     )
-    computing = Computing(session.world.device, session.settings.precision, workers, session.skip_bad)
+    computing = Computing(session.world.device, session.settings.precision, workers, options.bad_images == "skip")
     learnt = "all layers" if options.layers == "all" else "the fully connected layers"
     outputs = session.model.architecture.outputs
     with session.loader(train.split) as loader:
@@ -240,8 +252,9 @@ def _report(task: LocalizationTask, options: LocalizeTrainOptions) -> LocalizeRe
         say("no val images with boxes: nothing to report an error on")
         return LocalizeResult(run.path, None, float("nan"), {})
     val = objects_of(session.pictures.val, bad_boxes=options.bad_boxes, workers=session.workers, name="val")
-    error, _, overlap = task.test(session.best(), val)
-    free = baselines(task.train, val, len(task.description.classes))
+    error, _, overlap = task.test(session.best(), val, VAL)
+    readable = task.train.subset(np.flatnonzero(task.train.sizes.all(1)))
+    free = baselines(readable, val, len(task.description.classes))
     say(f"val error of test 1 (true class, centre crop, Q={scale}): {error.describe()}")
     say(f"  mean overlap {overlap:.3f}; boxes that need no learning:")
     for name, count in free.items():

@@ -47,7 +47,7 @@ def save_model(path: str | Path, model: VGG) -> None:
     check_described(model, tensors)
     refuse_not_finite(tensors, f"{path} is not written")
     description = model.description.to_json()
-    write_whole(path, save(tensors, {DESCRIPTION_KEY: description, CHECKSUM_KEY: _checksum(description, tensors)}))
+    write_whole(path, save(tensors, {DESCRIPTION_KEY: description, CHECKSUM_KEY: checksum(description, tensors)}))
 
 
 def unwrapped(model: Any) -> VGG:
@@ -116,7 +116,7 @@ def _read_unchanged(file: Path) -> _Content:
     else:
         raise UserError(f"{file}: is being written to all the time; try again when that has ended")
     expected = metadata.get(CHECKSUM_KEY)
-    if expected is not None and expected != _checksum(metadata.get(DESCRIPTION_KEY, ""), tensors):
+    if expected is not None and expected != checksum(metadata.get(DESCRIPTION_KEY, ""), tensors):
         raise UserError(
             f"{file}: damaged: its weights or its description have changed since they were written (their checksum is "
             "another): copy or train it again"
@@ -210,7 +210,18 @@ def _version(found: os.stat_result) -> tuple[int, ...]:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _checksum(description: str, tensors: Mapping[str, Tensor]) -> str:
+def check_undamaged(file: Path) -> None:
+    """Raise UserError where a weight file is not as it was written."""
+    _read_unchanged(file)
+
+
+def hash_of(path: str | Path) -> str:
+    """Return the SHA-256 of the weight file that `path` means."""
+    with _held(find_weights(path)) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def checksum(description: str, tensors: Mapping[str, Tensor]) -> str:
     """CRC-32 of the description and of every tensor's name, type, shape and values."""
     crc = zlib.crc32(description.encode())
     for name in sorted(tensors):

@@ -70,7 +70,16 @@ _PAIR = "| --no-mirror"  # `cli` makes `--mirror True` of --mirror, and `--mirro
 Mirrored = Annotated[
     bool, tyro.conf.FlagConversionOff, tyro.conf.arg(metavar=_PAIR, help_behavior_hint="(default: --mirror)")
 ]
-ResumeOption = Annotated[bool, option("Continue the run in --out; starts anew where nothing was saved yet.")]
+ResumeOption = Annotated[
+    bool,
+    option(
+        "Continue the run in --out; starts anew where nothing was saved yet. Images and options must be those of its "
+        "start, wherever the images lie now; --device, --workers, --step, --save-every and --bad-images may differ."
+    ),
+]
+DataChangedOption = Annotated[
+    bool, option("With --resume: go on with the images as they are now (the classes must be the same).")
+]
 EpochsOption = Annotated[int, option("Passes over the training images.")]
 BatchOption = Annotated[
     int,
@@ -153,7 +162,11 @@ TrainWorkersOption = Annotated[
     option("Processes that read images (threads with --decoder gpu).", default="by the number of cores"),
 ]
 BadImagesOption = Annotated[
-    BadImages, option("What to do about images that cannot be read: stop, or skip (they are listed and counted).")
+    BadImages,
+    option(
+        "What to do about images that cannot be read: stop, or skip (they are listed and counted; a training stops "
+        "where more than a tenth is lost while it runs)."
+    ),
 ]
 BadBoxesOption = Annotated[
     BadImages, option("What to do about boxes that are not on their images: stop, or skip (they are counted).")

@@ -11,6 +11,7 @@ from vggnet.options.common import (
     BadBoxesOption,
     BadImagesOption,
     BatchOption,
+    DataChangedOption,
     DecoderOption,
     DeviceOption,
     EpochsOption,
@@ -97,6 +98,7 @@ class LocalizeTrainOptions:
     out: Annotated[Path | None, option(default="runs/DATA-NET-BOXES")] = None
     """The run folder."""
     resume: ResumeOption = False
+    data_changed: DataChangedOption = False
     annotations: _AnnotationsOption = None
     val_annotations: _ValAnnotationsOption = None
     train_scale: Annotated[

@@ -9,6 +9,7 @@ from vggnet.options.common import (
     BatchNormOption,
     BatchOption,
     CropOption,
+    DataChangedOption,
     DataInput,
     DecoderOption,
     DeviceOption,
@@ -49,6 +50,7 @@ class TrainOptions:
     out: Annotated[Path | None, option(default="runs/DATA-NET")] = None
     """The run folder."""
     resume: ResumeOption = False
+    data_changed: DataChangedOption = False
     init: InitOption = "glorot"
     sigma: SigmaOption = 0.01
     init_from: InitFromOption = None
@@ -122,6 +124,9 @@ class LadderOptions:
     device: DeviceOption = "auto"
     precision: PrecisionOption = "auto"
     bad_images: BadImagesOption = "stop"
+    data_changed: Annotated[bool, option("Go on with the images as they are now (the classes must be the same).")] = (
+        False
+    )
     workers: TrainWorkersOption = None
     decoder: DecoderOption = "auto"
     threads: ThreadsOption = None

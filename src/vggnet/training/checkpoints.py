@@ -1,44 +1,59 @@
 """The state of a training, written so that a kill at any moment leaves the previous state whole.
 
 One safetensors file holds weights, buffers, momentum and, as JSON in its metadata, everything else that the next step
-depends on. Random numbers need no state: they are functions of the seed and the step.
+depends on. Random numbers need no state: they are functions of the seed and the step. Checksums of the tensors and of
+the JSON find a damaged file.
 """
 
 import json
+import os
+import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
+from vggnet.contract import first_problem
 from vggnet.errors import UserError
 from vggnet.files import replacing
+from vggnet.network.weights import checksum
 from vggnet.training.distributed import World
+from vggnet.training.optimization import ScheduleState
 
-_KEY = "vggnet-training"
+_KEY, _CHECKSUM_KEY = "vggnet-training", "vggnet_crc32"
+_ANEW = "put the file back from a backup, or start anew in another --out"
+
+Count = Annotated[int, Field(ge=0)]
+Sum = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 @dataclass
 class TrainingProgress:
     """Where a training stands: `step` batches of epoch `epoch` (from 0) are done."""
 
-    epoch: int = 0
-    step: int = 0
-    epoch_loss: float = 0.0  # sums over the images of this epoch so far
-    epoch_wrong: float = 0.0
-    epoch_images: float = 0.0
-    wall_s: float = 0.0
-    schedule: dict[str, Any] = field(default_factory=dict)
+    epoch: Count = 0
+    step: Count = 0
+    epoch_loss: Sum = 0.0  # sums over the images of this epoch so far
+    epoch_wrong: Sum = 0.0
+    epoch_images: Sum = 0.0
+    wall_s: Sum = 0.0
+    schedule: ScheduleState = field(default_factory=ScheduleState)
     best: dict[str, float] = field(default_factory=dict)
     rows: list[dict[str, float]] = field(default_factory=list)  # metrics, one row an epoch
     finished: bool = False
 
 
+_PROGRESS = TypeAdapter(TrainingProgress)
+
+
 def write_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: TrainingProgress) -> None:
-    """Replace the state at `path`; a finished training keeps its progress only."""
+    """Replace the state at `path`; a finished training keeps its progress only. Raises OSError that names the file."""
     tensors: dict[str, torch.Tensor] = {}
     if not progress.finished:
         tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
@@ -47,35 +62,67 @@ def write_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, 
             if momentum is not None:
                 tensors[f"momentum.{name}"] = momentum
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    text = json.dumps(asdict(progress))
+    metadata = {_KEY: text, _CHECKSUM_KEY: checksum(text, contiguous)}
     with replacing(path) as file:
-        save_file(contiguous, file, metadata={_KEY: json.dumps(asdict(progress))})
+        try:
+            save_file(contiguous, file, metadata=metadata)
+        except SafetensorError as error:
+            raise _as_os_error(error) from error
+
+
+def _as_os_error(error: SafetensorError) -> OSError:
+    """The OSError behind an error of safetensors, which has its number in the text only."""
+    number = re.search(r"os error (\d+)", str(error))
+    return OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(str(error))
 
 
 def read_progress(path: Path) -> TrainingProgress:
-    """The progress that a state file holds."""
+    """The progress that a state file holds. UserError for a file that is damaged or holds impossible values."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
+            of_finished = not list(file.keys())
     except (SafetensorError, OSError) as error:
-        raise UserError(
-            f"{path}: the saved training state cannot be read ({error}); start anew in another --out"
-        ) from error
+        raise UserError(f"{path}: the saved training state cannot be read ({error}); {_ANEW}") from error
     if _KEY not in metadata:
-        raise UserError(f"{path}: not a training state of vggnet; start anew in another --out")
-    return TrainingProgress(**json.loads(metadata[_KEY]))
+        raise UserError(f"{path}: not a training state of vggnet; {_ANEW}")
+    if of_finished:  # else `restore_state` looks, which reads the tensors anyway
+        _refuse_damaged(path, {}, metadata)
+    try:
+        progress = _PROGRESS.validate_json(metadata[_KEY], strict=True)
+    except ValidationError as error:
+        raise UserError(f"{path}: {first_problem(error)}; {_ANEW}") from error
+    if len(progress.rows) != progress.epoch:
+        raise UserError(f"{path}: epoch: {progress.epoch} done, and {len(progress.rows)} rows of metrics; {_ANEW}")
+    return progress
 
 
 def restore_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Load weights, buffers and momentum in place; the next step is the one that would have followed."""
     with safe_open(path, framework="pt") as file:
-        names = list(file.keys())
-        weights = {name[6:]: file.get_tensor(name) for name in names if name.startswith("model.")}
-        momenta = {name[9:]: file.get_tensor(name) for name in names if name.startswith("momentum.")}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        metadata = file.metadata() or {}
+    _refuse_damaged(path, tensors, metadata)
+    weights = {name[6:]: tensor for name, tensor in tensors.items() if name.startswith("model.")}
+    momenta = {name[9:]: tensor for name, tensor in tensors.items() if name.startswith("momentum.")}
+    expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    found = {name: tensor.shape for name, tensor in weights.items()}
+    other = next((name for name in sorted(expected.keys() | found.keys()) if expected.get(name) != found.get(name)), "")
+    other = other or next((name for name, tensor in momenta.items() if tensor.shape != expected.get(name)), "")
+    if other:
+        raise UserError(f"{path}: {other} does not fit the net that config.json describes; {_ANEW}")
     model.load_state_dict(weights)
     for name, parameter in model.named_parameters():
         if name in momenta:
             # the layout of the parameter is kept, since the update runs over both in memory order
             optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(momenta[name])
+
+
+def _refuse_damaged(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, Any]) -> None:
+    """A state without a checksum is of an older version."""
+    if metadata.get(_CHECKSUM_KEY) not in (None, checksum(metadata.get(_KEY, ""), tensors)):
+        raise UserError(f"{path}: damaged: it has changed since it was written (its checksum is another); {_ANEW}")
 
 
 def share_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, world: World) -> None:

@@ -12,7 +12,7 @@ Notable:
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from vggnet.console import progress as show_progress
-from vggnet.console import say
+from vggnet.console import say, warn
 from vggnet.errors import Diverged
 from vggnet.hardware import keep_freed_memory
 from vggnet.images.augmentation import epoch_order
@@ -211,6 +211,9 @@ class Loop:
         except StopRequested:
             self._save()
             raise Interrupted from None
+        except Exception:
+            self._save_at_failure()
+            raise
         finally:
             self._activity = "computing"
 
@@ -270,6 +273,9 @@ class Loop:
         except StopRequested:
             self._save()
             raise Interrupted from None
+        except Exception:
+            self._save_at_failure()
+            raise
 
     def _end_epoch(self, wait_share: float, rate: float, stop: StopRequests) -> bool:
         """Judge, write weights and metrics, move the schedule; whether training goes on."""
@@ -277,6 +283,8 @@ class Loop:
         loss, wrong, images = self.world.total([float(value) for value in self._sums])
         if not math.isfinite(loss):
             raise self._diverged("the loss is no longer finite")
+        if progress.epoch == 0:
+            self._save()  # before best, last and metrics: where these are, there is a state
         judged = self._judge(stop)
         if unknown := [name for name, value in judged.items() if not math.isfinite(value)]:
             raise self._diverged(f"on the held-out images the {unknown[0]} is not finite")
@@ -323,6 +331,17 @@ class Loop:
         with SummaryWriter(self.run.path / "events", purge_step=int(row["epoch"])) as events:
             for name, value in row.items():
                 events.add_scalar(name, value, int(row["epoch"]))
+
+    def _save_at_failure(self) -> None:
+        """Save the state where images cannot be read between two steps; the weights are whole then.
+
+        Not with several ranks, which can only save together.
+        """
+        if self.world.size == 1:
+            with suppress(OSError, Diverged):  # the failure itself is what the user needs to see
+                self._save()
+                place = f"epoch {self.progress.epoch + 1}, {self.progress.step} of {self.steps_per_epoch} batches"
+                warn(f"the state is saved: {place}")
 
     def _save(self) -> None:
         """Write the state; all ranks call, since the sums of the epoch lie on all of them."""

@@ -1,9 +1,10 @@
 """SGD as in Sect. 3.1, and its learning rate: divided on a plateau, a stated number of times, then the end."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import nn
 
 from vggnet.console import counted
@@ -29,6 +30,15 @@ def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
         weight_decay=recipe.weight_decay,
         fused=True,  # one pass over weight, gradient and momentum, on CPUs too
     )
+
+
+@dataclass(frozen=True)
+class ScheduleState:
+    """What a checkpoint holds of a `Plateau`. `best_error` is None before the first epoch."""
+
+    drops_done: Annotated[int, Field(ge=0)] = 0
+    best_error: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    epochs_since: Annotated[int, Field(ge=0)] = 0
 
 
 @dataclass
@@ -74,14 +84,10 @@ class Plateau:
         latest = self.recipe.latest_drops
         return self.drops_done < len(latest) and epochs_done >= latest[self.drops_done] * self.recipe.epochs
 
-    def state(self) -> dict[str, Any]:
-        return {
-            "drops_done": self.drops_done,
-            "best_error": self.best_error if self.best_error != float("inf") else None,
-            "epochs_since": self.epochs_since,
-        }
+    def state(self) -> ScheduleState:
+        best = self.best_error if self.best_error != float("inf") else None
+        return ScheduleState(self.drops_done, best, self.epochs_since)
 
-    def restore(self, state: dict[str, Any]) -> None:
-        self.drops_done = state["drops_done"]
-        self.best_error = float("inf") if state["best_error"] is None else state["best_error"]
-        self.epochs_since = state["epochs_since"]
+    def restore(self, state: ScheduleState) -> None:
+        self.drops_done, self.epochs_since = state.drops_done, state.epochs_since
+        self.best_error = float("inf") if state.best_error is None else state.best_error

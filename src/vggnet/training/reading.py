@@ -29,6 +29,8 @@ def choose_decoder(requested: DecoderName, split: Split, run: RunFolder, world: 
         if reason is not None:
             how = "--decoder gpu" if requested == "gpu" else "the run was started with --decoder gpu, which"
             advice = "--decoder processes works everywhere; its pixels differ by some gray levels"
+            if before is not None:
+                advice = "Continue it where that works, or start another run with --decoder processes"
             raise UserError(f"{how} does not work here: {reason}. {advice}")
         return "gpu"
     processes = min(workers, (os.cpu_count() or 1) // world.size)

@@ -1,6 +1,7 @@
 """The run folder: everything about one training, whole after a kill, used by one process at a time.
 
 config.json        the resolved options         environment.json   versions, hardware, command
+images.csv.gz      the images at the start      skipped.csv        those that could not be read (--bad-images skip)
 metrics.csv        one row an epoch             events/            the same for TensorBoard
 best.safetensors   weights of the best epoch    last.safetensors   weights of the last epoch
 state.safetensors  what `--resume` continues from
@@ -8,37 +9,30 @@ val.json           the best epoch's error on val
 """
 
 import csv
-import fcntl
 import io
 import json
-import os
 import shutil
-import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vggnet.errors import UserError
-from vggnet.files import write_whole
+from vggnet.errors import BadImage, UserError
+from vggnet.files import remove_abandoned, write_whole
 from vggnet.hardware import environment
+from vggnet.images.image_list import ImageList
+from vggnet.network.weights import check_undamaged
+from vggnet.training.checkpoints import TrainingProgress, read_progress
+from vggnet.training.configs import check_config
+from vggnet.training.locking import LOCK, locked
 
 STATE = "state.safetensors"
 CONFIG = "config.json"
-LOCK = ".lock"
+IMAGES = "images.csv.gz"
+SKIPPED = "skipped.csv"
+IMAGES_HASH = "images_sha256"  # in config.json: of the list in IMAGES
+RESULTS = ("best.safetensors", "last.safetensors", "metrics.csv", "val.json")  # there is a state where one of them is
 SPARE_BYTES = 50_000_000  # beside the weights: metrics, events, posteriors
-
-
-_held_locks: "weakref.WeakSet[io.TextIOWrapper]" = weakref.WeakSet()
-
-
-def _let_go() -> None:
-    """In a forked process: a lock belongs to all who have its file open, so a reader that outlives us would keep it."""
-    for lock in list(_held_locks):
-        lock.close()
-
-
-os.register_at_fork(after_in_child=_let_go)
 
 
 class RunFolder:
@@ -51,16 +45,64 @@ class RunFolder:
 
     @property
     def config(self) -> dict[str, Any] | None:
-        """The options that the run was started with; None where nothing was saved yet."""
-        file = self.path / CONFIG
-        if not file.exists():
-            return None
-        try:
-            return dict(json.loads(file.read_text(encoding="utf-8")))
-        except ValueError as error:
-            raise UserError(f"{file}: damaged ({error}); start anew in another --out") from error
+        """The options that the run was started with; None where nothing was saved yet.
 
-    def write_config(self, config: dict[str, Any]) -> None:
+        UserError where it is damaged, or holds a value that no option can have.
+        """
+        file = self.path / CONFIG
+        try:
+            values = json.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"{file}: damaged ({error}); put it back from a backup, or start anew in another --out"
+            ) from error
+        return check_config(file, values)
+
+    @property
+    def progress(self) -> TrainingProgress | None:
+        """Where the training stands; None where nothing was saved yet."""
+        return read_progress(self.state) if self.state.exists() else None
+
+    @property
+    def images(self) -> bytes | None:
+        """The list of the images at the start, for `ImageList.of_bytes`; None for a run that did not write it.
+
+        UserError where it is damaged.
+        """
+        expected = (self.config or {}).get(IMAGES_HASH)
+        return None if expected is None else ImageList.read(self.path / IMAGES, expected)
+
+    def check_complete(self) -> None:
+        """UserError where a file is missing without which the run cannot be continued; says which are there."""
+        there = [name for name in (CONFIG, STATE, *RESULTS) if (self.path / name).exists()]
+        missing, holds = "", ""
+        if CONFIG not in there and there:
+            missing, holds = CONFIG, "the options that the run was started with"
+        elif STATE not in there and set(there) & set(RESULTS):
+            missing, holds = STATE, "weights and momentum to continue from"
+        elif "best.safetensors" not in there and STATE in there and (self.progress or TrainingProgress()).epoch:
+            missing, holds = "best.safetensors", "the weights of the best epoch so far"
+        if missing:
+            weights = [name for name in RESULTS[:2] if name in there]
+            source = f", from its weights with --init-from {self.path / weights[0]}" if weights else ""
+            raise UserError(
+                f"--resume: {self.path / missing} is missing ({holds}); there are {', '.join(there)}. Put it back from "
+                f"a backup; or start another run in another --out{source}; or remove {self.path}, and the same command "
+                "starts anew"
+            )
+
+    def check_weights(self) -> None:
+        """UserError where best or last, as far as they are there, are not as they were written."""
+        for file in (self.best, self.last):
+            if file.exists():
+                check_undamaged(file)
+
+    def write_config(self, config: dict[str, Any], images: ImageList | None = None) -> None:
+        """Write how the run was started, and the list of its images."""
+        if images is not None:
+            config = config | {IMAGES_HASH: images.write(self.path / IMAGES)}
         write_whole(self.path / CONFIG, json.dumps(config, indent=2) + "\n")
         write_whole(self.path / "environment.json", json.dumps(environment(), indent=2) + "\n")
 
@@ -68,10 +110,18 @@ class RunFolder:
         """The whole table anew, so that rows of epochs that a kill undid do not stay."""
         text = io.StringIO()
         if rows:
-            writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+            writer = csv.DictWriter(text, fieldnames=list(rows[-1]), lineterminator="\n", extrasaction="ignore")
             writer.writeheader()
             writer.writerows(rows)
         write_whole(self.path / "metrics.csv", text.getvalue())
+
+    def write_skipped(self, skipped: Iterable[tuple[str, BadImage]]) -> None:
+        """List the images that were left out: their part ("train", "held-out", "val"), file and reason."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["part", "image", "reason"])
+        writer.writerows([part, error.path, error.reason] for part, error in skipped)
+        write_whole(self.path / SKIPPED, text.getvalue().encode("utf-8", "surrogateescape"))
 
     def write_report(self, report: dict[str, Any]) -> None:
         write_whole(self.report, json.dumps(report, indent=2) + "\n")
@@ -89,7 +139,7 @@ class RunFolder:
 
 @contextmanager
 def open_run(path: Path, *, resume: bool) -> Iterator[RunFolder]:
-    """Take the run folder for this process alone.
+    """Take the run folder for this process alone, and remove the temporary files of writes that were killed.
 
     A folder with anything in it is refused without `resume`, and with it, too, where that is no run's. A start that
     fails before anything is saved leaves neither the folder nor its lock behind.
@@ -99,34 +149,30 @@ def open_run(path: Path, *, resume: bool) -> Iterator[RunFolder]:
     # a start that was killed before anything was trained left its lock only (a hidden file), and is no run
     names = {each.name for each in path.iterdir() if not each.name.startswith(".")} if path.is_dir() else set()
     started = names & {CONFIG, STATE}
-    if names and not (resume and started):
+    if names and not (resume and (started or names & set(RESULTS))):
         hint = "--resume continues it" if started else "it is no run of vggnet"
         raise UserError(f"--out {path}: the folder is there already and is never overwritten; {hint}, or give another")
     made = [each for each in (path, *path.parents) if not each.exists()]  # the innermost first
     try:
         path.mkdir(parents=True, exist_ok=True)
-        lock = (path / LOCK).open("w")
     except OSError as error:
         raise UserError(f"--out {path}: cannot be written to ({error.strerror}); give another folder") from error
-    with lock:
+    run = RunFolder(path)
+    with locked(path):
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not os.path.samestat(os.fstat(lock.fileno()), os.stat(path / LOCK)):
-                raise BlockingIOError  # a start that failed has just removed it, and another made it anew
-        except OSError as error:
-            raise UserError(f"--out {path}: another process is training into it right now") from error
-        _held_locks.add(lock)
-        try:
-            yield RunFolder(path)
+            remove_abandoned(path)
+            if resume:
+                run.check_complete()
+            yield run
         finally:
             _leave(path, made)
 
 
 def _leave(path: Path, made: list[Path]) -> None:
-    """Remove the lock where nothing lies beside it, and then the folders that were `made` for it."""
-    if [each.name for each in path.iterdir()] != [LOCK]:
+    """Remove the lock where no more than the lock lies there, and then the folders that were `made` for it."""
+    if any(not each.name.startswith(LOCK) for each in path.iterdir()):
         return
-    (path / LOCK).unlink()
+    (path / LOCK).unlink(missing_ok=True)
     for folder in made:
         try:
             folder.rmdir()
