@@ -54,6 +54,12 @@ def test_round_trip(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["a.safetensors"]
 
 
+def test_the_same_weights_make_the_same_file(tmp_path: Path) -> None:
+    for number in range(8):
+        save_model(tmp_path / str(number), net())
+    assert len({file.read_bytes() for file in tmp_path.iterdir()}) == 1
+
+
 def test_a_loaded_net_does_not_hang_on_its_file(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     save_model(path, net())

@@ -7,6 +7,7 @@ files have none). A net that would not pass is not written either.
 """
 
 import hashlib
+import json
 import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +25,7 @@ from torch import Tensor
 from vggnet.console import counted
 from vggnet.contract import ModelDescription
 from vggnet.errors import Diverged, UserError
-from vggnet.files import write_whole
+from vggnet.files import replacing
 from vggnet.network.vgg import VGG, evaluating, on_meta
 from vggnet.paper.configurations import TOTAL_STRIDE_PX
 
@@ -47,7 +48,23 @@ def save_model(path: str | Path, model: VGG) -> None:
     check_described(model, tensors)
     refuse_not_finite(tensors, f"{path} is not written")
     description = model.description.to_json()
-    write_whole(path, save(tensors, {DESCRIPTION_KEY: description, CHECKSUM_KEY: checksum(description, tensors)}))
+    content = save(tensors, {DESCRIPTION_KEY: description, CHECKSUM_KEY: checksum(description, tensors)})
+    header = ordered_header(content)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        file.write(header)
+        file.write(memoryview(content)[len(header) :])
+
+
+def ordered_header(content: bytes) -> bytes:
+    """Return the header of a safetensors file with its metadata in order: the library writes them in a random one.
+
+    The same weights make the same file, byte by byte.
+    """
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    return content[:8] + text.ljust(length) if len(text) <= length else content[: 8 + length]
 
 
 def unwrapped(model: Any) -> VGG:
