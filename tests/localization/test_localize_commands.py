@@ -472,7 +472,8 @@ def test_a_drawn_image_that_does_not_fit_leaves_the_earlier_one(blocks, tmp_path
     with pytest.raises(UserError, match=r"--out .*boxes\.json: cannot be written"):
         predicting._write_json(tmp_path / "boxes" / "boxes.json", [])
     assert target.read_bytes() == before
-    assert sorted(file.name for file in target.parent.iterdir()) == ["0003-0.png", "boxes.json"]
+    assert sorted(file.name for file in target.parent.glob("[!.]*")) == ["0003-0.png", "boxes.json"]
+    assert not list(target.parent.glob("*.part"))
     assert (tmp_path / "boxes" / "boxes.json").read_text() == "earlier"
 
 
