@@ -112,7 +112,7 @@ def _by_layer(
 def _layer_ms(form: VGG, layer: Layer, x: torch.Tensor, trains: bool, steps: int) -> dict[str, float]:
     def forward() -> torch.Tensor:
         with torch.autocast(x.device.type, torch.bfloat16), torch.inference_mode(not trains):
-            return form._convolve(layer, x)
+            return form.convolve(layer, x)
 
     ms = {"forward": _ms(forward, x.device, steps)}
     if trains:

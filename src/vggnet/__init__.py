@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # for type checkers and editors; see `__getattr__`
 
 _PUBLIC = {
     "build": ("vggnet.network.initialization", "build"),
+    "as_classifier": ("vggnet.network.vgg", "as_classifier"),
     "load": ("vggnet.network.weights", "load_model"),
     "save": ("vggnet.network.weights", "save_model"),
     "preprocess": ("vggnet.evaluation.reading", "preprocess"),

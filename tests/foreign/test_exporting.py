@@ -14,7 +14,7 @@ from vggnet.cli import run
 from vggnet.contract import InputPolicy, ModelDescription
 from vggnet.errors import UserError
 from vggnet.network import exporting
-from vggnet.network.exporting import PlainNet, export_model
+from vggnet.network.exporting import as_sequence, export_model
 from vggnet.network.foreign.converting import convert, without_head
 from vggnet.network.initialization import build
 from vggnet.network.vgg import VGG
@@ -38,7 +38,7 @@ def test_the_plain_net_is_the_net(net: str, batch_norm: bool) -> None:
     model = small(net, batch_norm=batch_norm)
     x = 50 * torch.randn(2, 3, 97, 64)
     with torch.no_grad():
-        torch.testing.assert_close(PlainNet(model)(x), model(x), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(as_sequence(model)(x), model(x), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("form", list(NEEDED))

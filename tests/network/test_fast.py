@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from vggnet.backends.eager import EagerVGG
 from vggnet.evaluation.masking import padding_kept_zero
 from vggnet.evaluation.presentation import presenting
 from vggnet.evaluation.scoring import score
@@ -120,19 +121,19 @@ def test_the_model_is_left_as_it_was() -> None:
         assert tensor.dtype == before[name].dtype
 
 
-def test_fp32_takes_the_plain_net() -> None:
+def test_fp32_takes_pytorchs_operators() -> None:
     model = small("A")
     with presenting(model, "cpu", "fp32") as presenter:
-        assert presenter.model is model
-    assert fast_inference(model, torch.device("cuda"), "fp32") is model
+        assert type(presenter.model) is EagerVGG
+    assert type(fast_inference(model, torch.device("cuda"), "fp32")) is EagerVGG
 
 
 def test_why_there_is_no_fast_path(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(inference, "cpu_has_bf16", lambda: False)
     monkeypatch.setattr("vggnet.console._noted", set())
     model = small("A")
-    assert fast_inference(model, CPU, "fp32") is model
-    assert fast_inference(model, CPU, "bf16") is model
+    assert type(fast_inference(model, CPU, "fp32")) is EagerVGG
+    assert type(fast_inference(model, CPU, "bf16")) is EagerVGG
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
         "inference runs without the fast path: this CPU has no bf16 instructions (AVX512_BF16 or AMX)"

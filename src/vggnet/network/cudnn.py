@@ -32,7 +32,7 @@ class CudnnVGG(PreparedVGG):
 
     def _make_convolution(self, model: VGG, layer: Layer) -> nn.Module:
         weight, bias = with_normalization(model, layer)
-        if layer is not self._convolutions[0]:
+        if layer.name != "conv1_1":
             return _Convolution(weight, bias, layer.padding)
         return _ImageConvolution(weight, bias) if self.kernels else _PaddedConvolution(weight, bias, layer.padding)
 
@@ -88,7 +88,7 @@ class _ImageConvolution(nn.Module):
 
 
 class _Linear(nn.Module):
-    """`FullyConnected` with weights cast once."""
+    """A fully connected layer as a matrix product, its weights cast once."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None, kernel: int) -> None:
         super().__init__()

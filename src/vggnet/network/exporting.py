@@ -8,13 +8,13 @@ opened again by the runtime it is for and must agree with the net on three sizes
 counts as done.
 """
 
-import copy
 import io
 import json
 import logging
 import math
 import re
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -23,16 +23,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.fx.experimental import _config as config
-from torch.nn import functional as F
 
 from vggnet.contract import BOX_UNITS
 from vggnet.errors import UserError
 from vggnet.files import replacing_several
 from vggnet.network.foreign.inputs import for_unit_pixels
-from vggnet.network.response_normalization import ALPHA, BETA, NEIGHBOURS, K
-from vggnet.network.vgg import VGG, norm_name
+from vggnet.network.vgg import VGG
 from vggnet.network.weights import check_described, check_outputs, load_model, unwrapped
 
 SUFFIXES = {"onnx": ".onnx", "torch-export": ".pt2", "openvino": ".xml"}
@@ -44,35 +42,9 @@ Description = dict[str, Any]
 Runtime = Callable[[np.ndarray], np.ndarray]
 
 
-class PlainNet(nn.Module):
-    """`model`'s function in operators that every exporter knows: (N, 3, H, W) -> score map, or pool5 without a head."""
-
-    def __init__(self, model: VGG) -> None:
-        super().__init__()
-        self.architecture = model.architecture
-        for layer in self.architecture.layers():
-            source = model.get_submodule(layer.name)
-            plain = nn.Conv2d(layer.in_channels, layer.out_channels, layer.kernel, padding=layer.padding, device="meta")
-            plain.load_state_dict(source.state_dict(), assign=True)
-            self.add_module(layer.name, plain)
-            if self.architecture.batch_norm and layer.stage:
-                self.add_module(norm_name(layer.name), copy.deepcopy(model.get_submodule(norm_name(layer.name))))
-        self.eval().requires_grad_(False)
-
-    def forward(self, images: Tensor) -> Tensor:
-        x = images
-        for layer in self.architecture.convolutions():
-            x = getattr(self, layer.name)(x)
-            if self.architecture.batch_norm:
-                x = getattr(self, norm_name(layer.name))(x)
-            x = F.relu(x)
-            if self.architecture.configuration.response_normalization and layer.name == "conv1_1":
-                x = F.local_response_norm(x, NEIGHBOURS, ALPHA, BETA, K)
-            x = F.max_pool2d(x, 2) if layer.last_of_stage else x
-        for layer in self.architecture.fully_connected():
-            x = getattr(self, layer.name)(x)
-            x = x if layer.name == "fc8" else F.relu(x)
-        return x
+def as_sequence(model: VGG) -> nn.Sequential:
+    """Return the net's layers as one sequence: (N, 3, H, W) -> score map, or the pool5 map of a net without a head."""
+    return nn.Sequential(OrderedDict(model.named_children()))
 
 
 def export_model(model: VGG | str | Path, out: str | Path, form: str = "onnx") -> list[str]:
@@ -94,14 +66,13 @@ def export_model(model: VGG | str | Path, out: str | Path, form: str = "onnx") -
     net = (unwrapped(model) if isinstance(model, nn.Module) else load_model(model)).eval()
     check_described(net)
     check_outputs(net)
-    plain = PlainNet(net)
     out.parent.mkdir(parents=True, exist_ok=True)
     beside = out.with_suffix(".json")
     description = _description(net, form)
     with replacing_several(out) as folder, _quiet():
         file = folder / out.name
         write = {"onnx": _write_onnx, "torch-export": _write_torch, "openvino": _write_openvino}[form]
-        write(_program(plain), file, description)
+        write(_program(net), file, description)
         lines = [f"written to {out}", *_check(net, file, form)]
         (folder / beside.name).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
     return [*lines, f"preprocessing and classes written to {beside}"]
@@ -120,9 +91,9 @@ def _check(net: VGG, out: Path, form: str) -> list[str]:
     return lines
 
 
-def _program(plain: PlainNet) -> Any:
+def _program(net: VGG) -> Any:
     """torch.export's program with free batch, height and width."""
-    least = _least_px(plain)
+    least = _least_px(net)
     shape = {
         0: torch.export.Dim("batch", min=1, max=4096),
         2: torch.export.Dim("height", min=least, max=16384),
@@ -133,10 +104,10 @@ def _program(plain: PlainNet) -> Any:
     # At crop size a map is 1x1. PyTorch asks of any size whether it is 1 (for memory layouts, nothing that counts here)
     # and would exclude the crop size by the answer; told to be oblivious it does not ask.
     with config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
-        return torch.export.export(plain, (example,), dynamic_shapes={INPUT: shape})
+        return torch.export.export(as_sequence(net), (example,), dynamic_shapes=(shape,))
 
 
-def _least_px(net: PlainNet | VGG) -> int:
+def _least_px(net: VGG) -> int:
     return 32 if net.architecture.convolutions_only else net.architecture.crop_px
 
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from vggnet.network.prepared import PreparedVGG, as_map, flat_patches, flat_weight, with_normalization
-from vggnet.network.vgg import VGG
-from vggnet.paper.configurations import Layer
+from vggnet.network.vgg import VGG, check_images
+from vggnet.paper.configurations import TOTAL_STRIDE_PX, Layer
 
 PIECE_PX = 2 * 224 * 224  # of images that go through the first stages together; one image at least
 PIECEWISE_STAGES = 2
@@ -32,30 +32,31 @@ class FastVGG(PreparedVGG):
         return _Linear(*flat_weight(model, layer), layer.kernel)
 
     def forward_features(self, images: Tensor) -> Tensor:
-        self._check_size(images, 1)
+        check_images(images, TOTAL_STRIDE_PX)
         return self._through_convolutions(images.to(torch.bfloat16, memory_format=torch.channels_last))
 
     def _through_convolutions(self, x: Tensor) -> Tensor:
         """Images (N, 3, H, W) -> the pool5 map, the first stages a few images at a time."""
-        early = [layer for layer in self._convolutions if layer.stage <= PIECEWISE_STAGES]
+        convolutions = list(self.architecture.convolutions())
+        early = [layer for layer in convolutions if layer.stage <= PIECEWISE_STAGES]
         at_once = max(1, PIECE_PX // (x.shape[2] * x.shape[3]))
         if self._is_hooked():  # a hook sees its layer's whole batch, once
             at_once = len(x)
         pieces = []
         for piece in x.split(at_once):
             for layer in early:
-                piece = self._convolve(layer, piece)
+                piece = self.convolve(layer, piece)
             pieces.append(piece)
         x = torch.cat(pieces) if len(pieces) > 1 else pieces[0]
-        for layer in self._convolutions[len(early) :]:
-            x = self._convolve(layer, x)
+        for layer in convolutions[len(early) :]:
+            x = self.convolve(layer, x)
         return x
 
     def _pool(self, x: Tensor) -> Tensor:
         return halve(x)
 
     def _is_hooked(self) -> bool:
-        layers = [getattr(self, layer.name) for layer in self._convolutions]
+        layers = [getattr(self, layer.name) for layer in self.architecture.convolutions()]
         return any(layer._forward_hooks or layer._forward_pre_hooks for layer in layers)
 
 
@@ -89,7 +90,7 @@ class _Convolution(nn.Module):
 
 
 class _Linear(nn.Module):
-    """`FullyConnected` on packed weights; the few values behind it get their ReLU from the net."""
+    """A fully connected layer on packed weights; its ReLU is a layer of its own."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None, kernel: int) -> None:
         super().__init__()

@@ -18,30 +18,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vggnet.backends.eager import EagerVGG
 from vggnet.network.cudnn import convolution_relu
 from vggnet.network.kernels import elementwise, first_layer
-from vggnet.network.vgg import VGG
 from vggnet.paper.configurations import Layer
 
 _Gradients = tuple[Tensor | None, Tensor | None, Tensor, None, None]
 
 
-class FusedVGG(VGG):
+class FusedVGG(EagerVGG):
     """`model`'s function for training: its own layers and parameters, other arithmetic. For nets without batch norm."""
 
+    compiles = False
     dtype = torch.bfloat16  # of the arithmetic
 
-    def __init__(self, model: VGG) -> None:
-        with torch.device("meta"):
-            super().__init__(model.description)
-        for name, layer in model.named_children():
-            setattr(self, name, layer)
-        self.train(model.training)
-
-    def _convolve(self, layer: Layer, x: Tensor) -> Tensor:
-        first = layer is self._convolutions[0]
-        if first and self.response_normalization is not None:
-            return super()._convolve(layer, x)
+    def convolve(self, layer: Layer, x: Tensor) -> Tensor:
+        first = layer.name == "conv1_1"
+        if layer.normalized:
+            return super().convolve(layer, x)
         convolution: nn.Conv2d = getattr(self, layer.name)
         if not first:
             x = x.to(self.dtype, memory_format=torch.channels_last)

@@ -4,6 +4,8 @@ from functools import cache
 
 import torch
 
+from vggnet.backends.eager import EagerVGG
+from vggnet.backends.form import Form
 from vggnet.console import note
 from vggnet.errors import UserError, reason_of
 from vggnet.hardware import choose_inference_precision, cpu_has_bf16, keep_freed_memory
@@ -15,32 +17,33 @@ from vggnet.network.vgg import VGG
 from vggnet.paper.configurations import TOTAL_STRIDE_PX
 
 
-def fast_inference(model: VGG, device: torch.device, precision: str) -> VGG:
-    """A copy of `model` for inference in bf16 or int8 where that is faster; elsewhere `model` itself.
+def fast_inference(model: VGG, device: torch.device, precision: str) -> Form:
+    """Return the form of `model` that computes fastest on `device` in `precision`.
 
-    Says once, in one line, why a net runs as it is on hardware that has no fast path. The copy does not follow later
-    changes of the model's weights. int8 was asked for, so UserError where it cannot be had.
+    For bf16 and int8 that is a copy, which does not follow later changes of the model's weights, where the hardware
+    has a fast path; elsewhere it is PyTorch's operators, and one line says why. Raises UserError where int8 is not
+    possible.
     """
     if precision == "int8":
         _need_int8(model, device)
         keep_freed_memory()
         return QuantizedVGG(model)
     if device.type == "cuda":
-        return _on_gpu(model, device) if precision == "bf16" else model
+        return _on_gpu(model, device) if precision == "bf16" else EagerVGG(model)
     keep_freed_memory()
     if reason := _why_not():
         note(f"inference runs without the fast path: {reason}")
-        return model
-    return FastVGG(model) if precision == "bf16" else model
+        return EagerVGG(model)
+    return FastVGG(model) if precision == "bf16" else EagerVGG(model)
 
 
-def _on_gpu(model: VGG, device: torch.device) -> VGG:
+def _on_gpu(model: VGG, device: torch.device) -> Form:
     """`CudnnVGG`, where cuDNN takes its layers: tried on one small image, since no table says so beforehand."""
     missing, reason = _tried(device)
     quick = CudnnVGG(model, kernels=missing is None)
     if reason := reason or _refusal(quick, device):
         note(f"inference runs without cuDNN's fused layers: {reason}")
-        return model
+        return EagerVGG(model)
     if missing:
         note(f"inference runs without our kernels of conv1_1 and pooling: {missing}")
     return quick

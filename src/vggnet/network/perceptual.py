@@ -152,5 +152,4 @@ def _weights(layers: Weights) -> dict[str, float]:
 
 
 def _default_content(net: VGG) -> str:
-    last = max(layer.name for layer in net.architecture.convolutions() if layer.stage == 3)
-    return last.replace("conv", "relu")
+    return [str(layer.relu) for layer in net.architecture.convolutions() if layer.stage == 3][-1]

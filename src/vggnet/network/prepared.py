@@ -6,16 +6,19 @@ should, conv3_3 and norm3_3 only of the plain net.
 """
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Self
 
 import torch
 from torch import Tensor, nn
 
-from vggnet.network.vgg import VGG, FullyConnected, norm_name
+from vggnet.backends.form import Form
+from vggnet.backends.response_normalization import ResponseNormalization
+from vggnet.network.vgg import VGG
 from vggnet.paper.configurations import Layer
 
 
-class PreparedVGG(VGG):
+class PreparedVGG(Form):
     """`model`'s function, for inference only: in evaluation mode, without parameters, blind to later changes of it.
 
     Subclasses say what the layers are replaced by.
@@ -25,10 +28,16 @@ class PreparedVGG(VGG):
         with torch.device("meta"):
             super().__init__(model.description)
         with torch.inference_mode(False), torch.no_grad():
-            for layer in self._convolutions:
+            for layer in self.architecture.convolutions():
                 setattr(self, layer.name, self._make_convolution(model, layer))
                 if self.architecture.batch_norm:
-                    setattr(self, norm_name(layer.name), nn.Identity())
+                    setattr(self, layer.norm, nn.Identity())
+                if layer.relu:
+                    setattr(self, layer.relu, nn.Identity())
+                if layer.normalized:
+                    setattr(self, layer.lrn, ResponseNormalization())
+                if layer.pool:
+                    setattr(self, layer.pool, _Pooling(self._pool))
             for layer in self.architecture.fully_connected():
                 setattr(self, layer.name, self._make_linear(model, layer))
         self.initialization = model.initialization
@@ -50,11 +59,22 @@ class PreparedVGG(VGG):
         """Stays in evaluation mode: there is nothing in it that could train."""
         return super().train(False)
 
-    def _convolve(self, layer: Layer, x: Tensor) -> Tensor:
-        x = getattr(self, layer.name)(x)  # with its bias and ReLU
-        if self.response_normalization is not None and layer is self._convolutions[0]:
-            x = self.response_normalization(x)
-        return self._pool(x) if layer.last_of_stage else x
+    def convolve(self, layer: Layer, x: Tensor) -> Tensor:
+        x = self.get_submodule(layer.name)(x)  # with its bias and ReLU
+        if layer.normalized:
+            x = self.get_submodule(layer.lrn)(x)
+        return self._pool(x) if layer.pool else x
+
+
+class _Pooling(nn.Module):
+    """A form's own max-pooling as a layer."""
+
+    def __init__(self, pool: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.pool = pool
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.pool(x)
 
 
 def flat_patches(x: Tensor, kernel: int) -> tuple[Tensor, tuple[int, ...]]:
@@ -70,7 +90,7 @@ def as_map(outputs: Tensor, positions: tuple[int, ...]) -> Tensor:
 
 def flat_weight(model: VGG, layer: Layer) -> tuple[Tensor, Tensor | None]:
     """A fully connected layer's weight (K, k k C), as channels_last maps lie in memory, and its bias."""
-    source: FullyConnected = getattr(model, layer.name)
+    source: nn.Conv2d = getattr(model, layer.name)
     return source.weight.permute(0, 2, 3, 1).flatten(1).contiguous(), source.bias
 
 
@@ -81,7 +101,7 @@ def with_normalization(model: VGG, layer: Layer) -> tuple[Tensor, Tensor]:
     bias = convolution.bias if convolution.bias is not None else weight.new_zeros(len(weight))
     if not model.architecture.batch_norm:
         return weight, bias
-    norm: nn.BatchNorm2d = getattr(model, norm_name(layer.name))
+    norm: nn.BatchNorm2d = getattr(model, layer.norm)
     assert norm.running_mean is not None
     assert norm.running_var is not None
     factor = norm.weight * (norm.running_var + norm.eps).rsqrt()

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from vggnet.contract import Preprocessing
 from vggnet.network.fast import ONES, FastVGG
 from vggnet.network.prepared import as_map, flat_patches, flat_weight, with_normalization
-from vggnet.network.vgg import VGG
-from vggnet.paper.configurations import Layer
+from vggnet.network.vgg import VGG, check_images
+from vggnet.paper.configurations import TOTAL_STRIDE_PX, Layer
 
 LEVELS = 255  # of uint8, above 0
 WEIGHT_LEVELS = 127  # of int8, on either side of 0
@@ -38,15 +38,14 @@ class QuantizedVGG(FastVGG):
     """
 
     def forward_features(self, images: Tensor) -> Tensor:
-        self._check_size(images, 1)
+        check_images(images, TOTAL_STRIDE_PX)
         return self._through_convolutions(images)
 
     def _make_convolution(self, model: VGG, layer: Layer) -> nn.Module:
         preprocessing = model.description.preprocessing
         first = layer.name == "conv1_1"
         scale, zero = _input_scale(preprocessing) if first else (self._scale(model, layer.name), 0)
-        normalized = first and model.response_normalization is not None
-        following = None if normalized else _following(model, layer.name)
+        following = None if layer.normalized else _following(model, layer.name)
         out = None if following is None else self._scale(model, following)
         return _Convolution(*with_normalization(model, layer), layer.padding, scale, zero, out)
 
@@ -102,7 +101,7 @@ class _Convolution(nn.Module):
 
 
 class _Linear(nn.Module):
-    """`FullyConnected` in integers. With an `out` scale its output ends at 0, as after the ReLU that follows."""
+    """A fully connected layer in integers. With an `out` scale its output ends at 0, as after the ReLU that follows."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None, kernel: int, scale: float, out: float | None) -> None:
         super().__init__()

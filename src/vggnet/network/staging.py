@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vggnet.contract import ModelDescription
 from vggnet.errors import UserError
-from vggnet.network.vgg import VGG, norm_name
+from vggnet.network.vgg import VGG
 from vggnet.paper.configurations import Architecture, Layer
 
 FIRST_CONVOLUTIONS = 4  # taken from a shallower net
@@ -123,30 +123,29 @@ def _layers_to_take(target: Architecture, source: Architecture) -> set[str]:
 
 def _check_fit(own: Layer, given: Layer, target: Architecture, source: Architecture) -> None:
     """Refuse a layer of another shape, with both shapes and the option that is the reason."""
-    if _shape(own) == _shape(given) or (own.name == HEAD and own.in_channels == given.in_channels):
+    if own.shape == given.shape or (own.name == HEAD and own.in_channels == given.in_channels):
         return
-    if own.name == RESIZED and _shape(own)[:2] == _shape(given)[:2]:
+    if own.name == RESIZED and own.shape[:2] == given.shape[:2]:
         return
     if own.stage and own.kernel != given.kernel:
         reason = f"the kernels differ: net {source.net} has {given.kernel}x{given.kernel}, its filters do not fit"
     else:
         reason = f"give the new net --width {source.width:g}"
     raise UserError(
-        f"{own.name} is {_shape(own)} in the new net {target.net} but {_shape(given)} in the source net "
+        f"{own.name} is {own.shape} in the new net {target.net} but {given.shape} in the source net "
         f"{source.net}: {reason}"
     )
 
 
 def _check_complete(wanted: set[str], target: VGG, source_state: Mapping[str, Tensor]) -> None:
     """Refuse a source that lacks a tensor of its own description."""
-    keys = [key for key in target.state_dict() if key.split(".")[0].replace("norm", "conv") in wanted]
+    given = {
+        name for layer in target.architecture.layers() if layer.name in wanted for name in (layer.name, layer.norm)
+    }
+    keys = [key for key in target.state_dict() if key.split(".")[0] in given]
     missing = [key for key in keys if key not in source_state]
     if missing:
         raise UserError(f"the source net's weights lack {', '.join(missing[:3])}: they do not fit their description")
-
-
-def _shape(layer: Layer) -> tuple[int, int, int, int]:
-    return (layer.out_channels, layer.in_channels, layer.kernel, layer.kernel)
 
 
 def _row_order(target: ModelDescription, source: ModelDescription) -> list[int] | None:
@@ -171,5 +170,5 @@ def _row_order(target: ModelDescription, source: ModelDescription) -> list[int] 
 
 def _tensors_of(layer: Layer, state: Mapping[str, Tensor]) -> list[str]:
     """State-dict keys of a layer and of its normalisation."""
-    prefixes = (f"{layer.name}.", f"{norm_name(layer.name)}.")
+    prefixes = (f"{layer.name}.", f"{layer.norm}.")
     return [key for key in state if key.startswith(prefixes)]

@@ -9,6 +9,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from vggnet.backends.eager import EagerVGG
+from vggnet.backends.form import Form
 from vggnet.console import note
 from vggnet.errors import UserError, reason_of
 from vggnet.network.cudnn import why_not_relu
@@ -18,17 +20,18 @@ from vggnet.options.common import StepName
 from vggnet.paper.configurations import TOTAL_STRIDE_PX
 
 
-def step_form(model: VGG, device: torch.device, precision: str, step: StepName) -> VGG:
-    """`FusedVGG` of `model`, with its parameters, where that works and is wanted; otherwise `model` itself.
+def step_form(model: VGG, device: torch.device, precision: str, step: StepName) -> Form:
+    """Return the form of `model`, with the model's own parameters, that a training step runs.
 
-    One line says why not, where it could have been. UserError where `step` asks for what there cannot be.
+    On a GPU `FusedVGG` where it works and is wanted, otherwise `EagerVGG`; one line says why it does not work. Raises
+    UserError where `step` asks for what the device or the net cannot do.
     """
     if device.type != "cuda":
         if step in ("fused", "compiled"):
             raise UserError(f"--step {step} is for GPUs; a step on a {device.type} is plain: leave it at auto")
-        return model
+        return EagerVGG(model)
     if step not in ("auto", "fused"):
-        return model
+        return EagerVGG(model)
     if not (reason := _why_not_fused(model, device, precision)):
         from vggnet.network.fused import FusedVGG  # only where Triton is
 
@@ -38,7 +41,7 @@ def step_form(model: VGG, device: torch.device, precision: str, step: StepName) 
     if step == "fused":
         raise UserError(f"--step fused: {reason}; leave it at auto")
     note(f"training runs without the fused kernels: {reason}")
-    return model
+    return EagerVGG(model)
 
 
 def _why_not_fused(model: VGG, device: torch.device, precision: str) -> str | None:

@@ -5,23 +5,21 @@
     fc6, fc7  before the ReLU          relu6, relu7  after it       fc8       the class score map
     lrn1_1    net A-LRN's response normalisation, after relu1_1
 
-Notable: the net itself pools a stage's last map *before* the ReLU, which gives the same and costs less. relu3_3 of a
-pooled layer is computed here only when it is asked for. Nothing deeper than the deepest layer asked for is computed,
-nothing is in place on what is handed out, and hooks on the net's layers run as in the net's own forward pass.
+Nothing deeper than the deepest layer asked for is computed, nothing changes in place what is handed out, and hooks on
+the net's layers run as in the net's own forward pass.
 """
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-from torch import Tensor
-from torch.nn import functional as F
+from torch import Tensor, nn
 
 from vggnet.errors import UserError
-from vggnet.network.vgg import VGG, norm_name
-from vggnet.paper.configurations import Architecture, Layer
+from vggnet.network.vgg import VGG
+from vggnet.paper.configurations import Architecture
 
 Pooling = Literal["max", "average"]
 
@@ -51,21 +49,19 @@ def taps(architecture: Architecture) -> dict[str, Tap]:
     found: dict[str, Tap] = {}
     for layer in architecture.convolutions():
         here = Tap(layer.out_channels, layer.stage - 1)
-        names = [layer.name, *([norm_name(layer.name)] if architecture.batch_norm else []), relu_name(layer.name)]
-        if architecture.configuration.response_normalization and layer.name == "conv1_1":
-            names.append("lrn1_1")
-        found |= dict.fromkeys(names, here)
-        if layer.last_of_stage:
-            found[f"pool{layer.stage}"] = Tap(layer.out_channels, layer.stage)
+        found[layer.name] = here
+        if architecture.batch_norm:
+            found[layer.norm] = here
+        if layer.relu:
+            found[layer.relu] = here
+        if layer.normalized:
+            found[layer.lrn] = here
+        if layer.pool:
+            found[layer.pool] = Tap(layer.out_channels, layer.stage)
     for layer in architecture.fully_connected():
         here = Tap(layer.out_channels, 5, architecture.fc_kernel)
-        found |= dict.fromkeys([layer.name] if layer.name == "fc8" else [layer.name, relu_name(layer.name)], here)
+        found |= dict.fromkeys([layer.name, *([layer.relu] if layer.relu else [])], here)
     return found
-
-
-def relu_name(layer: str) -> str:
-    """conv3_2 -> relu3_2, fc7 -> relu7."""
-    return layer.replace("conv", "relu").replace("fc", "relu")
 
 
 def check_names(architecture: Architecture, names: Sequence[str]) -> None:
@@ -99,7 +95,7 @@ def features(model: VGG, images: Tensor, names: Sequence[str], *, pooling: Pooli
     _check_size(model.architecture, images, names)
     wanted = set(names)
     found: dict[str, Tensor] = {}
-    for name, activation in _run(model, images, wanted, pooling):
+    for name, activation in model.walk(images, nn.AvgPool2d(2) if pooling == "average" else None):
         if name in wanted:
             found[name] = activation
             if len(found) == len(wanted):
@@ -117,43 +113,3 @@ def _check_size(architecture: Architecture, images: Tensor, names: Sequence[str]
         least = taps(architecture)[name].least_px
         if min(height, width) < least:
             raise UserError(f"{name} of a {height}x{width} image is empty: the smallest side must be at least {least}")
-
-
-def _run(model: VGG, x: Tensor, wanted: set[str], pooling: Pooling) -> Iterator[tuple[str, Tensor]]:
-    """Layer by layer (name, activation); a generator, so that nothing runs that nobody waits for."""
-    for layer in model.architecture.convolutions():
-        for name, activation in _stage_step(model, layer, x, wanted, pooling):
-            yield name, activation
-            x = activation
-    for layer in model.architecture.fully_connected():
-        x = getattr(model, layer.name)(x)
-        yield layer.name, x
-        if layer.name != "fc8":
-            x = F.relu(x)
-            yield relu_name(layer.name), x
-            x = F.dropout(x, model.architecture.dropout, model.training)
-
-
-def _stage_step(
-    model: VGG, layer: Layer, x: Tensor, wanted: set[str], pooling: Pooling
-) -> Iterator[tuple[str, Tensor]]:
-    """One convolution and what follows it."""
-    x = getattr(model, layer.name)(x)
-    yield layer.name, x
-    norm = getattr(model, norm_name(layer.name), None)  # a net made for inference has it inside the convolution
-    if norm is not None:
-        x = norm(x)
-        yield norm_name(layer.name), x
-    relu = relu_name(layer.name)
-    normalised = model.response_normalization is not None and layer.name == "conv1_1"
-    pool_first = layer.last_of_stage and pooling == "max" and relu not in wanted and not normalised
-    if pool_first:
-        yield f"pool{layer.stage}", F.relu(F.max_pool2d(x, 2))
-        return
-    x = F.relu(x)
-    yield relu, x
-    if normalised and model.response_normalization is not None:
-        x = model.response_normalization(x)
-        yield "lrn1_1", x
-    if layer.last_of_stage:
-        yield f"pool{layer.stage}", F.max_pool2d(x, 2) if pooling == "max" else F.avg_pool2d(x, 2)

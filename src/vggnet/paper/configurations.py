@@ -14,6 +14,9 @@ from vggnet.errors import UserError
 PAPER_CROP_PX = 224
 TOTAL_STRIDE_PX = 32  # five poolings of stride 2
 CHANNELS = (64, 128, 256, 512, 512)  # by stage
+# Krizhevsky's local response normalisation (Sect. 2.3), with alpha divided by the number of neighbours as Caffe and
+# PyTorch do: y = x / (k + alpha / n * sum of x^2 over n neighbouring channels)^beta
+LRN_NEIGHBOURS, LRN_ALPHA, LRN_BETA, LRN_K = 5, 1e-4, 0.75, 2.0
 HIDDEN_UNITS = 4096  # of fc6 and fc7
 
 
@@ -56,6 +59,42 @@ class Layer:
     kernel: int
     padding: int
     last_of_stage: bool  # a pooling follows
+    normalized: bool = False  # local response normalisation follows its ReLU (net A-LRN's first layer)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """The weight's shape: (out_channels, in_channels, kernel, kernel)."""
+        return self.out_channels, self.in_channels, self.kernel, self.kernel
+
+    @property
+    def place(self) -> str:
+        """The part of the name that the layers around it share: "3_2" of conv3_2, "7" of fc7."""
+        return self.name.removeprefix("conv").removeprefix("fc")
+
+    @property
+    def norm(self) -> str:
+        """The batch normalisation after it: norm3_2."""
+        return f"norm{self.place}"
+
+    @property
+    def relu(self) -> str | None:
+        """The ReLU after it: relu3_2, relu7; None for fc8, whose outputs are the scores."""
+        return None if self.name == "fc8" else f"relu{self.place}"
+
+    @property
+    def lrn(self) -> str:
+        """The local response normalisation after it, where it is `normalized`: lrn1_1."""
+        return f"lrn{self.place}"
+
+    @property
+    def pool(self) -> str | None:
+        """The max-pooling after it: pool3; None where no stage ends."""
+        return f"pool{self.stage}" if self.last_of_stage else None
+
+    @property
+    def drop(self) -> str | None:
+        """The dropout after it: drop6, drop7; None for convolutions and fc8."""
+        return None if self.stage or self.name == "fc8" else f"drop{self.place}"
 
     @property
     def fan_in(self) -> int:
@@ -125,7 +164,9 @@ class Architecture:
             out_channels = self._scaled(channels)
             for position, kernel in enumerate(kernels, start=1):
                 last = position == len(kernels)
-                yield Layer(f"conv{stage}_{position}", stage, in_channels, out_channels, kernel, kernel // 2, last)
+                lrn = self.configuration.response_normalization and stage == position == 1
+                sizes = (in_channels, out_channels, kernel, kernel // 2)
+                yield Layer(f"conv{stage}_{position}", stage, *sizes, last, lrn)
                 in_channels = out_channels
 
     def fully_connected(self) -> Iterator[Layer]:

@@ -21,12 +21,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from vggnet.backends.dropout import image_keys
 from vggnet.console import progress as show_progress
 from vggnet.console import say, warn
 from vggnet.errors import Diverged
 from vggnet.hardware import keep_freed_memory
 from vggnet.images.augmentation import epoch_order
-from vggnet.network.dropout import image_keys
 from vggnet.network.stepping import compiled, step_form
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import save_model
@@ -117,7 +117,7 @@ class Loop:
             ids = [world.device] if world.device.type == "cuda" else None
             self._trained = DistributedDataParallel(self.form, device_ids=ids, gradient_as_bucket_view=True)
         self._net: Callable[..., Tensor] = self._trained
-        if self.form is model and settings.step != "plain":
+        if self.form.compiles and settings.step != "plain":
             self._net = compiled(self._trained, world.device)
 
     def restore(self) -> bool:

@@ -19,7 +19,7 @@ from vggnet.evaluation.masking import padding_kept_zero
 from vggnet.evaluation.posteriors import Store
 from vggnet.evaluation.presentation import Presenter, mirror_images, stack_images
 from vggnet.evaluation.views import View
-from vggnet.network.taps import features, relu_name, taps
+from vggnet.network.taps import features, taps
 from vggnet.paper.configurations import Architecture
 
 
@@ -99,6 +99,5 @@ class LayerStore(Store):
 
 def activation(layer: str) -> str:
     """The tap behind a weight layer's activations: fc7 -> relu7, conv5_3 -> relu5_3; others stay."""
-    if layer.startswith("norm"):
-        return layer.replace("norm", "relu")
-    return layer if layer == "fc8" else relu_name(layer)
+    kind, place = layer.rstrip("0123456789_"), layer.lstrip("abcdefghijklmnopqrstuvwxyz")
+    return f"relu{place}" if kind in ("conv", "norm", "fc") and layer != "fc8" else layer

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from vggnet.errors import UserError
 from vggnet.network.foreign.inputs import InputConvention
-from vggnet.network.vgg import norm_name
 from vggnet.network.weights import is_finite
 from vggnet.paper.configurations import CHANNELS, CONFIGURATIONS, TOTAL_STRIDE_PX, Architecture, Layer
 
@@ -101,7 +100,7 @@ def recognise(
     candidates = [net] if net is not None else list(CONFIGURATIONS)
     for name in candidates:
         trunk = Architecture(name, 0, width, convolutions_only=True)
-        expected = [_conv_shape(layer) for layer in trunk.convolutions()]
+        expected = [layer.shape for layer in trunk.convolutions()]
         rest = [] if convolutions_only else layers[len(expected) :]
         expected[0] = (expected[0][0], channels, *expected[0][2:])  # a gray one is spread over three by `assemble`
         if [layer.shape for layer in layers[: len(expected)]] != expected or len(rest) not in (0, 3):
@@ -175,15 +174,13 @@ def assemble(
             notes.append("no bias in the file: zeros")
         tensors = {f"{own.name}.weight": weight, f"{own.name}.bias": bias}
         if given.norm is not None:
-            tensors |= _norm_tensors(given.norm, norm_name(own.name), given.source, file)
+            tensors |= _norm_tensors(given.norm, own.norm, given.source, file)
         for key, tensor in tensors.items():
-            own_shape = _conv_shape(own) if key == f"{own.name}.weight" else (own.out_channels,)
+            own_shape = own.shape if key == f"{own.name}.weight" else (own.out_channels,)
             state[key] = _accepted(tensor, key, own_shape, given.source, file)
         if given.norm is not None:
-            state[f"{norm_name(own.name)}.num_batches_tracked"] = torch.tensor(0)
-        report.append(
-            LayerReport(own.name, given.source, given.given_shape or given.shape, _conv_shape(own), tuple(notes))
-        )
+            state[f"{own.norm}.num_batches_tracked"] = torch.tensor(0)
+        report.append(LayerReport(own.name, given.source, given.given_shape or given.shape, own.shape, tuple(notes)))
     if architecture.convolutions_only:
         report += [LayerReport(name, None, None, (), absent=absent) for name in ("fc6", "fc7", "fc8")]
     return state, report
@@ -197,7 +194,7 @@ def _weight(given: ForeignLayer, own: Layer, notes: list[str]) -> Tensor:
     if given.flattened == "HWC" and own.kernel > 1:
         notes.append("inputs put from rows, columns, channels into channels, rows, columns")
         return weight.reshape(own.out_channels, own.kernel, own.kernel, own.in_channels).permute(0, 3, 1, 2)
-    return weight.reshape(_conv_shape(own))
+    return weight.reshape(own.shape)
 
 
 def _spread(weight: Tensor, convention: InputConvention, source: str, file: str) -> Tensor:
@@ -255,10 +252,6 @@ def rounding_is_alike(size_px: Sequence[int | None]) -> bool:
     """
     sides = [side for side in size_px if side not in (1, 3)]  # channels first or last
     return len(sides) == 2 and all(side is not None and side % TOTAL_STRIDE_PX == 0 for side in sides)
-
-
-def _conv_shape(layer: Layer) -> tuple[int, int, int, int]:
-    return (layer.out_channels, layer.in_channels, layer.kernel, layer.kernel)
 
 
 def _text(shape: tuple[int, ...]) -> str:

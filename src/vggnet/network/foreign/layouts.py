@@ -16,7 +16,7 @@ from torch import Tensor
 from vggnet.console import counted
 from vggnet.errors import UserError
 from vggnet.network.foreign.layers import ForeignLayer, Norm
-from vggnet.network.vgg import VGG, norm_name
+from vggnet.network.vgg import VGG
 
 HEADS = {
     "torchvision": ("classifier.0", "classifier.3", "classifier.6"),
@@ -155,7 +155,7 @@ def to_state(model: VGG, layout: str) -> dict[str, Tensor]:
             state[f"features.{place}.{part}"] = own[f"{layer.name}.{part}"]
         if architecture.batch_norm:
             for part in (*NORM_PARTS, "num_batches_tracked"):
-                state[f"features.{place + 1}.{part}"] = own[f"{norm_name(layer.name)}.{part}"]
+                state[f"features.{place + 1}.{part}"] = own[f"{layer.norm}.{part}"]
         place += 2 + architecture.batch_norm + layer.last_of_stage  # itself, its norm, its ReLU, the stage's pooling
     for layer, name in zip(architecture.fully_connected(), HEADS[layout], strict=False):
         weight = own[f"{layer.name}.weight"]

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vggnet.errors import UserError
 from vggnet.network.foreign.layers import ForeignLayer, Norm, rounding_is_alike
-from vggnet.network.response_normalization import ALPHA, BETA, NEIGHBOURS, K
+from vggnet.paper.configurations import LRN_ALPHA, LRN_BETA, LRN_K, LRN_NEIGHBOURS
 
 CHANNELS_LAST, CHANNELS_FIRST = [0, 2, 3, 1], [0, 3, 1, 2]  # a Transpose to them, from the other
 SHAPES = (
@@ -141,7 +141,7 @@ class _Reader:
         self.pools.append(len(self.layers))
 
     def _response_normalization(self, node: Any) -> None:
-        usual = {"size": NEIGHBOURS, "alpha": ALPHA, "beta": BETA, "bias": K}
+        usual = {"size": LRN_NEIGHBOURS, "alpha": LRN_ALPHA, "beta": LRN_BETA, "bias": LRN_K}
         defaults = {"size": 0, "alpha": 1e-4, "beta": 0.75, "bias": 1.0}  # ONNX's
         odd = [name for name in usual if abs(_attribute(node, name, defaults[name]) - usual[name]) > 1e-6]
         if odd or len(self.layers) != 1:

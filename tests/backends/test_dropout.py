@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vggnet.network.dropout import dropout, image_keys
+from vggnet.backends.dropout import dropout, image_keys
+from vggnet.backends.eager import EagerVGG
 from vggnet.network.initialization import build
 
 WORD = 2**64 - 1
@@ -87,7 +88,7 @@ def test_gradients_pass_through_what_was_kept() -> None:
 
 
 def test_a_net_drops_by_keys_in_training_only() -> None:
-    model = build("A", num_classes=3, width=1 / 16, crop=32, dropout=0.5).train()
+    model = EagerVGG(build("A", num_classes=3, width=1 / 16, crop=32, dropout=0.5).train())
     images, keys = torch.randn(4, 3, 32, 32), image_keys(0, 0, 0, torch.arange(4))
     once = model(images, keys)
     torch.manual_seed(99)

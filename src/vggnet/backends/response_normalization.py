@@ -1,4 +1,4 @@
-"""Krizhevsky's local response normalisation across channels, the LRN of net A-LRN (Sect. 2.3).
+"""Local response normalisation of net A-LRN (Sect. 2.3), faster than PyTorch's.
 
     y = x / s^0.75,  s = 2 + alpha / n * (sum of x^2 over n = 5 neighbouring channels),  alpha = 1e-4
 
@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-NEIGHBOURS, ALPHA, BETA, K = 5, 1e-4, 0.75, 2.0
-SCALE = ALPHA / NEIGHBOURS
+from vggnet.paper.configurations import LRN_ALPHA, LRN_BETA, LRN_K, LRN_NEIGHBOURS
+
+SCALE = LRN_ALPHA / LRN_NEIGHBOURS
 
 
 class ResponseNormalization(nn.Module):
@@ -29,7 +30,7 @@ class _Normalize(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor) -> tuple[Tensor, Tensor]:
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        sums = _over_neighbours(wide.square(), SCALE).add_(K)
+        sums = _over_neighbours(wide.square(), SCALE).add_(LRN_K)
         return _to_minus_beta(sums).mul_(wide).to(x.dtype), sums
 
     @staticmethod
@@ -43,14 +44,14 @@ class _Normalize(torch.autograd.Function):
         x, sums = ctx.saved_tensors
         wide = x.to(sums.dtype)
         direct = _to_minus_beta(sums).mul_(gradient)
-        through_sums = _over_neighbours((direct * wide).div_(sums), 2 * BETA * SCALE).mul_(wide)
+        through_sums = _over_neighbours((direct * wide).div_(sums), 2 * LRN_BETA * SCALE).mul_(wide)
         return direct.sub_(through_sums).to(x.dtype)
 
 
 def _over_neighbours(x: Tensor, scale: float) -> Tensor:
     """`scale` times the sum over each channel and its neighbours, two on either side."""
     total = x * scale
-    for distance in range(1, min(NEIGHBOURS // 2, x.shape[1] - 1) + 1):
+    for distance in range(1, min(LRN_NEIGHBOURS // 2, x.shape[1] - 1) + 1):
         total[:, distance:].add_(x[:, :-distance], alpha=scale)
         total[:, :-distance].add_(x[:, distance:], alpha=scale)
     return total

@@ -1,0 +1,1 @@
+"""The same nets, computed faster on particular hardware."""
