@@ -410,8 +410,9 @@ def _announce(session: Session, loop: Loop) -> None:
     head = recipe.head_learning_rate
     rate = f"{recipe.learning_rate:g}" + (f" (last layer {head:g})" if head is not None else "")
     latest = [math.ceil(part * recipe.epochs) for part in recipe.latest_drops]
-    drops = ", ".join(str(epoch) for epoch in latest if epoch < recipe.epochs) or "none"
+    drops = ", ".join(str(epoch) for epoch in latest if epoch < recipe.epochs)
+    when = f"; at the latest after epoch {drops}" if drops else ""
     say(f"schedule  at most {counted(recipe.epochs, 'epoch')}, learning rate {rate}, divided by 10 up to 3 times")
-    say(f"          after {counted(recipe.patience, 'epoch')} without improvement; at the latest after epochs {drops}")
+    say(f"          after {counted(recipe.patience, 'epoch')} without improvement{when}")
     say(f"time      about {duration(expected)} at most for the arithmetic")
     say(f"output    {loop.run.path}")
