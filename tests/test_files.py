@@ -3,6 +3,7 @@
 import errno
 import os
 import resource
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from vggnet.errors import UserError
-from vggnet.files import printable, replacing, replacing_several, write_result, write_whole
+from vggnet.files import printable, remove_abandoned, replacing, replacing_several, write_result, write_whole
 
 
 @contextmanager
@@ -139,3 +140,29 @@ def test_an_error_of_the_disk_names_the_file(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(OSError, match=r"Input/output error: '.*/weights'"):
         write_whole(tmp_path / "weights", b"whole")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_killed_writers_left_is_removed_when_it_is_old(tmp_path: Path) -> None:
+    """Another process may be writing a new one at this moment."""
+    old, new = tmp_path / ".scores.0123.part", tmp_path / ".scores.4567.part"
+    for path in (old, new):
+        path.write_text("half")
+    os.utime(old, (1e9, 1e9))
+    write_whole(tmp_path / "scores", "whole", alone=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [new.name, "scores"]
+    assert remove_abandoned(tmp_path) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["scores"]
+
+
+def test_a_folder_that_cannot_be_flushed_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some file systems refuse it; the file itself is on the disk."""
+    real = os.fsync
+
+    def flush(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    write_whole(tmp_path / "file", "whole")
+    assert (tmp_path / "file").read_text() == "whole"

@@ -113,6 +113,50 @@ def test_a_killed_run_ends_with_the_same_weights(options, tmp_path, classifier, 
         assert all(torch.equal(one[each], other[each]) for each in one)
 
 
+def stopped_after_a_step(options, monkeypatch):
+    """Start a run, and kill it after its first saved step."""
+    real = Loop._save
+
+    def save(self):
+        real(self)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Loop, "_save", save)
+        with pytest.raises(Killed):
+            train_localizer(options(save_every=0.0))
+
+
+def test_a_run_with_other_boxes_is_not_continued(options, blocks, monkeypatch):
+    stopped_after_a_step(options, monkeypatch)
+    text = (blocks / "boxes.csv").read_text()
+    line = next(line for line in text.splitlines() if line.startswith("train/bee/1.png"))
+    number = int(line.rsplit(",", 1)[1])
+    (blocks / "boxes.csv").write_text(text.replace(line, f"{line.rsplit(',', 1)[0]},{number - 1}"))
+    with pytest.raises(UserError, match=r"1 image with other boxes: 'train/bee/1\.png'(.|\n)*--data-changed"):
+        train_localizer(options(resume=True))
+    assert train_localizer(options(resume=True, data_changed=True)).error.images == 12
+    (blocks / "boxes.csv").write_text(text)
+    with pytest.raises(UserError, match="with other boxes"):
+        train_localizer(options(resume=True))
+
+
+def test_a_run_goes_on_without_an_image_that_is_gone(options, blocks, monkeypatch, capsys):
+    """The other images keep their places in the order, and their boxes."""
+    stopped_after_a_step(options, monkeypatch)
+    capsys.readouterr()
+    lost = blocks / "train" / "cat" / "2.png"
+    lost.unlink()
+    with pytest.raises(UserError, match="1 image gone or unreadable"):
+        train_localizer(options(resume=True))
+    result = train_localizer(options(resume=True, bad_images="skip"))
+    assert result.error.images == 12
+    assert str(lost) in (result.run / "skipped.csv").read_text()
+    rows = (result.run / "metrics.csv").read_text().splitlines()
+    assert len(rows) == 3
+    assert "nan" not in "".join(rows)
+
+
 def test_crops_from_the_devices_loader(options, tmp_path, monkeypatch):
     """With a CPU in the GPU's place; the images are PNGs, which are decoded as ever, so the training is the same."""
     by_processes = train_localizer(options(out=tmp_path / "processes", epochs=1)).run

@@ -24,7 +24,7 @@ from vggnet.images.image_list import ImageList
 from vggnet.network.weights import check_undamaged
 from vggnet.training.checkpoints import TrainingProgress, read_progress
 from vggnet.training.configs import check_config
-from vggnet.training.locking import LOCK, locked
+from vggnet.training.locking import LOCK, LOCK_FILE, locked
 
 STATE = "state.safetensors"
 CONFIG = "config.json"
@@ -169,10 +169,12 @@ def open_run(path: Path, *, resume: bool) -> Iterator[RunFolder]:
 
 
 def _leave(path: Path, made: list[Path]) -> None:
-    """Remove the lock where no more than the lock lies there, and then the folders that were `made` for it."""
-    if any(not each.name.startswith(LOCK) for each in path.iterdir()):
+    """Remove the lock where nothing lies beside it, and then the folders that were `made` for it."""
+    left = list(path.iterdir())
+    if any(each.name not in (LOCK, LOCK_FILE) for each in left):
         return
-    (path / LOCK).unlink(missing_ok=True)
+    for each in left:
+        each.unlink(missing_ok=True)
     for folder in made:
         try:
             folder.rmdir()
