@@ -27,7 +27,7 @@ from vggnet.evaluation.views import View
 from vggnet.hardware import cpu_has_bf16, environment, in_words
 from vggnet.images.splits import Split, unlabelled_folder
 from vggnet.localization.dense import Computing, Drawer, center_outputs, dense_candidates
-from vggnet.localization.merging import best_boxes
+from vggnet.localization.merging import Merging, best_boxes
 from vggnet.localization.objects import measure_sizes
 from vggnet.network.initialization import initialize
 from vggnet.network.vgg import VGG, on_meta
@@ -55,7 +55,8 @@ def main() -> None:
             "localisation": lambda scale=scale: _localize(drawer, split, sizes, best, scale, computing),  # type: ignore[misc]
         }
         results[f"Q={scale}"] = _timed(ways, options.repeats, len(split))
-    results["merging"] = _merging(options.repeats)
+    results["merging"] = _merging(options.repeats, "centroid")
+    results["merging_overfeat"] = _merging(options.repeats, "overfeat")
     _report(options, results, computing.precision, gap)
 
 
@@ -117,16 +118,16 @@ def _timed(ways: dict[str, Callable[[], object]], repeats: int, images: int) -> 
     return {"wall_s": wall, "cpu_s": cpu, "images": images, **costs}
 
 
-def _merging(repeats: int) -> dict[str, Any]:
+def _merging(repeats: int, how: Merging) -> dict[str, Any]:
     generator = np.random.default_rng(0)
     shape = (MERGED // BEST, BEST, 2)
     centers, half = generator.uniform(0, 400, shape), generator.uniform(20, 80, shape)
     edges, scores = np.concatenate([centers - half, centers + half], 2), generator.random(shape[:2])
-    best_boxes(edges, scores)
+    best_boxes(edges, scores, how)
     spent = []
     for _ in range(10 * repeats):
         begin = time.perf_counter()
-        best_boxes(edges, scores)
+        best_boxes(edges, scores, how)
         spent.append(1000 * (time.perf_counter() - begin))
     return {"median_ms": statistics.median(spent), "most_ms": max(spent), "boxes": MERGED, "classes": BEST}
 
@@ -141,8 +142,9 @@ def _report(options: argparse.Namespace, results: dict[str, Any], precision: str
         print(
             f"  Q={scale} localising costs {row['times_wall']:.3f} times as much ({row['times_cpu']:.3f} in CPU time)"
         )
-    merging = results["merging"]
-    print(f"  merging {MERGED} boxes of {BEST} classes: {merging['median_ms']:.1f} ms (most {merging['most_ms']:.1f})")
+    for how, key in (("centroid", "merging"), ("overfeat", "merging_overfeat")):
+        median, most = results[key]["median_ms"], results[key]["most_ms"]
+        print(f"  merging {MERGED} boxes of {BEST} classes by {how}: {median:.1f} ms (most {most:.1f})")
     facts = environment()
     print(f"  within {gap:.2%} of fp32; {in_words(facts)}")
     if options.json:

@@ -307,7 +307,7 @@ def test_the_classes_come_from_several_classifiers_by_their_own_views(
     assert found["test2"][0]["classification_top1"]["wrong"] == expected.errors.top1.wrong
     assert found["test2"][0]["classification_top5"]["wrong"] == expected.errors.top5.wrong
     assert found["classifier_views"] == [["dense-40", "dense-64", "crops-40", "crops-64"]] * 2
-    assert "classes: A (dense + crops, Q=40,64) + A (dense + crops, Q=40,64); boxes merged by centroid" in said
+    assert "classes: A (dense + crops, Q=40,64) + A (dense + crops, Q=40,64); boxes merged by overfeat" in said
     # S = 40 at a crop of 32: the three Q of Table 5 are 40 - 5, 40, 40 + 5
     own, _ = _evaluated(tmp_path, capsys, *common, "crops", "--classifier-scale", "own")
     assert own["classifier_views"] == [["crops-35", "crops-40", "crops-45"]] * 2

@@ -11,14 +11,14 @@ from vggnet.localization.merging import OVERFEAT_THRESHOLD, best_boxes, match_sc
 def test_two_close_boxes_and_a_far_one():
     # sides 10; the first two are sqrt(1 + 1) / 10 = 0.14 apart: their mean, scores added. The third stays.
     edges = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [100, 100, 110, 110]], float)
-    merged, rates = merge(edges, np.array([0.25, 0.5, 0.6]))
+    merged, rates = merge(edges, np.array([0.25, 0.5, 0.6]), "centroid")
     np.testing.assert_allclose(merged, [[0.5, 0, 10.5, 10], [100, 100, 110, 110]])
     np.testing.assert_allclose(rates, [0.75, 0.6])
 
 
 def test_many_weak_boxes_that_agree_beat_a_strong_one():
     edges = np.array([[0, 0, 10, 10]] * 4 + [[50, 50, 60, 60]], float)
-    merged, rates = merge(edges, np.array([0.3, 0.3, 0.3, 0.3, 0.9]))
+    merged, rates = merge(edges, np.array([0.3, 0.3, 0.3, 0.3, 0.9]), "centroid")
     np.testing.assert_allclose(merged[0], [0, 0, 10, 10])
     np.testing.assert_allclose(rates, [1.2, 0.9])
 
@@ -27,7 +27,7 @@ def test_the_mean_is_that_of_all_members():
     # 0 and 1 merge first (at 0.5), then 2.5 joins (2 away): the mean of three is 3.5 / 3, not (0.5 + 2.5) / 2
     shifts = np.array([0.0, 1.0, 2.5])[:, None]
     edges = np.array([[0, 0, 10, 10]]) + shifts * np.array([1, 0, 1, 0])
-    merged, rates = merge(edges, np.array([0.1, 0.2, 0.3]))
+    merged, rates = merge(edges, np.array([0.1, 0.2, 0.3]), "centroid")
     np.testing.assert_allclose(merged, [[3.5 / 3, 0, 10 + 3.5 / 3, 10]])
     np.testing.assert_allclose(rates, [0.6])
 
@@ -36,7 +36,7 @@ def test_greedy_the_closest_pair_first():
     # On a line of boxes with side 10 the threshold is a shift of 5 / sqrt(2) = 3.54. 0 and 3, 3 and 5: the closer pair
     # (3, 5) becomes 4, and 0 is then 4 away: it stays. First come, first merged would give 1.5 and 5.
     edges = np.array([[0, 0, 10, 10], [3, 0, 13, 10], [5, 0, 15, 10]], float)
-    merged, rates = merge(edges, np.array([0.5, 0.2, 0.1]))
+    merged, rates = merge(edges, np.array([0.5, 0.2, 0.1]), "centroid")
     np.testing.assert_allclose(merged, [[0, 0, 10, 10], [4, 0, 14, 10]])
     np.testing.assert_allclose(rates, [0.5, 0.3])
 
@@ -44,7 +44,7 @@ def test_greedy_the_closest_pair_first():
 def test_merging_is_relative_to_the_size_of_the_boxes():
     edges = np.array([[0, 0, 10, 10], [3, 0, 13, 10], [30, 0, 40, 10]], float)
     for factor in (0.1, 1, 50):
-        merged, _ = merge(edges * factor, np.array([0.5, 0.2, 0.1]))
+        merged, _ = merge(edges * factor, np.array([0.5, 0.2, 0.1]), "centroid")
         np.testing.assert_allclose(merged / factor, [[1.5, 0, 11.5, 10], [30, 0, 40, 10]])
 
 
@@ -73,6 +73,18 @@ def test_overfeat_averages_the_two_that_merge():
     merged, rates = merge(edges, np.array([0.1, 0.2, 0.3]), "overfeat")
     np.testing.assert_allclose(merged, [[1.5, 0, 11.5, 10]])
     np.testing.assert_allclose(rates, [0.6])
+
+
+def test_overfeat_is_the_default_and_merges_each_class_alone():
+    generator = np.random.default_rng(3)
+    corner = generator.uniform(0, 60, (40, 3, 2))  # (P, T, 2): more than 32 boxes, so that tables are halved
+    edges = np.concatenate([corner, corner + generator.uniform(10, 60, (40, 3, 2))], 2)
+    edges[:, 1] = edges[:1, 1]  # one class whose boxes all merge, while the others go on
+    scores = generator.uniform(0.1, 1, (40, 3))
+    boxes, rates = best_boxes(edges, scores)
+    for place in range(3):
+        expected = _overfeat_by_its_steps(edges[:, place].tolist(), scores[:, place].tolist())[-1]
+        np.testing.assert_allclose([rates[place], *boxes[place]], expected)
 
 
 def test_overfeat_stops_where_the_smallest_score_exceeds_the_threshold():
@@ -140,7 +152,7 @@ def test_centroid_is_the_same_pair_by_pair(count):
         corner = generator.uniform(0, 60, (count, 2))
         edges = np.concatenate([corner, corner + generator.uniform(10, 60, (count, 2))], 1)
         scores = generator.uniform(0.1, 1, count)
-        merged, rates = merge(edges, scores)
+        merged, rates = merge(edges, scores, "centroid")
         found = sorted([rate, *edge] for edge, rate in zip(merged.tolist(), rates.tolist(), strict=True))
         np.testing.assert_allclose(found, _centroid_by_its_steps(edges, scores))
 
@@ -164,8 +176,8 @@ def test_the_order_of_the_input_does_not_matter(merging, seed, count):
 
 def test_each_class_is_merged_alone():
     edges = np.array([[[0, 0, 10, 10], [50, 0, 60, 10]], [[2, 0, 12, 10], [90, 0, 99, 10]]], float)  # (P, T, 4)
-    boxes, rates = best_boxes(edges, np.array([[0.1, 0.2], [0.3, 0.4]]))
+    boxes, rates = best_boxes(edges, np.array([[0.1, 0.2], [0.3, 0.4]]), "centroid")
     np.testing.assert_allclose(boxes, [[1, 0, 11, 10], [90, 0, 99, 10]])
     np.testing.assert_allclose(rates, [0.4, 0.4])
-    boxes, rates = best_boxes(edges, np.array([[0.1, 0.2], [0.3, 0.4]]), "overfeat")
+    boxes, rates = best_boxes(edges, np.array([[0.1, 0.2], [0.3, 0.4]]))
     np.testing.assert_allclose(boxes, [[1, 0, 11, 10], [90, 0, 99, 10]])

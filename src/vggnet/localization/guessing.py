@@ -176,7 +176,7 @@ def guess(
     posteriors: np.ndarray,
     indices: np.ndarray,
     computing: Computing,
-    merging: Merging = "centroid",
+    merging: Merging = "overfeat",
 ) -> list[Guesses]:
     """Return for each row the guesses of the images at `indices`: posteriors (N, K), sizes (N, 2) of all images."""
     best = np.argsort(-posteriors, axis=1, kind="stable")[:, :TOP]

@@ -37,12 +37,30 @@ _SMALL = 32  # boxes whose table is not worth halving
 _TINY = 1e-12  # of an area, in square pixels: boxes without one are compared by their centres alone
 
 
-def merge(edges: np.ndarray, scores: np.ndarray, merging: Merging = "centroid") -> tuple[np.ndarray, np.ndarray]:
+def merge(edges: np.ndarray, scores: np.ndarray, merging: Merging = "overfeat") -> tuple[np.ndarray, np.ndarray]:
     """Merge boxes of one class: edges (n, 4), scores (n,) -> merged edges (m, 4) and rates (m,), the best first."""
-    order = np.lexsort((*edges.T, -scores))
-    merged, rates = (_by_centroid if merging == "centroid" else _by_overfeat)(edges[order], scores[order])
-    best = np.lexsort((*merged.T, -rates))
-    return merged[best], rates[best]
+    return _merge_classes(edges[None], scores[None], merging)[0]
+
+
+def best_boxes(edges: np.ndarray, scores: np.ndarray, merging: Merging = "overfeat") -> tuple[np.ndarray, np.ndarray]:
+    """Return the best merged box of each class of an image: edges (P, T, 4), scores (P, T) -> (T, 4), rates (T,)."""
+    merged = _merge_classes(edges.swapaxes(0, 1), scores.T, merging)
+    return np.stack([boxes[0] for boxes, _ in merged]), np.array([rates[0] for _, rates in merged])
+
+
+def _merge_classes(edges: np.ndarray, scores: np.ndarray, merging: Merging) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Merge the boxes of each class alone: edges (T, n, 4), scores (T, n) -> for each what `merge` returns."""
+    order = np.stack([np.lexsort((*each.T, -rated)) for each, rated in zip(edges, scores, strict=True)])
+    edges, scores = np.take_along_axis(edges, order[..., None], 1), np.take_along_axis(scores, order, 1)
+    if merging == "overfeat":
+        found = _by_overfeat(edges, scores)
+    else:
+        found = [_by_centroid(each, rated) for each, rated in zip(edges, scores, strict=True)]
+    result = []
+    for merged, rates in found:
+        best = np.lexsort((*merged.T, -rates))
+        result.append((merged[best], rates[best]))
+    return result
 
 
 def _by_centroid(edges: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -67,27 +85,44 @@ def _groups(edges: np.ndarray) -> np.ndarray:
     return np.unique(box[:count], return_inverse=True)[1]
 
 
-def _by_overfeat(edges: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Merge pair by pair. Boxes that are gone leave the table of match scores whenever half of them are."""
-    boxes, rates = edges.astype(np.float64), scores.astype(np.float64)
-    while True:
-        count, alive = len(boxes), np.ones(len(boxes), bool)
-        matches = match_scores(boxes[:, None], boxes[None])
-        np.fill_diagonal(matches, np.inf)
-        for _ in range(count, 1 + count // 2 if count > _SMALL else 1, -1):
-            first, second = divmod(int(matches.argmin()), count)
-            if matches[first, second] > OVERFEAT_THRESHOLD:
-                return boxes[alive], rates[alive]
-            boxes[first] = (boxes[first] + boxes[second]) / 2
-            rates[first] += rates[second]
-            alive[second] = False
-            matches[second] = matches[:, second] = np.inf
-            anew = np.where(alive, match_scores(boxes[first], boxes), np.inf)
-            anew[first] = np.inf
-            matches[first] = matches[:, first] = anew
-        boxes, rates = boxes[alive], rates[alive]
-        if len(boxes) == 1:
-            return boxes, rates
+def _by_overfeat(edges: np.ndarray, scores: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Merge pair by pair, all classes in step: edges (T, n, 4), scores (T, n) -> for each class edges and rates.
+
+    Boxes that are gone leave the tables of match scores whenever half of them are.
+    """
+    boxes, rates, alive = edges.astype(np.float64), scores.astype(np.float64), np.ones(scores.shape, bool)
+    matches = np.stack([match_scores(each[:, None], each[None]) for each in boxes])  # by class: it fits the CPU's cache
+    matches[:, np.eye(rates.shape[1], dtype=bool)] = np.inf
+    while _merge_pairs(boxes, rates, alive, matches):
+        order = np.argsort(~alive, axis=1, kind="stable")[:, : alive.sum(1).max()]
+        boxes = np.take_along_axis(boxes, order[..., None], 1)
+        rates, alive = np.take_along_axis(rates, order, 1), np.take_along_axis(alive, order, 1)
+        matches = matches[np.arange(len(matches))[:, None, None], order[:, :, None], order[:, None]]
+    return [(each[there], rated[there]) for each, rated, there in zip(boxes, rates, alive, strict=True)]
+
+
+def _merge_pairs(boxes: np.ndarray, rates: np.ndarray, alive: np.ndarray, matches: np.ndarray) -> bool:
+    """Merge in place, one pair of each class a step, until nothing is left to merge or half of the boxes are gone.
+
+    `matches` (T, n, n) is infinite for boxes that are gone and for a box with itself. Returns whether to go on.
+    """
+    classes, count = rates.shape
+    table = matches.reshape(classes, -1)
+    every = np.arange(classes)
+    for _ in range(count // 2 if count > _SMALL else count):
+        closest = table.argmin(1)
+        c = every[table[every, closest] <= OVERFEAT_THRESHOLD]
+        if not len(c):
+            return False
+        first, second = np.divmod(closest[c], count)
+        boxes[c, first] = (boxes[c, first] + boxes[c, second]) / 2
+        rates[c, first] += rates[c, second]
+        alive[c, second] = False
+        matches[c, second] = matches[c, :, second] = np.inf
+        anew = np.where(alive[c], match_scores(boxes[c, first][:, None], boxes[c]), np.inf)
+        anew[np.arange(len(c)), first] = np.inf
+        matches[c, first] = matches[c, :, first] = anew
+    return True
 
 
 def match_scores(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -103,13 +138,3 @@ def match_scores(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     distance = np.hypot(left + right - left_2 - right_2, top + bottom - top_2 - bottom_2) / 2
     result: np.ndarray = distance / np.sqrt(mean_area) + 1 - common
     return result
-
-
-def best_boxes(edges: np.ndarray, scores: np.ndarray, merging: Merging = "centroid") -> tuple[np.ndarray, np.ndarray]:
-    """Return the best merged box of each class of an image: edges (P, T, 4), scores (P, T) -> (T, 4), rates (T,)."""
-    classes = edges.shape[1]
-    result, rates = np.empty((classes, 4)), np.empty(classes)
-    for place in range(classes):
-        merged, rated = merge(edges[:, place], scores[:, place], merging)
-        result[place], rates[place] = merged[0], rated[0]
-    return result, rates

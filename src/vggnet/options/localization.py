@@ -51,10 +51,8 @@ _ValAnnotationsOption = Annotated[
     Path | None, option("Those of the val images, where they are apart.", default="as --annotations")
 ]
 _MergingOption = Annotated[
-    Literal["centroid", "overfeat"],
-    option(
-        "How close boxes become one: by their edges and the mean of all, or as OverFeat does (docs/localisation.md)."
-    ),
+    Literal["overfeat", "centroid"],
+    option("How close boxes become one: as OverFeat does (the paper's), or by their edges (docs/localisation.md)."),
 ]
 _ClassifierViewsOption = Annotated[
     tuple[str, ...],
@@ -150,7 +148,7 @@ class LocalizeEvaluateOptions:
         tuple[str, ...], option(default="--test-scale, for all nets", metavar="Q[,Q...]...")
     ] = ()
     """Each box net's own Q, in the nets' order: 256 352,384 is 256 for the first, 352 and 384 for the second."""
-    merging: _MergingOption = "centroid"
+    merging: _MergingOption = "overfeat"
     annotations: _AnnotationsOption = None
     val_annotations: _ValAnnotationsOption = None
     device: DeviceOption = "auto"
@@ -175,7 +173,7 @@ class LocalizePredictOptions:
     """A folder for the pictures with their boxes, and boxes.json."""
     test_scale: TestScalesOption = ()
     mirror: MirrorOption = None
-    merging: _MergingOption = "centroid"
+    merging: _MergingOption = "overfeat"
     top: int = 5
     """Boxes an image."""
     device: DeviceOption = "auto"
