@@ -1,13 +1,10 @@
 """MatConvNet's nets (imagenet-vgg-verydeep-16.mat): layers in order, class names and the mean that was subtracted.
 
 `layers{i}` is a structure with type, name, weights = {filters (H, W, in, out), biases}, pad and stride; in older files
-filters and biases stand in place of weights. FC layers are convolutions. SciPy reads the file, which runs nothing.
+filters and biases stand in place of weights. FC layers are convolutions.
 """
 
 import math
-import struct
-import warnings
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,11 +16,10 @@ from torch import Tensor
 from vggnet.errors import UserError
 from vggnet.network.foreign.inputs import InputConvention
 from vggnet.network.foreign.layers import ForeignLayer
+from vggnet.network.foreign.mat5 import Damaged, read_mat
 from vggnet.network.foreign.reading import LARGEST_BYTES
 
-MOST_PACKED = 20  # times that compression makes weights smaller; trained ones hardly twice
-HEADER_BYTES, COMPRESSED = 128, 15
-_WANTED = ["layers", "meta", "classes", "normalization"]
+_WANTED = ("layers", "meta", "classes", "normalization", "params")
 _PASSED_OVER = ("softmax", "softmaxloss", "loss", "dropout")
 
 
@@ -47,67 +43,33 @@ def read_matconvnet(path: Path) -> MatNet:
     content = _load(path)
     net = MatNet()
     items = content.get("layers")
-    if not isinstance(items, np.ndarray) or items.dtype != object or not items.size:
+    if not isinstance(items, list) or not items:
         kind = (
             "a DagNN of MatConvNet: only nets of its simplenn form are read" if "params" in content else "none of its"
         )
         raise UserError(f"{path}: no layers{{i}} in it: {kind} (imagenet-vgg-verydeep-16.mat is one)")
-    for item in items.flat:
-        _take(net, path, _unboxed(item))
+    for item in items:
+        _take(net, path, item)
     if not net.layers:
         raise UserError(f"{path}: no layers with weights in it: not a VGG")
     for place, layer in enumerate(net.layers[:-1], start=1):
         if place not in net.relus:
             raise UserError(f"{path}: no ReLU follows {layer.source}: not a VGG")
-    about = _unboxed(content.get("meta"))
+    about = content.get("meta")
     _read_classes(net, _part(about, "classes", content))
     _read_mean(net, path, _part(about, "normalization", content))
     return net
 
 
 def _load(path: Path) -> dict[str, Any]:
-    from scipy.io import loadmat
-
     with path.open("rb") as file:
-        beginning = file.read(HEADER_BYTES)
+        beginning = file.read(16)
     if beginning.startswith((b"MATLAB 7.3", b"\x89HDF")):
         raise UserError(f"{path}: a MATLAB 7.3 file, which is HDF5: save it in MATLAB with -v7")
-    if len(beginning) < HEADER_BYTES or beginning[126:128] not in (b"IM", b"MI"):
-        raise UserError(f"{path}: refused: not a MATLAB file")
-    _refuse_packed(path, "<" if beginning[126:128] == b"IM" else ">")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            wanted = [*_WANTED, "params"]
-            return dict(
-                loadmat(path, variable_names=wanted, struct_as_record=False, verify_compressed_data_integrity=True)
-            )
-    except Exception as error:  # a damaged file makes the reader raise anything
-        raise UserError(f"{path}: refused: not a whole MATLAB file ({type(error).__name__}: {error})") from error
-
-
-def _refuse_packed(path: Path, order: str) -> None:
-    """Raise UserError for variables that claim more than any VGG, or more than weights can be packed into."""
-    size, claimed, place = path.stat().st_size, 0, HEADER_BYTES
-    with path.open("rb") as file:
-        while place + 8 <= size:
-            file.seek(place)
-            kind, held = struct.unpack(f"{order}II", file.read(8))
-            if held > size - place - 8:
-                raise UserError(f"{path}: refused: a variable claims {held:,} bytes and {size - place - 8:,} are left")
-            claimed += _unpacked_bytes(file.read(min(held, 1024)), order) if kind == COMPRESSED else held
-            place += 8 + held
-    if claimed > min(LARGEST_BYTES, MOST_PACKED * size + 2**20):
-        raise UserError(f"{path}: refused: {claimed:,} bytes packed into {size:,}, as no trained net's weights are")
-
-
-def _unpacked_bytes(beginning: bytes, order: str) -> int:
-    """How many bytes a compressed variable says that it unpacks to."""
-    try:
-        unpacked = zlib.decompressobj().decompress(beginning, 8)
-    except zlib.error:
-        return 0  # SciPy says what is wrong
-    return int(struct.unpack(f"{order}II", unpacked)[1]) if len(unpacked) == 8 else 0
+        return read_mat(path, _WANTED, LARGEST_BYTES)
+    except Damaged as error:
+        raise UserError(f"{path}: refused: not a whole MATLAB file ({error})") from error
 
 
 def _take(net: MatNet, path: Path, layer: Any) -> None:
@@ -139,7 +101,7 @@ def _take(net: MatNet, path: Path, layer: Any) -> None:
 
 def _weights(path: Path, name: str, layer: Any) -> tuple[np.ndarray, np.ndarray | None]:
     cell = _get(layer, "weights")
-    parts = list(cell.flat) if isinstance(cell, np.ndarray) and cell.dtype == object else []
+    parts = cell if isinstance(cell, list) else []
     if not parts:
         parts = [part for part in (_get(layer, "filters"), _get(layer, "biases")) if part is not None]
     arrays = [part for part in parts if isinstance(part, np.ndarray)]
@@ -151,7 +113,7 @@ def _weights(path: Path, name: str, layer: Any) -> tuple[np.ndarray, np.ndarray 
 def _tensor(path: Path, name: str, array: np.ndarray) -> Tensor:
     if array.dtype.kind != "f" or array.dtype.itemsize not in (4, 8):
         raise UserError(f"{path}: {name} has weights of type {array.dtype}: not single or double")
-    return torch.from_numpy(np.ascontiguousarray(array.astype(array.dtype.newbyteorder("="), copy=False)))
+    return torch.from_numpy(array)
 
 
 def _read_classes(net: MatNet, classes: Any) -> None:
@@ -183,32 +145,22 @@ def _read_mean(net: MatNet, path: Path, normalization: Any) -> None:
 def _part(about: Any, name: str, content: dict[str, Any]) -> Any:
     """A part of `meta`, which older files have beside the layers."""
     found = _get(about, name)
-    return _unboxed(content.get(name)) if found is None else found
-
-
-def _unboxed(value: Any) -> Any:
-    """MATLAB wraps everything in arrays: what is inside one of a single object."""
-    while isinstance(value, np.ndarray) and value.dtype == object and value.size == 1:
-        value = value.flat[0]
-    return value
+    return content.get(name) if found is None else found
 
 
 def _get(structure: Any, name: str) -> Any:
-    """A structure's field, None where it has none. Cells of one object are opened, arrays of numbers stay."""
-    if name not in getattr(structure, "_fieldnames", ()):
-        return None
-    value = getattr(structure, name)
-    return value if name == "weights" else _unboxed(value)
+    """A structure's field, None where it has none."""
+    return structure.get(name) if isinstance(structure, dict) else None
 
 
 def _text(value: Any) -> str:
-    return str(value.flat[0]) if isinstance(value, np.ndarray) and value.dtype.kind == "U" and value.size else ""
+    return value if isinstance(value, str) else ""
 
 
 def _texts(value: Any) -> list[str]:
-    return [_text(each) for each in value.flat] if isinstance(value, np.ndarray) and value.dtype == object else []
+    return [_text(each) for each in value] if isinstance(value, list) else []
 
 
 def _integers(value: Any) -> list[int]:
-    numeric = isinstance(value, np.ndarray) and value.dtype.kind in "iuf"
+    numeric = isinstance(value, np.ndarray) and np.isfinite(value).all()
     return [int(each) for each in value.flat] if numeric else []
