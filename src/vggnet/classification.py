@@ -24,8 +24,6 @@ from vggnet.options.training import TrainOptions
 from vggnet.pictures import AsStarted, Pictures, prepare_pictures
 from vggnet.sessions import (
     Session,
-    as_started,
-    check_as_started,
     default_workers,
     open_session,
     policy_of,
@@ -33,6 +31,7 @@ from vggnet.sessions import (
 )
 from vggnet.startup import architecture_of, build_model, default_out, resolve
 from vggnet.training.agreement import continued, settle_together
+from vggnet.training.continuing import as_started, check_as_started
 from vggnet.training.distributed import join_world
 from vggnet.training.loop import Inputs
 from vggnet.training.lost_images import HELD_OUT, TRAIN, VAL

@@ -36,6 +36,7 @@ from vggnet.paper.recipes import Recipe
 from vggnet.pictures import AsStarted, Pictures, learnt_before
 from vggnet.training.agreement import RunOfFirst, check_same_start, plain
 from vggnet.training.checkpoints import TrainingProgress
+from vggnet.training.continuing import NOT_WRITTEN, READ_BEFORE
 from vggnet.training.distributed import World
 from vggnet.training.loop import Loop, LoopSettings, Task
 from vggnet.training.lost_images import TRAIN, LostImages
@@ -44,17 +45,6 @@ from vggnet.training.memory import choose_micro_batch
 from vggnet.training.reading import choose_decoder, training_loader
 from vggnet.training.runs import RunFolder, open_run
 from vggnet.training.timing import seconds_per_image
-
-# Options that may differ on --resume: where and how fast it runs, and where the data lie (their list decides).
-FREE_ON_RESUME = {"resume", "out", "workers", "save_every", "device", "step", "bad_images", "data_changed"}
-FREE_ON_RESUME |= {"data", "annotations", "val_annotations"}
-# Options that the program chooses where the user does not; config.json has the choice.
-CHOSEN_AT_START = {"micro_batch", "threads", "decoder", "precision"}
-NOT_WRITTEN = {"resume", "out", "data_changed"}  # in config.json
-OPEN = (None, (), "auto")  # values that stand for an option that was not given
-
-# how runs read images that were started before this could be chosen
-READ_BEFORE: dict[str, Any] = {"orientation": "ignore", "pixel_range": list(FULL_RANGE)}
 
 Options = TypeVar("Options", TrainOptions, LocalizeTrainOptions)
 
@@ -251,66 +241,6 @@ def _take_run(out: Path, resume: bool, world: World, stack: ExitStack) -> RunFol
 
     config = world.from_first(take)
     return taken[0] if taken else RunOfFirst(out, config)
-
-
-def as_started(options: Options, out: Path) -> Options:
-    """Options of a run to continue: what the user leaves open is as the run was started with.
-
-    UserError where the run has lost a file that it needs, or where one is damaged.
-    """
-    run = RunFolder(out)
-    run.check_complete()
-    saved = run.config or {}
-    missing: dict[str, Any] = {}
-    for field in dataclasses.fields(options):
-        name = field.name
-        if name not in FREE_ON_RESUME and saved.get(name) is not None and getattr(options, name) in OPEN:
-            value = saved[name]
-            missing[name] = tuple(value) if isinstance(value, list) else Path(value) if name == "init_from" else value
-    return dataclasses.replace(options, **missing)
-
-
-def check_as_started(options: TrainOptions | LocalizeTrainOptions) -> None:
-    """`--resume` continues the run that was started; an option that says otherwise is an error, not ignored."""
-    assert options.out is not None
-    saved = RunFolder(options.out).config if options.resume else None
-    if saved is None:
-        return
-    saved = READ_BEFORE | saved
-    for field in dataclasses.fields(options):
-        name, value = field.name, getattr(options, field.name)
-        if name in FREE_ON_RESUME or (name in CHOSEN_AT_START and value in OPEN):
-            continue
-        default = None if field.default is dataclasses.MISSING else field.default
-        before = saved.get(name, plain(default))  # older runs lack newer options
-        if name == "precision" and before == "auto":
-            before = saved.get("resolved_precision", before)
-        if name == "init_from":
-            same = _same_source(value, before, saved.get("init_from_sha256"))
-        else:
-            same = plain(value) == before
-        if not same:
-            raise _differs(options, name, before, value)
-
-
-def _differs(options: TrainOptions | LocalizeTrainOptions, name: str, before: object, value: object) -> UserError:
-    flag = "--" + name.replace("_", "-")
-    trains_on = isinstance(options, TrainOptions)
-    more = f"; `vggnet train --init-from {options.out}` begins with its weights" if trains_on else ""
-    was = f"{flag} {before}" if before is not None else f"no {flag}"
-    return UserError(
-        f"--resume: the run in {options.out} was started with {was}, now it says {value}; "
-        f"repeat the run's own options, or start another with another --out{more}"
-    )
-
-
-def _same_source(given: Path | None, before: str | None, sha256: str | None) -> bool:
-    """Whether --init-from has the weights that the run was started from. Their file may be gone by now."""
-    if given is None or before is None:
-        return given is None and before is None
-    if Path(before) == given or given.resolve() == Path(before).resolve():
-        return True
-    return sha256 is not None and given.exists() and hash_of(given) == sha256
 
 
 def recipe_of(options: TrainOptions | LocalizeTrainOptions) -> Recipe:

@@ -38,8 +38,6 @@ from vggnet.paper.recipes import FIXED_SCALE_PX, scaled_px
 from vggnet.pictures import AsStarted, Pictures, prepare_pictures
 from vggnet.sessions import (
     Session,
-    as_started,
-    check_as_started,
     default_run,
     default_workers,
     mirror_of,
@@ -49,6 +47,7 @@ from vggnet.sessions import (
     recipe_of,
 )
 from vggnet.training.agreement import continued, settle_together
+from vggnet.training.continuing import as_started, check_as_started
 from vggnet.training.distributed import join_world
 from vggnet.training.loop import Inputs
 from vggnet.training.lost_images import HELD_OUT, TRAIN, VAL
