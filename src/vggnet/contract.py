@@ -79,6 +79,10 @@ class InputPolicy:
         """How image files are decoded."""
         return ImageReading(self.orientation, self.pixel_range)
 
+    def reading_as(self, reading: ImageReading) -> "InputPolicy":
+        """Return the same policy with another way to decode image files."""
+        return replace(self, orientation=reading.orientation, pixel_range=reading.pixel_range)
+
     def chosen(self, mirror: bool | None = None) -> "InputPolicy":
         """Return the policy with the user's choices in it; None leaves a field as the net was trained."""
         return self if mirror is None else replace(self, mirror=mirror)

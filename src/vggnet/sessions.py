@@ -252,14 +252,18 @@ def recipe_of(options: TrainOptions | LocalizeTrainOptions) -> Recipe:
     return recipe
 
 
-def reading_of(options: TrainOptions | LocalizeTrainOptions, out: Path, source: InputPolicy | None) -> ImageReading:
+def reading_of(
+    options: TrainOptions | LocalizeTrainOptions,
+    out: Path,
+    source: InputPolicy | None,
+    orientation: Orientation = "apply",
+) -> ImageReading:
     """Return how a training decodes its images: as its options say, else as the run to continue does.
 
-    A new run turns photographs upright. It takes the range of 16-bit pixels from the net that it starts from, whose
-    `source` policy is given, since its weights expect such pixels.
+    A new run does `orientation`. It takes the range of 16-bit pixels from the net that it starts from, whose `source`
+    policy is given, since its weights expect such pixels.
     """
     started = RunFolder(out).config if options.resume else None
-    orientation: Orientation = "apply"
     pixel_range = FULL_RANGE if source is None else source.pixel_range
     if started is not None:
         before = READ_BEFORE | started

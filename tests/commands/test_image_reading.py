@@ -1,6 +1,7 @@
 """How files are decoded travels with the weights: EXIF orientation and the range of 16-bit pixels, in every command."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from vggnet.evaluation.posteriors import Store
 from vggnet.evaluation.views import View
 from vggnet.images.splits import images_at
 from vggnet.ladder import stages_of
+from vggnet.network.foreign.converting import without_head
+from vggnet.network.foreign.layouts import to_state
 from vggnet.network.initialization import initialize
 from vggnet.network.vgg import on_meta
 from vggnet.network.weights import load_model, read_description, save_model
@@ -30,9 +33,9 @@ CLASSES = ("bee", "cat", "dog")
 UPRIGHT, TWELVE_BITS = InputPolicy(orientation="apply"), InputPolicy(pixel_range=(0, 4095))
 
 
-def save_net(path: Path, policy: InputPolicy) -> Path:
+def save_net(path: Path, policy: InputPolicy, width: float = 0.04) -> Path:
     description = ModelDescription(
-        Architecture("A", 3, 0.04, 32),
+        Architecture("A", 3, width, 32),
         Preprocessing((60.0,) * 3, (64.0,) * 3),
         CLASSES,
         train_scale=(40,),
@@ -109,6 +112,34 @@ def test_the_range_of_pixels_goes_on_from_the_source_and_the_orientation_is_appl
     assert read_description(further).policy == InputPolicy(orientation="apply", pixel_range=(0, 4095))
 
 
+def test_a_run_goes_on_when_its_source_is_gone(options, tmp_path):
+    source = train_classifier(options(pixel_range=(0, 4095))).run
+    further = options(init_from=source, out=tmp_path / "further")
+    train_classifier(further)
+    shutil.rmtree(source)
+    train_classifier(options(out=tmp_path / "further", resume=True))
+    assert read_description(tmp_path / "further").policy.pixel_range == (0, 4095)
+
+
+def test_convert_stores_how_images_are_read(tmp_path):
+    old = save_net(tmp_path / "old.safetensors", InputPolicy(mirror=False), 1 / 16)
+    command = ["convert", str(old), "--layout", "vggnet", "--out"]
+    assert run([*command, str(tmp_path / "same")]) == 0
+    assert read_description(tmp_path / "same").policy == InputPolicy(mirror=False)
+    changes = ["--orientation", "apply", "--pixel-range", "0", "4095"]
+    assert run([*command, str(tmp_path / "new"), *changes]) == 0
+    expected = InputPolicy(mirror=False, orientation="apply", pixel_range=(0, 4095))
+    assert read_description(tmp_path / "new").policy == expected
+    foreign = tmp_path / "foreign.pth"
+    torch.save(to_state(without_head(load_model(old)), "torchvision"), foreign)
+    command = ["convert", str(foreign), "--layout", "torchvision", "--preprocessing", "torchvision"]
+    command += ["--out"]
+    assert run([*command, str(tmp_path / "converted")]) == 0
+    assert read_description(tmp_path / "converted").policy.reading == ImageReading("apply")
+    assert run([*command, str(tmp_path / "deep"), "--pixel-range", "0", "4095", "--orientation", "ignore"]) == 0
+    assert read_description(tmp_path / "deep").policy.reading == ImageReading("ignore", (0, 4095))
+
+
 def test_a_ladder_hands_both_to_its_stages(photos, tmp_path):
     ladder = LadderOptions(str(photos), tmp_path / "l", crop=32, orientation="ignore", pixel_range=(0, 4095))
     assert {(stage.options.orientation, stage.options.pixel_range) for stage in stages_of(ladder)} == {
@@ -145,12 +176,12 @@ def test_stored_posteriors_are_those_of_one_way_to_read(tmp_path):
     photograph(tmp_path / "turned.png")
     split = images_at([tmp_path / "turned.png"])
     path = save_net(tmp_path / "net.safetensors", UPRIGHT)
-    description = read_description(path)
-    places = {
-        Store.of(path, replace(description, policy=policy), split, "cpu", "fp32").place(View("dense", 40))
-        for policy in (UPRIGHT, InputPolicy(), TWELVE_BITS)
-    }
-    assert len(places) == 3
+    store = Store.of(path, read_description(path), split, "cpu", "fp32")
+    assert store.source.reading == UPRIGHT.reading
+    provenances = []
+    for policy in (UPRIGHT, InputPolicy(), TWELVE_BITS):
+        provenances.append(replace(store.source, reading=policy.reading).provenance(View("dense", 40)))
+    assert all(provenances[a] != provenances[b] for a, b in ((0, 1), (0, 2), (1, 2)))
 
 
 def test_evaluate_reads_each_net_its_own_way(photos, tmp_path, capsys):

@@ -554,3 +554,38 @@ def test_boxes_on_images_of_another_size_than_their_annotations_state_are_refuse
     assert "left out 1 box that cannot be used: train/bee/0.png: box 2 2 20 20: its annotation is" in (
         capsys.readouterr().out
     )
+
+
+def test_faulty_boxes_on_photographs_that_could_be_turned_name_the_option(blocks, options):
+    turn_on_their_sides(blocks)
+    rows = (blocks / "boxes.csv").read_text().splitlines()
+    taller = [row for row in rows if "/1.png" in row or "/3.png" in row][:1]  # 40 wide, 48 high where it is upright
+    image, name = taller[0].split(",")[:2]
+    (blocks / "boxes.csv").write_text("\n".join([*rows, f"{image},{name},1,1,47,39"]) + "\n")
+    train_localizer(options(epochs=1))  # 48 wide, 40 high: upright, the box lies on it
+    with pytest.raises(UserError) as caught:
+        train_localizer(options(epochs=1, orientation="ignore", out=options().out.with_name("ignore")))
+    said = str(caught.value)
+    assert f"{image}: box 1 1 47 39: more than a pixel outside the image of 40x48" in said
+    assert "1 image of these would be turned by --orientation apply" in said
+
+
+def test_the_boxes_of_the_ilsvrc_download_lie_on_the_pixels_as_they_are_stored(blocks, options, tmp_path):
+    root = tmp_path / "download"
+    lines: dict[str, dict[str, str]] = {"train": {}, "val": {}}
+    for row in (blocks / "boxes.csv").read_text().splitlines()[1:]:
+        image, name, *corners = row.split(",")
+        part, _, file = image.split("/")
+        box = " ".join([name, *corners])
+        lines[part][f"{name}_{file[0]}"] = f"{lines[part].get(f'{name}_{file[0]}', '')} {box}"
+        inner = f"train/{name}" if part == "train" else "val"
+        target = root / "ILSVRC/Data/CLS-LOC" / inner / f"{name}_{file[0]}.JPEG"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes((blocks / image).read_bytes())
+    for part, rows in lines.items():
+        text = "".join(f"{image},{boxes}\n" for image, boxes in rows.items())
+        (root / f"LOC_{part}_solution.csv").write_text("ImageId,PredictionString\n" + text)
+    run_folder = train_localizer(options(data=str(root), epochs=1)).run
+    assert load_model(run_folder).description.policy.orientation == "ignore"
+    applied = train_localizer(options(data=str(root), epochs=1, orientation="apply", out=tmp_path / "applied")).run
+    assert load_model(applied).description.policy.orientation == "apply"

@@ -26,6 +26,8 @@ def convert(options: ConvertOptions) -> None:
         classes=options.classes,
         net=options.net,
         convolutions_only=options.convolutions_only,
+        orientation=options.orientation,
+        pixel_range=options.pixel_range,
     )
     check_outputs(conversion.model)
     for line in conversion.report:

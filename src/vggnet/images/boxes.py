@@ -189,8 +189,8 @@ def check_boxes(
     return CheckedBoxes(tuple(kept), clipped, tuple(faults))
 
 
-def refuse_faults(faults: tuple[BoxFault, ...]) -> None:
-    """UserError that lists the boxes at fault, where there are any."""
+def refuse_faults(faults: tuple[BoxFault, ...], hint: str = "") -> None:
+    """Raise UserError that lists the boxes at fault, where there are any; `hint` stands at its end."""
     if not faults:
         return
     lines = [f"  {fault}" for fault in faults[:LISTED_FAULTS]]
@@ -199,4 +199,5 @@ def refuse_faults(faults: tuple[BoxFault, ...]) -> None:
         f"{counted(len(faults), 'box')} cannot be used:\n"
         + "\n".join(lines)
         + "\nMend them, or leave them out with --bad-boxes skip"
+        + hint
     )

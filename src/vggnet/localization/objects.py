@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from vggnet.console import counted, say
+from vggnet.contract import Orientation
 from vggnet.errors import UserError
 from vggnet.images.annotations import open_annotated
 from vggnet.images.boxes import check_boxes, edges_of, refuse_faults
@@ -24,6 +25,7 @@ from vggnet.images.splits import ImageData, Split
 from vggnet.images.workers import Workers, chunks
 
 _PIECE = 256  # images to a worker at once
+_HINTED = 100  # images with faulty boxes whose orientation is looked at
 _NO_BOX = np.empty((0, 4), np.int64)
 
 
@@ -114,7 +116,7 @@ def objects_of(
     assert split.boxes is not None
     checked = check_boxes(split.files, split.boxes, sizes, _contradictions(split, sizes))
     if bad_boxes != "skip":
-        refuse_faults(checked.faults)
+        refuse_faults(checked.faults, _orientation_hint(split, sizes, {fault.image for fault in checked.faults}))
     elif checked.faults:
         say(f"note: {name}: left out {counted(len(checked.faults), 'box')} that cannot be used: {checked.faults[0]}")
     if checked.clipped:
@@ -138,6 +140,18 @@ def _contradictions(split: Split, sizes: np.ndarray) -> dict[int, str]:
     apart = np.flatnonzero(known & (split.stated_sizes != sizes).any(1)).tolist()
     pairs = [(tuple(split.stated_sizes[place].tolist()), tuple(sizes[place].tolist())) for place in apart]
     return {place: contradiction(*pair, split.reading) for place, pair in zip(apart, pairs, strict=True)}
+
+
+def _orientation_hint(split: Split, sizes: np.ndarray, images: set[str]) -> str:
+    """What to try where images with faulty boxes have another size (sideways) with the other --orientation."""
+    other: Orientation = "ignore" if split.reading.orientation == "apply" else "apply"
+    faulty = [place for place, file in enumerate(split.files) if file in images][:_HINTED]
+    otherwise = measure_sizes(split.subset(faulty).read_as(replace(split.reading, orientation=other)))
+    turned = int((otherwise != sizes[faulty]).any(1).sum())
+    if not turned:
+        return ""
+    have = f"{counted(turned, 'image')} of these" if turned > 1 else "1 image of these"
+    return f"\n{have} would be turned by --orientation {other}: boxes may have been drawn on them so"
 
 
 def measure_sizes(split: Split, workers: int = 0) -> np.ndarray:

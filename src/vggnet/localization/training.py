@@ -21,6 +21,7 @@ from vggnet.contract import ModelDescription
 from vggnet.errors import BadImage, UserError
 from vggnet.evaluation.metrics import Count
 from vggnet.images.boxes import Windows
+from vggnet.images.ilsvrc import find_base
 from vggnet.images.learnt import Learnt
 from vggnet.images.loading import CropLoader
 from vggnet.localization.baselines import baselines
@@ -157,7 +158,7 @@ def _resolve(options: LocalizeTrainOptions, source: ModelDescription) -> Localiz
     scale = options.train_scale or tuple(round(px * crop / given) for px in source.train_scale)
     scale = scale or (scaled_px(FIXED_SCALE_PX, crop),)
     out = options.out or default_run(options.data, f"{net}-{options.boxes}")
-    reading = reading_of(options, out, source.policy)
+    reading = reading_of(options, out, source.policy, "ignore" if _is_ilsvrc(options) else "apply")
     return dataclasses.replace(
         options,
         net=net,
@@ -169,6 +170,12 @@ def _resolve(options: LocalizeTrainOptions, source: ModelDescription) -> Localiz
         pixel_range=reading.pixel_range,
         workers=default_workers() if options.workers is None else options.workers,
     )
+
+
+def _is_ilsvrc(options: LocalizeTrainOptions) -> bool:
+    """Whether the boxes are those of the ILSVRC download, which refer to the pixels as they are stored."""
+    folder = Path(options.data).expanduser()
+    return options.annotations is None and folder.is_dir() and find_base(folder) is not None
 
 
 def _prepare(options: LocalizeTrainOptions, learnt: Learnt | None, started: AsStarted | None) -> Pictures:

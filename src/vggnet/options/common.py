@@ -106,8 +106,8 @@ HoldoutOption = Annotated[
 OrientationOption = Annotated[
     Orientation | None,
     option(
-        "Of photographs with an EXIF orientation: apply turns them upright, ignore takes the pixels as they are stored "
-        "(ILSVRC's boxes refer to those). Stored with the weights; whatever uses the net reads images in the same way.",
+        "Of photographs with an EXIF orientation: apply turns them upright, ignore takes the pixels as they are "
+        "stored. Stored with the weights; whatever uses the net reads images in the same way.",
         default="apply",
     ),
 ]

@@ -24,7 +24,7 @@ from vggnet.options.common import (
     MirrorTrainOption,
     ModelAndImages,
     ModelsAndData,
-    OrientationOption,
+    Orientation,
     PatienceOption,
     PixelRangeOption,
     PrecisionOption,
@@ -72,6 +72,16 @@ _ClassifierScaleOption = Annotated[
 ]
 
 
+_OrientationOption = Annotated[
+    Orientation | None,
+    option(
+        "Of photographs with an EXIF orientation: apply turns them upright, for boxes that were drawn so; ignore takes "
+        "the pixels as they are stored. Stored with the weights; whatever uses the net reads images in the same way.",
+        default="apply; ignore for the ILSVRC download, whose boxes refer to stored pixels",
+    ),
+]
+
+
 @dataclass(frozen=True)
 class LocalizeTrainOptions:
     """Train a net that draws boxes, from a classification run (App. A)."""
@@ -108,7 +118,7 @@ class LocalizeTrainOptions:
     dropout: float = 0.0
     """On fc6 and fc7. Classification has 0.5; coordinates are learnt much slower with it (docs/localisation.md)."""
     mirror: MirrorTrainOption = None
-    orientation: OrientationOption = None
+    orientation: _OrientationOption = None
     pixel_range: PixelRangeOption = None
     epochs: EpochsOption = 20
     batch: BatchOption = 256

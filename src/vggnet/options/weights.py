@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional
 
-from vggnet.options.common import ModelInput, option
+from vggnet.options.common import ModelInput, Orientation, option
 
 _PREPROCESSING = (
     "What the net was trained on: torchvision (RGB 0..1, ImageNet mean and deviation), caffe (BGR, mean), paper (RGB, "
@@ -32,6 +32,12 @@ class ConvertOptions:
     """Which net it is where shapes do not decide: A-LRN."""
     convolutions_only: bool = False
     """Leave the FC layers out."""
+    orientation: Annotated[Orientation | None, option(default="apply; with --layout vggnet as the file has it")] = None
+    """What to do about the EXIF orientation of the images that the net is given: apply or ignore it."""
+    pixel_range: Annotated[
+        tuple[int, int] | None, option(default="0 65535; with --layout vggnet as the file has it", metavar="LOW HIGH")
+    ] = None
+    """Which values of 16-bit pixels become black and white: 0 4095 for 12 bits."""
     to: Literal["vggnet", "torchvision", "timm"] = "vggnet"
     """The layout to write."""
 

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save
 
 from vggnet.console import counted
-from vggnet.contract import InputPolicy, ModelDescription
+from vggnet.contract import FULL_RANGE, ImageReading, InputPolicy, ModelDescription, Orientation, PixelRange
 from vggnet.errors import UserError
 from vggnet.files import printable, replacing_several, write_whole
 from vggnet.network.foreign.caffemodel import read_caffemodel
@@ -60,12 +60,15 @@ def convert(
     classes: str | Path | None = None,
     net: str | None = None,
     convolutions_only: bool = False,
+    orientation: Orientation | None = None,
+    pixel_range: PixelRange | None = None,
 ) -> Conversion:
     """Read `file`, a VGG in another library's `layout`, complete or convolutions only.
 
     `preprocessing` names what its pixels were (torchvision, caffe, tf, ..., or a JSON file), `classes` is a file of
-    class names in the order of the outputs, `net` decides where shapes do not (A-LRN). Raises UserError before
-    anything is built for files that are hostile, damaged or no VGG.
+    class names in the order of the outputs, `net` decides where shapes do not (A-LRN). `orientation` and `pixel_range`
+    say how the net's images are to be decoded (see `contract.ImageReading`). Raises UserError before anything is built
+    for files that are hostile, damaged or no VGG.
     """
     if layout not in LAYOUTS:
         raise UserError(f"--layout {layout!r}: the layouts are {', '.join(LAYOUTS)}")
@@ -73,9 +76,14 @@ def convert(
     if layout == "vggnet":
         if net is not None:
             raise UserError(f"{path}: a vggnet file says itself which net it is: leave --net out")
-        return _own(path, preprocessing, classes, convolutions_only)
+        conversion = _own(path, preprocessing, classes, convolutions_only)
+        policy = conversion.model.description.policy
+        reading = ImageReading(orientation or policy.orientation, pixel_range or policy.pixel_range)
+        conversion.model.description = replace(conversion.model.description, policy=policy.reading_as(reading))
+        return conversion
     if path.is_dir():
         raise UserError(f"{path} is a folder: give the weight file in it, or --layout vggnet for a run or model folder")
+    reading = ImageReading(orientation or "apply", pixel_range or FULL_RANGE)
     beside = path.parent / BESIDE[layout] if layout in BESIDE else None
     refuse_programs(path)
     inside = layout == "matconvnet" and preprocessing is None  # the file's own mean
@@ -101,7 +109,7 @@ def convert(
         names,
         titles,
         recipe=_origin(path, layout, convention),
-        policy=InputPolicy(orientation="apply"),
+        policy=InputPolicy().reading_as(reading),
     )
     notes = [*_notes(description, convention), *found.notes, *_said_beside(beside, convention, names, classes)]
     if left_out:
