@@ -63,6 +63,10 @@ class _Checked:
     statistics: ColorStatistics
     digests: np.ndarray
 
+    def at(self, chosen: np.ndarray) -> "_Checked":
+        """Return the images where `chosen`, bool (n,), is true."""
+        return replace(self, split=self.split.subset(np.flatnonzero(chosen)), digests=self.digests[chosen])
+
 
 def prepare_pictures(
     data: str,
@@ -102,9 +106,11 @@ def prepare_pictures(
         bad += tuple(("val", error) for error in val.bad)
         if opened.divided:
             _refuse_learnt(data, val, learnt_before)
-        _note_copies(train, val)
+        _note_copies(train, val, "val")
     part, judge, judged_on = _divide(data, train, val, holdout, learnt_before)
     places = np.isin(np.array(train.split.files), np.array(part.files))
+    learnt, held = train.at(places), train.at(~places)
+    _note_copies(learnt, held, "held-out")
     for checked, name in ((train, "train"), (val, "val")):
         if before is None and checked is not None:
             listed = listed.checked(name, checked.split, checked.digests)
@@ -115,7 +121,7 @@ def prepare_pictures(
         None if val is None else val.split,
         judged_on,
         train.statistics,
-        Learnt.of(train.split.subset(np.flatnonzero(places)), train.digests[places]),
+        Learnt.of(learnt.split, learnt.digests),
         learnt_before,
         listed if before is None else before,
         skipped=bad if before is None else (),
@@ -169,19 +175,19 @@ def _refuse_learnt(data: str, val: _Checked, learnt_before: Learnt | None) -> No
         )
 
 
-def _note_copies(train: _Checked, val: _Checked) -> None:
-    """Print how many val images are copies of training images: their error says nothing about new images."""
+def _note_copies(train: _Checked, tested: _Checked, name: str) -> None:
+    """Print how many images of a part are copies of training images: their error says nothing about new images."""
     order = np.argsort(train.digests, kind="stable")
-    found = np.searchsorted(train.digests, val.digests, sorter=order)
+    found = np.searchsorted(train.digests, tested.digests, sorter=order)
     copies = []
-    for place in np.flatnonzero((val.digests != 0) & np.isin(val.digests, train.digests)).tolist():
-        original = train.split.path(int(order[found[place]]))
-        if same_content(val.split.path(place), original):
-            copies.append((val.split.path(place), original))
+    for place in np.flatnonzero((tested.digests != 0) & np.isin(tested.digests, train.digests)).tolist():
+        copy, original = tested.split.path(place), train.split.path(int(order[found[place]]))
+        if same_content(copy, original):
+            copies.append((copy, original))
     if copies:
         say(
-            f"note: {len(copies)} of {len(val.split)} val images are copies of training images, such as {copies[0][0]} "
-            f"of {copies[0][1]}: the val error is too low by them"
+            f"note: {len(copies)} of {len(tested.split)} {name} images are copies of training images, such as "
+            f"{copies[0][0]} of {copies[0][1]}: the {name} error is too low by them"
         )
 
 

@@ -119,8 +119,12 @@ def test_a_run_of_an_earlier_version(photos: Path, run_folder: Callable) -> None
     (run / "config.json").write_text(json.dumps({"seed": 3, "data": f"{photos}/."}))
     with pytest.raises(UserError, match="set aside by seed 3"):
         table_of([run], photos)
-    (run / "config.json").write_text(json.dumps({"seed": 3, "data": "elsewhere"}))
+    (run / "config.json").write_text(json.dumps({"seed": 3, "data": str(photos.parent)}))
     assert table_of([run], photos).rows[0].expected == 30
+    (run / "config.json").write_text(json.dumps({"seed": 0, "data": "photos-that-were-moved"}))
+    table = table_of([run], photos)
+    assert table.rows[0].expected == len(open_data(str(photos)).val)
+    assert any("has no record of the images" in note for note in table.remarks())
 
 
 def test_a_damaged_record_is_named(photos: Path, run_folder: Callable) -> None:
@@ -139,7 +143,7 @@ def test_trained_weights_apart_from_their_run_count_what_is_set_aside(
     save_model(tmp_path / "mine.safetensors", model)
     table = table_of([tmp_path / "mine.safetensors"], photos)
     assert table.rows[0].expected == len(open_data(str(photos)).val)
-    assert any("mine.safetensors lies apart from its run" in note for note in table.remarks())
+    assert any("mine.safetensors has no record of the images" in note for note in table.remarks())
 
 
 def test_a_quantized_net_keeps_the_record_of_its_images(photos: Path, tmp_path: Path, run_folder: Callable) -> None:

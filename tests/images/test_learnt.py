@@ -125,6 +125,25 @@ def test_copies_of_training_images_in_val_are_noted_with_their_number(make_image
     assert "train/a/4.png" in out
 
 
+def test_copies_in_the_held_out_part_are_noted_with_their_number(photos, capsys):
+    """Each image twice: where one of the two is held out, the other one may be learnt from."""
+    for file in sorted(photos.glob("*/*.png")):
+        shutil.copyfile(file, file.with_name(f"{file.stem} again.png"))
+
+    def twin(file: str) -> str:
+        return file.replace(" again.png", ".png") if " again" in file else file.replace(".png", " again.png")
+
+    pictures = prepared(photos, holdout=0.2)
+    out = capsys.readouterr().out
+    for part, others, name in (
+        (pictures.judge, pictures.train.files, "held-out"),
+        (pictures.val, pictures.train.files + pictures.judge.files, "val"),
+    ):
+        expected = sum(twin(file) in others for file in part.files)
+        assert expected > 0
+        assert f"note: {expected} of {len(part)} {name} images are copies of training images" in out
+
+
 def test_images_that_only_resemble_a_training_image_are_no_copies(tmp_path, capsys):
     """Bitmaps of one size that differ where the digest does not look."""
     from PIL import Image

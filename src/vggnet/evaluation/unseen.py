@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from vggnet.errors import UserError
+from vggnet.images.datasets import data_names
 from vggnet.images.learnt import content_digests, read_learnt
 from vggnet.images.splits import ImageData, Split
 from vggnet.network.weights import read_description
@@ -18,7 +19,8 @@ _SAMPLE = 1000  # training images that are looked up to find out whether a net h
 def trained_on(models: Sequence[Path], data: str, opened: ImageData) -> bool:
     """Return whether one of the runs was trained on this undivided folder, wherever it lay then.
 
-    True, too, for weights that vggnet trained and that lie apart from their run: they may have been.
+    True, too, for nets that may have been: weights of vggnet that lie apart from their run, and runs of an earlier
+    version on a folder that is not found.
 
     Raises UserError for a run of an earlier version that had the folder divided by another seed than 0: its validation
     images are not those of `opened`.
@@ -42,7 +44,7 @@ def trained_on(models: Sequence[Path], data: str, opened: ImageData) -> bool:
                     "tested on: train it anew, or evaluate it on images that it has not seen"
                 )
             found = True
-        elif _lies_apart(model):
+        elif _may_know(model):
             found = True
     return found
 
@@ -58,8 +60,8 @@ def note_learnt(models: Sequence[Path], opened: ImageData, split: Split) -> tupl
     for model in models:
         learnt = read_learnt(model)
         if learnt is None:
-            if opened.divided and not _config(model) and _lies_apart(model):
-                notes += (f"only the part set aside counts: {model} lies apart from its run, which knows its images",)
+            if opened.divided and _may_know(model):
+                notes += (f"only the part set aside counts: {model} has no record of the images it has learnt from",)
             continue
         digests = content_digests(split) if digests is None else digests
         if opened.divided and (known := int(learnt.holds_images(split, digests).sum())):
@@ -73,9 +75,12 @@ def note_learnt(models: Sequence[Path], opened: ImageData, split: Split) -> tupl
     return notes
 
 
-def _lies_apart(model: Path) -> bool:
-    """Return whether vggnet trained a net that has no record of its images beside it."""
-    return "learning_rate" in read_description(model).recipe  # of a training's recipe
+def _may_know(model: Path) -> bool:
+    """Return whether vggnet trained a net without a record of its images, and the folder of these is not known."""
+    data = _config(model).get("data")
+    if isinstance(data, str) and (data in data_names() or Path(data).expanduser().is_dir()):
+        return False
+    return data is not None or "learning_rate" in read_description(model).recipe  # a training's
 
 
 def _config(model: Path) -> dict[str, Any]:
