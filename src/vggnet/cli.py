@@ -9,15 +9,16 @@ import importlib
 import io
 import os
 import platform
+import socket
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from importlib import metadata
 
 import tyro
 
 import vggnet
-from vggnet.errors import OutputLost, UserError
+from vggnet.errors import OutputLost, UserError, reason_of
 from vggnet.files import ESCAPED
 from vggnet.options.bench import BenchOptions
 from vggnet.options.evaluation import EvaluateOptions, PredictOptions
@@ -74,17 +75,18 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     again = CONTINUED.get(arguments[0] if arguments else "", "give the same command again")
     try:
-        options = tyro.extras.subcommand_cli_from_dict(
-            {name: options for name, (options, _) in COMMANDS.items()},
-            prog="vggnet",
-            description=DESCRIPTION,
-            args=_spelled_out(arguments),
-            config=(
-                tyro.conf.FlagCreatePairsOff,
-                tyro.conf.DisallowNone,  # which stands for what was not given
-                tyro.conf.PositionalMetavarFromFieldName,
-            ),
-        )
+        with _printed_once():
+            options = tyro.extras.subcommand_cli_from_dict(
+                {name: options for name, (options, _) in COMMANDS.items()},
+                prog="vggnet",
+                description=DESCRIPTION,
+                args=_spelled_out(arguments),
+                config=(
+                    tyro.conf.FlagCreatePairsOff,
+                    tyro.conf.DisallowNone,  # which stands for what was not given
+                    tyro.conf.PositionalMetavarFromFieldName,
+                ),
+            )
         check_numbers(options)
         name, module = next((name, module) for name, (kind, module) in COMMANDS.items() if kind is type(options))
         getattr(importlib.import_module(f"vggnet.commands.{module}"), name)(options)
@@ -141,15 +143,50 @@ def _explain(error: Exception, again: str) -> int:
     if str(error).startswith("DataLoader worker"):
         often = "often for lack of memory or of shared memory (/dev/shm): use fewer --workers"
         return _fail(f"a process that reads images was ended from outside, {often}, or {again} ({error})", 1)
+    if _has_ranks() and (name.startswith("Dist") or "gloo/" in str(error)):
+        lost = "another process of this training has ended or does not answer; look at what it printed"
+        return _fail(f"{lost}, then {again} ({reason_of(error)[:200]})", 1)
     if any(words in str(error) for words in ("No space left", "File too large", "Disk quota exceeded")):
         return _fail(f"no space left to write; free some, then {again}", 1)  # safetensors' own error
     raise error
 
 
 def _fail(message: str, status: int) -> int:
-    with suppress(OSError):  # standard error may be closed with the output
-        print(f"vggnet: {message}", file=sys.stderr, flush=True)
+    """Print why the command ends; of several ranks, once, and with the rank where the first one does not say it."""
+    if _is_to_print(message):
+        rank = os.environ.get("RANK", "0")
+        where = f" (rank {rank} on {socket.gethostname()})" if rank != "0" else ""
+        with suppress(OSError):  # standard error may be closed with the output
+            print(f"vggnet: {message}{where}", file=sys.stderr, flush=True)
     return status
+
+
+def _has_ranks() -> bool:
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def _is_to_print(message: str) -> bool:
+    if not _has_ranks():
+        return True
+    from vggnet.training.messages import is_to_print  # imports torch, which help does without
+
+    return is_to_print(message)
+
+
+@contextmanager
+def _printed_once() -> Iterator[None]:
+    """Within the block, hold back what a rank prints before it exits, and print it once for all ranks."""
+    if not _has_ranks():
+        yield
+        return
+    text = io.StringIO()
+    try:
+        with redirect_stdout(text), redirect_stderr(text):
+            yield
+    except SystemExit:
+        if _is_to_print(text.getvalue()):
+            print(text.getvalue(), end="", file=sys.stderr, flush=True)
+        raise
 
 
 def _spelled_out(arguments: Sequence[str]) -> list[str]:

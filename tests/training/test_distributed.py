@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from safetensors.torch import load_file
 
 from vggnet.errors import BadImage, UserError
 from vggnet.hardware import choose_device, choose_precision
-from vggnet.training import distributed, meeting
+from vggnet.training import distributed, meeting, messages
 from vggnet.training.checkpoints import TrainingProgress, read_progress
 from vggnet.training.distributed import World, join_world
 from vggnet.training.meeting import launch_names, meet
@@ -270,7 +271,9 @@ class Machines:
         for each in self.folders:
             each.mkdir(parents=True)
 
-    def start(self, *more: str, second: tuple[str, ...] = ()) -> list[subprocess.Popen[str]]:
+    def start(
+        self, *more: str, second: tuple[str, ...] = (), program: tuple[str, ...] = ("-m", "vggnet")
+    ) -> list[subprocess.Popen[str]]:
         """Train into --out run, relative to each machine's folder; `second`: options of that machine only."""
         with socket.socket() as free:
             free.bind(("localhost", 0))
@@ -279,7 +282,7 @@ class Machines:
         for rank, folder in enumerate(self.folders):
             place = {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": "0", "GROUP_RANK": str(rank)}
             place |= {"MASTER_ADDR": "localhost", "MASTER_PORT": port}
-            command = [*SINGLE, "vggnet", "train", str(self.data[rank]), *TINY, "--out", "run", *more]
+            command = [sys.executable, *program, "train", str(self.data[rank]), *TINY, "--out", "run", *more]
             command += second if rank else ()
             pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
             started.append(subprocess.Popen(command, cwd=folder, env=os.environ | place, **pipes))
@@ -295,6 +298,66 @@ def outputs(processes: list[subprocess.Popen[str]], status: int) -> list[str]:
     assert [process.returncode for process in processes] == [status] * len(processes), texts
     assert not any("Traceback" in text for text in texts), texts
     return texts
+
+
+def test_what_all_ranks_say_is_printed_once_and_by_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = dist.TCPStore("localhost", 0, is_master=True)
+    monkeypatch.setattr(messages, "FIRST_RANK_S", 0.3)
+    places = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(store.port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    for name, value in places.items():
+        monkeypatch.setenv(name, value)
+
+    def printed(rank: int, message: str) -> bool:
+        monkeypatch.setenv("RANK", str(rank))
+        return messages.is_to_print(message)
+
+    assert printed(0, "the same")
+    assert not printed(1, "the same")
+    assert not printed(0, "the same")  # after a restart by torchrun
+    assert printed(1, "of rank 1")  # the first one does not say it
+    assert not printed(2, "of rank 1")
+    del store
+    assert printed(0, "no store")
+    assert not printed(1, "no store")
+
+
+@pytest.mark.slow
+def test_a_users_mistake_under_torchrun_is_said_once_and_is_no_success(
+    class_folders: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Also where torchrun tries again; the folder of another launch is not continued by a restart."""
+    data, out = class_folders(classes=3, train=12, val=5), tmp_path / "run"
+    run(SINGLE, data, out)
+    twice = [*TWO[:-1], "--max-restarts", "1", "-m", "vggnet", "train", str(data), *TINY]
+    for mistake, said in (
+        (["--out", str(out)], "the folder is there already"),
+        (["--out", str(tmp_path / "a"), "--epochs", "0"], "--epochs 0: give a number"),
+        (["--out", str(tmp_path / "a"), "--epoch", "x"], "Perhaps you meant"),
+    ):
+        done = subprocess.run([*twice, *mistake], capture_output=True, text=True, timeout=240, check=False)
+        assert done.returncode != 0
+        assert (done.stdout + done.stderr).count(said) == 1, done.stderr
+        assert "exitcode  : 2" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_restart_by_torchrun_continues_the_run(class_folders: Callable[..., Path], tmp_path: Path) -> None:
+    """The last rank is killed in epoch 3; the command has no --resume."""
+    data, out = class_folders(classes=3, train=12, val=5), tmp_path / "run"
+    command = [*TWO[:-1], "--max-restarts", "2", "-m", "vggnet", "train", str(data), *TINY, "--out", str(out)]
+    command += ["--epochs", "9", "--patience", "9", "--save-every", "0.01"]
+    launch = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert launch.stdout is not None
+    for line in launch.stdout:
+        if line.startswith("epoch 2/"):
+            break
+    ranks = subprocess.run(["pgrep", "-P", str(launch.pid)], capture_output=True, text=True, check=True).stdout.split()
+    os.kill(int(ranks[-1]), signal.SIGKILL)
+    output, _ = launch.communicate(timeout=240)
+    assert launch.returncode == 0, output
+    assert "this launch of torchrun has restarted: continuing the run" in output
+    assert "continuing in epoch 1" not in output
+    assert "epoch 9/9" in output
 
 
 @pytest.mark.slow
@@ -339,3 +402,31 @@ def test_machines_that_disagree_stop_before_the_first_step(class_folders: Callab
     for text in outputs(machines.start(), 2):
         assert "hash of the training images' names and labels" in text
     assert not any((folder / "run").exists() for folder in machines.folders)
+
+
+IMPATIENT = """
+from datetime import timedelta
+from vggnet.training import distributed, watching
+watching.HANGS_AFTER_S, watching.BEAT_S, distributed.EXCHANGE_LIMIT = 4, 0.5, timedelta(seconds=25)
+from vggnet.cli import main
+main()
+"""
+
+
+@pytest.mark.slow
+def test_a_rank_that_hangs_is_named_and_ends_the_others(class_folders: Callable[..., Path], tmp_path: Path) -> None:
+    data = class_folders(classes=3, train=12, val=5)
+    machines = Machines(tmp_path / "machines", data, data)
+    first, second = machines.start("--epochs", "500", "--patience", "200", program=("-c", IMPATIENT))
+    for line in first.stdout or ():
+        if line.startswith("epoch 2/"):
+            break
+    second.send_signal(signal.SIGSTOP)
+    output, _ = first.communicate(timeout=240)
+    second.kill()
+    second.communicate()
+    assert first.returncode == 1, output
+    assert f"these processes do not answer: rank 1 (process {second.pid} on " in output
+    assert "another process of this training has ended or does not answer" in output
+    assert "Traceback" not in output
+    assert machines.progress().epoch >= 2

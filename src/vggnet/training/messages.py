@@ -1,0 +1,32 @@
+"""Print what all ranks of a launch have to say once: a user's mistake is the same on all of them."""
+
+import hashlib
+import os
+import time
+from datetime import timedelta
+
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+FIRST_RANK_S = 10.0  # how long another rank waits for the first one to say the same
+_PAUSE_S = 0.05
+
+
+def is_to_print(message: str) -> bool:
+    """Return whether this rank prints a message: the first one does, and another only what the first does not.
+
+    The launch's store remembers what was printed, also by an attempt that `torchrun` has restarted since. Without
+    `torchrun` there is no store that outlives a failure, and every rank prints.
+    """
+    rank = int(os.environ.get("RANK", "0"))
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return True
+    key = f"vggnet/printed/{hashlib.sha256(message.encode(errors='replace')).hexdigest()[:16]}"
+    try:
+        address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        store = TCPStore(address, port, is_master=False, timeout=timedelta(seconds=FIRST_RANK_S))
+        deadline = time.monotonic() + FIRST_RANK_S * (rank > 0)
+        while time.monotonic() < deadline and not store.check([key]):
+            time.sleep(_PAUSE_S)
+        return bool(store.add(key, 1) == 1)
+    except RuntimeError:  # the launch is ending, and its store is gone
+        return rank == 0
