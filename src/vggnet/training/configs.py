@@ -52,6 +52,7 @@ _CHOSEN: dict[str, Any] = {  # beside the options
     "epochs_before": Annotated[int, Field(ge=0)],
     "images_sha256": _Hash,
     "init_from": str | None,
+    "launch": list[str],
     "init_from_sha256": _Hash | None,
     "preprocessing": _Preprocessing,
     "statistics": ColorStatistics,
