@@ -103,6 +103,9 @@ class ModelDescription:
 
     `epochs_seen` counts the epochs of all trainings behind the weights, those of the net that they started from
     included. The next training's draws (order, crops, dropout) go on from there.
+
+    `feature_scale` is the size of the pool5 features that fc6 was drawn for, where it came new to a trained trunk: fc6
+    learns as if the features were divided by it.
     """
 
     architecture: Architecture
@@ -115,8 +118,11 @@ class ModelDescription:
     activation_limits: dict[str, float] = field(default_factory=dict)
     policy: InputPolicy = InputPolicy()
     epochs_seen: int = 0
+    feature_scale: float = 1.0
 
     def __post_init__(self) -> None:
+        if not 0 < self.feature_scale < math.inf:
+            raise UserError(f"feature_scale {self.feature_scale}: a size, above 0")
         if self.epochs_seen < 0:
             raise UserError(f"epochs_seen {self.epochs_seen}: a number of epochs, 0 or more")
         expected = {"": len(self.classes), "scr": 4, "pcr": 4 * len(self.classes)}[self.boxes]

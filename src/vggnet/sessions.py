@@ -140,6 +140,7 @@ class Session:
         chosen = {
             "decoder": self.decoder,
             "epochs_before": self.settings.epochs_before,
+            "feature_scale": self.model.description.feature_scale,
             "micro_batch": self.options.micro_batch or self.settings.micro_batch,
             "threads": self.options.threads or torch.get_num_threads(),
             "resolved_precision": self.settings.precision,
@@ -206,6 +207,9 @@ def open_session(
             micro_batch = min(micro_batch, local_batch)  # more would only be timed, and take memory for it
         else:
             micro_batch = choose_micro_batch(model.architecture, local_batch, precision, world.device, world.size)
+        if resuming:
+            scale = started.get("feature_scale", 1.0)
+            model.description = dataclasses.replace(model.description, feature_scale=scale)
         # a run of a version that did not count them replays the draws, as it was started
         before = started.get("epochs_before", 0) if resuming else model.description.epochs_seen
         settings = LoopSettings(options.seed, micro_batch, precision, options.save_every, options.step, before)

@@ -1,15 +1,22 @@
 """From options to a classifier that can start: what depends on the data is filled in, and the weights are drawn."""
 
 import dataclasses
+import math
 from pathlib import Path
+
+import torch
 
 from vggnet.console import counted, say
 from vggnet.contract import ModelDescription, Preprocessing
-from vggnet.errors import UserError
+from vggnet.errors import Diverged, UserError
+from vggnet.images.augmentation import Augmentation, epoch_order
+from vggnet.images.color import normalize
 from vggnet.images.datasets import open_data
+from vggnet.images.loading import TrainingLoader
+from vggnet.images.workers import chunks
 from vggnet.network.initialization import initialize
 from vggnet.network.staging import Transfer, explain, stage_from
-from vggnet.network.vgg import VGG, on_meta
+from vggnet.network.vgg import VGG, evaluating, on_meta
 from vggnet.network.weights import load_model, read_description
 from vggnet.options.training import TrainOptions
 from vggnet.paper.configurations import Architecture
@@ -17,6 +24,8 @@ from vggnet.paper.recipes import FIXED_SCALE_PX, LATER_STAGE_RATE, Recipe, scale
 from vggnet.pictures import Pictures, choose_crop
 from vggnet.sessions import default_run, default_workers, mirror_of, policy_of, reading_of, recipe_of
 from vggnet.training.runs import RunFolder
+
+FITTED_ON, FITTED_AT_ONCE = 64, 8  # images that a new head's features are measured on, and in one pass
 
 
 def resolve(options: TrainOptions) -> TrainOptions:
@@ -94,6 +103,7 @@ def build_model(options: TrainOptions, pictures: Pictures, preprocessing: Prepro
         recipe=dataclasses.asdict(recipe_of(options)),
         policy=policy_of(options),
         epochs_seen=source.description.epochs_seen if source is not None else 0,
+        feature_scale=source.description.feature_scale if source is not None else 1.0,
     )
     model = on_meta(description).to_empty(device="cpu")
     initialize(model, options.init, sigma=options.sigma, seed=options.seed)
@@ -108,11 +118,38 @@ def build_model(options: TrainOptions, pictures: Pictures, preprocessing: Prepro
             seen = counted(source.description.epochs_seen, "epoch")
             say(f"draws     order, crops and dropout go on after the {seen} that the source was trained for")
         _check_kept(transfers, options.train_from)
+        if source.architecture.convolutions_only:
+            fit_head(model, pictures, recipe_of(options), options.seed)
     if options.train_from is not None:
         model.freeze_before(options.train_from)
         trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
         say(f"trained   from {options.train_from} on: {trained:,} of {model.architecture.parameters:,} parameters")
     return model
+
+
+def fit_head(model: VGG, pictures: Pictures, recipe: Recipe, seed: int) -> None:
+    """Fit a new fc6 to the features that a trained trunk gives it, whatever their size; prints the size.
+
+    It is measured on training crops as the nearest power of two to their root mean square, so that dividing weights by
+    it rounds nothing. `training.optimization` adapts fc6's rate to it.
+    """
+    crop = model.architecture.crop_px
+    augmentation = Augmentation(seed, recipe.train_scale, crop, pictures.statistics, recipe.mirror)
+    chosen = epoch_order(seed, model.description.epochs_seen, len(pictures.train))[:FITTED_ON]
+    squares, count = 0.0, 0
+    with TrainingLoader(pictures.train, augmentation, workers=0) as loader, torch.no_grad(), evaluating(model):
+        for batch in loader.batches(model.description.epochs_seen, chunks(chosen, FITTED_AT_ONCE)):
+            images = normalize(batch.pixels, model.description.preprocessing, batch.shift)
+            features = model.forward_features(images).double()
+            squares, count = squares + float(features.square().sum()), count + features.numel()
+    size = math.sqrt(squares / max(count, 1))
+    if not math.isfinite(size):
+        raise Diverged(f"the features of the source net are not finite; {Diverged.RETRAIN}")
+    scale = 2.0 ** round(math.log2(size)) if size > 0 else 1.0
+    with torch.no_grad():
+        model.fc6.weight.div_(scale)
+    model.description = dataclasses.replace(model.description, feature_scale=scale)
+    say(f"fc6       drawn for features of size {size:.3g} (root mean square), and learns as if they were of size 1")
 
 
 def _check_kept(transfers: list[Transfer], train_from: str | None) -> None:

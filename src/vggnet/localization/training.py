@@ -209,6 +209,7 @@ def _build(
         boxes=options.boxes,
         policy=policy_of(options),
         epochs_seen=source.epochs_seen,
+        feature_scale=source.feature_scale,
     )
     model = on_meta(description).to_empty(device="cpu")
     initialize(model, options.init, seed=options.seed)

@@ -96,6 +96,7 @@ def diagnose(
         outputs, loss = _forward(model, images.float(), labels)
         weights = {name: model.get_parameter(f"{name}.weight") for name in outputs}
         gradients = torch.autograd.grad(loss, [*outputs.values(), *weights.values()])
+    fitted = {"fc6": model.description.feature_scale**2}  # what its rate is divided by in training
     layers = []
     for index, (name, output) in enumerate(outputs.items()):
         weight_rms, weight_gradient_rms = _rms(weights[name]), _rms(gradients[len(outputs) + index])
@@ -107,11 +108,14 @@ def diagnose(
                 gradient_rms=_rms(gradients[index]),
                 weight_rms=weight_rms,
                 weight_gradient_rms=weight_gradient_rms,
-                relative_update=learning_rate * _ratio(weight_gradient_rms, weight_rms),
+                relative_update=learning_rate * _ratio(weight_gradient_rms, weight_rms) / fitted.get(name, 1.0),
             )
         )
     judged = [layer for layer in layers if not (model.architecture.batch_norm and layer.name.startswith("conv"))]
-    pulls = [_ratio(layer.weight_gradient_rms, layer.weight_rms) / Recipe.weight_decay for layer in judged]
+    pulls = [
+        _ratio(layer.weight_gradient_rms, layer.weight_rms) / fitted.get(layer.name, 1.0) / Recipe.weight_decay
+        for layer in judged
+    ]
     pull = sum(pulls) / len(pulls)
     updates = torch.tensor([layer.relative_update for layer in judged], dtype=torch.float64)
     step = float(updates.max()) / (1 - Recipe.momentum)  # not Python's max(), which passes over what is no number

@@ -99,7 +99,7 @@ class Loop:
     ) -> None:
         self.model, self.recipe, self.task, self.run = model, recipe, task, run
         self.world, self.settings = world, settings
-        self.optimizer = build_optimizer(model, recipe)
+        self.optimizer = build_optimizer(model, recipe, model.description.feature_scale)
         self._watch = Watch(self.optimizer, world.device)
         self.schedule = Plateau(recipe)
         self.progress = TrainingProgress()

@@ -11,18 +11,23 @@ from vggnet.console import counted
 from vggnet.paper.recipes import Recipe
 
 
-def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
+def build_optimizer(model: nn.Module, recipe: Recipe, feature_scale: float = 1.0) -> torch.optim.SGD:
     """Mini-batch SGD with momentum; weight decay on every parameter that trains, biases included.
 
-    A group's rate is the schedule's times its `rate_factor`: fc8 may have a rate of its own.
+    A group's rate is the schedule's times its `rate_factor`. fc8 may have a rate of its own. fc6 learns as if its input
+    x were x / s, s the net's `feature_scale`, and its weight W s: so the rate of W is divided by s^2 and its decay
+    multiplied by s^2.
     """
     training = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    groups: list[dict[str, Any]] = [{"params": list(training.values()), "rate_factor": 1.0}]
+    groups: list[dict[str, Any]] = []
     if recipe.head_learning_rate is not None:
-        head = [parameter for name, parameter in training.items() if name.startswith("fc8.")]
-        others = [parameter for name, parameter in training.items() if not name.startswith("fc8.")]
-        groups = [{"params": head, "rate_factor": recipe.head_learning_rate / recipe.learning_rate}]
-        groups += [{"params": others, "rate_factor": 1.0}] if others else []
+        head = [training.pop(name) for name in list(training) if name.startswith("fc8.")]
+        groups.append({"params": head, "rate_factor": recipe.head_learning_rate / recipe.learning_rate})
+    if feature_scale != 1 and "fc6.weight" in training:
+        fitted, square = [training.pop("fc6.weight")], feature_scale**2
+        groups.append({"params": fitted, "rate_factor": 1 / square, "weight_decay": recipe.weight_decay * square})
+    if training:
+        groups.append({"params": list(training.values()), "rate_factor": 1.0})
     return torch.optim.SGD(
         groups,
         lr=recipe.learning_rate,
