@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -64,8 +65,8 @@ def test_a_resumed_run_keeps_layers_frozen_and_the_sources_preprocessing(
 
     end_epoch = loop.Loop._end_epoch
 
-    def stop_after_one(self: loop.Loop, wait_share: float, rate: float) -> bool:
-        going = end_epoch(self, wait_share, rate)
+    def stop_after_one(self: loop.Loop, *arguments: Any) -> bool:
+        going = end_epoch(self, *arguments)
         if self.progress.epoch == 1:
             raise Stop
         return going
