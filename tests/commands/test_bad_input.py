@@ -169,6 +169,7 @@ def test_resuming_with_another_crop_says_what_the_run_was_started_with(
     """The run's S, which the user did not give, is not what is wrong."""
     arguments = ["train", class_folders(), "--out", tmp_path / "run", *SMALL]
     assert run([str(argument) for argument in arguments]) == 0
+    capsys.readouterr()
     assert "was started with --crop 32, now it says 64" in fails(capsys, *arguments, "--resume", "--crop", "64")
 
 
