@@ -65,9 +65,11 @@ def inputs_of(read: Iterator[Batch], preprocessing: Preprocessing) -> list[torch
     """What a session makes of them for the net."""
     description = ModelDescription(Architecture("A", 3, 1 / 32, 32), preprocessing)
     session: Any = SimpleNamespace(
-        world=World(device=GPU), model=SimpleNamespace(description=description), skip_bad=False
+        world=World(device=GPU),
+        model=SimpleNamespace(description=description),
+        lost=SimpleNamespace(add=lambda *found: None),
     )
-    return [images for _, images in Session.inputs(session, read)]
+    return [images for _, images in Session.inputs(session, read, 10)]
 
 
 @pytest.fixture
