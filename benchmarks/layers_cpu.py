@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from vggnet.contract import Preprocessing
+from vggnet.description import Preprocessing
 from vggnet.hardware import environment, keep_freed_memory
 from vggnet.network.fast import FastVGG
 from vggnet.network.initialization import build

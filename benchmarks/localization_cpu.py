@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vggnet.contract import ModelDescription
+from vggnet.description import ModelDescription
 from vggnet.evaluation.scoring import score
 from vggnet.evaluation.views import View
 from vggnet.hardware import cpu_has_bf16, environment, in_words

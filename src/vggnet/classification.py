@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vggnet.console import note, say
-from vggnet.contract import Preprocessing
+from vggnet.description import Preprocessing
 from vggnet.errors import UserError
 from vggnet.evaluation.metrics import Count, Errors, count_errors
 from vggnet.evaluation.scoring import score

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from vggnet.console import counted, progress, say
-from vggnet.contract import FULL_RANGE, ImageReading
+from vggnet.description import FULL_RANGE, ImageReading
 from vggnet.errors import BadImage, UserError, describe_bad
-from vggnet.images.cache import default_cache
+from vggnet.files import default_cache
 from vggnet.images.color import ColorStatistics
 from vggnet.images.datasets import open_data
 from vggnet.images.decoding import decode

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from vggnet.console import counted, duration, say
-from vggnet.contract import FULL_RANGE, ImageReading, InputPolicy, ModelDescription, Orientation
+from vggnet.description import FULL_RANGE, ImageReading, InputPolicy, ModelDescription, Orientation
 from vggnet.errors import UserError
 from vggnet.hardware import choose_precision, cpu_name
 from vggnet.images.augmentation import Augmentation

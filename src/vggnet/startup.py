@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from vggnet.console import counted, say
-from vggnet.contract import ModelDescription, Preprocessing
+from vggnet.description import ModelDescription, Preprocessing
 from vggnet.errors import Diverged, UserError
 from vggnet.images.augmentation import Augmentation, epoch_order
 from vggnet.images.color import normalize

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from vggnet.cli import run
-from vggnet.contract import ModelDescription, Preprocessing
+from vggnet.description import ModelDescription, Preprocessing
 from vggnet.errors import Diverged
 from vggnet.localization.judging import CenterResult
 from vggnet.localization.regression import regression_losses

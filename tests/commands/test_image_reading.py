@@ -13,7 +13,7 @@ from PIL import Image
 from vggnet import preprocess
 from vggnet.classification import train_classifier
 from vggnet.cli import run
-from vggnet.contract import ImageReading, InputPolicy, ModelDescription, Preprocessing
+from vggnet.description import ImageReading, InputPolicy, ModelDescription, Preprocessing
 from vggnet.errors import UserError
 from vggnet.evaluation.evaluate import predict
 from vggnet.evaluation.posteriors import Store

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from vggnet.cli import run
-from vggnet.contract import InputPolicy
+from vggnet.description import InputPolicy
 from vggnet.network.weights import load_model, read_description, read_tensors, save_model
 
 needs_int8 = pytest.mark.skipif(not torch.cpu._is_vnni_supported(), reason="this CPU has no VNNI instructions")

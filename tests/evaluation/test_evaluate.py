@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 
 from vggnet.cli import run
-from vggnet.contract import ModelDescription
+from vggnet.description import ModelDescription
 from vggnet.errors import BadImage, UserError
 from vggnet.evaluation.evaluate import evaluate, predict
 from vggnet.evaluation.metrics import Count, count_errors

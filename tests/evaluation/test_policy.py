@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 
 from vggnet.cli import run
-from vggnet.contract import InputPolicy, ModelDescription
+from vggnet.description import InputPolicy, ModelDescription
 from vggnet.evaluation.batching import Item
 from vggnet.evaluation.evaluate import evaluate, predict
 from vggnet.evaluation.metrics import count_errors

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vggnet.contract import ModelDescription
+from vggnet.description import ModelDescription
 from vggnet.errors import UserError
 from vggnet.evaluation.protocols import Entrant, combinations, multiple_scales, single_scale
 from vggnet.evaluation.views import View, describe, views_of

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from vggnet.cli import run
-from vggnet.contract import InputPolicy, ModelDescription
+from vggnet.description import InputPolicy, ModelDescription
 from vggnet.errors import UserError
 from vggnet.network import exporting
 from vggnet.network.exporting import as_sequence, export_model

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import vggnet
-from vggnet.contract import BoxKind
+from vggnet.description import BoxKind
 from vggnet.errors import UserError
 from vggnet.network.initialization import build
 from vggnet.network.pretrained import from_pretrained, save_pretrained

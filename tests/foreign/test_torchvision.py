@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from vggnet.contract import Preprocessing
+from vggnet.description import Preprocessing
 from vggnet.errors import UserError
 from vggnet.images.color import normalize
 from vggnet.network.foreign.classes import read_classes

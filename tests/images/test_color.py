@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vggnet.contract import Preprocessing
+from vggnet.description import Preprocessing
 from vggnet.images.color import ColorStatistics, ColorSums, color_shift, normalize
 
 

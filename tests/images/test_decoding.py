@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vggnet.contract import AS_STORED, ImageReading, InputPolicy
+from vggnet.description import AS_STORED, ImageReading, InputPolicy
 from vggnet.errors import BadImage, UserError
 from vggnet.images.decoding import as_rgb, decode, orientation_in, read_image, upright_size
 from vggnet.images.opening import header_problem

@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vggnet.contract import AS_STORED, ImageReading
+from vggnet.description import AS_STORED, ImageReading
 from vggnet.images import device_loading
 from vggnet.images.augmentation import Augmentation
 from vggnet.images.color import ColorStatistics

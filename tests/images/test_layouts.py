@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vggnet.errors import UserError
+from vggnet.files import default_cache, made_once
 from vggnet.images import datasets
-from vggnet.images.cache import default_cache, made_once
 from vggnet.images.datasets import open_data
 from vggnet.images.dividing import hold_out, set_aside
 from vggnet.images.splits import Split, unlabelled_folder

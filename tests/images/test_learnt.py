@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vggnet.contract import AS_STORED
+from vggnet.description import AS_STORED
 from vggnet.errors import UserError
 from vggnet.images.datasets import open_data
 from vggnet.images.learnt import Learnt, content_digest, content_digests, read_learnt, read_learnt_before, write_learnt

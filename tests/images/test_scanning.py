@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vggnet.contract import ImageReading
+from vggnet.description import ImageReading
 from vggnet.errors import UserError
 from vggnet.images import scanning
 from vggnet.images.color import ColorSums

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vggnet.contract import InputPolicy, ModelDescription, Preprocessing
+from vggnet.description import InputPolicy, ModelDescription, Preprocessing
 from vggnet.network.initialization import initialize
 from vggnet.network.vgg import VGG, on_meta
 from vggnet.network.weights import save_model

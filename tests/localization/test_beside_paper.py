@@ -6,7 +6,7 @@ import io
 import pytest
 from rich.console import Console
 
-from vggnet.contract import InputPolicy, ModelDescription
+from vggnet.description import InputPolicy, ModelDescription
 from vggnet.evaluation.metrics import Count
 from vggnet.evaluation.tables import mark_of
 from vggnet.localization.beside_paper import beside_table_8, beside_table_9

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from vggnet.contract import ModelDescription
+from vggnet.description import ModelDescription
 from vggnet.errors import UserError
 from vggnet.paper.configurations import Architecture
 

@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from vggnet.cli import run
-from vggnet.contract import AS_STORED, InputPolicy
+from vggnet.description import AS_STORED, InputPolicy
 from vggnet.errors import UserError
 from vggnet.evaluation.evaluate import evaluate
 from vggnet.localization import predicting

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from vggnet.contract import Preprocessing
+from vggnet.description import Preprocessing
 from vggnet.errors import UserError
 from vggnet.network.foreign.converting import without_head
 from vggnet.network.initialization import build

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from vggnet.contract import ModelDescription, Preprocessing
+from vggnet.description import ModelDescription, Preprocessing
 from vggnet.errors import UserError
 from vggnet.evaluation.masking import padding_kept_zero
 from vggnet.evaluation.presentation import presenting

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from vggnet.contract import ModelDescription
+from vggnet.description import ModelDescription
 from vggnet.errors import UserError
 from vggnet.network.initialization import initialize
 from vggnet.network.staging import explain, stage_from

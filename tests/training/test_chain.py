@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from vggnet.cli import run
-from vggnet.contract import ModelDescription
+from vggnet.description import ModelDescription
 from vggnet.errors import UserError
 from vggnet.images.augmentation import Augmentation
 from vggnet.images.loading import TrainingLoader

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from vggnet.cli import run
-from vggnet.contract import ModelDescription, Preprocessing
+from vggnet.description import ModelDescription, Preprocessing
 from vggnet.errors import UserError
 from vggnet.network.foreign.converting import without_head
 from vggnet.network.initialization import build

@@ -11,7 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from vggnet.contract import ModelDescription, Preprocessing
+from vggnet.description import ModelDescription, Preprocessing
 from vggnet.images.loading import Batch
 from vggnet.network.initialization import build
 from vggnet.network.vgg import VGG

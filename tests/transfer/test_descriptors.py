@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from vggnet.cli import run
-from vggnet.contract import InputPolicy
+from vggnet.description import InputPolicy
 from vggnet.errors import UserError
 from vggnet.images.color import normalize
 from vggnet.images.decoding import decode

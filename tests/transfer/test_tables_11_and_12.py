@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vggnet.cli import run
-from vggnet.contract import ModelDescription
+from vggnet.description import ModelDescription
 from vggnet.paper.configurations import Architecture
 from vggnet.transfer.beside_paper import Setting, beside_paper
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vggnet.benchmarking.nets import compiled, library, need_bf16, vgg16
 from vggnet.benchmarking.problem import Absent, Problem, Ready
-from vggnet.contract import Preprocessing
+from vggnet.description import Preprocessing
 from vggnet.errors import UserError
 from vggnet.hardware import choose_inference_precision, choose_precision
 from vggnet.network.inference import fast_inference

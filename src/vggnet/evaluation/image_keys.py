@@ -19,8 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from vggnet.errors import UserError
-from vggnet.files import write_whole
-from vggnet.images.cache import default_cache
+from vggnet.files import default_cache, write_whole
 from vggnet.images.splits import Split
 
 KEY_BYTES = 16

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vggnet.contract import ModelDescription
+from vggnet.description import ModelDescription
 from vggnet.errors import UserError
 from vggnet.evaluation.protocols import Combination, Entrant
 from vggnet.images.datasets import data_names, open_data

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from vggnet.contract import InputPolicy
+from vggnet.description import InputPolicy
 
 
 @dataclass(frozen=True)

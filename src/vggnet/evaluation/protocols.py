@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from vggnet.console import counted
-from vggnet.contract import InputPolicy, ModelDescription
+from vggnet.description import InputPolicy, ModelDescription
 from vggnet.errors import UserError
 from vggnet.evaluation.policy import Shown
 from vggnet.evaluation.views import Kind, View, views_of

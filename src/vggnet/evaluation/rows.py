@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from vggnet.contract import ModelDescription
+from vggnet.description import ModelDescription
 from vggnet.errors import UserError
 from vggnet.evaluation.metrics import Errors, PairedTest
 from vggnet.evaluation.protocols import Combination, Entrant

@@ -13,7 +13,7 @@ import numpy as np
 from rich.console import Console
 
 from vggnet.console import rich_console
-from vggnet.contract import ModelDescription
+from vggnet.description import ModelDescription
 from vggnet.errors import BadImage, Diverged, UserError
 
 Guess = tuple[str, str, float]  # class, its readable name, posterior

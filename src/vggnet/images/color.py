@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vggnet.contract import Preprocessing, Rgb
+from vggnet.description import Preprocessing, Rgb
 
 _MOST_PIXELS = 1 << 20  # of an image that enter the sums; a larger one is sampled on a regular grid
 

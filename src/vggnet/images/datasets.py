@@ -12,10 +12,10 @@ from pathlib import Path
 
 from vggnet.console import counted
 from vggnet.errors import UserError
+from vggnet.files import default_cache, made_once
 from vggnet.images import downloads, ilsvrc, scenes, tiny_imagenet
 from vggnet.images.box_files import read_csv
 from vggnet.images.box_matching import lay_boxes
-from vggnet.images.cache import default_cache, made_once
 from vggnet.images.dividing import set_aside
 from vggnet.images.listing import LeftOut, list_images
 from vggnet.images.parts import Parts, find_parts, refuse_unknown_parts

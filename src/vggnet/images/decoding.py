@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from vggnet.contract import AS_STORED, FULL_RANGE, ImageReading, PixelRange
+from vggnet.description import AS_STORED, FULL_RANGE, ImageReading, PixelRange
 from vggnet.errors import BadImage
 from vggnet.images.opening import FORMATS, TooSlow, open_image, why_unidentified
 

@@ -15,7 +15,7 @@ from typing import Any
 from PIL import Image
 
 from vggnet.errors import UserError
-from vggnet.images.cache import made_once
+from vggnet.files import made_once
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vggnet.contract import AS_STORED, ImageReading
+from vggnet.description import AS_STORED, ImageReading
 from vggnet.errors import UserError
 from vggnet.files import printable
 from vggnet.images.listing import LeftOut, holds_runs, list_images, visible_folders

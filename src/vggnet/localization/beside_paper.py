@@ -6,7 +6,7 @@ Every pixel size follows the crop in proportion, as in classification's tables (
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vggnet.contract import ModelDescription
+from vggnet.description import ModelDescription
 from vggnet.evaluation.protocols import architecture_differences
 from vggnet.paper.recipes import scaled_px
 from vggnet.paper.results import TABLE_8, TABLE_9, LocalizationRow

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vggnet.contract import ModelDescription
+from vggnet.description import ModelDescription
 from vggnet.errors import UserError
 from vggnet.evaluation.matching import positions_among
 from vggnet.evaluation.scoring import default_workers

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from vggnet.console import note
-from vggnet.contract import ImageReading, ModelDescription
+from vggnet.description import ImageReading, ModelDescription
 from vggnet.errors import UserError
 from vggnet.evaluation.metrics import TOP, combine
 from vggnet.evaluation.policy import Shown, policy_notes

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from vggnet.console import counted, say
-from vggnet.contract import Orientation
+from vggnet.description import Orientation
 from vggnet.errors import UserError
 from vggnet.images.annotations import open_annotated
 from vggnet.images.boxes import check_boxes, edges_of, refuse_faults

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from vggnet.console import note
-from vggnet.contract import ImageReading
+from vggnet.description import ImageReading
 from vggnet.errors import UserError
 from vggnet.files import write_result
 from vggnet.images.boxes import corners_of

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vggnet.contract import BoxKind
+from vggnet.description import BoxKind
 from vggnet.images.boxes import CORRECT_IOU, Windows, area, encode, intersection
 from vggnet.localization.objects import Objects
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vggnet.console import rich_console
-from vggnet.contract import ModelDescription
+from vggnet.description import ModelDescription
 from vggnet.evaluation.metrics import Count
 from vggnet.evaluation.tables import mark_of
 from vggnet.localization.beside_paper import Beside, beside_table_8, beside_table_9

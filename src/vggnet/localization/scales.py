@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from vggnet.contract import ModelDescription
+from vggnet.description import ModelDescription
 from vggnet.errors import UserError
 from vggnet.evaluation.protocols import default_scale, multiple_scales
 from vggnet.evaluation.views import View, views_of

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from vggnet.console import say
-from vggnet.contract import ModelDescription
+from vggnet.description import ModelDescription
 from vggnet.errors import BadImage, UserError
 from vggnet.evaluation.metrics import Count
 from vggnet.images.boxes import Windows

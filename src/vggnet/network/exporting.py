@@ -26,7 +26,7 @@ import torch
 from torch import nn
 from torch.fx.experimental import _config as config
 
-from vggnet.contract import BOX_UNITS
+from vggnet.description import BOX_UNITS
 from vggnet.errors import UserError
 from vggnet.files import replacing_several
 from vggnet.network.foreign.inputs import for_unit_pixels

@@ -15,7 +15,7 @@ import math
 import torch
 from torch import nn
 
-from vggnet.contract import ModelDescription
+from vggnet.description import ModelDescription
 from vggnet.errors import UserError
 from vggnet.network.vgg import VGG, on_meta
 from vggnet.paper.configurations import Architecture, Layer

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from vggnet.console import counted
-from vggnet.contract import BOX_UNITS, ModelDescription
+from vggnet.description import BOX_UNITS, ModelDescription
 from vggnet.errors import UserError
 from vggnet.files import replacing_several, write_whole
 from vggnet.network.vgg import VGG

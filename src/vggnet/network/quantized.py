@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vggnet.contract import Preprocessing
+from vggnet.description import Preprocessing
 from vggnet.network.fast import ONES, FastVGG
 from vggnet.network.prepared import as_map, flat_patches, flat_weight, with_normalization
 from vggnet.network.vgg import VGG, check_images

@@ -23,7 +23,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from vggnet.console import counted
-from vggnet.contract import ModelDescription
+from vggnet.description import ModelDescription
 from vggnet.errors import Diverged, UserError
 from vggnet.files import replacing
 from vggnet.network.vgg import VGG, evaluating, on_meta

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 
 from vggnet.console import say
-from vggnet.contract import ModelDescription
+from vggnet.description import ModelDescription
 from vggnet.images.fingerprints import fingerprint
 from vggnet.images.splits import Split
 from vggnet.options.localization import LocalizeTrainOptions

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from vggnet.contract import first_problem
+from vggnet.description import first_problem
 from vggnet.errors import UserError
 from vggnet.files import replacing
 from vggnet.network.weights import checksum

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from vggnet.contract import first_problem
+from vggnet.description import first_problem
 from vggnet.errors import UserError
 from vggnet.images.color import ColorStatistics
 from vggnet.options.common import Decoder

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vggnet.contract import FULL_RANGE
+from vggnet.description import FULL_RANGE
 from vggnet.errors import UserError
 from vggnet.network.weights import hash_of
 from vggnet.options.localization import LocalizeTrainOptions

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vggnet.contract import ModelDescription
+from vggnet.description import ModelDescription
 from vggnet.evaluation.protocols import architecture_differences
 from vggnet.paper.recipes import scaled_px
 from vggnet.paper.results import JITTERED, TABLE_11, TABLE_12, FeatureRow

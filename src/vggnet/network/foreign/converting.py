@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save
 
 from vggnet.console import counted
-from vggnet.contract import FULL_RANGE, ImageReading, InputPolicy, ModelDescription, Orientation, PixelRange
+from vggnet.description import FULL_RANGE, ImageReading, InputPolicy, ModelDescription, Orientation, PixelRange
 from vggnet.errors import UserError
 from vggnet.files import printable, replacing_several, write_whole
 from vggnet.network.foreign.caffemodel import read_caffemodel

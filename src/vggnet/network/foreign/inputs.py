@@ -18,7 +18,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from vggnet.contract import Preprocessing, Rgb
+from vggnet.description import Preprocessing, Rgb
 from vggnet.errors import UserError
 
 
