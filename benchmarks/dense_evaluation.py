@@ -22,6 +22,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from vggnet.data.listing import unlabelled_folder
+from vggnet.data.splits import Split
 from vggnet.evaluation.evaluate import default_workers
 from vggnet.evaluation.presentation import Precision
 from vggnet.evaluation.scoring import score
@@ -30,7 +32,6 @@ from vggnet.hardware import choose_device, choose_precision, environment, in_wor
 from vggnet.images.color import normalize
 from vggnet.images.decoding import decode
 from vggnet.images.geometry import rescale
-from vggnet.images.splits import Split, unlabelled_folder
 from vggnet.network.initialization import build
 from vggnet.network.vgg import VGG
 

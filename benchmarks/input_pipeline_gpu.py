@@ -22,6 +22,8 @@ import PIL
 import torch
 
 from vggnet.benchmarking.measuring import timed
+from vggnet.data.listing import unlabelled_folder
+from vggnet.data.splits import Split
 from vggnet.hardware import environment
 from vggnet.images.augmentation import Augmentation
 from vggnet.images.color import ColorSums
@@ -30,7 +32,6 @@ from vggnet.images.device_cropping import why_no_kernel
 from vggnet.images.device_decoding import why_not
 from vggnet.images.device_loading import DeviceLoader
 from vggnet.images.loading import CropLoader, TrainingLoader
-from vggnet.images.splits import Split, unlabelled_folder
 from vggnet.images.workers import chunks
 
 HOLD_BYTES = 8 * 10**9

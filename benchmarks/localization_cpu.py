@@ -21,11 +21,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from vggnet.data.listing import unlabelled_folder
+from vggnet.data.splits import Split
 from vggnet.description import ModelDescription
 from vggnet.evaluation.scoring import score
 from vggnet.evaluation.views import View
 from vggnet.hardware import cpu_has_bf16, environment, in_words
-from vggnet.images.splits import Split, unlabelled_folder
 from vggnet.localization.dense import Computing, Drawer, center_outputs, dense_candidates
 from vggnet.localization.merging import Merging, best_boxes
 from vggnet.localization.objects import measure_sizes

@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vggnet.data.opening import open_data
 from vggnet.evaluation.matching import positions_among
 from vggnet.evaluation.metrics import Count, compare, count_errors, ranks
 from vggnet.evaluation.presentation import corners
 from vggnet.evaluation.views import View
 from vggnet.hardware import environment
 from vggnet.images.color import normalize
-from vggnet.images.datasets import open_data
 from vggnet.images.decoding import decode
 from vggnet.images.geometry import rescale
 from vggnet.network.vgg import VGG

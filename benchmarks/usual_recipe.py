@@ -19,10 +19,10 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
+from vggnet.data.splits import Split
 from vggnet.description import ModelDescription, Preprocessing
 from vggnet.hardware import choose_device, choose_precision
 from vggnet.images.decoding import decode
-from vggnet.images.splits import Split
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import save_model
 from vggnet.paper.configurations import Architecture

@@ -11,14 +11,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vggnet.console import note, say
+from vggnet.data.learnt import Learnt
+from vggnet.data.splits import Split
 from vggnet.description import Preprocessing
 from vggnet.errors import UserError
 from vggnet.evaluation.metrics import Count, Errors, count_errors
 from vggnet.evaluation.scoring import score
 from vggnet.evaluation.views import View
-from vggnet.images.learnt import Learnt
 from vggnet.images.loading import CropLoader
-from vggnet.images.splits import Split
 from vggnet.network.vgg import VGG
 from vggnet.options.training import TrainOptions
 from vggnet.pictures import AsStarted, Pictures, prepare_pictures

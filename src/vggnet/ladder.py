@@ -16,11 +16,11 @@ from rich.table import Table
 
 from vggnet.classification import settled, train_classifier
 from vggnet.console import counted, is_first_rank, rich_console, say
+from vggnet.data.opening import open_data
 from vggnet.errors import UserError
 from vggnet.evaluation.metrics import Count, Errors
 from vggnet.files import write_whole
 from vggnet.hardware import choose_device
-from vggnet.images.datasets import open_data
 from vggnet.options.training import LadderOptions, TrainOptions
 from vggnet.paper.configurations import PAPER_CROP_PX
 from vggnet.paper.recipes import PAPER_EPOCHS, Recipe, fixed_scale, jittered_scale, larger_scale

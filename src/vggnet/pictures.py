@@ -6,17 +6,17 @@ from pathlib import Path
 import numpy as np
 
 from vggnet.console import counted, progress, say
+from vggnet.data.dividing import hold_out
+from vggnet.data.learnt import Learnt, read_learnt, read_learnt_before, same_content
+from vggnet.data.opening import open_data
+from vggnet.data.splits import ImageData, Split
 from vggnet.description import FULL_RANGE, ImageReading
 from vggnet.errors import BadImage, UserError, describe_bad
 from vggnet.files import default_cache
 from vggnet.images.color import ColorStatistics
-from vggnet.images.datasets import open_data
 from vggnet.images.decoding import decode
-from vggnet.images.dividing import hold_out
 from vggnet.images.image_list import Changes, ImageList
-from vggnet.images.learnt import Learnt, read_learnt, read_learnt_before, same_content
 from vggnet.images.scanning import Scan, scan
-from vggnet.images.splits import ImageData, Split
 from vggnet.paper.configurations import PAPER_CROP_PX, TOTAL_STRIDE_PX
 
 SIDES_SAMPLED = 50

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 
 from vggnet.console import counted, progress, say
+from vggnet.data.learnt import copy_learnt
+from vggnet.data.splits import ImageData, Split
 from vggnet.errors import UserError
 from vggnet.evaluation.matching import (
     match_labels,
@@ -26,8 +28,6 @@ from vggnet.evaluation.protocols import Entrant, default_scale
 from vggnet.evaluation.scoring import default_workers, score
 from vggnet.evaluation.views import View
 from vggnet.hardware import choose_inference_precision, choose_precision
-from vggnet.images.learnt import copy_learnt
-from vggnet.images.splits import ImageData, Split
 from vggnet.network.pretrained import check_free, save_pretrained
 from vggnet.network.quantized import measuring
 from vggnet.network.vgg import VGG

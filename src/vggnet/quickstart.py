@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from vggnet.console import say
+from vggnet.data.opening import open_data
 from vggnet.evaluation.evaluate import predict
 from vggnet.files import write_whole
-from vggnet.images.datasets import open_data
 from vggnet.ladder import Stage, run_ladder, show, to_json
 from vggnet.options.training import QuickstartOptions, TrainOptions
 from vggnet.paper.recipes import fixed_scale

@@ -18,15 +18,15 @@ import torch
 from torch import Tensor
 
 from vggnet.console import counted, duration, say
+from vggnet.data.learnt import Learnt, read_learnt, write_learnt
+from vggnet.data.splits import Split
 from vggnet.description import FULL_RANGE, ImageReading, InputPolicy, ModelDescription, Orientation
 from vggnet.errors import UserError
 from vggnet.hardware import choose_precision, cpu_name
 from vggnet.images.augmentation import Augmentation
 from vggnet.images.color import ColorStatistics, normalize
 from vggnet.images.image_list import ImageList
-from vggnet.images.learnt import Learnt, read_learnt, write_learnt
 from vggnet.images.loading import Batch, CropLoader
-from vggnet.images.splits import Split
 from vggnet.network.vgg import VGG, on_meta
 from vggnet.network.weights import hash_of, load_model
 from vggnet.options.common import Decoder

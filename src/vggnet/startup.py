@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 
 from vggnet.console import counted, say
+from vggnet.data.opening import open_data
 from vggnet.description import ModelDescription, Preprocessing
 from vggnet.errors import Diverged, UserError
 from vggnet.images.augmentation import Augmentation, epoch_order
 from vggnet.images.color import normalize
-from vggnet.images.datasets import open_data
 from vggnet.images.loading import TrainingLoader
 from vggnet.images.workers import chunks
 from vggnet.network.initialization import initialize

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from vggnet.benchmarking.problem import Problem
-from vggnet.images.splits import unlabelled_folder
+from vggnet.data.listing import unlabelled_folder
 
 SCRIPTS = Path(__file__).parents[2] / "benchmarks"
 SCRIPT = SCRIPTS / "input_pipeline_gpu.py"

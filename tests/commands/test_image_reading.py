@@ -13,12 +13,12 @@ from PIL import Image
 from vggnet import preprocess
 from vggnet.classification import train_classifier
 from vggnet.cli import run
+from vggnet.data.listing import images_at
 from vggnet.description import ImageReading, InputPolicy, ModelDescription, Preprocessing
 from vggnet.errors import UserError
 from vggnet.evaluation.evaluate import predict
 from vggnet.evaluation.posteriors import Store
 from vggnet.evaluation.views import View
-from vggnet.images.splits import images_at
 from vggnet.ladder import stages_of
 from vggnet.network.foreign.converting import without_head
 from vggnet.network.foreign.layouts import to_state

@@ -13,6 +13,7 @@ import torch
 from rich.console import Console
 
 from vggnet.cli import run
+from vggnet.data.opening import open_data
 from vggnet.description import ModelDescription
 from vggnet.errors import BadImage, UserError
 from vggnet.evaluation.evaluate import evaluate, predict
@@ -21,7 +22,6 @@ from vggnet.evaluation.scoring import score
 from vggnet.evaluation.submission import Submission
 from vggnet.evaluation.tables import Table
 from vggnet.evaluation.views import View
-from vggnet.images.datasets import open_data
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import load_model, save_model
 from vggnet.paper.configurations import Architecture

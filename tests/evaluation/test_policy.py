@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 
 from vggnet.cli import run
+from vggnet.data.opening import open_data
 from vggnet.description import InputPolicy, ModelDescription
 from vggnet.evaluation.batching import Item
 from vggnet.evaluation.evaluate import evaluate, predict
@@ -21,7 +22,6 @@ from vggnet.evaluation.presentation import corners, presenting
 from vggnet.evaluation.protocols import Entrant, combinations
 from vggnet.evaluation.views import View, describe, views_of
 from vggnet.images.color import normalize
-from vggnet.images.datasets import open_data
 from vggnet.images.decoding import decode
 from vggnet.images.geometry import rescale
 from vggnet.network.weights import load_model, save_model

@@ -13,13 +13,13 @@ import pytest
 import torch
 from PIL import Image
 
+from vggnet.data.listing import unlabelled_folder
 from vggnet.errors import BadImage, UserError
 from vggnet.evaluation import image_keys
 from vggnet.evaluation import posteriors as module
 from vggnet.evaluation.posteriors import Store, store_folders
 from vggnet.evaluation.scoring import score
 from vggnet.evaluation.views import View, views_of
-from vggnet.images.splits import unlabelled_folder
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import load_model, read_description, save_model
 
@@ -338,7 +338,7 @@ import torch
 torch.set_num_threads(1)
 from vggnet.evaluation import posteriors
 from vggnet.evaluation.views import views_of
-from vggnet.images.splits import unlabelled_folder
+from vggnet.data.listing import unlabelled_folder
 from vggnet.network.weights import load_model, read_description
 run, images, kill_at = sys.argv[1], sys.argv[2], int(sys.argv[3])
 posteriors.SHARD_IMAGES["cpu"] = 4

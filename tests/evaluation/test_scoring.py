@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from vggnet.data.listing import images_at, unlabelled_folder
 from vggnet.errors import BadImage, UserError
 from vggnet.evaluation.batching import Batcher, Item, buckets
 from vggnet.evaluation.masking import padding_kept_zero
@@ -19,7 +20,6 @@ from vggnet.images.color import normalize
 from vggnet.images.decoding import decode
 from vggnet.images.geometry import rescale
 from vggnet.images.rescaled import LARGEST_IMAGE_PX, size_limit
-from vggnet.images.splits import images_at, unlabelled_folder
 
 NETS = [("A-LRN", False), ("C", False), ("D", False), ("D", True), ("5x5", False)]
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from vggnet.data.learnt import Learnt, content_digests, copy_learnt, read_learnt, write_learnt
+from vggnet.data.opening import open_data
+from vggnet.data.splits import Split
 from vggnet.errors import UserError
 from vggnet.evaluation.evaluate import evaluate
 from vggnet.evaluation.tables import Table
-from vggnet.images.datasets import open_data
-from vggnet.images.learnt import Learnt, content_digests, copy_learnt, read_learnt, write_learnt
-from vggnet.images.splits import Split
 from vggnet.network.weights import load_model, save_model
 
 CLASSES = ("bee", "cat", "dog", "elk", "fox", "gnu")

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vggnet.data.splits import Split
 from vggnet.images.augmentation import Augmentation
 from vggnet.images.color import ColorStatistics
-from vggnet.images.splits import Split
 
 MakeImage = Callable[..., Path]
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vggnet.data.annotations import open_annotated
+from vggnet.data.box_files import read_annotations
 from vggnet.errors import UserError
-from vggnet.images.annotations import open_annotated
-from vggnet.images.box_files import read_annotations
 
 VOC = """<annotation><folder>VOC2007</folder><filename>{image}.jpg</filename>
 <source><database>The VOC2007 Database</database></source>

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vggnet.data.annotations import open_annotated
+from vggnet.data.box_files import read_annotations, read_csv, read_xml
+from vggnet.data.box_matching import find_images
+from vggnet.data.opening import open_data
 from vggnet.errors import UserError
-from vggnet.images.annotations import open_annotated
-from vggnet.images.box_files import read_annotations, read_csv, read_xml
-from vggnet.images.box_matching import find_images
-from vggnet.images.datasets import open_data
 
 HEADER = "image,class,xmin,ymin,xmax,ymax"
 ROWS = ("train/cat/1.jpg,cat,1,2,3,4", "train/dog/2.jpg,dog,0.5,1.49,7.5,8.5", "val/cat/3.jpg,cat,5,6,7,8")

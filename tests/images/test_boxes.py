@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from vggnet.data.opening import open_data
 from vggnet.errors import UserError
 from vggnet.images.boxes import (
     Windows,
@@ -19,7 +20,6 @@ from vggnet.images.boxes import (
     refuse_faults,
     rescaled_sizes,
 )
-from vggnet.images.datasets import open_data
 from vggnet.images.geometry import crop_of_rescaled, rescaled_size
 
 

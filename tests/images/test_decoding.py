@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vggnet.data.image_files import header_problem
 from vggnet.description import AS_STORED, ImageReading, InputPolicy
 from vggnet.errors import BadImage, UserError
 from vggnet.images.decoding import as_rgb, decode, orientation_in, read_image, upright_size
-from vggnet.images.opening import header_problem
 
 
 def reason(path: Path) -> str:

@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
+from vggnet.data.splits import Split
 from vggnet.images import device_decoding
 from vggnet.images.device_decoding import decode_jpegs, read_file, why_not, why_not_worth_it
-from vggnet.images.splits import Split
 
 CPU = torch.device("cpu")
 

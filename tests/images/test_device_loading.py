@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+from vggnet.data.splits import Split
 from vggnet.description import AS_STORED, ImageReading
 from vggnet.images import device_loading
 from vggnet.images.augmentation import Augmentation
@@ -22,7 +23,6 @@ from vggnet.images.color import ColorStatistics
 from vggnet.images.device_cropping import crops_by_kernel
 from vggnet.images.device_loading import DeviceLoader
 from vggnet.images.loading import Batch, TrainingLoader
-from vggnet.images.splits import Split
 
 CPU = torch.device("cpu")
 STATISTICS = ColorStatistics((0, 0, 0), (1, 1, 1), (900.0, 90.0, 9.0), ((1, 0, 0), (0, 1, 0), (0, 0, 1)))
@@ -232,7 +232,7 @@ import sys
 import numpy as np, torch
 from vggnet.images.augmentation import Augmentation
 from vggnet.images.device_loading import DeviceLoader
-from vggnet.images.splits import Split
+from vggnet.data.splits import Split
 
 split = Split(sys.argv[1], ("d/00.jpg",))
 loader = DeviceLoader(split, Augmentation(0, (36,), 32, None), device=torch.device("cpu"), workers=2)

@@ -7,10 +7,10 @@ import pytest
 import torchvision.datasets
 from PIL import Image
 
+from vggnet.data.downloads import SETS
+from vggnet.data.opening import open_data
 from vggnet.errors import UserError
-from vggnet.images.datasets import open_data
 from vggnet.images.decoding import decode
-from vggnet.images.downloads import SETS
 
 
 class Arrays:

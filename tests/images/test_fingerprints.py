@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vggnet.images.fingerprints import fingerprint
-from vggnet.images.splits import Split
+from vggnet.data.fingerprints import fingerprint
+from vggnet.data.splits import Split
 
 SPLIT = Split(
     "/data/photos",

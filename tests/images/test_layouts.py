@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vggnet.data import opening as datasets
+from vggnet.data.dividing import hold_out, set_aside
+from vggnet.data.listing import unlabelled_folder
+from vggnet.data.opening import open_data
+from vggnet.data.splits import Split
 from vggnet.errors import UserError
 from vggnet.files import default_cache, made_once
-from vggnet.images import datasets
-from vggnet.images.datasets import open_data
-from vggnet.images.dividing import hold_out, set_aside
-from vggnet.images.splits import Split, unlabelled_folder
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vggnet.data.learnt import Learnt, content_digest, content_digests, read_learnt, read_learnt_before, write_learnt
+from vggnet.data.opening import open_data
 from vggnet.description import AS_STORED
 from vggnet.errors import UserError
-from vggnet.images.datasets import open_data
-from vggnet.images.learnt import Learnt, content_digest, content_digests, read_learnt, read_learnt_before, write_learnt
 from vggnet.pictures import Pictures, learnt_before, prepare_pictures
 
 

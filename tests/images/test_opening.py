@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 
 from vggnet.cli import run
+from vggnet.data import image_files as opening
+from vggnet.data.image_files import begins_like_image, header_problem
+from vggnet.data.listing import images_at, unlabelled_folder
+from vggnet.data.opening import open_data
+from vggnet.data.splits import Split
 from vggnet.errors import BadImage, UserError
-from vggnet.images import opening
-from vggnet.images.datasets import open_data
 from vggnet.images.decoding import decode
 from vggnet.images.device_decoding import read_file
-from vggnet.images.opening import begins_like_image, header_problem
 from vggnet.images.scanning import scan
-from vggnet.images.splits import Split, images_at, unlabelled_folder
 from vggnet.localization.objects import measure_sizes
 
 

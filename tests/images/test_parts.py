@@ -4,10 +4,10 @@ import os
 
 import pytest
 
+from vggnet.data.listing import images_at, unlabelled_folder
+from vggnet.data.names import looks_like_part, part_of
+from vggnet.data.opening import open_data
 from vggnet.errors import UserError
-from vggnet.images.datasets import open_data
-from vggnet.images.names import looks_like_part, part_of
-from vggnet.images.splits import images_at, unlabelled_folder
 
 
 @pytest.fixture

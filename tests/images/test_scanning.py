@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vggnet.data.listing import unlabelled_folder
 from vggnet.description import ImageReading
 from vggnet.errors import UserError
 from vggnet.images import scanning
 from vggnet.images.color import ColorSums
 from vggnet.images.scanning import scan
-from vggnet.images.splits import unlabelled_folder
 
 
 @pytest.fixture

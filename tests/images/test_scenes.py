@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vggnet.images import scenes
-from vggnet.images.datasets import open_data
+from vggnet.data import scenes
+from vggnet.data.opening import open_data
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 
+from vggnet.data.opening import open_data
 from vggnet.errors import UserError
-from vggnet.images.datasets import open_data
 from vggnet.localization.objects import open_localizable
 
 WNIDS = ("n01443537", "n01629819", "n02124075")

@@ -7,9 +7,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from vggnet.data.listing import is_image_entry
+from vggnet.data.opening import data_names
 from vggnet.errors import UserError
-from vggnet.images.datasets import data_names
-from vggnet.images.listing import is_image_entry
 from vggnet.network.weights import RUN_FILES
 
 

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from vggnet.data.listing import images_at
+from vggnet.data.splits import ImageData, Split
 from vggnet.errors import BadImage, UserError
 from vggnet.evaluation.comparing import compare_rows
 from vggnet.evaluation.matching import (
@@ -36,7 +38,6 @@ from vggnet.evaluation.unseen import note_learnt, trained_on
 from vggnet.evaluation.views import View
 from vggnet.files import write_result
 from vggnet.hardware import InferencePrecision, choose_device, choose_inference_precision, environment
-from vggnet.images.splits import ImageData, Split, images_at
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import load_model
 

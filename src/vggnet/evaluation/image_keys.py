@@ -18,9 +18,9 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from vggnet.data.splits import Split
 from vggnet.errors import UserError
 from vggnet.files import default_cache, write_whole
-from vggnet.images.splits import Split
 
 KEY_BYTES = 16
 LARGEST_BYTES = 2**30  # of a file that is hashed; no photograph has more

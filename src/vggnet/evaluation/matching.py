@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
+from vggnet.data.listing import list_images, subfolders, unlabelled_folder
+from vggnet.data.opening import data_names, open_data
+from vggnet.data.splits import ImageData, Split, named
 from vggnet.description import ModelDescription
 from vggnet.errors import UserError
 from vggnet.evaluation.protocols import Combination, Entrant
-from vggnet.images.datasets import data_names, open_data
-from vggnet.images.listing import list_images, subfolders
-from vggnet.images.splits import ImageData, Split, named, unlabelled_folder
 from vggnet.network.weights import read_description
 
 

@@ -31,6 +31,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from vggnet.console import note
+from vggnet.data.splits import Split
 from vggnet.description import AS_STORED, ImageReading, ModelDescription, Preprocessing
 from vggnet.errors import BadImage, UserError
 from vggnet.evaluation.image_keys import KEY_BYTES, ImageKeys, checksum
@@ -38,7 +39,6 @@ from vggnet.evaluation.presentation import Precision, Presenter
 from vggnet.evaluation.scoring import BadImages, Progress, score_in_shards
 from vggnet.evaluation.views import View
 from vggnet.files import default_cache, write_whole
-from vggnet.images.splits import Split
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import find_weights, read_description
 from vggnet.paper.configurations import Architecture

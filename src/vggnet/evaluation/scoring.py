@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vggnet.data.splits import Split
 from vggnet.errors import BadImage, Diverged, UserError
 from vggnet.evaluation.batching import Item
 from vggnet.evaluation.presentation import Precision, Presenter, presenting
 from vggnet.evaluation.views import View
 from vggnet.images.rescaled import rescaled_images
-from vggnet.images.splits import Split
 from vggnet.network.vgg import VGG
 
 Progress = Callable[[int, int], Any]  # images done, images in all

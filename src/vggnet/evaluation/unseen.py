@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from vggnet.data.learnt import content_digests, read_learnt
+from vggnet.data.opening import data_names
+from vggnet.data.splits import ImageData, Split
 from vggnet.errors import UserError
-from vggnet.images.datasets import data_names
-from vggnet.images.learnt import content_digests, read_learnt
-from vggnet.images.splits import ImageData, Split
 from vggnet.network.weights import read_description
 
 _SAMPLE = 1000  # training images that are looked up to find out whether a net has learnt from a folder

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from vggnet.data.image_files import FORMATS, TooSlow, open_image, why_unidentified
 from vggnet.description import AS_STORED, FULL_RANGE, ImageReading, PixelRange
 from vggnet.errors import BadImage
-from vggnet.images.opening import FORMATS, TooSlow, open_image, why_unidentified
 
 MAX_PIXELS = 178_956_970  # Pillow's own limit: half a gigabyte of RGB
 MAX_ASPECT = 100  # longer : shorter side; at S = 256 such an image is already 25,600 pixels long

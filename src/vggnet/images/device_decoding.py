@@ -15,11 +15,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from vggnet.data.image_files import refuse_special
+from vggnet.data.splits import Split
 from vggnet.errors import BadImage, reason_of
 from vggnet.images.decoding import decode
 from vggnet.images.jpeg import plain_size
-from vggnet.images.opening import refuse_special
-from vggnet.images.splits import Split
 
 _RGB = 3  # torchvision's ImageReadMode
 _LOOKED_AT, _PLAIN_SHARE = 64, 0.5

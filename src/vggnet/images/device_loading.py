@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vggnet.data.splits import Split
 from vggnet.errors import BadImage
 from vggnet.images.ahead import Ahead
 from vggnet.images.augmentation import Augmentation
@@ -24,7 +25,6 @@ from vggnet.images.device_cropping import CropBoxes, Cropper, choose_cropper
 from vggnet.images.device_decoding import decode_jpegs, read_file, turn_upright
 from vggnet.images.jpeg import has_metadata, plain_size
 from vggnet.images.loading import Batch, CropLoader
-from vggnet.images.splits import Split
 from vggnet.images.workers import chunks
 
 _PIECE = 32  # files that a thread reads at once

@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 
 from vggnet.console import counted
+from vggnet.data.splits import ImageData, Split, named
 from vggnet.errors import BadImage, UserError
 from vggnet.files import write_whole
 from vggnet.images.decoding import decode
-from vggnet.images.splits import ImageData, Split, named
 
 _COLUMNS = ["part", "image", "bytes", "digest", "class", "boxes", "skipped"]
 _GONE = "there is no such file any more"

@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from PIL import Image
 
+from vggnet.data.splits import Split
 from vggnet.errors import BadImage
 from vggnet.images.augmentation import Augmentation
 from vggnet.images.decoding import contradiction, decode
 from vggnet.images.geometry import crop_of_rescaled
 from vggnet.images.holding import HeldImages
 from vggnet.images.silence import in_words
-from vggnet.images.splits import Split
 from vggnet.images.workers import Workers, chunks, places_for
 
 _PIECE = 32  # images that a worker hands over at once: 5 MB of 224 x 224 crops

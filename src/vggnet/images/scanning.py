@@ -16,14 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
+from vggnet.data.image_files import header_problem
+from vggnet.data.learnt import content_digest
+from vggnet.data.splits import Split
 from vggnet.errors import BadImage, UserError
 from vggnet.files import write_whole
 from vggnet.images.color import ColorStatistics, ColorSums
 from vggnet.images.decoding import UPRIGHT, read_image
-from vggnet.images.learnt import content_digest
-from vggnet.images.opening import header_problem
 from vggnet.images.silence import in_words
-from vggnet.images.splits import Split
 from vggnet.images.workers import Workers, chunks
 
 _VERSION = 2  # of the kept results: counts changes of what is computed

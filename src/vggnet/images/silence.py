@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 
 from vggnet.console import duration
-from vggnet.images.splits import Split
+from vggnet.data.splits import Split
 
 SILENT_S = 60.0
 

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from vggnet.data.splits import Split
 from vggnet.errors import BadImage, Diverged, UserError
 from vggnet.evaluation.batching import Batcher, Item
 from vggnet.evaluation.masking import padding_kept_zero
@@ -24,7 +25,6 @@ from vggnet.images.boxes import Windows, clip, decode, rescaled_sizes
 from vggnet.images.geometry import center_crop_corner, rescale
 from vggnet.images.loading import whole_images
 from vggnet.images.rescaled import rescaled_images
-from vggnet.images.splits import Split
 from vggnet.localization.regression import COORDINATES, select
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import is_finite

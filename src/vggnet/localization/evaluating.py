@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from vggnet.data.splits import ImageData
 from vggnet.description import ModelDescription
 from vggnet.errors import UserError
 from vggnet.evaluation.matching import positions_among
@@ -16,7 +17,6 @@ from vggnet.evaluation.scoring import default_workers
 from vggnet.evaluation.unseen import note_learnt, trained_on
 from vggnet.evaluation.views import View, describe
 from vggnet.hardware import InferencePrecision, choose_device, choose_inference_precision, environment
-from vggnet.images.splits import ImageData
 from vggnet.localization.baselines import baselines
 from vggnet.localization.dense import Computing
 from vggnet.localization.guessing import (

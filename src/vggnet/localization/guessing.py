@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 
 from vggnet.console import note
+from vggnet.data.splits import Split, named
 from vggnet.description import ImageReading, ModelDescription
 from vggnet.errors import UserError
 from vggnet.evaluation.metrics import TOP, combine
 from vggnet.evaluation.policy import Shown, policy_notes
 from vggnet.evaluation.posteriors import Store
 from vggnet.evaluation.views import View
-from vggnet.images.splits import Split, named
 from vggnet.localization.dense import Candidates, Computing, Drawer, Judge, dense_candidates
 from vggnet.localization.merging import Merging, best_boxes
 from vggnet.network.weights import load_model, read_description

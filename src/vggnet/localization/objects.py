@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 
 from vggnet.console import counted, say
+from vggnet.data.annotations import open_annotated
+from vggnet.data.image_files import open_image
+from vggnet.data.splits import ImageData, Split
 from vggnet.description import Orientation
 from vggnet.errors import UserError
-from vggnet.images.annotations import open_annotated
 from vggnet.images.boxes import check_boxes, edges_of, refuse_faults
 from vggnet.images.decoding import contradiction, upright_size
-from vggnet.images.opening import open_image
 from vggnet.images.silence import in_words
-from vggnet.images.splits import ImageData, Split
 from vggnet.images.workers import Workers, chunks
 
 _PIECE = 256  # images to a worker at once

@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from vggnet.console import note
+from vggnet.data.listing import OUTPUT_MARK, images_at
 from vggnet.description import ImageReading
 from vggnet.errors import UserError
 from vggnet.files import write_result
 from vggnet.images.boxes import corners_of
 from vggnet.images.decoding import decode
-from vggnet.images.listing import OUTPUT_MARK
-from vggnet.images.splits import images_at
 from vggnet.localization.drawing import Guess, draw
 from vggnet.localization.evaluating import computing_of
 from vggnet.localization.guessing import Combining, classify, gather, guess

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 from vggnet.console import say
+from vggnet.data.ilsvrc import find_base
+from vggnet.data.learnt import Learnt
 from vggnet.description import ModelDescription
 from vggnet.errors import BadImage, UserError
 from vggnet.evaluation.metrics import Count
 from vggnet.images.boxes import Windows
-from vggnet.images.ilsvrc import find_base
-from vggnet.images.learnt import Learnt
 from vggnet.images.loading import CropLoader
 from vggnet.localization.baselines import baselines
 from vggnet.localization.dense import Computing

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 import torch
 
 from vggnet.console import say
+from vggnet.data.fingerprints import fingerprint
+from vggnet.data.splits import Split
 from vggnet.description import ModelDescription
-from vggnet.images.fingerprints import fingerprint
-from vggnet.images.splits import Split
 from vggnet.options.localization import LocalizeTrainOptions
 from vggnet.options.training import TrainOptions
 from vggnet.training.distributed import World

@@ -3,12 +3,12 @@
 import os
 
 from vggnet.console import note
+from vggnet.data.splits import Split
 from vggnet.errors import UserError
 from vggnet.images.augmentation import Augmentation
 from vggnet.images.device_decoding import why_not, why_not_worth_it
 from vggnet.images.device_loading import DeviceLoader
 from vggnet.images.loading import CropLoader, TrainingLoader
-from vggnet.images.splits import Split
 from vggnet.options.common import Decoder, DecoderName
 from vggnet.training.distributed import World
 from vggnet.training.memory import device_holding_bytes, holding_bytes

@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from vggnet.data.splits import Split
 from vggnet.description import ModelDescription
 from vggnet.errors import BadImage, UserError
 from vggnet.evaluation.policy import Shown
@@ -23,7 +24,6 @@ from vggnet.evaluation.protocols import default_scale
 from vggnet.evaluation.scoring import BadImages, default_workers, score_in_shards
 from vggnet.hardware import Precision as RequestedPrecision
 from vggnet.hardware import choose_device, choose_precision
-from vggnet.images.splits import Split
 from vggnet.network.taps import check_names, taps
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import load_model, read_description

@@ -16,10 +16,10 @@ from typing import Literal
 import numpy as np
 
 from vggnet.console import counted
+from vggnet.data.box_files import read_xml
+from vggnet.data.splits import Split, named
+from vggnet.data.text_files import read_text
 from vggnet.errors import UserError
-from vggnet.images.box_files import read_xml
-from vggnet.images.splits import Split, named
-from vggnet.images.text_files import read_text
 
 NO_ACTION = "other"  # the devkit's VOCinit skips it, and so do its evaluation and the paper's ten actions
 Regions = Literal["both", "image", "box"]

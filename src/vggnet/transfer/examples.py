@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vggnet.data.opening import open_data
+from vggnet.data.splits import Split
 from vggnet.errors import UserError
-from vggnet.images.datasets import open_data
-from vggnet.images.splits import Split
 
 
 @dataclass(frozen=True, eq=False)

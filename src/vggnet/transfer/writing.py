@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from vggnet.data.splits import Split
 from vggnet.errors import UserError
 from vggnet.evaluation.matching import open_split
 from vggnet.files import write_result
-from vggnet.images.splits import Split
 from vggnet.transfer.descriptors import Descriptors, DescriptorSettings, Model, Progress, check_models, describe_images
 from vggnet.transfer.examples import open_labelled
 

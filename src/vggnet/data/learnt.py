@@ -14,11 +14,11 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from vggnet.data.dividing import names_in_data
+from vggnet.data.image_files import refuse_special
+from vggnet.data.splits import Split
 from vggnet.errors import BadImage, UserError, reason_of
 from vggnet.files import write_whole
-from vggnet.images.dividing import names_in_data
-from vggnet.images.opening import refuse_special
-from vggnet.images.splits import Split
 
 FILE = "learnt.npz"  # in a run's folder
 _FIRST, _LATER = 8192, 4096  # bytes that are read of a file: its first, and some from its middle and its end

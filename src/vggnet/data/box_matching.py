@@ -11,9 +11,9 @@ from dataclasses import replace
 import numpy as np
 
 from vggnet.console import counted
+from vggnet.data.box_files import LabelledBox
+from vggnet.data.splits import Split, named
 from vggnet.errors import UserError
-from vggnet.images.box_files import LabelledBox
-from vggnet.images.splits import Split, named
 
 _NO_BOX = np.empty((0, 4), np.int64)
 

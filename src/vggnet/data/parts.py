@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vggnet.console import counted
+from vggnet.data.listing import list_images, subfolders
+from vggnet.data.names import looks_like_part, part_of
+from vggnet.data.splits import named
 from vggnet.errors import UserError
-from vggnet.images.listing import list_images, subfolders
-from vggnet.images.names import looks_like_part, part_of
-from vggnet.images.splits import named
 
 _NO_CLASSES = {"images", "image", "img", "imgs", "jpg", "jpeg", "png", "raw"}  # folders that any folder may have
 

@@ -9,8 +9,8 @@ import os
 
 import numpy as np
 
+from vggnet.data.splits import Split
 from vggnet.errors import UserError
-from vggnet.images.splits import Split
 
 _ASIDE, _HELD_OUT = "0", "held out"  # two independent draws for an image
 

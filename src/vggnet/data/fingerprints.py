@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 
-from vggnet.images.splits import Split
+from vggnet.data.splits import Split
 
 
 def fingerprint(split: Split, classes: tuple[str, ...] = ()) -> str:

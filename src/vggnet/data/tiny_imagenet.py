@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from vggnet.console import counted
+from vggnet.data.listing import class_folders, labelled, list_images, refuse_empty_classes
+from vggnet.data.splits import ImageData, Split, named
+from vggnet.data.text_files import read_text
 from vggnet.errors import UserError
-from vggnet.images.listing import list_images
-from vggnet.images.splits import ImageData, Split, class_folders, labelled, named, refuse_empty_classes
-from vggnet.images.text_files import read_text
 
 _VAL = "val_annotations.txt"
 _NO_BOX = np.empty((0, 4), np.int64)

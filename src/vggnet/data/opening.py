@@ -11,21 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from vggnet.console import counted
+from vggnet.data import downloads, ilsvrc, scenes, tiny_imagenet
+from vggnet.data.box_files import read_csv
+from vggnet.data.box_matching import lay_boxes
+from vggnet.data.dividing import set_aside
+from vggnet.data.listing import LeftOut, class_folders, labelled, list_images, refuse_empty_classes
+from vggnet.data.parts import Parts, find_parts, refuse_unknown_parts
+from vggnet.data.splits import ImageData, named
 from vggnet.errors import UserError
 from vggnet.files import default_cache, made_once
-from vggnet.images import downloads, ilsvrc, scenes, tiny_imagenet
-from vggnet.images.box_files import read_csv
-from vggnet.images.box_matching import lay_boxes
-from vggnet.images.dividing import set_aside
-from vggnet.images.listing import LeftOut, list_images
-from vggnet.images.parts import Parts, find_parts, refuse_unknown_parts
-from vggnet.images.splits import (
-    ImageData,
-    class_folders,
-    labelled,
-    named,
-    refuse_empty_classes,
-)
 
 VAL_FRACTION = 0.2  # set aside of images that come without a validation set
 _LAYOUT = "expected train/CLASS/*.jpg with val/CLASS/*.jpg, or CLASS/*.jpg"

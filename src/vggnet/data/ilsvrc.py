@@ -12,19 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from vggnet.console import counted
+from vggnet.data.box_files import whole
+from vggnet.data.listing import class_folders, labelled, list_images, refuse_empty_classes, stem_of
+from vggnet.data.splits import ImageData, Split, named
+from vggnet.data.text_files import Row, read_rows, read_text
 from vggnet.errors import UserError
-from vggnet.images.box_files import whole
-from vggnet.images.listing import list_images
-from vggnet.images.splits import (
-    ImageData,
-    Split,
-    class_folders,
-    labelled,
-    named,
-    refuse_empty_classes,
-    stem_of,
-)
-from vggnet.images.text_files import Row, read_rows, read_text
 
 VAL_LABELS = "LOC_val_solution.csv"
 _TRAIN_BOXES = "LOC_train_solution.csv"

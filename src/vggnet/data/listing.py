@@ -6,12 +6,17 @@ depends on the order of the file system.
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from vggnet.console import counted
-from vggnet.images.names import is_hidden, is_system
-from vggnet.images.opening import IMAGE_EXTENSIONS, begins_like_image
+from vggnet.data.image_files import IMAGE_EXTENSIONS, begins_like_image
+from vggnet.data.names import is_hidden, is_system
+from vggnet.data.splits import Split, named
+from vggnet.errors import UserError
 
 OUTPUT_MARK = ".vggnet"  # an empty file in a folder of pictures that vggnet drew
 _WEIGHTS = ("best.safetensors", "last.safetensors", "state.safetensors", "model.safetensors")
@@ -115,3 +120,74 @@ def list_images(folder: str, prefix: str = "", recursive: bool = True) -> tuple[
                 else:
                     others += 1
     return sorted(files), LeftOut(others, system, tuple(outputs))
+
+
+def stem_of(file: str) -> str:
+    """A file's name without folders and extension."""
+    return os.path.splitext(file.rpartition("/")[2])[0]
+
+
+def class_folders(root: str, part: str) -> tuple[dict[str, list[str]], LeftOut]:
+    """Return {class: its files, relative to `root`} of the folders in `root/part`, and what is left out there.
+
+    `part` is "" where the class folders lie in `root` itself. A class without images has an empty list.
+    """
+    prefix, where = f"{part}/" if part else "", os.path.join(root, part)
+    _refuse_broken_links(where)
+    names, left_out = visible_folders(where)
+    files_of = {}
+    for name in names:
+        folder = os.path.join(where, name)
+        files, others = list_images(folder, f"{prefix}{name}/")
+        if not files and holds_runs(folder):
+            left_out += LeftOut(outputs=(folder,))
+            continue
+        files_of[name] = files
+        left_out += others
+    return files_of, left_out
+
+
+def _refuse_broken_links(folder: str) -> None:
+    """UserError where a class may be lacking because its folder is a link to nothing."""
+    with os.scandir(folder) as entries:
+        links = [entry for entry in entries if entry.is_symlink() and not is_hidden(entry.name)]
+    broken = sorted(link.name for link in links if not os.path.exists(link.path))
+    if broken:
+        raise UserError(f"{folder}: {named(broken)} links to nothing: mend the link or remove it")
+
+
+def labelled(root: str, files_of: dict[str, list[str]], classes: Sequence[str], part: str = "") -> Split:
+    """Return a split of the files of each class, in the order of `classes`; `part` as in `Split`."""
+    groups = [files_of.get(name, []) for name in classes]
+    labels = np.repeat(np.arange(len(classes), dtype=np.int64), [len(group) for group in groups])
+    return Split(root, tuple(file for group in groups for file in group), labels, part=part)
+
+
+def refuse_empty_classes(files_of: dict[str, list[str]], where: str) -> None:
+    """UserError that names the classes without images."""
+    empty = [name for name, files in files_of.items() if not files]
+    if empty:
+        raise UserError(f"{where}: no image in class {named(empty)}: fill or remove these folders")
+
+
+def images_at(paths: Sequence[str | Path]) -> Split:
+    """Images, and all images in folders, one after another; UserError for a folder without any."""
+    files: list[str] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            folder = unlabelled_folder(path)
+            files += [folder.path(index) for index in range(len(folder))]
+        else:
+            files.append(str(path))
+    return Split("", tuple(files))
+
+
+def unlabelled_folder(path: str | Path) -> Split:
+    """All images under a folder, sorted; UserError where there are none."""
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"{path}: no such folder")
+    files, _ = list_images(str(folder))
+    if not files:
+        raise UserError(f"{path}: no image files in this folder (looked for {', '.join(sorted(IMAGE_EXTENSIONS))})")
+    return Split(str(folder), tuple(files))

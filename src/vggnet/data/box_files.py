@@ -22,8 +22,8 @@ import defusedxml.ElementTree as SafeXml  # type: ignore[import-untyped]
 from defusedxml import DefusedXmlException
 
 from vggnet.console import counted
+from vggnet.data.text_files import read_rows, read_text
 from vggnet.errors import UserError
-from vggnet.images.text_files import read_rows, read_text
 
 COLUMNS = ("image", "class", "xmin", "ymin", "xmax", "ymax")
 Size = tuple[int, int]  # width, height

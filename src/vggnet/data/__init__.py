@@ -1,0 +1,1 @@
+"""Which files a data set has, their labels and boxes."""
