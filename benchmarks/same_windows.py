@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from vggnet.data.opening import open_data
+from vggnet.evaluation.forward import corners
 from vggnet.evaluation.matching import positions_among
 from vggnet.evaluation.metrics import Count, compare, count_errors, ranks
-from vggnet.evaluation.presentation import corners
 from vggnet.evaluation.views import View
 from vggnet.hardware import environment
 from vggnet.images.color import normalize

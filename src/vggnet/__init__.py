@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # for type checkers and editors; see `__getattr__`
     from vggnet.errors import UserError
     from vggnet.evaluation.evaluate import evaluate, predict
-    from vggnet.evaluation.reading import preprocess
+    from vggnet.evaluation.preprocessing import preprocess
     from vggnet.network.foreign.converting import convert
     from vggnet.network.initialization import build
     from vggnet.network.perceptual import PerceptualLoss
@@ -34,7 +34,7 @@ _PUBLIC = {
     "as_classifier": ("vggnet.network.vgg", "as_classifier"),
     "load": ("vggnet.network.weights", "load_model"),
     "save": ("vggnet.network.weights", "save_model"),
-    "preprocess": ("vggnet.evaluation.reading", "preprocess"),
+    "preprocess": ("vggnet.evaluation.preprocessing", "preprocess"),
     "predict": ("vggnet.evaluation.evaluate", "predict"),
     "evaluate": ("vggnet.evaluation.evaluate", "evaluate"),
     "features": ("vggnet.network.taps", "features"),

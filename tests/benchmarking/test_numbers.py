@@ -16,7 +16,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.nn import functional as F
 
-from vggnet.evaluation.presentation import presenting
+from vggnet.evaluation.forward import presenting
 from vggnet.hardware import cpu_has_bf16
 from vggnet.network.initialization import build
 from vggnet.network.vgg import VGG

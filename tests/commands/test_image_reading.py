@@ -17,7 +17,7 @@ from vggnet.data.listing import images_at
 from vggnet.description import ImageReading, InputPolicy, ModelDescription, Preprocessing
 from vggnet.errors import UserError
 from vggnet.evaluation.evaluate import predict
-from vggnet.evaluation.posteriors import Store
+from vggnet.evaluation.store import Store
 from vggnet.evaluation.views import View
 from vggnet.ladder import stages_of
 from vggnet.network.foreign.converting import without_head

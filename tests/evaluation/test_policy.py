@@ -16,9 +16,9 @@ from vggnet.data.opening import open_data
 from vggnet.description import InputPolicy, ModelDescription
 from vggnet.evaluation.batching import Item
 from vggnet.evaluation.evaluate import evaluate, predict
+from vggnet.evaluation.forward import corners, presenting
 from vggnet.evaluation.metrics import count_errors
 from vggnet.evaluation.policy import Shown, policy_notes
-from vggnet.evaluation.presentation import corners, presenting
 from vggnet.evaluation.protocols import Entrant, combinations
 from vggnet.evaluation.views import View, describe, views_of
 from vggnet.images.color import normalize
@@ -60,7 +60,7 @@ def printed(result) -> str:
 @pytest.mark.parametrize("kind", ["dense", "crops", "ten"])
 @pytest.mark.parametrize("limit_px", [2**20, 64 * 64])
 def test_a_view_without_mirror_is_the_mean_of_what_is_not_mirrored(small_net, monkeypatch, kind, limit_px):
-    monkeypatch.setattr("vggnet.evaluation.presentation.batch_limit_px", lambda *_: limit_px)
+    monkeypatch.setattr("vggnet.evaluation.forward.batch_limit_px", lambda *_: limit_px)
     model, view = small_net("A"), View(kind, 73, mirror=False)
     images = [np.random.default_rng(i).integers(0, 256, (73, 80 + 9 * i, 3), np.uint8) for i in range(3)]
     with presenting(model, "cpu", "fp32") as presenter:

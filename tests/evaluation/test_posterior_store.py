@@ -16,9 +16,9 @@ from PIL import Image
 from vggnet.data.listing import unlabelled_folder
 from vggnet.errors import BadImage, UserError
 from vggnet.evaluation import image_keys
-from vggnet.evaluation import posteriors as module
-from vggnet.evaluation.posteriors import Store, store_folders
+from vggnet.evaluation import store as module
 from vggnet.evaluation.scoring import score
+from vggnet.evaluation.store import Store, store_folders
 from vggnet.evaluation.views import View, views_of
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import load_model, read_description, save_model
@@ -336,7 +336,7 @@ SCRIPT = """
 import os, signal, sys
 import torch
 torch.set_num_threads(1)
-from vggnet.evaluation import posteriors
+from vggnet.evaluation import store as posteriors
 from vggnet.evaluation.views import views_of
 from vggnet.data.listing import unlabelled_folder
 from vggnet.network.weights import load_model, read_description

@@ -12,8 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from vggnet.data.listing import images_at, unlabelled_folder
 from vggnet.errors import BadImage, UserError
 from vggnet.evaluation.batching import Batcher, Item, buckets
+from vggnet.evaluation.forward import Presenter, _true_fp32, corners, presenting
 from vggnet.evaluation.masking import padding_kept_zero
-from vggnet.evaluation.presentation import Presenter, _true_fp32, corners, presenting
 from vggnet.evaluation.scoring import score, score_in_shards
 from vggnet.evaluation.views import View, views_of
 from vggnet.images.color import normalize
@@ -215,7 +215,7 @@ def test_a_panorama_is_scored_or_refused_by_a_limit(small_net, write_images, tmp
 
 def test_a_large_image_goes_in_two_passes(small_net, monkeypatch):
     model = small_net("A")
-    monkeypatch.setattr("vggnet.evaluation.presentation.batch_limit_px", lambda *_: 64 * 64)
+    monkeypatch.setattr("vggnet.evaluation.forward.batch_limit_px", lambda *_: 64 * 64)
     pixels = noise(64, 120)
     with presenting(model, "cpu", "fp32") as presenter:
         shapes = []

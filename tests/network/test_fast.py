@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from vggnet.backends.eager import EagerVGG
 from vggnet.data.opening import open_data
+from vggnet.evaluation.forward import presenting
 from vggnet.evaluation.masking import padding_kept_zero
-from vggnet.evaluation.presentation import presenting
 from vggnet.evaluation.scoring import score
 from vggnet.evaluation.views import View
 from vggnet.hardware import cpu_has_bf16

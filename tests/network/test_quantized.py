@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from vggnet.description import ModelDescription, Preprocessing
 from vggnet.errors import UserError
+from vggnet.evaluation.forward import presenting
 from vggnet.evaluation.masking import padding_kept_zero
-from vggnet.evaluation.presentation import presenting
 from vggnet.network.inference import fast_inference
 from vggnet.network.initialization import build
 from vggnet.network.quantized import QuantizedVGG, best_limit, measuring

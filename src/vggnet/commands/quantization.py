@@ -1,8 +1,8 @@
 """quantize."""
 
 from vggnet.commands.inputs import check_images, check_models
+from vggnet.evaluation.quantizing import quantize_on_images
 from vggnet.options.quantization import QuantizeOptions
-from vggnet.quantizing import quantize_on_images
 
 
 def quantize(options: QuantizeOptions) -> None:

@@ -18,6 +18,7 @@ from vggnet.data.listing import images_at
 from vggnet.data.splits import ImageData, Split
 from vggnet.errors import BadImage, UserError
 from vggnet.evaluation.comparing import compare_rows
+from vggnet.evaluation.forward import Precision
 from vggnet.evaluation.matching import (
     match_labels,
     match_outputs,
@@ -27,11 +28,10 @@ from vggnet.evaluation.matching import (
 )
 from vggnet.evaluation.metrics import Count, Errors, combine, count_ranks, ranks
 from vggnet.evaluation.policy import policy_notes
-from vggnet.evaluation.posteriors import Store
-from vggnet.evaluation.presentation import Precision
 from vggnet.evaluation.protocols import Combination, Entrant, Protocol, combinations, default_scale
 from vggnet.evaluation.rows import find_row, row_of
 from vggnet.evaluation.scoring import BadImages, Progress, default_workers, score
+from vggnet.evaluation.store import Store
 from vggnet.evaluation.submission import Submission, best_classes
 from vggnet.evaluation.tables import Reference, Table
 from vggnet.evaluation.unseen import note_learnt, trained_on

@@ -19,7 +19,7 @@ from torch import Tensor
 from vggnet.data.splits import Split
 from vggnet.errors import BadImage, Diverged, UserError
 from vggnet.evaluation.batching import Item
-from vggnet.evaluation.presentation import Precision, Presenter, presenting
+from vggnet.evaluation.forward import Precision, Presenter, presenting
 from vggnet.evaluation.views import View
 from vggnet.images.rescaled import rescaled_images
 from vggnet.network.vgg import VGG

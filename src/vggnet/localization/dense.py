@@ -19,8 +19,8 @@ from torch import Tensor
 from vggnet.data.splits import Split
 from vggnet.errors import BadImage, Diverged, UserError
 from vggnet.evaluation.batching import Batcher, Item
+from vggnet.evaluation.forward import Precision, Presenter, mirror_images, presenting, stack_images
 from vggnet.evaluation.masking import padding_kept_zero
-from vggnet.evaluation.presentation import Precision, Presenter, mirror_images, presenting, stack_images
 from vggnet.images.boxes import Windows, clip, decode, rescaled_sizes
 from vggnet.images.geometry import center_crop_corner, rescale
 from vggnet.images.loading import whole_images

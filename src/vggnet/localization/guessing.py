@@ -20,7 +20,7 @@ from vggnet.description import ImageReading, ModelDescription
 from vggnet.errors import UserError
 from vggnet.evaluation.metrics import TOP, combine
 from vggnet.evaluation.policy import Shown, policy_notes
-from vggnet.evaluation.posteriors import Store
+from vggnet.evaluation.store import Store
 from vggnet.evaluation.views import View
 from vggnet.localization.dense import Candidates, Computing, Drawer, Judge, dense_candidates
 from vggnet.localization.merging import Merging, best_boxes

@@ -18,8 +18,8 @@ import numpy as np
 from vggnet.data.splits import Split
 from vggnet.description import ModelDescription
 from vggnet.errors import BadImage, UserError
+from vggnet.evaluation.forward import Precision
 from vggnet.evaluation.policy import Shown
-from vggnet.evaluation.presentation import Precision
 from vggnet.evaluation.protocols import default_scale
 from vggnet.evaluation.scoring import BadImages, default_workers, score_in_shards
 from vggnet.hardware import Precision as RequestedPrecision

@@ -15,9 +15,9 @@ from torch.nn import functional as F
 
 from vggnet.errors import UserError
 from vggnet.evaluation.batching import Batcher, Item
+from vggnet.evaluation.forward import Presenter, mirror_images, stack_images
 from vggnet.evaluation.masking import padding_kept_zero
-from vggnet.evaluation.posteriors import Store
-from vggnet.evaluation.presentation import Presenter, mirror_images, stack_images
+from vggnet.evaluation.store import Store
 from vggnet.evaluation.views import View
 from vggnet.network.taps import features, taps
 from vggnet.paper.configurations import Architecture

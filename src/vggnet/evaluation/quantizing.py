@@ -14,6 +14,7 @@ from vggnet.console import counted, progress, say
 from vggnet.data.learnt import copy_learnt
 from vggnet.data.splits import ImageData, Split
 from vggnet.errors import UserError
+from vggnet.evaluation.forward import Precision
 from vggnet.evaluation.matching import (
     match_labels,
     open_entrants,
@@ -22,10 +23,9 @@ from vggnet.evaluation.matching import (
 )
 from vggnet.evaluation.metrics import Count, PairedTest, compare, ranks
 from vggnet.evaluation.policy import policy_notes
-from vggnet.evaluation.posteriors import Store
-from vggnet.evaluation.presentation import Precision
 from vggnet.evaluation.protocols import Entrant, default_scale
 from vggnet.evaluation.scoring import default_workers, score
+from vggnet.evaluation.store import Store
 from vggnet.evaluation.views import View
 from vggnet.hardware import choose_inference_precision, choose_precision
 from vggnet.network.pretrained import check_free, save_pretrained

@@ -34,8 +34,8 @@ from vggnet.console import note
 from vggnet.data.splits import Split
 from vggnet.description import AS_STORED, ImageReading, ModelDescription, Preprocessing
 from vggnet.errors import BadImage, UserError
+from vggnet.evaluation.forward import Precision, Presenter
 from vggnet.evaluation.image_keys import KEY_BYTES, ImageKeys, checksum
-from vggnet.evaluation.presentation import Precision, Presenter
 from vggnet.evaluation.scoring import BadImages, Progress, score_in_shards
 from vggnet.evaluation.views import View
 from vggnet.files import default_cache, write_whole
