@@ -26,10 +26,10 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 from vggnet.data.listing import unlabelled_folder
 from vggnet.data.splits import Split
+from vggnet.formats.converting import convert
 from vggnet.hardware import cpu_has_bf16, environment, in_words
 from vggnet.images.color import normalize
 from vggnet.images.decoding import decode
-from vggnet.network.foreign.converting import convert
 from vggnet.network.taps import features
 from vggnet.network.vgg import VGG
 from vggnet.transfer.descriptors import DescriptorSettings, describe_images, unit

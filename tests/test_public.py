@@ -13,7 +13,7 @@ from PIL import Image
 
 import vggnet
 from vggnet.errors import BadImage
-from vggnet.network.exporting import export_model
+from vggnet.formats.exporting import export_model
 
 
 @pytest.mark.parametrize("name", sorted(set(vggnet.__all__) - {"__version__"}))

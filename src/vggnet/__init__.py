@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # for type checkers and editors; see `__getattr__`
     from vggnet.errors import UserError
     from vggnet.evaluation.evaluate import evaluate, predict
     from vggnet.evaluation.preprocessing import preprocess
-    from vggnet.network.foreign.converting import convert
+    from vggnet.formats.converting import convert
     from vggnet.network.initialization import build
     from vggnet.network.perceptual import PerceptualLoss
     from vggnet.network.pretrained import from_pretrained, save_pretrained
@@ -39,7 +39,7 @@ _PUBLIC = {
     "evaluate": ("vggnet.evaluation.evaluate", "evaluate"),
     "features": ("vggnet.network.taps", "features"),
     "PerceptualLoss": ("vggnet.network.perceptual", "PerceptualLoss"),
-    "convert": ("vggnet.network.foreign.converting", "convert"),
+    "convert": ("vggnet.formats.converting", "convert"),
     "from_pretrained": ("vggnet.network.pretrained", "from_pretrained"),
     "save_pretrained": ("vggnet.network.pretrained", "save_pretrained"),
     "UserError": ("vggnet.errors", "UserError"),

@@ -18,9 +18,9 @@ from torch import nn
 
 from vggnet.cli import run
 from vggnet.errors import UserError
+from vggnet.formats import protobuf
+from vggnet.formats.converting import convert
 from vggnet.images.color import normalize
-from vggnet.network.foreign import protobuf
-from vggnet.network.foreign.converting import convert
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import load_model
 

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from vggnet.cli import run
+from vggnet.formats.converting import convert
+from vggnet.formats.inputs import CONVENTIONS
 from vggnet.images.color import normalize
-from vggnet.network.foreign.converting import convert
-from vggnet.network.foreign.inputs import CONVENTIONS
 from vggnet.network.weights import load_model
 
 
@@ -108,7 +108,7 @@ def test_a_timm_checkpoint(
 def test_a_net_of_ours_in_timms_layout(torchvision_net: Callable, class_file: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
-    from vggnet.network.foreign.converting import write_layout
+    from vggnet.formats.writing import write_layout
 
     theirs = torchvision_net("E")
     torch.save(theirs.state_dict(), tmp_path / "w.pth")
@@ -128,7 +128,7 @@ def test_timm_opens_a_net_of_ours_by_its_own_folder_form(tmp_path: Path) -> None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         timm = pytest.importorskip("timm", reason="timm is not installed")
-    from vggnet.network.foreign.converting import write_layout
+    from vggnet.formats.writing import write_layout
     from vggnet.network.initialization import build
 
     model = build("A", num_classes=5).eval()

@@ -13,9 +13,9 @@ import torch
 from vggnet.cli import run
 from vggnet.description import InputPolicy, ModelDescription
 from vggnet.errors import UserError
-from vggnet.network import exporting
-from vggnet.network.exporting import as_sequence, export_model
-from vggnet.network.foreign.converting import convert, without_head
+from vggnet.formats import exporting
+from vggnet.formats.converting import convert, without_head
+from vggnet.formats.exporting import as_sequence, export_model
 from vggnet.network.initialization import build
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import load_model, save_model

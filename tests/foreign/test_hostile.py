@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import save_file
 
 from vggnet.errors import UserError
-from vggnet.network.foreign.converting import convert
-from vggnet.network.foreign.reading import read_state_dict
+from vggnet.formats.converting import convert
+from vggnet.formats.untrusted import read_state_dict
 
 
 class Touch:

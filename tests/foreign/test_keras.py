@@ -13,9 +13,9 @@ import torch
 
 from vggnet.cli import run
 from vggnet.errors import UserError
+from vggnet.formats import keras as reader
+from vggnet.formats.converting import convert
 from vggnet.images.color import normalize
-from vggnet.network.foreign import keras as reader
-from vggnet.network.foreign.converting import convert
 
 pytest.importorskip("h5py", reason="h5py is not installed")
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vggnet.errors import UserError
-from vggnet.network.foreign.converting import convert
+from vggnet.formats.converting import convert
 
 for package in ("onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(package, reason=f"{package} is not installed")

@@ -11,7 +11,7 @@ from torch import nn
 
 from vggnet.description import Preprocessing
 from vggnet.errors import UserError
-from vggnet.network.foreign.converting import without_head
+from vggnet.formats.converting import without_head
 from vggnet.network.initialization import build
 from vggnet.network.perceptual import LPIPS_LAYERS, PerceptualLoss, gram
 from vggnet.network.taps import features

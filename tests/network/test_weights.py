@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 
 from vggnet.description import ModelDescription, Preprocessing
 from vggnet.errors import UserError
+from vggnet.formats.exporting import export_model
 from vggnet.network import weights
-from vggnet.network.exporting import export_model
 from vggnet.network.initialization import initialize
 from vggnet.network.pretrained import save_pretrained
 from vggnet.network.vgg import VGG

@@ -11,7 +11,7 @@ import torch
 from vggnet.classification import train_classifier
 from vggnet.description import Preprocessing
 from vggnet.errors import UserError
-from vggnet.network.foreign.converting import without_head
+from vggnet.formats.converting import without_head
 from vggnet.network.initialization import build
 from vggnet.network.pretrained import save_pretrained
 from vggnet.network.weights import load_model

@@ -5,8 +5,8 @@ from pathlib import Path
 from vggnet.commands.inputs import check_models
 from vggnet.console import say
 from vggnet.errors import UserError
-from vggnet.network.foreign.converting import convert as run_conversion
-from vggnet.network.foreign.converting import library_name, write_layout
+from vggnet.formats.converting import convert as run_conversion
+from vggnet.formats.writing import library_name, write_layout
 from vggnet.network.pretrained import check_free, save_pretrained
 from vggnet.network.weights import check_outputs
 from vggnet.options.weights import ConvertOptions, ExportOptions
@@ -47,7 +47,7 @@ def convert(options: ConvertOptions) -> None:
 
 def export(options: ExportOptions) -> None:
     """`vggnet export`."""
-    from vggnet.network.exporting import SUFFIXES, export_model
+    from vggnet.formats.exporting import SUFFIXES, export_model
 
     model = options.model
     check_models([model], "vggnet export MODEL")

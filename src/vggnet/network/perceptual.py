@@ -24,8 +24,8 @@ import torch
 from torch import Tensor, nn
 
 from vggnet.errors import UserError
-from vggnet.network.foreign.converting import without_head
-from vggnet.network.foreign.inputs import net_input
+from vggnet.formats.converting import without_head
+from vggnet.formats.inputs import net_input
 from vggnet.network.taps import Pooling, check_names, features
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import load_model

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from vggnet.errors import UserError
-from vggnet.network.foreign.inputs import InputConvention
+from vggnet.formats.inputs import InputConvention
 from vggnet.network.weights import is_finite
 from vggnet.paper.configurations import CHANNELS, CONFIGURATIONS, TOTAL_STRIDE_PX, Architecture, Layer
 

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from vggnet.errors import UserError
-from vggnet.network.foreign.kinds import is_safetensors, kind_of, refuse_programs
+from vggnet.formats.kinds import is_safetensors, kind_of, refuse_programs
 
 # under which training scripts put the weights, by preference
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "params", "ema", "state_dict_ema")

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from vggnet.errors import UserError
-from vggnet.network.foreign.keras_config import read_facts
-from vggnet.network.foreign.layers import ForeignLayer, recognise
-from vggnet.network.foreign.reading import LARGEST_BYTES, refuse_packed
+from vggnet.formats.keras_config import read_facts
+from vggnet.formats.layers import ForeignLayer, recognise
+from vggnet.formats.untrusted import LARGEST_BYTES, refuse_packed
 
 MOST_PACKED = 20  # times that compression makes weights smaller: trained ones hardly twice, nine tenths zeros tenfold
 _KERNELS = ("kernel", "kernel:0", "0")

@@ -4,38 +4,29 @@ Nothing is guessed: the layout is named, the preprocessing is named (or stands i
 names are given or stay unknown. Which net it is follows from the shapes.
 """
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
-from safetensors.torch import save
 
 from vggnet.console import counted
 from vggnet.description import FULL_RANGE, ImageReading, InputPolicy, ModelDescription, Orientation, PixelRange
 from vggnet.errors import UserError
-from vggnet.files import printable, replacing_several, write_whole
-from vggnet.network.foreign.caffemodel import read_caffemodel
-from vggnet.network.foreign.classes import classes_beside, read_classes
-from vggnet.network.foreign.inputs import (
-    BESIDE,
-    InputConvention,
-    convention_beside,
-    for_unit_pixels,
-    open_convention,
-    preprocessing_json,
-)
-from vggnet.network.foreign.keras import read_keras
-from vggnet.network.foreign.kinds import refuse_programs
-from vggnet.network.foreign.layers import ForeignLayer, LayerReport, assemble, recognise
-from vggnet.network.foreign.layouts import layers_of_state, to_state
-from vggnet.network.foreign.matconvnet import read_matconvnet
-from vggnet.network.foreign.numpy_files import read_numpy
-from vggnet.network.foreign.onnx import read_onnx
-from vggnet.network.foreign.reading import read_state_dict
+from vggnet.files import printable
+from vggnet.formats.caffemodel import read_caffemodel
+from vggnet.formats.class_names import classes_beside, read_classes
+from vggnet.formats.inputs import BESIDE, InputConvention, convention_beside, open_convention
+from vggnet.formats.keras import read_keras
+from vggnet.formats.kinds import refuse_programs
+from vggnet.formats.layers import ForeignLayer, LayerReport, assemble, recognise
+from vggnet.formats.matconvnet import read_matconvnet
+from vggnet.formats.numpy_files import read_numpy
+from vggnet.formats.onnx import read_onnx
+from vggnet.formats.state_dicts import layers_of_state
+from vggnet.formats.untrusted import read_state_dict
 from vggnet.network.vgg import VGG, on_meta
-from vggnet.network.weights import check_described, load_model, refuse_not_finite
+from vggnet.network.weights import load_model
 
 Layout = Literal["torchvision", "timm", "keras", "onnx", "caffe", "matconvnet", "vggnet"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
@@ -237,50 +228,3 @@ def without_head(model: VGG) -> VGG:
     trunk.load_state_dict({name: state[name].clone() for name in trunk.state_dict()}, assign=True)
     trunk.initialization = model.initialization
     return trunk.train(model.training)
-
-
-def library_name(model: VGG) -> str:
-    """What torchvision and timm call the net: vgg16, vgg16_bn, ..."""
-    architecture = model.architecture
-    return NAMES[architecture.net] + ("_bn" if architecture.batch_norm else "")
-
-
-def write_layout(model: VGG, layout: str, folder: str | Path) -> Path:
-    """Write `model` for torchvision or timm into `folder`; the file.
-
-    torchvision: a .safetensors of its state dict and preprocessing.json beside it. timm: its own folder form
-    (model.safetensors and config.json), which `timm.create_model("local-dir:FOLDER")` opens. Raises UserError for nets
-    that these libraries cannot express.
-    """
-    folder = Path(folder)
-    check_described(model)
-    if model.description.boxes:
-        raise UserError(f"this net draws boxes: {layout}'s nets have classes; --convolutions-only leaves the head out")
-    if layout == "timm" and model.architecture.convolutions_only:
-        raise UserError("timm has no VGG of convolutions only: give --to torchvision (the weights of model.features)")
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in to_state(model, layout).items()}
-    refuse_not_finite(state, f"nothing is written to {folder}")
-    architecture = model.architecture
-    name = library_name(model)
-    mean, deviation = for_unit_pixels(model.description.preprocessing)
-    labels = list(model.description.classes)
-    folder.mkdir(parents=True, exist_ok=True)
-    if layout == "timm":
-        size = [3, architecture.crop_px, architecture.crop_px]
-        config: dict[str, Any] = {
-            "architecture": name,
-            "num_classes": architecture.outputs,
-            "pretrained_cfg": {"mean": mean, "std": deviation, "input_size": size, "num_classes": architecture.outputs},
-        }
-        if labels:
-            config["label_names"] = labels
-        file, beside = folder / "model.safetensors", folder / "config.json"
-        if beside.exists() and "pretrained_cfg" not in beside.read_text(encoding="utf-8", errors="replace"):
-            raise UserError(f"{beside} is there and is not timm's (a run's?): give another folder")
-    else:
-        config = {"model": name, **preprocessing_json(model.description.preprocessing), "classes": labels}
-        file, beside = folder / f"{name}.safetensors", folder / "preprocessing.json"
-    with replacing_several(file) as part:
-        write_whole(part / beside.name, json.dumps(config, indent=2) + "\n")
-        write_whole(part / file.name, save(state, {"format": "pt"}))
-    return file

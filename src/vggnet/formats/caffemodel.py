@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from vggnet.errors import UserError
-from vggnet.network.foreign.layers import ForeignLayer
-from vggnet.network.foreign.protobuf import Damaged, Fields, fields, grouped, integer, integers, messages, numbers, text
-from vggnet.network.foreign.reading import LARGEST_BYTES
+from vggnet.formats.layers import ForeignLayer
+from vggnet.formats.protobuf import Damaged, Fields, fields, grouped, integer, integers, messages, numbers, text
+from vggnet.formats.untrusted import LARGEST_BYTES
 
 MOST_LAYERS = 1000
 _V1, _LAYER = 2, 100  # fields of NetParameter

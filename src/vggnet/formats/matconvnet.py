@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from vggnet.errors import UserError
-from vggnet.network.foreign.inputs import InputConvention
-from vggnet.network.foreign.layers import ForeignLayer
-from vggnet.network.foreign.mat5 import Damaged, read_mat
-from vggnet.network.foreign.reading import LARGEST_BYTES
+from vggnet.formats.inputs import InputConvention
+from vggnet.formats.layers import ForeignLayer
+from vggnet.formats.mat5 import Damaged, read_mat
+from vggnet.formats.untrusted import LARGEST_BYTES
 
 _WANTED = ("layers", "meta", "classes", "normalization", "params")
 _PASSED_OVER = ("softmax", "softmaxloss", "loss", "dropout")

@@ -29,7 +29,7 @@ from torch.fx.experimental import _config as config
 from vggnet.description import BOX_UNITS
 from vggnet.errors import UserError
 from vggnet.files import replacing_several
-from vggnet.network.foreign.inputs import for_unit_pixels
+from vggnet.formats.inputs import for_unit_pixels
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import check_described, check_outputs, load_model, unwrapped
 

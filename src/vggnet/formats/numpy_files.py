@@ -18,8 +18,8 @@ import numpy as np
 import torch
 
 from vggnet.errors import UserError
-from vggnet.network.foreign.layers import ForeignLayer
-from vggnet.network.foreign.reading import LARGEST_BYTES, MOST_TENSORS, refuse_packed
+from vggnet.formats.layers import ForeignLayer
+from vggnet.formats.untrusted import LARGEST_BYTES, MOST_TENSORS, refuse_packed
 
 _LAYER = re.compile(r"(conv[1-5]_[1-4]|fc[678])")
 _KINDS = {"f2": "<f2", "f4": "<f4", "f8": "<f8"}

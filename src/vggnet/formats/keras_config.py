@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vggnet.errors import UserError
-from vggnet.network.foreign.layers import rounding_is_alike
+from vggnet.formats.layers import rounding_is_alike
 
 PASSED = ("InputLayer", "Dropout", "SpatialDropout2D", "Flatten")  # change nothing when the net is tested
 TAIL = ("Activation", "ReLU", "MaxPooling2D")  # what still belongs to the last convolution

@@ -15,8 +15,7 @@ from torch import Tensor
 
 from vggnet.console import counted
 from vggnet.errors import UserError
-from vggnet.network.foreign.layers import ForeignLayer, Norm
-from vggnet.network.vgg import VGG
+from vggnet.formats.layers import ForeignLayer, Norm
 
 HEADS = {
     "torchvision": ("classifier.0", "classifier.3", "classifier.6"),
@@ -133,33 +132,3 @@ def _caffe_layers(
 
 def _some(state: Mapping[str, Tensor]) -> str:
     return ", ".join(list(state)[:3])
-
-
-def to_state(model: VGG, layout: str) -> dict[str, Tensor]:
-    """The net's weights under torchvision's or timm's names and shapes, without copies of what need not be turned.
-
-    Raises UserError for nets that these libraries cannot express.
-    """
-    architecture = model.architecture
-    if architecture.configuration.response_normalization or architecture.net in ("C", "5x5"):
-        raise UserError(f"net {architecture.net} does not exist in {layout}: its layout holds A, B, D and E")
-    if not architecture.convolutions_only and architecture.fc_kernel != 7:
-        raise UserError(
-            f"{layout}'s head is for a crop of 224, this net's for {architecture.crop_px}: give --convolutions-only"
-        )
-    own = model.state_dict()
-    state: dict[str, Tensor] = {}
-    place = 0
-    for layer in architecture.convolutions():
-        for part in ("weight", "bias"):
-            state[f"features.{place}.{part}"] = own[f"{layer.name}.{part}"]
-        if architecture.batch_norm:
-            for part in (*NORM_PARTS, "num_batches_tracked"):
-                state[f"features.{place + 1}.{part}"] = own[f"{layer.norm}.{part}"]
-        place += 2 + architecture.batch_norm + layer.last_of_stage  # itself, its norm, its ReLU, the stage's pooling
-    for layer, name in zip(architecture.fully_connected(), HEADS[layout], strict=False):
-        weight = own[f"{layer.name}.weight"]
-        dense = layout == "torchvision" or name == "head.fc"
-        state[f"{name}.weight"] = weight.flatten(1) if dense else weight
-        state[f"{name}.bias"] = own[f"{layer.name}.bias"]
-    return state

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from vggnet.errors import UserError
-from vggnet.network.foreign.layers import ForeignLayer, Norm, rounding_is_alike
+from vggnet.formats.layers import ForeignLayer, Norm, rounding_is_alike
 from vggnet.paper.configurations import LRN_ALPHA, LRN_BETA, LRN_K, LRN_NEIGHBOURS
 
 CHANNELS_LAST, CHANNELS_FIRST = [0, 2, 3, 1], [0, 3, 1, 2]  # a Transpose to them, from the other
