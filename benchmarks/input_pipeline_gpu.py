@@ -28,9 +28,9 @@ from vggnet.hardware import environment
 from vggnet.images.augmentation import Augmentation
 from vggnet.images.color import ColorSums
 from vggnet.images.decoding import decode
-from vggnet.images.device_cropping import why_no_kernel
-from vggnet.images.device_decoding import why_not
-from vggnet.images.device_loading import DeviceLoader
+from vggnet.images.gpu.cropping import why_no_kernel
+from vggnet.images.gpu.decoding import why_not
+from vggnet.images.gpu.loading import DeviceLoader
 from vggnet.images.loading import CropLoader, TrainingLoader
 from vggnet.images.workers import chunks
 

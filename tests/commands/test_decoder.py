@@ -11,7 +11,7 @@ from vggnet.classification import train_classifier
 from vggnet.cli import run
 from vggnet.data.splits import Split
 from vggnet.errors import UserError
-from vggnet.images.device_loading import DeviceLoader
+from vggnet.images.gpu.loading import DeviceLoader
 from vggnet.options.training import TrainOptions
 from vggnet.training import reading
 from vggnet.training.distributed import World

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from vggnet.images.ahead import Ahead
+from vggnet.images.gpu.ahead import Ahead
 
 
 def threads() -> int:
@@ -70,7 +70,7 @@ def test_closing_ends_the_thread_and_the_generator_in_it(read):
 
 FORGOTTEN = """
 import torch
-from vggnet.images.ahead import Ahead
+from vggnet.images.gpu.ahead import Ahead
 
 def products():
     matrix = torch.eye(1200)

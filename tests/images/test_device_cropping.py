@@ -12,15 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from vggnet.images import device_cropping
-from vggnet.images.device_cropping import (
-    CropBoxes,
-    choose_cropper,
-    crops_by_kernel,
-    crops_by_matrices,
-    why_no_kernel,
-)
 from vggnet.images.geometry import crop_of_rescaled, rescaled_size
+from vggnet.images.gpu import cropping as device_cropping
+from vggnet.images.gpu.cropping import CropBoxes, choose_cropper, crops_by_kernel, crops_by_matrices, why_no_kernel
 
 CPU = torch.device("cpu")
 HERE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -150,7 +144,7 @@ COMPILE = """
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from vggnet.images.cropping_kernel import _crop
+from vggnet.images.gpu.cropping_kernel import _crop
 
 kinds = {"table": "*i64", "boxes": "*fp64", "out": "*u8", "side": "constexpr", "block": "constexpr"}
 for generation in (75, 80, 90):

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from vggnet.data.splits import Split
-from vggnet.images import device_decoding
-from vggnet.images.device_decoding import decode_jpegs, read_file, why_not, why_not_worth_it
+from vggnet.images.gpu import decoding as device_decoding
+from vggnet.images.gpu.decoding import decode_jpegs, read_file, why_not, why_not_worth_it
 
 CPU = torch.device("cpu")
 

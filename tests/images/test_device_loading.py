@@ -17,11 +17,11 @@ from PIL import Image
 
 from vggnet.data.splits import Split
 from vggnet.description import AS_STORED, ImageReading
-from vggnet.images import device_loading
 from vggnet.images.augmentation import Augmentation
 from vggnet.images.color import ColorStatistics
-from vggnet.images.device_cropping import crops_by_kernel
-from vggnet.images.device_loading import DeviceLoader
+from vggnet.images.gpu import loading as device_loading
+from vggnet.images.gpu.cropping import crops_by_kernel
+from vggnet.images.gpu.loading import DeviceLoader
 from vggnet.images.loading import Batch, TrainingLoader
 
 CPU = torch.device("cpu")
@@ -231,7 +231,7 @@ READ_FOR_EVER = """
 import sys
 import numpy as np, torch
 from vggnet.images.augmentation import Augmentation
-from vggnet.images.device_loading import DeviceLoader
+from vggnet.images.gpu.loading import DeviceLoader
 from vggnet.data.splits import Split
 
 split = Split(sys.argv[1], ("d/00.jpg",))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from vggnet.images.jpeg import plain_size
+from vggnet.images.gpu.jpeg import plain_size
 
 
 def bytes_of(mode: str = "RGB", kind: str = "JPEG", **options: object) -> bytes:

@@ -16,7 +16,7 @@ from vggnet.data.opening import open_data
 from vggnet.data.splits import Split
 from vggnet.errors import BadImage, UserError
 from vggnet.images.decoding import decode
-from vggnet.images.device_decoding import read_file
+from vggnet.images.gpu.decoding import read_file
 from vggnet.images.scanning import scan
 from vggnet.localization.objects import measure_sizes
 

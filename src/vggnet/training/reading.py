@@ -6,8 +6,8 @@ from vggnet.console import note
 from vggnet.data.splits import Split
 from vggnet.errors import UserError
 from vggnet.images.augmentation import Augmentation
-from vggnet.images.device_decoding import why_not, why_not_worth_it
-from vggnet.images.device_loading import DeviceLoader
+from vggnet.images.gpu.decoding import why_not, why_not_worth_it
+from vggnet.images.gpu.loading import DeviceLoader
 from vggnet.images.loading import CropLoader, TrainingLoader
 from vggnet.options.common import Decoder, DecoderName
 from vggnet.training.distributed import World

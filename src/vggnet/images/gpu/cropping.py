@@ -52,7 +52,7 @@ def crops_by_kernel(images: Sequence[Tensor], boxes: CropBoxes, crop: int) -> Te
 
     The work is queued on the device's current stream: the images must not be written to before it is done.
     """
-    from vggnet.images.cropping_kernel import launch  # only where Triton is
+    from vggnet.images.gpu.cropping_kernel import launch  # only where Triton is
 
     device = images[0].device
     assert all(image.dtype == torch.uint8 and image.device == device for image in images)

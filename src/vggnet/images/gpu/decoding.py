@@ -19,7 +19,7 @@ from vggnet.data.image_files import refuse_special
 from vggnet.data.splits import Split
 from vggnet.errors import BadImage, reason_of
 from vggnet.images.decoding import decode
-from vggnet.images.jpeg import plain_size
+from vggnet.images.gpu.jpeg import plain_size
 
 _RGB = 3  # torchvision's ImageReadMode
 _LOOKED_AT, _PLAIN_SHARE = 64, 0.5

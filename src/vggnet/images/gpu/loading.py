@@ -18,12 +18,12 @@ from torch import Tensor
 
 from vggnet.data.splits import Split
 from vggnet.errors import BadImage
-from vggnet.images.ahead import Ahead
 from vggnet.images.augmentation import Augmentation
 from vggnet.images.decoding import MAX_ASPECT, MAX_PIXELS, UPRIGHT, decode, orientation_in
-from vggnet.images.device_cropping import CropBoxes, Cropper, choose_cropper
-from vggnet.images.device_decoding import decode_jpegs, read_file, turn_upright
-from vggnet.images.jpeg import has_metadata, plain_size
+from vggnet.images.gpu.ahead import Ahead
+from vggnet.images.gpu.cropping import CropBoxes, Cropper, choose_cropper
+from vggnet.images.gpu.decoding import decode_jpegs, read_file, turn_upright
+from vggnet.images.gpu.jpeg import has_metadata, plain_size
 from vggnet.images.loading import Batch, CropLoader
 from vggnet.images.workers import chunks
 

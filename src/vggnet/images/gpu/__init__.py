@@ -1,0 +1,1 @@
+"""The same pixels on a GPU: decoding, crops and batches."""
