@@ -8,7 +8,8 @@ from PIL import Image
 
 from vggnet.data.opening import open_data
 from vggnet.errors import UserError
-from vggnet.images.boxes import (
+from vggnet.images.geometry import crop_of_rescaled, rescaled_size
+from vggnet.localization.boxes import (
     Windows,
     check_boxes,
     clip,
@@ -20,7 +21,6 @@ from vggnet.images.boxes import (
     refuse_faults,
     rescaled_sizes,
 )
-from vggnet.images.geometry import crop_of_rescaled, rescaled_size
 
 
 @pytest.mark.parametrize(

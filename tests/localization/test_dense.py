@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from vggnet.hardware import cpu_has_bf16
-from vggnet.images.boxes import edges_of, iou
 from vggnet.localization.baselines import baselines
+from vggnet.localization.boxes import edges_of, iou
 from vggnet.localization.dense import Computing, Drawer, Judge, dense_candidates
 from vggnet.localization.judging import center_test, judge_guesses
 from vggnet.localization.objects import objects_of, open_localizable

@@ -6,7 +6,7 @@ import torch
 
 from vggnet.errors import UserError
 from vggnet.images.augmentation import Augmentation
-from vggnet.images.boxes import Windows, edges_of, encode, iou
+from vggnet.localization.boxes import Windows, edges_of, encode, iou
 from vggnet.localization.objects import Objects, objects_of, open_localizable
 from vggnet.localization.regression import draw_boxes, overlap, regression_losses, select, targets_of
 

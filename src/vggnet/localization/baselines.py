@@ -11,7 +11,7 @@ from itertools import product
 import numpy as np
 
 from vggnet.evaluation.metrics import Count
-from vggnet.images.boxes import CORRECT_IOU, area, iou
+from vggnet.localization.boxes import CORRECT_IOU, area, iou
 from vggnet.localization.objects import Objects
 
 _GRID = np.arange(0, 9) / 16  # distances of a side from its border, relative to the image

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vggnet.evaluation.metrics import Count
-from vggnet.images.boxes import CORRECT_IOU, clip, decode, encode, iou
+from vggnet.localization.boxes import CORRECT_IOU, clip, decode, encode, iou
 from vggnet.localization.dense import Computing, center_outputs, center_windows
 from vggnet.localization.objects import Objects
 from vggnet.network.vgg import VGG

@@ -26,7 +26,7 @@ from typing import Literal
 import numpy as np
 from scipy.cluster.hierarchy import linkage
 
-from vggnet.images.boxes import area
+from vggnet.localization.boxes import area
 
 Merging = Literal["centroid", "overfeat"]
 

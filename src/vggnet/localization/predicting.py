@@ -13,8 +13,8 @@ from vggnet.data.listing import OUTPUT_MARK, images_at
 from vggnet.description import ImageReading
 from vggnet.errors import UserError
 from vggnet.files import write_result
-from vggnet.images.boxes import corners_of
 from vggnet.images.decoding import decode
+from vggnet.localization.boxes import corners_of
 from vggnet.localization.drawing import Guess, draw
 from vggnet.localization.evaluating import computing_of
 from vggnet.localization.guessing import Combining, classify, gather, guess

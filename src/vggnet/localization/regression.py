@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from vggnet.description import BoxKind
-from vggnet.images.boxes import CORRECT_IOU, Windows, area, encode, intersection
+from vggnet.localization.boxes import CORRECT_IOU, Windows, area, encode, intersection
 from vggnet.localization.objects import Objects
 
 COORDINATES = 4

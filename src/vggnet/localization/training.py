@@ -22,9 +22,9 @@ from vggnet.data.learnt import Learnt
 from vggnet.description import ModelDescription
 from vggnet.errors import BadImage, UserError
 from vggnet.evaluation.metrics import Count
-from vggnet.images.boxes import Windows
 from vggnet.images.loading import CropLoader
 from vggnet.localization.baselines import baselines
+from vggnet.localization.boxes import Windows
 from vggnet.localization.dense import Computing
 from vggnet.localization.judging import center_test
 from vggnet.localization.objects import Objects, objects_of, open_localizable
