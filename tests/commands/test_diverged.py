@@ -11,12 +11,11 @@ from safetensors.torch import load_file, save_file
 from vggnet.cli import run
 from vggnet.description import ModelDescription, Preprocessing
 from vggnet.errors import Diverged
-from vggnet.formats.converting import without_head
 from vggnet.formats.writing import write_layout
 from vggnet.localization.judging import CenterResult
 from vggnet.localization.regression import regression_losses
 from vggnet.network.initialization import build, initialize
-from vggnet.network.vgg import VGG, on_meta
+from vggnet.network.vgg import VGG, on_meta, without_head
 from vggnet.network.weights import DESCRIPTION_KEY, load_model, save_model
 from vggnet.paper.configurations import Architecture
 

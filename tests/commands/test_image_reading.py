@@ -19,11 +19,10 @@ from vggnet.errors import UserError
 from vggnet.evaluation.evaluate import predict
 from vggnet.evaluation.store import Store
 from vggnet.evaluation.views import View
-from vggnet.formats.converting import without_head
 from vggnet.formats.writing import to_state
 from vggnet.ladder import stages_of
 from vggnet.network.initialization import initialize
-from vggnet.network.vgg import on_meta
+from vggnet.network.vgg import on_meta, without_head
 from vggnet.network.weights import load_model, read_description, save_model
 from vggnet.options.training import LadderOptions, TrainOptions
 from vggnet.paper.configurations import Architecture

@@ -14,10 +14,10 @@ from vggnet.cli import run
 from vggnet.description import InputPolicy, ModelDescription
 from vggnet.errors import UserError
 from vggnet.formats import exporting
-from vggnet.formats.converting import convert, without_head
+from vggnet.formats.converting import convert
 from vggnet.formats.exporting import as_sequence, export_model
 from vggnet.network.initialization import build
-from vggnet.network.vgg import VGG
+from vggnet.network.vgg import VGG, without_head
 from vggnet.network.weights import load_model, save_model
 
 NEEDED = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("openvino",), "torch-export": ()}

@@ -15,12 +15,12 @@ from safetensors.torch import load_file, save_file
 from vggnet.description import Preprocessing
 from vggnet.errors import UserError
 from vggnet.formats.class_names import read_classes
-from vggnet.formats.converting import convert, without_head
+from vggnet.formats.converting import convert
 from vggnet.formats.inputs import CONVENTIONS, InputConvention, open_convention
 from vggnet.formats.writing import write_layout
 from vggnet.images.color import normalize
 from vggnet.network.pretrained import from_pretrained, save_pretrained
-from vggnet.network.vgg import VGG
+from vggnet.network.vgg import VGG, without_head
 from vggnet.network.weights import load_model
 
 

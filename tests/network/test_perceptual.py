@@ -11,11 +11,10 @@ from torch import nn
 
 from vggnet.description import Preprocessing
 from vggnet.errors import UserError
-from vggnet.formats.converting import without_head
 from vggnet.network.initialization import build
 from vggnet.network.perceptual import LPIPS_LAYERS, PerceptualLoss, gram
 from vggnet.network.taps import features
-from vggnet.network.vgg import VGG
+from vggnet.network.vgg import VGG, without_head
 
 IMAGENET = Preprocessing((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 

@@ -13,9 +13,8 @@ from safetensors.torch import load_file
 from vggnet.cli import run
 from vggnet.description import ModelDescription, Preprocessing
 from vggnet.errors import UserError
-from vggnet.formats.converting import without_head
 from vggnet.network.initialization import build
-from vggnet.network.vgg import VGG
+from vggnet.network.vgg import VGG, without_head
 from vggnet.network.weights import load_model, read_description, save_model
 from vggnet.paper.recipes import Recipe
 from vggnet.training.loop import Loop

@@ -15,12 +15,11 @@ from vggnet.cli import run
 from vggnet.data.splits import Split
 from vggnet.description import InputPolicy
 from vggnet.errors import UserError
-from vggnet.formats.converting import without_head
 from vggnet.images.color import normalize
 from vggnet.images.decoding import decode
 from vggnet.images.geometry import rescale
 from vggnet.network.taps import features
-from vggnet.network.vgg import VGG
+from vggnet.network.vgg import VGG, without_head
 from vggnet.network.weights import save_model
 from vggnet.transfer.descriptors import DescriptorSettings, describe_images, settings_of, unit
 from vggnet.transfer.layer_means import activation

@@ -11,9 +11,9 @@ import torch
 from vggnet.classification import train_classifier
 from vggnet.description import Preprocessing
 from vggnet.errors import UserError
-from vggnet.formats.converting import without_head
 from vggnet.network.initialization import build
 from vggnet.network.pretrained import save_pretrained
+from vggnet.network.vgg import without_head
 from vggnet.network.weights import load_model
 from vggnet.options.training import TrainOptions
 from vggnet.paper.recipes import Recipe

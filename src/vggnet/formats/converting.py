@@ -25,7 +25,7 @@ from vggnet.formats.numpy_files import read_numpy
 from vggnet.formats.onnx import read_onnx
 from vggnet.formats.state_dicts import layers_of_state
 from vggnet.formats.untrusted import read_state_dict
-from vggnet.network.vgg import VGG, on_meta
+from vggnet.network.vgg import VGG, on_meta, without_head
 from vggnet.network.weights import load_model
 
 Layout = Literal["torchvision", "timm", "keras", "onnx", "caffe", "matconvnet", "vggnet"]
@@ -217,14 +217,3 @@ def _own(path: Path, preprocessing: str | None, classes: str | Path | None, conv
         absent = LEFT_OUT if convolutions_only else MISSING
         report += [LayerReport(name, None, None, (), absent=absent) for name in ("fc6", "fc7", "fc8")]
     return Conversion(model, tuple(report), ())
-
-
-def without_head(model: VGG) -> VGG:
-    """The same net without its FC layers, sharing no memory with it."""
-    description = model.description
-    architecture = replace(description.architecture, outputs=0, convolutions_only=True)
-    trunk = on_meta(replace(description, architecture=architecture, classes=(), class_titles=(), boxes=""))
-    state = model.state_dict()
-    trunk.load_state_dict({name: state[name].clone() for name in trunk.state_dict()}, assign=True)
-    trunk.initialization = model.initialization
-    return trunk.train(model.training)

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
@@ -159,12 +158,3 @@ def for_unit_pixels(preprocessing: Preprocessing) -> tuple[Rgb, Rgb]:
     """(mean, deviation) for RGB pixels of 0..1, as torchvision's and timm's `Normalize` take them."""
     mean, deviation = ([value / 255 for value in values] for values in (preprocessing.mean, preprocessing.deviation))
     return _rgb(mean), _rgb(deviation)
-
-
-def net_input(images: Tensor, preprocessing: Preprocessing, low: float = 0.0, high: float = 1.0) -> Tensor:
-    """RGB images (N, 3, H, W) with values from `low` to `high` -> the net's input, with gradients."""
-    mean, deviation = (
-        torch.tensor(values, dtype=images.dtype, device=images.device).view(3, 1, 1)
-        for values in (preprocessing.mean, preprocessing.deviation)
-    )
-    return ((images - low) * (255 / (high - low)) - mean) / deviation

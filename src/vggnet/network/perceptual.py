@@ -23,11 +23,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from vggnet.description import Preprocessing
 from vggnet.errors import UserError
-from vggnet.formats.converting import without_head
-from vggnet.formats.inputs import net_input
 from vggnet.network.taps import Pooling, check_names, features
-from vggnet.network.vgg import VGG
+from vggnet.network.vgg import VGG, without_head
 from vggnet.network.weights import load_model
 
 LPIPS_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
@@ -153,3 +152,12 @@ def _weights(layers: Weights) -> dict[str, float]:
 
 def _default_content(net: VGG) -> str:
     return [str(layer.relu) for layer in net.architecture.convolutions() if layer.stage == 3][-1]
+
+
+def net_input(images: Tensor, preprocessing: Preprocessing, low: float = 0.0, high: float = 1.0) -> Tensor:
+    """RGB images (N, 3, H, W) with values from `low` to `high` -> the net's input, with gradients."""
+    mean, deviation = (
+        torch.tensor(values, dtype=images.dtype, device=images.device).view(3, 1, 1)
+        for values in (preprocessing.mean, preprocessing.deviation)
+    )
+    return ((images - low) * (255 / (high - low)) - mean) / deviation

@@ -17,6 +17,7 @@ Shapes: N images, C channels, H x W pixels, K outputs, H' x W' positions of the 
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 import torch
@@ -244,3 +245,14 @@ def on_meta(description: ModelDescription) -> VGG:
     """Return the net without memory for its weights, for callers that fill them all: nothing is drawn twice."""
     with torch.device("meta"):
         return VGG(description)
+
+
+def without_head(model: VGG) -> VGG:
+    """The same net without its FC layers, sharing no memory with it."""
+    description = model.description
+    architecture = replace(description.architecture, outputs=0, convolutions_only=True)
+    trunk = on_meta(replace(description, architecture=architecture, classes=(), class_titles=(), boxes=""))
+    state = model.state_dict()
+    trunk.load_state_dict({name: state[name].clone() for name in trunk.state_dict()}, assign=True)
+    trunk.initialization = model.initialization
+    return trunk.train(model.training)
