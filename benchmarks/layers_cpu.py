@@ -15,11 +15,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from vggnet.backends.calibration import measuring
+from vggnet.backends.cpu_bf16 import FastVGG
+from vggnet.backends.cpu_int8 import QuantizedVGG
 from vggnet.description import Preprocessing
 from vggnet.hardware import environment, keep_freed_memory
-from vggnet.network.fast import FastVGG
 from vggnet.network.initialization import build
-from vggnet.network.quantized import QuantizedVGG, measuring
 from vggnet.network.vgg import VGG
 
 

@@ -18,13 +18,13 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from vggnet.backends.choose_inference import fast_inference
+from vggnet.backends.choose_training import step_form
 from vggnet.benchmarking.measuring import matrix_product, timed
 from vggnet.benchmarking.problem import Problem
 from vggnet.benchmarking.training_ways import our_step
 from vggnet.errors import UserError
 from vggnet.hardware import choose_device, environment
-from vggnet.network.inference import fast_inference
-from vggnet.network.stepping import step_form
 from vggnet.network.vgg import VGG
 from vggnet.paper.configurations import Layer
 

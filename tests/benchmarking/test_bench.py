@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from vggnet.backends.gpu_training import FusedVGG
 from vggnet.benchmarking import measuring, running, ways
 from vggnet.benchmarking.nets import library
 from vggnet.benchmarking.problem import Absent, Problem, Ready
@@ -18,7 +19,6 @@ from vggnet.benchmarking.training_ways import our_step
 from vggnet.benchmarking.ways import OURS, REFERENCE
 from vggnet.cli import run
 from vggnet.errors import UserError
-from vggnet.network.fused import FusedVGG
 from vggnet.options.bench import BenchOptions
 
 
@@ -142,7 +142,9 @@ def test_figures_are_handed_over_after_every_round(monkeypatch: pytest.MonkeyPat
 
 def test_our_step_is_checked_without_dropout_in_a_gpus_form_too(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = our_step(small("training"))
-    monkeypatch.setattr("vggnet.network.fused.convolution_relu", lambda x, w, b, p: F.conv2d(x, w, b, padding=p).relu())
+    monkeypatch.setattr(
+        "vggnet.backends.gpu_training.convolution_relu", lambda x, w, b, p: F.conv2d(x, w, b, padding=p).relu()
+    )
     monkeypatch.setattr("vggnet.training.loop.step_form", lambda model, *_: FusedVGG(model))
     fused = our_step(small("training"))
     assert (fused.scores - plain.scores).abs().max() < 0.1 * plain.scores.abs().max()  # dropout makes it 0.7

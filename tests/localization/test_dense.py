@@ -7,13 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
+from vggnet.backends.cpu_bf16 import FastVGG
 from vggnet.hardware import cpu_has_bf16
 from vggnet.localization.baselines import baselines
 from vggnet.localization.boxes import edges_of, iou
 from vggnet.localization.dense import Computing, Drawer, Judge, dense_candidates
 from vggnet.localization.judging import center_test, judge_guesses
 from vggnet.localization.objects import objects_of, open_localizable
-from vggnet.network.fast import FastVGG
 
 CPU = Computing(torch.device("cpu"), "fp32", 0)
 ORDER = np.arange(6)
@@ -115,7 +115,7 @@ def test_the_fast_path_draws_the_same_boxes(save_net, tmp_path, val, monkeypatch
     arguments = ([Drawer(net, ORDER)], [judge], val.split, val.sizes, best, np.arange(4), [(64, 70)])
     exact = dense_candidates(*arguments, CPU)
     made = []
-    monkeypatch.setattr("vggnet.network.inference.FastVGG", lambda model: made.append(model) or FastVGG(model))
+    monkeypatch.setattr("vggnet.backends.choose_inference.FastVGG", lambda model: made.append(model) or FastVGG(model))
     fast = dense_candidates(*arguments, dataclasses.replace(CPU, precision="bf16"))
     assert made == [judge.model, net]
     for index in range(4):

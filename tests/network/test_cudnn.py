@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from vggnet.backends.choose_inference import fast_inference
 from vggnet.backends.eager import EagerVGG
+from vggnet.backends.gpu_bf16 import CudnnVGG, why_not_relu
 from vggnet.evaluation.masking import padding_kept_zero
-from vggnet.network.cudnn import CudnnVGG, why_not_relu
-from vggnet.network.inference import fast_inference
 from vggnet.network.initialization import build
 from vggnet.network.vgg import VGG
 
@@ -65,8 +65,10 @@ def test_where_cudnn_refuses_the_net_runs_as_it_is_and_says_why(
 
     monkeypatch.setattr(torch, "cudnn_convolution_relu", refuse)
     monkeypatch.setattr("vggnet.console._noted", set())
-    monkeypatch.setattr("vggnet.network.inference.torch.zeros", lambda *shape, device: torch.ones(shape))
-    monkeypatch.setattr("vggnet.network.inference._tried", lambda device: (None, None))  # only this net's layers
+    monkeypatch.setattr("vggnet.backends.choose_inference.torch.zeros", lambda *shape, device: torch.ones(shape))
+    monkeypatch.setattr(
+        "vggnet.backends.choose_inference._tried", lambda device: (None, None)
+    )  # only this net's layers
     model = small("A")
     for _ in range(2):
         assert type(fast_inference(model, torch.device("cuda"), "bf16")) is EagerVGG

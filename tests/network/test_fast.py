@@ -8,6 +8,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from vggnet.backends import choose_inference as inference
+from vggnet.backends.choose_inference import fast_inference
+from vggnet.backends.cpu_bf16 import FastVGG, halve
 from vggnet.backends.eager import EagerVGG
 from vggnet.data.opening import open_data
 from vggnet.evaluation.forward import presenting
@@ -15,9 +18,6 @@ from vggnet.evaluation.masking import padding_kept_zero
 from vggnet.evaluation.scoring import score
 from vggnet.evaluation.views import View
 from vggnet.hardware import cpu_has_bf16
-from vggnet.network import inference
-from vggnet.network.fast import FastVGG, halve
-from vggnet.network.inference import fast_inference
 from vggnet.network.initialization import build
 from vggnet.network.vgg import VGG, evaluating
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vggnet.backends.eager import EagerVGG
-from vggnet.network.fused import FusedVGG
+from vggnet.backends.gpu_training import FusedVGG
 from vggnet.network.initialization import build
 from vggnet.network.vgg import VGG
 
@@ -107,7 +107,9 @@ def test_gradients_lie_as_their_parameters(form: Callable[[VGG], VGG]) -> None:
 @pytest.mark.parametrize("net", ["A", "B"])
 def test_maps_of_three_channels_are_no_images(net: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A narrow net's conv1_1 gives three, and wants its gradient."""
-    monkeypatch.setattr("vggnet.network.fused.convolution_relu", lambda x, w, b, p: F.conv2d(x, w, b, padding=p).relu())
+    monkeypatch.setattr(
+        "vggnet.backends.gpu_training.convolution_relu", lambda x, w, b, p: F.conv2d(x, w, b, padding=p).relu()
+    )
     monkeypatch.setattr(FusedVGG, "dtype", torch.float32)
     model = small(net, width=3 / 64)
     exact, found = gradients(model, model, reduced=False), gradients(FusedVGG(model), model, reduced=False)

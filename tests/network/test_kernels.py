@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from vggnet.network.kernels import available, elementwise, first_layer, reference
+from vggnet.backends.kernels import available, elementwise, first_layer, reference
 
 HERE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 SHAPES = st.tuples(st.integers(1, 3), st.integers(1, 130), st.integers(2, 9), st.integers(2, 9))
@@ -169,7 +169,7 @@ COMPILE = """
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from vggnet.network.kernels import elementwise, first_layer
+from vggnet.backends.kernels import elementwise, first_layer
 
 sizes = dict.fromkeys(("count", "channels", "height", "width", "tiles"), "i32")
 sizes |= dict.fromkeys(("to_image", "to_channel", "to_row", "to_column"), "i32")

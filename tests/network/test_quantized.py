@@ -9,13 +9,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from vggnet.backends.calibration import best_limit, measuring
+from vggnet.backends.choose_inference import fast_inference
+from vggnet.backends.cpu_int8 import QuantizedVGG
 from vggnet.description import ModelDescription, Preprocessing
 from vggnet.errors import UserError
 from vggnet.evaluation.forward import presenting
 from vggnet.evaluation.masking import padding_kept_zero
-from vggnet.network.inference import fast_inference
 from vggnet.network.initialization import build
-from vggnet.network.quantized import QuantizedVGG, best_limit, measuring
 from vggnet.network.vgg import VGG
 from vggnet.paper.configurations import Architecture
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from vggnet.backends.choose_training import compiled, step_form
 from vggnet.backends.eager import EagerVGG
+from vggnet.backends.gpu_training import FusedVGG
 from vggnet.errors import UserError
-from vggnet.network.fused import FusedVGG
 from vggnet.network.initialization import build
-from vggnet.network.stepping import compiled, step_form
 from vggnet.options.common import StepName
 
 GPU = torch.device("cuda")
@@ -69,8 +69,8 @@ def test_no_memory_is_the_callers_matter(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_net_without_batch_normalisation_is_fused_on_a_gpu(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("vggnet.network.stepping.why_not", lambda device: None)
-    monkeypatch.setattr("vggnet.network.stepping.why_not_relu", lambda device: None)
+    monkeypatch.setattr("vggnet.backends.choose_training.why_not", lambda device: None)
+    monkeypatch.setattr("vggnet.backends.choose_training.why_not_relu", lambda device: None)
     model, normalised = build("A", width=1 / 8), build("A", width=1 / 8, batch_norm=True)
     assert isinstance(step_form(model, GPU, "bf16", "auto"), FusedVGG)
     assert type(step_form(model, GPU, "bf16", "plain")) is EagerVGG
@@ -80,7 +80,7 @@ def test_a_net_without_batch_normalisation_is_fused_on_a_gpu(
         "training runs without the fused kernels: they compute in bf16, this training does not",
         "training runs without the fused kernels: they know no batch normalisation",
     ]
-    monkeypatch.setattr("vggnet.network.stepping.why_not", lambda device: "no Triton")
+    monkeypatch.setattr("vggnet.backends.choose_training.why_not", lambda device: "no Triton")
     with pytest.raises(UserError, match="--step fused: no Triton"):
         step_form(model, GPU, "bf16", "fused")
 
@@ -97,8 +97,8 @@ def test_a_net_that_cudnn_does_not_take_is_not_fused(
         return written_out(x, weight, *more)
 
     monkeypatch.setattr(torch, "cudnn_convolution_relu", picky)
-    monkeypatch.setattr("vggnet.network.stepping.why_not", lambda device: None)
-    monkeypatch.setattr("vggnet.network.stepping.why_not_relu", lambda device: None)
+    monkeypatch.setattr("vggnet.backends.choose_training.why_not", lambda device: None)
+    monkeypatch.setattr("vggnet.backends.choose_training.why_not_relu", lambda device: None)
     odd, even = build("B", width=5 / 32), build("B", width=1 / 8)  # 10 channels, and 8
     assert isinstance(step_form(even, GPU, "bf16", "auto"), FusedVGG)
     assert all(parameter.grad is None for parameter in even.parameters())

@@ -15,10 +15,10 @@ import torch
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
+from vggnet.backends.gpu_training import FusedVGG
 from vggnet.cli import run
 from vggnet.errors import Diverged
 from vggnet.images.augmentation import epoch_order
-from vggnet.network.fused import FusedVGG
 from vggnet.network.initialization import build
 from vggnet.network.vgg import VGG
 from vggnet.paper.recipes import Recipe
@@ -86,7 +86,9 @@ def test_a_step_by_a_gpus_kernels_changes_rounding_only(tmp_path: Path, monkeypa
     plain = loop("plain")
     plain.run_to_end()
     monkeypatch.setattr(FusedVGG, "dtype", torch.float32)
-    monkeypatch.setattr("vggnet.network.fused.convolution_relu", lambda x, w, b, p: F.conv2d(x, w, b, padding=p).relu())
+    monkeypatch.setattr(
+        "vggnet.backends.gpu_training.convolution_relu", lambda x, w, b, p: F.conv2d(x, w, b, padding=p).relu()
+    )
     monkeypatch.setattr("vggnet.training.loop.step_form", lambda model, *_: FusedVGG(model))
     fused = loop("fused")
     fused.run_to_end()

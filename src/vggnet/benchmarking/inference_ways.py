@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vggnet.backends.calibration import measuring
+from vggnet.backends.choose_inference import fast_inference
 from vggnet.benchmarking.nets import compiled, library, need_bf16, vgg16
 from vggnet.benchmarking.problem import Absent, Problem, Ready
 from vggnet.description import Preprocessing
 from vggnet.errors import UserError
 from vggnet.hardware import choose_inference_precision, choose_precision
-from vggnet.network.inference import fast_inference
-from vggnet.network.quantized import measuring
 
 
 def torch_pass(problem: Problem, source: str, reduced: bool, compile_: bool) -> Ready:

@@ -15,13 +15,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from vggnet.backends.choose_inference import fast_inference
 from vggnet.errors import UserError
 from vggnet.evaluation.batching import Batcher, CountingBatcher, Item, batch_limit_px
 from vggnet.evaluation.masking import padding_kept_zero
 from vggnet.evaluation.views import GRID, View
 from vggnet.images.color import normalize
 from vggnet.images.geometry import center_crop_corner, crop_grid, ten_crop_corners
-from vggnet.network.inference import fast_inference
 from vggnet.network.vgg import VGG, evaluating
 
 Precision = Literal["fp32", "bf16", "int8"]

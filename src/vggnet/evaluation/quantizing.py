@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from vggnet.backends.calibration import measuring
 from vggnet.console import counted, progress, say
 from vggnet.data.learnt import copy_learnt
 from vggnet.data.splits import ImageData, Split
@@ -29,7 +30,6 @@ from vggnet.evaluation.store import Store
 from vggnet.evaluation.views import View
 from vggnet.hardware import choose_inference_precision, choose_precision
 from vggnet.network.pretrained import check_free, save_pretrained
-from vggnet.network.quantized import measuring
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import load_model
 from vggnet.options.quantization import QuantizeOptions

@@ -21,13 +21,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from vggnet.backends.choose_training import compiled, step_form
 from vggnet.backends.dropout import image_keys
 from vggnet.console import progress as show_progress
 from vggnet.console import say, warn
 from vggnet.errors import Diverged
 from vggnet.hardware import keep_freed_memory
 from vggnet.images.augmentation import epoch_order
-from vggnet.network.stepping import compiled, step_form
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import save_model
 from vggnet.options.common import StepName

@@ -13,7 +13,7 @@ Notable:
 import torch
 from torch import Tensor, nn
 
-from vggnet.network.prepared import PreparedVGG, as_map, flat_patches, flat_weight, with_normalization
+from vggnet.backends.prepared import PreparedVGG, as_map, flat_patches, flat_weight, with_normalization
 from vggnet.network.vgg import VGG, check_images
 from vggnet.paper.configurations import TOTAL_STRIDE_PX, Layer
 

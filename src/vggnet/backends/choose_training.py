@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from vggnet.backends.eager import EagerVGG
 from vggnet.backends.form import Form
+from vggnet.backends.gpu_bf16 import why_not_relu
+from vggnet.backends.kernels.available import why_not
 from vggnet.console import note
 from vggnet.errors import UserError, reason_of
-from vggnet.network.cudnn import why_not_relu
-from vggnet.network.kernels.available import why_not
 from vggnet.network.vgg import VGG
 from vggnet.options.common import StepName
 from vggnet.paper.configurations import TOTAL_STRIDE_PX
@@ -33,7 +33,7 @@ def step_form(model: VGG, device: torch.device, precision: str, step: StepName) 
     if step not in ("auto", "fused"):
         return EagerVGG(model)
     if not (reason := _why_not_fused(model, device, precision)):
-        from vggnet.network.fused import FusedVGG  # only where Triton is
+        from vggnet.backends.gpu_training import FusedVGG  # only where Triton is
 
         form = FusedVGG(model)
         if not (reason := _refusal(form)):

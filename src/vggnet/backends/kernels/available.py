@@ -5,8 +5,8 @@ import importlib.util
 import torch
 from torch import Tensor
 
+from vggnet.backends.kernels import reference
 from vggnet.errors import reason_of
-from vggnet.network.kernels import reference
 
 _SIDE, _CHANNELS = 14, 96  # a small map, its channels not a multiple of a tile's
 
@@ -25,7 +25,7 @@ def why_not(device: torch.device) -> str | None:
 
 def _difference(device: torch.device) -> str | None:
     """The first kernel whose results are not its reference's, in words."""
-    from vggnet.network.kernels import elementwise, first_layer  # only where Triton is
+    from vggnet.backends.kernels import elementwise, first_layer  # only where Triton is
 
     draw = torch.Generator().manual_seed(0)
     map = torch.randn(2, _CHANNELS, _SIDE, _SIDE, generator=draw).to(device, torch.bfloat16)

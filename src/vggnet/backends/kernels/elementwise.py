@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from vggnet.network.kernels.reference import OFF
+from vggnet.backends.kernels.reference import OFF
 
 _PIXELS, _CHANNELS = 64, 64  # of one tile
 _TILES = 8  # that a program sums up one after another

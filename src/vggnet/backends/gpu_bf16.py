@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vggnet.backends.prepared import PreparedVGG, as_map, flat_patches, flat_weight, with_normalization
 from vggnet.errors import reason_of
-from vggnet.network.prepared import PreparedVGG, as_map, flat_patches, flat_weight, with_normalization
 from vggnet.network.vgg import VGG
 from vggnet.paper.configurations import Layer
 
@@ -42,7 +42,7 @@ class CudnnVGG(PreparedVGG):
     def _pool(self, x: Tensor) -> Tensor:
         if not self.kernels:
             return F.max_pool2d(x, 2)
-        from vggnet.network.kernels.elementwise import pool  # only where Triton is
+        from vggnet.backends.kernels.elementwise import pool  # only where Triton is
 
         return pool(x)
 
@@ -82,7 +82,7 @@ class _ImageConvolution(nn.Module):
         self.bias = bias.detach().float()
 
     def forward(self, x: Tensor) -> Tensor:
-        from vggnet.network.kernels.first_layer import convolution  # only where Triton is
+        from vggnet.backends.kernels.first_layer import convolution  # only where Triton is
 
         return convolution(x, self.weight, self.bias)
 

@@ -4,15 +4,15 @@ from functools import cache
 
 import torch
 
+from vggnet.backends.cpu_bf16 import FastVGG
+from vggnet.backends.cpu_int8 import QuantizedVGG
 from vggnet.backends.eager import EagerVGG
 from vggnet.backends.form import Form
+from vggnet.backends.gpu_bf16 import CudnnVGG, why_not_relu
+from vggnet.backends.kernels.available import why_not
 from vggnet.console import note
 from vggnet.errors import UserError, reason_of
 from vggnet.hardware import choose_inference_precision, cpu_has_bf16, keep_freed_memory
-from vggnet.network.cudnn import CudnnVGG, why_not_relu
-from vggnet.network.fast import FastVGG
-from vggnet.network.kernels.available import why_not
-from vggnet.network.quantized import QuantizedVGG
 from vggnet.network.vgg import VGG
 from vggnet.paper.configurations import TOTAL_STRIDE_PX
 

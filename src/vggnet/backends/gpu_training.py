@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vggnet.backends.eager import EagerVGG
-from vggnet.network.cudnn import convolution_relu
-from vggnet.network.kernels import elementwise, first_layer
+from vggnet.backends.gpu_bf16 import convolution_relu
+from vggnet.backends.kernels import elementwise, first_layer
 from vggnet.paper.configurations import Layer
 
 _Gradients = tuple[Tensor | None, Tensor | None, Tensor, None, None]
