@@ -27,7 +27,7 @@ from vggnet.network.vgg import VGG
 from vggnet.network.weights import save_model
 from vggnet.paper.configurations import Architecture
 from vggnet.paper.recipes import fixed_scale
-from vggnet.pictures import prepare_pictures
+from vggnet.training.prepare_images import prepare_pictures
 
 
 class Crops(Dataset):

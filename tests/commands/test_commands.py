@@ -13,12 +13,12 @@ import torch
 from PIL import Image
 
 import vggnet
-from vggnet import quickstart
-from vggnet.classification import _is_chance
 from vggnet.cli import COMMANDS, run
 from vggnet.evaluation.metrics import Count
-from vggnet.ladder import Stage, run_ladder, show, stages_of
 from vggnet.options.training import LadderOptions, QuickstartOptions, TrainOptions
+from vggnet.training import quickstart
+from vggnet.training.classification import _is_chance
+from vggnet.training.ladder import Stage, run_ladder, show, stages_of
 
 Folders = Callable[..., Path]
 SMALL = ["--crop", "32", "--width", "0.05", "--epochs", "2", "--batch", "8", "--workers", "0", "--device", "cpu"]

@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from vggnet.classification import train_classifier
 from vggnet.cli import run
 from vggnet.data.splits import Split
 from vggnet.errors import UserError
 from vggnet.images.gpu.loading import DeviceLoader
 from vggnet.options.training import TrainOptions
-from vggnet.training import reading
+from vggnet.training import choose_decoder as reading
+from vggnet.training.choose_decoder import choose_decoder
+from vggnet.training.classification import train_classifier
 from vggnet.training.distributed import World
 from vggnet.training.loop import Interrupted, Loop
-from vggnet.training.reading import choose_decoder
 from vggnet.training.runs import RunFolder
 
 Folders = Callable[..., Path]
@@ -102,11 +102,11 @@ def test_a_training_from_the_devices_loader_resumes_to_the_bit(
     class_folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The whole training with that loader, on a CPU in the GPU's place; stopped in an epoch, it goes on the same."""
-    monkeypatch.setattr("vggnet.sessions.choose_decoder", lambda *_: "gpu")
+    monkeypatch.setattr("vggnet.training.session.choose_decoder", lambda *_: "gpu")
     loaders = []
     real = reading.training_loader
     monkeypatch.setattr(
-        "vggnet.sessions.training_loader",
+        "vggnet.training.session.training_loader",
         lambda *given, **more: loaders.append(real(*given, **more)) or loaders[-1],
     )
     data = str(class_folders())

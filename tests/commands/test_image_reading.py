@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 
 from vggnet import preprocess
-from vggnet.classification import train_classifier
 from vggnet.cli import run
 from vggnet.data.listing import images_at
 from vggnet.description import ImageReading, InputPolicy, ModelDescription, Preprocessing
@@ -20,12 +19,13 @@ from vggnet.evaluation.evaluate import predict
 from vggnet.evaluation.store import Store
 from vggnet.evaluation.views import View
 from vggnet.formats.writing import to_state
-from vggnet.ladder import stages_of
 from vggnet.network.initialization import initialize
 from vggnet.network.vgg import on_meta, without_head
 from vggnet.network.weights import load_model, read_description, save_model
 from vggnet.options.training import LadderOptions, TrainOptions
 from vggnet.paper.configurations import Architecture
+from vggnet.training.classification import train_classifier
+from vggnet.training.ladder import stages_of
 from vggnet.transfer.descriptors import describe_images, settings_of
 
 CLASSES = ("bee", "cat", "dog")

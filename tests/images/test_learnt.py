@@ -10,7 +10,7 @@ from vggnet.data.learnt import Learnt, content_digest, content_digests, read_lea
 from vggnet.data.opening import open_data
 from vggnet.description import AS_STORED
 from vggnet.errors import UserError
-from vggnet.pictures import Pictures, learnt_before, prepare_pictures
+from vggnet.training.prepare_images import Pictures, learnt_before, prepare_pictures
 
 
 def prepared(data: Path, **options) -> Pictures:

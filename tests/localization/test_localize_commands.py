@@ -162,7 +162,7 @@ def test_crops_from_the_devices_loader(options, tmp_path, monkeypatch):
     by_processes = train_localizer(options(out=tmp_path / "processes", epochs=1)).run
     with pytest.raises(UserError, match="--decoder gpu does not work here: the training runs on cpu"):
         train_localizer(options(out=tmp_path / "refused", decoder="gpu"))
-    monkeypatch.setattr("vggnet.sessions.choose_decoder", lambda *_: "gpu")
+    monkeypatch.setattr("vggnet.training.session.choose_decoder", lambda *_: "gpu")
     by_device = train_localizer(options(out=tmp_path / "gpu", epochs=1)).run
     decoders = [json.loads((each / "config.json").read_text())["decoder"] for each in (by_processes, by_device)]
     assert decoders == ["processes", "gpu"]

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vggnet.classification import train_classifier
 from vggnet.data.learnt import content_digests, read_learnt
 from vggnet.data.opening import open_data
 from vggnet.errors import UserError
 from vggnet.evaluation.evaluate import evaluate
 from vggnet.options.training import TrainOptions
+from vggnet.training.classification import train_classifier
 
 VAL, HELD_OUT = 14, 5  # of 60 images, by their names: about a fifth is set aside, and a tenth of the others held out
 

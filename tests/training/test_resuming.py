@@ -20,12 +20,12 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from vggnet.classification import ClassificationTask, train_classifier
 from vggnet.cli import run
 from vggnet.errors import UserError
 from vggnet.network.weights import load_model, save_model
 from vggnet.options.training import TrainOptions
 from vggnet.training.checkpoints import read_progress
+from vggnet.training.classification import ClassificationTask, train_classifier
 from vggnet.training.loop import Loop
 
 Folders = Callable[..., Path]
@@ -224,7 +224,7 @@ class TestLostImages:
                 images.rename(away)
 
         monkeypatch.setattr(Loop, "_step", step)
-        monkeypatch.setattr("vggnet.training.reading.holding_bytes", lambda _: 0)
+        monkeypatch.setattr("vggnet.training.choose_decoder.holding_bytes", lambda _: 0)
         with pytest.raises(UserError, match=r"train images became unreadable during training(.|\n)*--bad-images skip"):
             train_classifier(options())
         progress = read_progress(tmp_path / "run" / "state.safetensors")
@@ -297,7 +297,7 @@ def after_epoch(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> N
         return going
 
     monkeypatch.setattr(Loop, "_end_epoch", end)
-    monkeypatch.setattr("vggnet.training.reading.holding_bytes", lambda _: 0)
+    monkeypatch.setattr("vggnet.training.choose_decoder.holding_bytes", lambda _: 0)
 
 
 class TestFiles:

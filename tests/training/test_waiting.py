@@ -18,10 +18,10 @@ from vggnet.network.vgg import VGG
 from vggnet.options.common import StepName
 from vggnet.paper.configurations import Architecture
 from vggnet.paper.recipes import Recipe
-from vggnet.sessions import Session
 from vggnet.training.distributed import World
 from vggnet.training.loop import Inputs, Loop, LoopSettings
 from vggnet.training.runs import RunFolder
+from vggnet.training.session import Session
 
 GPU = torch.device("cuda")
 

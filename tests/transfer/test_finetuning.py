@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 
-from vggnet.classification import train_classifier
 from vggnet.description import Preprocessing
 from vggnet.errors import UserError
 from vggnet.network.initialization import build
@@ -17,6 +16,7 @@ from vggnet.network.vgg import without_head
 from vggnet.network.weights import load_model
 from vggnet.options.training import TrainOptions
 from vggnet.paper.recipes import Recipe
+from vggnet.training.classification import train_classifier
 from vggnet.training.optimization import build_optimizer
 
 TINY = Preprocessing((120.0, 110.0, 100.0), (60.0, 55.0, 50.0))

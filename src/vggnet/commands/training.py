@@ -4,14 +4,14 @@ import dataclasses
 import json
 from pathlib import Path
 
-from vggnet.classification import train_classifier
 from vggnet.commands.inputs import check_images, check_models
 from vggnet.commands.output import aside, write_json
-from vggnet.diagnosing import diagnose_on_images
-from vggnet.ladder import ladder as run_ladder
-from vggnet.ladder import to_json
 from vggnet.options.training import DiagnoseOptions, LadderOptions, QuickstartOptions, TrainOptions
-from vggnet.quickstart import quickstart as run_quickstart
+from vggnet.training.classification import train_classifier
+from vggnet.training.diagnosing import diagnose_on_images
+from vggnet.training.ladder import ladder as run_ladder
+from vggnet.training.ladder import to_json
+from vggnet.training.quickstart import quickstart as run_quickstart
 
 
 def train(options: TrainOptions) -> None:

@@ -36,23 +36,15 @@ from vggnet.network.weights import load_model, read_description
 from vggnet.options.localization import LocalizeTrainOptions
 from vggnet.paper.configurations import Architecture
 from vggnet.paper.recipes import FIXED_SCALE_PX, scaled_px
-from vggnet.pictures import AsStarted, Pictures, prepare_pictures
-from vggnet.sessions import (
-    Session,
-    default_run,
-    default_workers,
-    mirror_of,
-    open_session,
-    policy_of,
-    reading_of,
-    recipe_of,
-)
 from vggnet.training.agreement import continued, settle_together
 from vggnet.training.continuing import as_started, check_as_started
 from vggnet.training.distributed import join_world
 from vggnet.training.loop import Inputs
 from vggnet.training.lost_images import HELD_OUT, TRAIN, VAL
+from vggnet.training.plan import default_run, default_workers, mirror_of, policy_of, reading_of, recipe_of
+from vggnet.training.prepare_images import AsStarted, Pictures, prepare_pictures
 from vggnet.training.runs import RunFolder
+from vggnet.training.session import Session, open_session
 
 SOURCE = "source"  # in config.json: the description of the net that the run started from
 

@@ -20,10 +20,10 @@ from typing import Any
 from vggnet.errors import BadImage, UserError
 from vggnet.files import remove_abandoned, write_whole
 from vggnet.hardware import environment
-from vggnet.images.image_list import ImageList
 from vggnet.network.weights import check_undamaged
 from vggnet.training.checkpoints import TrainingProgress, read_progress
 from vggnet.training.configs import check_config
+from vggnet.training.image_list import ImageList
 from vggnet.training.locking import LOCK, LOCK_FILE, locked
 
 STATE = "state.safetensors"

@@ -21,21 +21,15 @@ from vggnet.evaluation.views import View
 from vggnet.images.loading import CropLoader
 from vggnet.network.vgg import VGG
 from vggnet.options.training import TrainOptions
-from vggnet.pictures import AsStarted, Pictures, prepare_pictures
-from vggnet.sessions import (
-    Session,
-    default_workers,
-    open_session,
-    policy_of,
-    recipe_of,
-)
-from vggnet.startup import architecture_of, build_model, default_out, resolve
-from vggnet.training.agreement import continued, settle_together
-from vggnet.training.continuing import as_started, check_as_started
+from vggnet.training.agreement import settle_together
 from vggnet.training.distributed import join_world
 from vggnet.training.loop import Inputs
 from vggnet.training.lost_images import HELD_OUT, TRAIN, VAL
+from vggnet.training.plan import default_workers, policy_of, settled
+from vggnet.training.prepare_images import AsStarted, Pictures, prepare_pictures
 from vggnet.training.runs import RunFolder
+from vggnet.training.session import Session, open_session
+from vggnet.training.start_net import build_model
 
 CHANCE_LOSS, CHANCE_ERROR = 0.995, 0.9  # of a guess's: a net that has begun to learn is below in one of them
 
@@ -123,22 +117,6 @@ def train_classifier(options: TrainOptions) -> TrainResult:
             preprocessing = dataclasses.asdict(session.model.description.preprocessing)
             progress = session.train(task, {"preprocessing": preprocessing})
             return TrainResult(session.run.path, _report(task), progress.epoch, progress.wall_s)
-
-
-def settled(options: TrainOptions) -> TrainOptions:
-    """The options with nothing left open. UserError for what cannot be, or is not as the run to continue has it.
-
-    So a net or a crop that does not exist is known before anything is read.
-    """
-    out = options.out or default_out(options)
-    options = continued(options, out)
-    if options.resume:
-        options = as_started(options, out)
-    options = resolve(options)
-    check_as_started(options)
-    architecture_of(options, 1)
-    recipe_of(options)
-    return options
 
 
 def _prepare(options: TrainOptions, learnt: Learnt | None, started: AsStarted | None) -> Pictures:

@@ -5,14 +5,13 @@ A training is a `Session` with a task in it; `classification` and `localization.
 
 import dataclasses
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,12 +19,11 @@ from torch import Tensor
 from vggnet.console import counted, duration, say
 from vggnet.data.learnt import Learnt, read_learnt, write_learnt
 from vggnet.data.splits import Split
-from vggnet.description import FULL_RANGE, ImageReading, InputPolicy, ModelDescription, Orientation
+from vggnet.description import ModelDescription
 from vggnet.errors import UserError
 from vggnet.hardware import choose_precision, cpu_name
 from vggnet.images.augmentation import Augmentation
 from vggnet.images.color import ColorStatistics, normalize
-from vggnet.images.image_list import ImageList
 from vggnet.images.loading import Batch, CropLoader
 from vggnet.network.vgg import VGG, on_meta
 from vggnet.network.weights import hash_of, load_model
@@ -33,20 +31,20 @@ from vggnet.options.common import Decoder
 from vggnet.options.localization import LocalizeTrainOptions
 from vggnet.options.training import TrainOptions
 from vggnet.paper.recipes import Recipe
-from vggnet.pictures import AsStarted, Pictures, learnt_before
 from vggnet.training.agreement import RunOfFirst, check_same_start, plain
 from vggnet.training.checkpoints import TrainingProgress
-from vggnet.training.continuing import NOT_WRITTEN, READ_BEFORE
+from vggnet.training.choose_decoder import choose_decoder, training_loader
+from vggnet.training.continuing import NOT_WRITTEN
 from vggnet.training.distributed import World
+from vggnet.training.image_list import ImageList
 from vggnet.training.loop import Loop, LoopSettings, Task
 from vggnet.training.lost_images import TRAIN, LostImages
 from vggnet.training.meeting import launch_names
 from vggnet.training.memory import choose_micro_batch
-from vggnet.training.reading import choose_decoder, training_loader
+from vggnet.training.plan import Options, recipe_of
+from vggnet.training.prepare_images import AsStarted, Pictures, learnt_before
 from vggnet.training.runs import RunFolder, open_run
 from vggnet.training.timing import seconds_per_image
-
-Options = TypeVar("Options", TrainOptions, LocalizeTrainOptions)
 
 
 @dataclass(frozen=True)
@@ -245,64 +243,6 @@ def _take_run(out: Path, resume: bool, world: World, stack: ExitStack) -> RunFol
 
     config = world.from_first(take)
     return taken[0] if taken else RunOfFirst(out, config)
-
-
-def recipe_of(options: TrainOptions | LocalizeTrainOptions) -> Recipe:
-    """The recipe that resolved options ask for: an option is called as what it sets."""
-    assert options.crop is not None
-    values = dataclasses.asdict(options)
-    recipe = Recipe(**{field.name: values[field.name] for field in dataclasses.fields(Recipe) if field.name in values})
-    recipe.check_crop(options.crop)
-    return recipe
-
-
-def reading_of(
-    options: TrainOptions | LocalizeTrainOptions,
-    out: Path,
-    source: InputPolicy | None,
-    orientation: Orientation = "apply",
-) -> ImageReading:
-    """Return how a training decodes its images: as its options say, else as the run to continue does.
-
-    A new run does `orientation`. It takes the range of 16-bit pixels from the net that it starts from, whose `source`
-    policy is given, since its weights expect such pixels.
-    """
-    started = RunFolder(out).config if options.resume else None
-    pixel_range = FULL_RANGE if source is None else source.pixel_range
-    if started is not None:
-        before = READ_BEFORE | started
-        orientation, pixel_range = before["orientation"], tuple(before["pixel_range"])
-    return ImageReading(options.orientation or orientation, options.pixel_range or pixel_range)
-
-
-def mirror_of(options: TrainOptions | LocalizeTrainOptions, out: Path, source: InputPolicy | None) -> bool:
-    """Return whether a training mirrors crops: as its options say, else as the run to continue does.
-
-    A new run mirrors them as the net that it starts from was trained, whose `source` policy is given.
-    """
-    if options.mirror is not None:
-        return options.mirror
-    started = RunFolder(out).config if options.resume else None
-    return (source is None or source.mirror) if started is None else bool(started.get("mirror", True))
-
-
-def policy_of(options: TrainOptions | LocalizeTrainOptions) -> InputPolicy:
-    """Return what resolved options say of the net's input."""
-    assert options.mirror is not None
-    assert options.orientation is not None
-    assert options.pixel_range is not None
-    return InputPolicy(options.mirror, options.orientation, options.pixel_range)
-
-
-def default_run(data: str, kind: str) -> Path:
-    """Return the run folder where none is named, called as the data is, also where that is given as . or photos/."""
-    return Path("runs") / f"{os.path.basename(os.path.abspath(os.path.expanduser(data))) or 'root'}-{kind}"
-
-
-def default_workers() -> int:
-    """Processes that read images: they share the cores with the arithmetic where there is no GPU."""
-    cores = os.cpu_count() or 1
-    return min(16, cores) if torch.cuda.is_available() else max(1, min(8, cores // 2))
 
 
 def _say_resumed(loop: Loop) -> None:

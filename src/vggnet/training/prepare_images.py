@@ -15,9 +15,9 @@ from vggnet.errors import BadImage, UserError, describe_bad
 from vggnet.files import default_cache
 from vggnet.images.color import ColorStatistics
 from vggnet.images.decoding import decode
-from vggnet.images.image_list import Changes, ImageList
 from vggnet.images.scanning import Scan, scan
 from vggnet.paper.configurations import PAPER_CROP_PX, TOTAL_STRIDE_PX
+from vggnet.training.image_list import Changes, ImageList
 
 SIDES_SAMPLED = 50
 Skipped = tuple[tuple[str, BadImage], ...]  # with their part, train or val

@@ -14,7 +14,6 @@ from typing import TypeVar
 from rich import box
 from rich.table import Table
 
-from vggnet.classification import settled, train_classifier
 from vggnet.console import counted, is_first_rank, rich_console, say
 from vggnet.data.opening import open_data
 from vggnet.errors import UserError
@@ -24,11 +23,11 @@ from vggnet.hardware import choose_device
 from vggnet.options.training import LadderOptions, TrainOptions
 from vggnet.paper.configurations import PAPER_CROP_PX
 from vggnet.paper.recipes import PAPER_EPOCHS, Recipe, fixed_scale, jittered_scale, larger_scale
-from vggnet.pictures import choose_crop
-from vggnet.sessions import recipe_of
-from vggnet.startup import architecture_of
 from vggnet.training.checkpoints import TrainingProgress, read_progress
+from vggnet.training.classification import train_classifier
 from vggnet.training.distributed import World, join_world
+from vggnet.training.plan import architecture_of, recipe_of, settled
+from vggnet.training.prepare_images import choose_crop
 from vggnet.training.runs import RunFolder
 
 DESK_EPOCHS, DESK_BATCH, DESK_CPU_WIDTH = 20, 64, 0.25

@@ -2,12 +2,10 @@
 
 import dataclasses
 import math
-from pathlib import Path
 
 import torch
 
 from vggnet.console import counted, say
-from vggnet.data.opening import open_data
 from vggnet.description import ModelDescription, Preprocessing
 from vggnet.errors import Diverged, UserError
 from vggnet.images.augmentation import Augmentation, epoch_order
@@ -17,70 +15,17 @@ from vggnet.images.workers import chunks
 from vggnet.network.initialization import initialize
 from vggnet.network.staging import Transfer, explain, stage_from
 from vggnet.network.vgg import VGG, evaluating, on_meta
-from vggnet.network.weights import load_model, read_description
+from vggnet.network.weights import load_model
 from vggnet.options.training import TrainOptions
-from vggnet.paper.configurations import Architecture
-from vggnet.paper.recipes import FIXED_SCALE_PX, LATER_STAGE_RATE, Recipe, scaled_px
-from vggnet.pictures import Pictures, choose_crop
-from vggnet.sessions import default_run, default_workers, mirror_of, policy_of, reading_of, recipe_of
-from vggnet.training.runs import RunFolder
+from vggnet.paper.recipes import Recipe
+from vggnet.training.plan import (
+    architecture_of,
+    policy_of,
+    recipe_of,
+)
+from vggnet.training.prepare_images import Pictures
 
 FITTED_ON, FITTED_AT_ONCE = 64, 8  # images that a new head's features are measured on, and in one pass
-
-
-def resolve(options: TrainOptions) -> TrainOptions:
-    """Fill in what depends on the data: crop, S, learning rate, run folder, workers."""
-    crop = options.crop
-    if options.sigma != TrainOptions.sigma and options.init != "gaussian":
-        raise UserError(f"--sigma {options.sigma:g} is the deviation of --init gaussian, not of {options.init}")
-    if options.train_from is not None and options.init_from is None and not options.resume:
-        raise UserError("--train-from keeps layers as they are, which needs trained ones: give --init-from, too")
-    if options.new_head and options.init_from is None and not options.resume:
-        raise UserError("--new-head puts a new last layer on a trained net: give --init-from, too")
-    if crop is None and options.init_from is not None:
-        source = read_description(options.init_from).architecture
-        crop = None if source.convolutions_only else source.crop_px
-    if crop is None:
-        opened = open_data(options.data)
-        assert opened.train is not None
-        crop = choose_crop(opened.train)
-    scale = options.train_scale or (scaled_px(FIXED_SCALE_PX, crop),)
-    rate = options.learning_rate
-    if rate is None:
-        rate = Recipe.learning_rate
-        if options.init_from is not None and _same_net(options.net, options.init_from):
-            rate = LATER_STAGE_RATE
-    out = options.out or default_out(options)
-    workers = default_workers() if options.workers is None else options.workers
-    # a run that goes on has its own policy, and the file of its source may be gone
-    starts = options.init_from is not None and not (options.resume and RunFolder(out).config is not None)
-    source_policy = read_description(options.init_from).policy if starts and options.init_from is not None else None
-    reading = reading_of(options, out, source_policy)
-    return dataclasses.replace(
-        options,
-        crop=crop,
-        train_scale=tuple(scale),
-        learning_rate=rate,
-        out=out,
-        workers=workers,
-        mirror=mirror_of(options, out, source_policy),
-        orientation=reading.orientation,
-        pixel_range=reading.pixel_range,
-    )
-
-
-def default_out(options: TrainOptions) -> Path:
-    """The run folder where none is named."""
-    return default_run(options.data, options.net)
-
-
-def _same_net(net: str, source: Path) -> bool:
-    return read_description(source).architecture.net == net
-
-
-def architecture_of(options: TrainOptions, classes: int) -> Architecture:
-    assert options.crop is not None
-    return Architecture(options.net, classes, options.width, options.crop, options.batch_norm, options.dropout)
 
 
 def build_model(options: TrainOptions, pictures: Pictures, preprocessing: Preprocessing | None = None) -> VGG:

@@ -9,9 +9,9 @@ from vggnet.images.color import normalize
 from vggnet.images.loading import TrainingLoader
 from vggnet.network.diagnosis import Diagnosis, diagnose
 from vggnet.options.training import DiagnoseOptions, TrainOptions
-from vggnet.pictures import prepare_pictures
-from vggnet.sessions import default_workers, policy_of, recipe_of
-from vggnet.startup import build_model, resolve
+from vggnet.training.plan import default_workers, policy_of, recipe_of, resolve
+from vggnet.training.prepare_images import prepare_pictures
+from vggnet.training.start_net import build_model
 
 
 def diagnose_on_images(options: DiagnoseOptions) -> Diagnosis:

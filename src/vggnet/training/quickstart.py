@@ -8,9 +8,9 @@ from vggnet.console import say
 from vggnet.data.opening import open_data
 from vggnet.evaluation.evaluate import predict
 from vggnet.files import write_whole
-from vggnet.ladder import Stage, run_ladder, show, to_json
 from vggnet.options.training import QuickstartOptions, TrainOptions
 from vggnet.paper.recipes import fixed_scale
+from vggnet.training.ladder import Stage, run_ladder, show, to_json
 
 CROP_PX = 64
 SHOWN = 3
