@@ -24,9 +24,8 @@ from torch import Tensor, nn
 
 from vggnet.data.listing import unlabelled_folder
 from vggnet.data.splits import Split
-from vggnet.evaluation.evaluate import default_workers
 from vggnet.evaluation.forward import Precision
-from vggnet.evaluation.scoring import score
+from vggnet.evaluation.scoring import default_workers, score
 from vggnet.evaluation.views import View
 from vggnet.hardware import choose_device, choose_precision, environment, in_words
 from vggnet.images.color import normalize

@@ -10,7 +10,7 @@ where it is lost, they are dropped.
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from rich.console import Console
@@ -106,3 +106,9 @@ def progress(title: str) -> Iterator[Ticker]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}"))
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
         yield Ticker(title, bar)
+
+
+def named(names: Sequence[str], at_most: int = 5) -> str:
+    """'a', 'b' and 3 more."""
+    shown = ", ".join(repr(name) for name in names[:at_most])
+    return shown if len(names) <= at_most else f"{shown} and {len(names) - at_most} more"

@@ -16,7 +16,7 @@ from vggnet.cli import run
 from vggnet.commands import evaluation, training
 from vggnet.network.initialization import build
 from vggnet.network.weights import save_model
-from vggnet.training.loop import Interrupted
+from vggnet.training.stopping import Interrupted
 
 Folders = Callable[..., Path]
 SMALL = ["--crop", "32", "--width", "0.05", "--epochs", "1", "--workers", "0", "--device", "cpu", "--net", "A"]

@@ -16,8 +16,9 @@ from vggnet.training import choose_decoder as reading
 from vggnet.training.choose_decoder import choose_decoder
 from vggnet.training.classification import train_classifier
 from vggnet.training.distributed import World
-from vggnet.training.loop import Interrupted, Loop
+from vggnet.training.loop import Loop
 from vggnet.training.runs import RunFolder
+from vggnet.training.stopping import Interrupted
 
 Folders = Callable[..., Path]
 ON_CPU, ON_GPU = World(), World(device=torch.device("cuda"))

@@ -7,7 +7,7 @@ Notable:
 - Pooling is two element-wise maxima of integers. PyTorch's computes an index of 8 bytes beside every value of 2.
 - The first two stages, whose maps are the largest, run a few images at a time, so that maps stay in the caches.
 
-`inference` says where it is taken; `quantized` is the same in int8.
+`choose_inference` selects it; `cpu_int8` is the same in 8-bit integers.
 """
 
 import torch

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from vggnet.console import counted
+from vggnet.console import counted, named
 from vggnet.data.box_files import LabelledBox, read_annotations
 from vggnet.data.box_matching import find_images, lay_boxes
 from vggnet.data.dividing import set_aside
 from vggnet.data.listing import list_images, subfolders
 from vggnet.data.opening import VAL_FRACTION, open_data
-from vggnet.data.splits import ImageData, Split, named
+from vggnet.data.splits import ImageData, Split
 from vggnet.errors import UserError
 
 

@@ -10,9 +10,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from vggnet.console import counted
+from vggnet.console import counted, named
 from vggnet.data.box_files import LabelledBox
-from vggnet.data.splits import Split, named
+from vggnet.data.splits import Split
 from vggnet.errors import UserError
 
 _NO_BOX = np.empty((0, 4), np.int64)

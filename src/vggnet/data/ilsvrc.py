@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from vggnet.console import counted
+from vggnet.console import counted, named
 from vggnet.data.box_files import whole
 from vggnet.data.listing import class_folders, labelled, list_images, refuse_empty_classes, stem_of
-from vggnet.data.splits import ImageData, Split, named
+from vggnet.data.splits import ImageData, Split
 from vggnet.data.text_files import Row, read_rows, read_text
 from vggnet.errors import UserError
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from vggnet.console import counted
+from vggnet.console import counted, named
 from vggnet.data.image_files import IMAGE_EXTENSIONS, begins_like_image
 from vggnet.data.names import is_hidden, is_system
-from vggnet.data.splits import Split, named
+from vggnet.data.splits import Split
 from vggnet.errors import UserError
 
 OUTPUT_MARK = ".vggnet"  # an empty file in a folder of pictures that vggnet drew

@@ -10,14 +10,14 @@ import difflib
 from dataclasses import replace
 from pathlib import Path
 
-from vggnet.console import counted
+from vggnet.console import counted, named
 from vggnet.data import downloads, ilsvrc, scenes, tiny_imagenet
 from vggnet.data.box_files import read_csv
 from vggnet.data.box_matching import lay_boxes
 from vggnet.data.dividing import set_aside
 from vggnet.data.listing import LeftOut, class_folders, labelled, list_images, refuse_empty_classes
 from vggnet.data.parts import Parts, find_parts, refuse_unknown_parts
-from vggnet.data.splits import ImageData, named
+from vggnet.data.splits import ImageData
 from vggnet.errors import UserError
 from vggnet.files import default_cache, made_once
 

@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vggnet.console import counted
+from vggnet.console import counted, named
 from vggnet.data.listing import list_images, subfolders
 from vggnet.data.names import looks_like_part, part_of
-from vggnet.data.splits import named
 from vggnet.errors import UserError
 
 _NO_CLASSES = {"images", "image", "img", "imgs", "jpg", "jpeg", "png", "raw"}  # folders that any folder may have

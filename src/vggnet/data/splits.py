@@ -78,9 +78,3 @@ class ImageData:
                 f"{self.root}: the name of the class '{printable(name)}' is not UTF-8, and weights name their classes "
                 "in UTF-8: rename its folder (`convmv -f latin1 -t utf8 --notest -r FOLDER` does where all are Latin-1)"
             )
-
-
-def named(names: Sequence[str], at_most: int = 5) -> str:
-    """'a', 'b' and 3 more."""
-    shown = ", ".join(repr(name) for name in names[:at_most])
-    return shown if len(names) <= at_most else f"{shown} and {len(names) - at_most} more"

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from vggnet.console import counted
+from vggnet.console import counted, named
 from vggnet.data.listing import class_folders, labelled, list_images, refuse_empty_classes
-from vggnet.data.splits import ImageData, Split, named
+from vggnet.data.splits import ImageData, Split
 from vggnet.data.text_files import read_text
 from vggnet.errors import UserError
 

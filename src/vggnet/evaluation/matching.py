@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
+from vggnet.console import named
 from vggnet.data.listing import list_images, subfolders, unlabelled_folder
 from vggnet.data.opening import data_names, open_data
-from vggnet.data.splits import ImageData, Split, named
+from vggnet.data.splits import ImageData, Split
 from vggnet.description import ModelDescription
 from vggnet.errors import UserError
 from vggnet.evaluation.protocols import Combination, Entrant

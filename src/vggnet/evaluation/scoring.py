@@ -1,7 +1,7 @@
 """Every image of a split through the net, in every view asked for: decoded once, presented as often as needed.
 
 Notable: the work is one stream of images, cut into shards whose posteriors are complete, so that whoever keeps them
-(`posteriors`) loses at most one shard. A bad image stops the work or is listed; it is never replaced.
+(`store`) loses at most one shard. A bad image stops the work or is listed; it is never replaced.
 
 Shapes: n images, K classes.
 """

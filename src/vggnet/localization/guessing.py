@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vggnet.console import note
-from vggnet.data.splits import Split, named
+from vggnet.console import named, note
+from vggnet.data.splits import Split
 from vggnet.description import ImageReading, ModelDescription
 from vggnet.errors import UserError
 from vggnet.evaluation.metrics import TOP, combine

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vggnet.console import counted
-from vggnet.data.splits import ImageData, Split, named
+from vggnet.console import counted, named
+from vggnet.data.splits import ImageData, Split
 from vggnet.errors import BadImage, UserError
 from vggnet.files import write_whole
 from vggnet.images.decoding import decode

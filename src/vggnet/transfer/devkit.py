@@ -15,9 +15,9 @@ from typing import Literal
 
 import numpy as np
 
-from vggnet.console import counted
+from vggnet.console import counted, named
 from vggnet.data.box_files import read_xml
-from vggnet.data.splits import Split, named
+from vggnet.data.splits import Split
 from vggnet.data.text_files import read_text
 from vggnet.errors import UserError
 

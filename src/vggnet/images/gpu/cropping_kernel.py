@@ -1,4 +1,4 @@
-"""The Triton kernel behind `device_cropping.crops_by_kernel`: the crops of a batch of images in one launch.
+"""The Triton kernel behind `cropping.crops_by_kernel`: the crops of a batch of images in one launch.
 
 A program makes some pixels of one crop. It filters along the rows, rounds to gray levels and filters along the columns,
 as Pillow does, and recomputes the rows that its pixels share: they lie in the cache. Where an output pixel lies in the
