@@ -32,7 +32,7 @@ from vggnet.images.color import normalize
 from vggnet.images.decoding import decode
 from vggnet.network.taps import features
 from vggnet.network.vgg import VGG
-from vggnet.transfer.descriptors import DescriptorSettings, describe_images, unit
+from vggnet.transfer_learning.descriptors import DescriptorSettings, describe_images, unit
 
 TARGET = 2.0  # times torchvision's images/s, with bf16 instructions
 MOST_ARITHMETIC = 1.05  # of the layers that relu3_3 needs

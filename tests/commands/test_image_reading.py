@@ -26,7 +26,7 @@ from vggnet.options.training import LadderOptions, TrainOptions
 from vggnet.paper.configurations import Architecture
 from vggnet.training.classification import train_classifier
 from vggnet.training.ladder import stages_of
-from vggnet.transfer.descriptors import describe_images, settings_of
+from vggnet.transfer_learning.descriptors import describe_images, settings_of
 
 CLASSES = ("bee", "cat", "dog")
 UPRIGHT, TWELVE_BITS = InputPolicy(orientation="apply"), InputPolicy(pixel_range=(0, 4095))

@@ -5,10 +5,10 @@ from vggnet.commands.output import aside, report
 from vggnet.console import counted, progress, say
 from vggnet.evaluation.policy import policy_notes
 from vggnet.options.transfer import FeaturesOptions, TransferOptions
-from vggnet.transfer.descriptors import DescriptorSettings, settings_of, shown_models
-from vggnet.transfer.devkit import DevkitOptions, Sets
-from vggnet.transfer.transferring import transfer as run_transfer
-from vggnet.transfer.writing import write_features
+from vggnet.transfer_learning.descriptors import DescriptorSettings, settings_of, shown_models
+from vggnet.transfer_learning.devkit import DevkitOptions, Sets
+from vggnet.transfer_learning.transferring import transfer as run_transfer
+from vggnet.transfer_learning.writing import write_features
 
 
 def features(options: FeaturesOptions) -> None:

@@ -10,10 +10,10 @@ from sklearn.svm import LinearSVC
 
 from vggnet.cli import run
 from vggnet.errors import UserError
-from vggnet.transfer.average_precision import average_precisions
-from vggnet.transfer.devkit import Sets, open_actions, open_voc
-from vggnet.transfer.protocols import average_precision_protocol
-from vggnet.transfer.voc_results import write_voc_results
+from vggnet.transfer_learning.average_precision import average_precisions
+from vggnet.transfer_learning.devkit import Sets, open_actions, open_voc
+from vggnet.transfer_learning.protocols import average_precision_protocol
+from vggnet.transfer_learning.voc_results import write_voc_results
 
 BOX = "<bndbox><xmin>11</xmin><ymin>6</ymin><xmax>70</xmax><ymax>75</ymax></bndbox>"
 

@@ -9,8 +9,8 @@ from typing import Any
 from vggnet.console import counted
 from vggnet.errors import BadImage
 from vggnet.evaluation.metrics import PairedTest
-from vggnet.transfer.beside_paper import BesidePaper
-from vggnet.transfer.protocols import PrecisionResult, RecallResult
+from vggnet.transfer_learning.beside_paper import BesidePaper
+from vggnet.transfer_learning.protocols import PrecisionResult, RecallResult
 
 _NOT_COUNTED = "not counted: the class has no positive, or no negative, image"
 

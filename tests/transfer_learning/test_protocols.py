@@ -13,10 +13,10 @@ from sklearn.svm import LinearSVC
 
 from vggnet.cli import run
 from vggnet.errors import UserError
-from vggnet.transfer import svm
-from vggnet.transfer.devkit import Sets, open_actions
-from vggnet.transfer.protocols import average_precision_protocol, class_recall_protocol, random_splits
-from vggnet.transfer.report import TransferReport
+from vggnet.transfer_learning import svm
+from vggnet.transfer_learning.devkit import Sets, open_actions
+from vggnet.transfer_learning.protocols import average_precision_protocol, class_recall_protocol, random_splits
+from vggnet.transfer_learning.report import TransferReport
 
 NAMES = ("a", "b", "c")
 

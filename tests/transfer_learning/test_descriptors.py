@@ -21,9 +21,9 @@ from vggnet.images.geometry import rescale
 from vggnet.network.taps import features
 from vggnet.network.vgg import VGG, without_head
 from vggnet.network.weights import save_model
-from vggnet.transfer.descriptors import DescriptorSettings, describe_images, settings_of, unit
-from vggnet.transfer.layer_means import activation
-from vggnet.transfer.writing import write_features
+from vggnet.transfer_learning.descriptors import DescriptorSettings, describe_images, settings_of, unit
+from vggnet.transfer_learning.layer_means import activation
+from vggnet.transfer_learning.writing import write_features
 
 
 def plain(model: VGG, image, scale: int, tap: str) -> np.ndarray:

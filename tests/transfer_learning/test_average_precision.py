@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vggnet.transfer.average_precision import average_precisions
+from vggnet.transfer_learning.average_precision import average_precisions
 
 
 def devkit(scores: list[float], targets: list[int]) -> tuple[float, float]:

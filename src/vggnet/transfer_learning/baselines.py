@@ -16,7 +16,7 @@ from vggnet.images.loading import whole_images
 from vggnet.network.initialization import initialize
 from vggnet.network.vgg import VGG, on_meta
 from vggnet.network.weights import read_description
-from vggnet.transfer.descriptors import Descriptors, DescriptorSettings, Model, Progress, describe_images, unit
+from vggnet.transfer_learning.descriptors import Descriptors, DescriptorSettings, Model, Progress, describe_images, unit
 
 THUMBNAIL_PX = 32
 BASELINES = ("pixels", "random")

@@ -27,7 +27,7 @@ from vggnet.hardware import choose_device, choose_precision
 from vggnet.network.taps import check_names, taps
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import load_model, read_description
-from vggnet.transfer.layer_means import LayerPresenter, LayerStore, LayerView, activation
+from vggnet.transfer_learning.layer_means import LayerPresenter, LayerStore, LayerView, activation
 
 Pool = Literal["stack", "average", "max"]
 Model = str | Path

@@ -10,9 +10,9 @@ from vggnet.errors import BadImage, UserError
 from vggnet.evaluation.policy import policy_notes
 from vggnet.hardware import environment
 from vggnet.network.weights import read_description
-from vggnet.transfer.baselines import describe_baseline, other_models
-from vggnet.transfer.beside_paper import BesidePaper, Setting, beside_paper
-from vggnet.transfer.descriptors import (
+from vggnet.transfer_learning.baselines import describe_baseline, other_models
+from vggnet.transfer_learning.beside_paper import BesidePaper, Setting, beside_paper
+from vggnet.transfer_learning.descriptors import (
     Descriptors,
     DescriptorSettings,
     Model,
@@ -21,9 +21,9 @@ from vggnet.transfer.descriptors import (
     describe_images,
     shown_models,
 )
-from vggnet.transfer.devkit import DevkitOptions, open_actions, open_voc
-from vggnet.transfer.examples import open_labelled
-from vggnet.transfer.protocols import (
+from vggnet.transfer_learning.devkit import DevkitOptions, open_actions, open_voc
+from vggnet.transfer_learning.examples import open_labelled
+from vggnet.transfer_learning.protocols import (
     PrecisionResult,
     RandomSplit,
     RecallResult,
@@ -31,9 +31,9 @@ from vggnet.transfer.protocols import (
     class_recall_protocol,
     random_splits,
 )
-from vggnet.transfer.report import Against, TransferReport
-from vggnet.transfer.svm import COSTS, VALIDATION
-from vggnet.transfer.voc_results import check_competition, write_voc_results
+from vggnet.transfer_learning.report import Against, TransferReport
+from vggnet.transfer_learning.svm import COSTS, VALIDATION
+from vggnet.transfer_learning.voc_results import check_competition, write_voc_results
 
 Protocol = Literal["caltech", "voc", "actions"]
 NO_DEVKIT = DevkitOptions()

@@ -16,7 +16,7 @@ import numpy as np
 
 from vggnet.errors import UserError
 from vggnet.files import write_result
-from vggnet.transfer.devkit import Id
+from vggnet.transfer_learning.devkit import Id
 
 Competition = Literal["comp1", "comp2", "comp9", "comp10"]
 COMPETITIONS: dict[str, tuple[Competition, Competition]] = {"voc": ("comp2", "comp1"), "actions": ("comp10", "comp9")}

@@ -8,7 +8,7 @@ import pytest
 from vggnet.cli import run
 from vggnet.description import ModelDescription
 from vggnet.paper.configurations import Architecture
-from vggnet.transfer.beside_paper import Setting, beside_paper
+from vggnet.transfer_learning.beside_paper import Setting, beside_paper
 
 VOC = Setting(
     "voc",

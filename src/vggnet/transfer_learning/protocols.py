@@ -19,8 +19,8 @@ import numpy as np
 from vggnet.console import counted
 from vggnet.errors import UserError
 from vggnet.evaluation.metrics import PairedTest, compare
-from vggnet.transfer.average_precision import average_precisions
-from vggnet.transfer.svm import COSTS, VALIDATION, choose_cost, class_recalls, fit, hold_out_places
+from vggnet.transfer_learning.average_precision import average_precisions
+from vggnet.transfer_learning.svm import COSTS, VALIDATION, choose_cost, class_recalls, fit, hold_out_places
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,15 @@ from vggnet.data.splits import Split
 from vggnet.errors import UserError
 from vggnet.evaluation.matching import open_split
 from vggnet.files import write_result
-from vggnet.transfer.descriptors import Descriptors, DescriptorSettings, Model, Progress, check_models, describe_images
-from vggnet.transfer.examples import open_labelled
+from vggnet.transfer_learning.descriptors import (
+    Descriptors,
+    DescriptorSettings,
+    Model,
+    Progress,
+    check_models,
+    describe_images,
+)
+from vggnet.transfer_learning.examples import open_labelled
 
 
 def write_features(
