@@ -52,12 +52,13 @@ COMMANDS: dict[str, tuple[type, str]] = {
 CONTINUED = dict.fromkeys(("train", "localize"), "the same command with --resume continues")
 CONTINUED |= dict.fromkeys(("quickstart", "ladder"), "the same command continues")
 
-DESCRIPTION = """Simonyan and Zisserman's "Very Deep Convolutional Networks", the whole system: nets, training, testing.
+DESCRIPTION = """Train and test the nets of Simonyan and Zisserman's "Very Deep Convolutional Networks" as the paper did.
 
-  vggnet quickstart                          nets A and D on an embedded data set, in minutes
-  vggnet train FOLDER --net D --out RUN      a net on your own images
-  vggnet evaluate RUN FOLDER                 its error, by the paper's test protocol
-  vggnet --version                           for reports of errors"""
+  vggnet quickstart                          train nets A and D in minutes, without a download
+  vggnet train FOLDER --net D --out RUN      train a net on your images
+  vggnet evaluate RUN FOLDER                 measure its error by the paper's test protocol
+  vggnet COMMAND --help                      list the options of a command
+  vggnet --version                           print the versions, for reports of errors"""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

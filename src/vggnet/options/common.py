@@ -17,7 +17,13 @@ DecoderName = Literal["auto", "processes", "gpu"]
 
 
 def option(text: str | None = None, *, default: str | None = None, metavar: str | None = None) -> Any:
-    """How help shows an option: its text (else the field's own), what happens without it in words, its value's name."""
+    """Return an annotation that tells the command line how to show an option in its help.
+
+    Args:
+        text: the help text; None takes the docstring below the field.
+        default: in words, what happens when the option is not given; None shows the field's value.
+        metavar: the name of the value in the help.
+    """
     hint = None if default is None else f"(default: {default})"
     return tyro.conf.arg(help=text, help_behavior_hint=hint, metavar=metavar)
 
@@ -28,39 +34,59 @@ def _inputs(metavar: str) -> Any:
 
 # what the commands are about
 DATA_HELP = (
-    "A folder (train/CLASS/*.jpg and val/CLASS/*.jpg, CLASS/*.jpg, or ILSVRC's or Tiny ImageNet's download) or a name: "
-    "scenes, cifar10, imagenette, ..."
+    "The images: a folder (with train/CLASS/*.jpg and val/CLASS/*.jpg, or CLASS/*.jpg, or the download of ILSVRC or "
+    "Tiny ImageNet) or a name: scenes, cifar10, imagenette, ..."
 )
 DataInput = Positional[Annotated[str, option(DATA_HELP)]]
-ModelInput = Positional[Annotated[Path, option("A run, model folder or weight file.")]]
+ModelInput = Positional[Annotated[Path, option("A run folder, a model folder or a weight file.")]]
 ModelsAndData = Positional[Annotated[tuple[str, ...], _inputs("MODEL... DATA")]]
 ModelAndImages = Positional[Annotated[tuple[str, ...], _inputs("MODEL IMAGE...")]]
 
 # the net
-NetOption = Annotated[str, option("A, A-LRN, B, C, D, E or 5x5 (Table 1, Sect. 4.1).", metavar="NET")]
-WidthOption = Annotated[float, option("Scales the channels of all layers; 1 is the paper's.")]
-BatchNormOption = Annotated[bool, option("Batch normalisation after every convolution (not in the paper).")]
+NetOption = Annotated[
+    str, option("A, A-LRN, B, C, D or E of Table 1, or 5x5, the control net of Sect. 4.1.", metavar="NET")
+]
+WidthOption = Annotated[
+    float, option("Multiply the number of channels of every hidden layer by this; 1 is the paper's net.")
+]
+BatchNormOption = Annotated[
+    bool, option("Add batch normalisation after every convolution (not in the paper).", default="off")
+]
 DivideOption = Annotated[
-    bool, option("Divide the inputs by the training set's deviation, too; the paper only subtracts the mean.")
+    bool,
+    option(
+        "After subtracting the mean, also divide the pixels by the training set's standard deviation; the paper only "
+        "subtracts the mean.",
+        default="off",
+    ),
 ]
 CropOption = Annotated[
     int | None,
     option(
-        "Side of the square the net sees, a multiple of 32.",
-        default="that of --init-from; without, 224, or less where the images are smaller",
+        "Side in pixels of the square crop that the net is trained on; a multiple of 32.",
+        default="that of --init-from; without --init-from 224, or less if the images are smaller",
     ),
 ]
 InitOption = Annotated[
-    InitMethod, option("How weights are drawn; gaussian is the paper's, glorot needs no shallower net.")
+    InitMethod,
+    option(
+        "How the initial weights are drawn. gaussian: the paper's way, from which the deep nets need --init-from; "
+        "glorot, he: scaled by the size of each layer."
+    ),
 ]
 SigmaOption = Annotated[
-    float, option("The deviation of --init gaussian: 0.01, or 0.1 as the paper's text has it read literally.")
+    float,
+    option(
+        "Standard deviation of the weights of --init gaussian. The paper's text says variance 0.01, which is a "
+        "deviation of 0.1; at width 1 outputs then explode, and with 0.01 net A learns.",
+    ),
 ]
 InitFromOption = Annotated[
     Path | None,
     option(
-        "A run or weight file. Of a shallower net: its first four convolutional and its FC layers; of the same: all.",
-        default="none, all layers are random",
+        "Start from the weights of this run folder, model folder or weight file. From a shallower net, the first four "
+        "convolutional layers and the FC layers are copied (Sect. 3.1); from the same net, all layers.",
+        default="none: all layers start from random weights",
         metavar="MODEL",
     ),
 ]
@@ -73,139 +99,183 @@ Mirrored = Annotated[
 ResumeOption = Annotated[
     bool,
     option(
-        "Continue the run in --out; starts anew where nothing was saved yet. Images and options must be those of its "
-        "start, wherever the images lie now; --device, --workers, --step, --save-every and --bad-images may differ."
+        "Continue the run in --out from its last saved state; if nothing was saved yet, start it. The images and the "
+        "options must be those that the run was started with. Only these may differ: the folder of the images, "
+        "--device, --workers, --step, --save-every and --bad-images.",
+        default="off",
     ),
 ]
 DataChangedOption = Annotated[
-    bool, option("With --resume: go on with the images as they are now (the classes must be the same).")
+    bool,
+    option(
+        "With --resume: continue although images were added, removed or changed since the start of the run. The "
+        "classes must be the same.",
+        default="off",
+    ),
 ]
-EpochsOption = Annotated[int, option("Passes over the training images.")]
+EpochsOption = Annotated[int, option("How many times training goes through all training images, at most.")]
 BatchOption = Annotated[
     int,
     option(
-        "Images per update, whatever the memory and the number of GPUs. The gradient of an epoch's short last batch is "
-        "divided by this number, too."
+        "Images per update of the weights, over all GPUs together. The last batch of an epoch may hold fewer images; "
+        "its gradient is divided by this number all the same."
     ),
 ]
-WeightDecayOption = Annotated[float, option("L2 penalty on weights and biases; the paper's is 0.0005.")]
+WeightDecayOption = Annotated[float, option("Factor of the L2 penalty on weights and biases; 0.0005 in the paper.")]
 PatienceOption = Annotated[
     int,
     option(
-        "Epochs without improvement after which the learning rate is divided by 10, three times in all; at the latest "
-        "after 60, 80 and 93 percent of the epochs."
+        "Divide the learning rate by 10 when the error has not improved for this many epochs. It drops three times in "
+        "all, at the latest after 60, 80 and 93 percent of --epochs."
     ),
 ]
 HoldoutOption = Annotated[
     float,
     option(
-        "Part of the training images that judges schedule and best epoch, chosen by their names; 0 judges on val, as "
-        "the paper did."
+        "Part of the training images that is not trained on: its error decides when the learning rate drops and which "
+        "epoch is best. The names of the images decide which ones it holds. With 0 the val images decide, as in the "
+        "paper."
     ),
 ]
 OrientationOption = Annotated[
     Orientation | None,
     option(
-        "Of photographs with an EXIF orientation: apply turns them upright, ignore takes the pixels as they are "
-        "stored. Stored with the weights; whatever uses the net reads images in the same way.",
+        "For photographs with an EXIF orientation. apply: turn them upright; ignore: use the pixels as they are "
+        "stored. The choice is stored with the weights, and every command that uses the net follows it.",
         default="apply",
     ),
 ]
 PixelRangeOption = Annotated[
     tuple[int, int] | None,
     option(
-        "Which values of 16-bit pixels become black and white: 0 4095 for 12 bits. Stored with the weights, too.",
-        default="that of --init-from; without, 0 65535",
+        "For images of 16 bits a channel: the values that stand for black and for white, such as 0 4095 for 12-bit "
+        "cameras. Stored with the weights.",
+        default="that of --init-from; without --init-from 0 65535",
         metavar="LOW HIGH",
     ),
 ]
 DecoderOption = Annotated[
     DecoderName,
     option(
-        "Who decodes the training images: processes on the CPU, or the gpu (nvJPEG, NVIDIA only), whose pixels differ "
-        "by some gray levels. auto: the gpu where most images are JPEGs and it is faster; a continued run stays as it "
-        "was."
+        "Where training images are decoded. processes: on the CPU; gpu: by nvJPEG (NVIDIA only), whose pixels differ "
+        "from the CPU's by a few gray levels; auto: on the GPU if most images are JPEGs and it is faster there. A "
+        "continued run keeps the choice of its start."
     ),
 ]
 MicroBatchOption = Annotated[
     int | None,
     option(
-        "Images per pass. The gradient is the whole batch's either way, to rounding; with --batch-norm the statistics "
-        "are those of one pass.",
-        default="as the memory that is free at the start allows",
+        "Images that go through the net at once; a smaller number needs less memory. The gradients of all passes of a "
+        "batch are added, so the update is the same up to rounding. With --batch-norm the statistics are those of one "
+        "pass.",
+        default="as many as fit into the memory that is free at the start",
     ),
 ]
 ThreadsOption = Annotated[
     int | None,
-    option("CPU threads of the arithmetic. Fewer where other programs use the cores.", default="one a core"),
+    option("CPU threads that compute. Give fewer if other programs need the cores.", default="one for each core"),
 ]
 StepOption = Annotated[
     StepName,
     option(
-        "On a GPU, how a step computes: fused (our kernels between cuDNN's convolutions; not with --batch-norm), "
-        "compiled (torch.compile) or plain PyTorch; auto takes the first that works. A CPU's step is plain."
+        "How a GPU computes a training step: fused (cuDNN's convolutions and vggnet's own kernels; not with "
+        "--batch-norm), compiled (torch.compile) or plain PyTorch. auto takes the first of these that works. A CPU "
+        "always takes plain."
     ),
 ]
-SaveEveryOption = Annotated[float, option("Seconds between saved states within an epoch.")]
+SaveEveryOption = Annotated[
+    float, option("Save the state of the training every so many seconds, besides at the end of each epoch.")
+]
 
 # where and how anything is computed
-SeedOption = Annotated[int, option("Of everything random.")]
-DeviceOption = Annotated[str, option("auto, cpu, cuda or cuda:0.", metavar="DEVICE")]
-PrecisionOption = Annotated[PrecisionName, option("bf16 where the hardware has it, or fp32.")]
+SeedOption = Annotated[
+    int, option("Seed of everything that is random: initial weights, order of images, crops, dropout.")
+]
+DeviceOption = Annotated[
+    str, option("Where the net computes: cpu, cuda, cuda:1, ...; auto takes a GPU if there is one.", metavar="DEVICE")
+]
+PrecisionOption = Annotated[
+    PrecisionName,
+    option("Number format of the computation. auto: bf16 if the hardware has instructions for it, else fp32."),
+]
 InferencePrecisionOption = Annotated[
     InferencePrecisionName,
-    option("bf16 where the hardware has it, or fp32; or int8, on a CPU and for models that `vggnet quantize` wrote."),
+    option(
+        "Number format of the computation. auto: bf16 if the hardware has instructions for it, else fp32; int8: on a "
+        "CPU, for models that `vggnet quantize` wrote."
+    ),
 ]
-WorkersOption = Annotated[int | None, option("Processes that read images.", default="1, more beside a GPU")]
+WorkersOption = Annotated[
+    int | None,
+    option(
+        "Processes that read images; 0 reads them in the main process.",
+        default="with a GPU one for each core, at most 16; else 1, or 0 on one or two cores",
+    ),
+]
 TrainWorkersOption = Annotated[
     int | None,
-    option("Processes that read images (threads with --decoder gpu).", default="by the number of cores"),
+    option(
+        "Processes that read images, or threads with --decoder gpu; 0 reads them in the main process.",
+        default="with a GPU one for each core, at most 16; else one for two cores, at most 8",
+    ),
 ]
 BadImagesOption = Annotated[
     BadImages,
     option(
-        "What to do about images that cannot be read: stop, or skip (they are listed and counted; a training stops "
-        "where more than a tenth is lost while it runs)."
+        "What to do with images that cannot be read. stop: end with a message; skip: leave them out, list and count "
+        "them. A training stops in any case if more than a tenth of its images becomes unreadable while it runs."
     ),
 ]
 BadBoxesOption = Annotated[
-    BadImages, option("What to do about boxes that are not on their images: stop, or skip (they are counted).")
+    BadImages,
+    option(
+        "What to do with boxes that do not lie on their images. stop: end with a message; skip: leave them out and "
+        "count them."
+    ),
 ]
 
 # the test, and where results go
 TestScalesOption = Annotated[
     tuple[int, ...],
     option(
-        "Q, the smallest side after rescaling; one or more.",
-        default="each net's S, its middle where S was jittered",
+        "Q: images are rescaled so that their smaller side has this many pixels. With several Q, results are "
+        "averaged over them.",
+        default="S of each net; the middle of its range if S was jittered",
         metavar="Q...",
     ),
 ]
 TestScaleOption = Annotated[
     int | None,
     option(
-        "Q, the smallest side after rescaling.", default="the net's S, its middle where S was jittered", metavar="Q"
+        "Q: images are rescaled so that their smaller side has this many pixels.",
+        default="S of the net; the middle of its range if S was jittered",
+        metavar="Q",
     ),
 ]
 MirrorTrainOption = Annotated[
     bool | None,
     tyro.conf.FlagConversionOff,
     tyro.conf.arg(
-        help="Mirror half of the training crops; or none, for digits and text. Tests of such a net show it no mirrors.",
+        help="Mirror half of the training crops, or none of them (for digits and text). A net that is trained without "
+        "mirrored crops is also tested without mirrored images.",
         metavar=_PAIR,
-        help_behavior_hint="(default: as --init-from was trained; without, --mirror)",
+        help_behavior_hint="(default: as --init-from was trained; without --init-from, --mirror)",
     ),
 ]
 MirrorOption = Annotated[
     bool | None,
     tyro.conf.FlagConversionOff,
     tyro.conf.arg(
-        help="Average the mirrored views in, or leave them out.",
+        help="Average the result of each image with that of its mirror image, or use the image alone.",
         metavar=_PAIR,
-        help_behavior_hint="(default: as the net was trained)",
+        help_behavior_hint="(default: --mirror for nets that were trained with mirrored crops)",
     ),
 ]
 JsonOption = Annotated[
     Path | None,
-    option("Write the figures there, too; without a value (or -), to standard output.", default="not written"),
+    option(
+        "Write the results as JSON to this file. Without a file name, write JSON alone to standard output.",
+        default="not written",
+        metavar="[FILE]",
+    ),
 ]

@@ -11,27 +11,27 @@ from vggnet.options.common import MirrorOption, ModelInput, TestScaleOption, Wor
 
 @dataclass(frozen=True)
 class QuantizeOptions:
-    """Make a net ready for inference in 8-bit integers, calibrated on your images; prints what it costs in accuracy.
+    """Prepare a net for inference in 8-bit integers, calibrated on your images, and print the loss of accuracy.
 
-    The result goes wherever a MODEL goes; evaluate and predict then take --precision int8. How much faster that is
-    depends on the CPU: 1.9 times bf16 on a Zen 4, the only kind measured (docs/speed.md)."""
+    Give the result to evaluate or predict with --precision int8, or to any other command as a MODEL. The gain of speed
+    depends on the CPU: 1.9 times bf16 on a Zen 4, the only CPU that was measured (docs/speed.md)."""
 
     model: ModelInput
     data: Positional[
         Annotated[
             str,
             option(
-                "Images as for train. The ranges of activations are measured on train, the loss of accuracy on val. A "
-                "folder of images without labels serves for the ranges alone."
+                "The images, as for train. The training images calibrate the ranges of the activations, the val images "
+                "measure the loss of accuracy. A folder of images without labels only calibrates."
             ),
         ]
     ]
     out: Path
-    """A folder for the model."""
+    """A folder for the quantized model."""
     images: int = 256
-    """How many images the ranges are measured on."""
+    """How many images calibrate the ranges of the activations."""
     test_scale: TestScaleOption = None
     mirror: MirrorOption = None
     workers: WorkersOption = None
     seed: int = 0
-    """Of the choice of images."""
+    """Seed of the choice of these images."""

@@ -48,35 +48,40 @@ class TrainOptions:
     data: DataInput
     net: NetOption = "D"
     out: Annotated[Path | None, option(default="runs/DATA-NET")] = None
-    """The run folder."""
+    """The run folder: weights, metrics and options of this training are written there."""
     resume: ResumeOption = False
     data_changed: DataChangedOption = False
     init: InitOption = "glorot"
     sigma: SigmaOption = 0.01
     init_from: InitFromOption = None
-    new_head: bool = False
-    """With --init-from: leave the last layer random, for other classes."""
-    train_from: Annotated[str | None, option(default="all layers train", metavar="LAYER")] = None
-    """With --init-from: the first layer that trains (fc8, fc6, conv5_1, ...); those before it stay as they are."""
-    head_learning_rate: Annotated[float | None, option(default="as the others")] = None
-    """Of the last layer alone. A new head learns well at ten times the rate of the others."""
-    train_scale: Annotated[tuple[int, ...], option(default="crop x 256/224", metavar="S [S]")] = ()
-    """S: one number (fixed) or smallest and largest (drawn for each image)."""
+    new_head: Annotated[bool, option(default="off")] = False
+    """With --init-from: give the net a new last layer with random weights, because DATA has other classes."""
+    train_from: Annotated[str | None, option(default="the first: all layers are trained", metavar="LAYER")] = None
+    """With --init-from: train this layer and all after it (fc8, fc6, conv5_1, ...); layers before it are frozen."""
+    head_learning_rate: Annotated[float | None, option(default="that of the other layers")] = None
+    """Learning rate of the last layer. A new one (--new-head) learns well at ten times the rate of the others."""
+    train_scale: Annotated[
+        tuple[int, ...],
+        option(
+            "S: training images are rescaled so that their smaller side has this many pixels. With two numbers S is "
+            "drawn between them for each image (scale jitter).",
+            default="256/224 of --crop",
+            metavar="S [S]",
+        ),
+    ] = ()
     crop: CropOption = None
     width: WidthOption = 1.0
     batch_norm: BatchNormOption = False
     dropout: float = 0.5
-    """On fc6 and fc7."""
+    """Probability that a unit of fc6 or fc7 is dropped."""
     divide: DivideOption = False
     mirror: MirrorTrainOption = None
     orientation: OrientationOption = None
     pixel_range: PixelRangeOption = None
     epochs: EpochsOption = 74
     batch: BatchOption = 256
-    learning_rate: Annotated[
-        float | None, option(default="0.01; 0.001 where --init-from is of the same configuration")
-    ] = None
-    """Of all layers, until the first plateau."""
+    learning_rate: Annotated[float | None, option(default="0.01; 0.001 if --init-from is the same net")] = None
+    """Learning rate of all layers at the start; --patience tells when it drops."""
     weight_decay: WeightDecayOption = 5e-4
     patience: PatienceOption = 6
     seed: SeedOption = 0
@@ -94,39 +99,43 @@ class TrainOptions:
 
 @dataclass(frozen=True)
 class LadderOptions:
-    """Train the shallow net, then the deeper ones from it; can be stopped and continued at any point."""
+    """Train the shallow net, then the deeper ones from it. The same command continues where it was stopped."""
 
     data: DataInput
     out: Path
-    """A folder for all runs and the table (ladder.json)."""
-    preset: Literal["desk", "paper"] = "desk"
-    """desk: every pixel size scaled to the crop, sizes for one machine; paper: the paper's own stages and lengths."""
+    """A folder for the runs of all stages and for ladder.json, the table of their errors."""
+    preset: Annotated[
+        Literal["desk", "paper"],
+        option(
+            "desk: a short experiment for one machine, each deeper net at S = 256/224 of the crop and then with scale "
+            "jitter; paper: the paper's stages and lengths."
+        ),
+    ] = "desk"
     shallow: Annotated[str, option(metavar="NET")] = "A"
-    """The net that the deeper ones take layers from: A (the paper) or B (the review)."""
+    """The net that is trained first and that the deeper ones start from: A as in the paper, or B."""
     nets: Annotated[tuple[str, ...], option(metavar="NET...")] = ("D", "E")
-    """The deeper nets."""
-    crop: Annotated[int | None, option(default="desk 224, or less where the images are smaller; paper 224")] = None
-    """Side of the square the nets see, a multiple of 32."""
-    width: Annotated[float | None, option(default="desk 1 on a GPU and 0.25 on a CPU, paper 1")] = None
-    """Scales the channels of all layers; 1 is the paper's."""
-    epochs: Annotated[int | None, option(default="desk 20, paper 74")] = None
-    """Of each stage."""
-    batch: Annotated[int | None, option(default="desk 64, paper 256")] = None
-    """Images per update, whatever the memory and the number of GPUs."""
-    init: Annotated[InitMethod | None, option(default="desk glorot, paper gaussian")] = None
-    """Of the layers that are not taken over."""
+    """The deeper nets, which are trained one after another."""
+    crop: Annotated[int | None, option(default="224; with desk less if the images are smaller")] = None
+    """Side in pixels of the square crops that the nets are trained on; a multiple of 32."""
+    width: Annotated[float | None, option(default="1; with desk on a CPU 0.25")] = None
+    """Multiply the number of channels of every hidden layer by this; 1 is the paper's net."""
+    epochs: Annotated[int | None, option(default="desk 20; paper 74")] = None
+    """Epochs of each stage, at most."""
+    batch: Annotated[int | None, option(default="desk 64; paper 256")] = None
+    """Images per update of the weights, over all GPUs together."""
+    init: Annotated[InitMethod | None, option(default="desk glorot; paper gaussian")] = None
+    """How the initial weights of layers that are not copied from a shallower net are drawn."""
     batch_norm: BatchNormOption = False
     mirror: Mirrored = True
-    """Mirror half of the training crops; or none, for digits and text. Tests then leave mirrored views out, too."""
+    """Mirror half of the training crops, or none of them (for digits and text). Tests follow the same choice."""
     orientation: OrientationOption = None
     pixel_range: PixelRangeOption = None
     seed: SeedOption = 0
     device: DeviceOption = "auto"
     precision: PrecisionOption = "auto"
     bad_images: BadImagesOption = "stop"
-    data_changed: Annotated[bool, option("Go on with the images as they are now (the classes must be the same).")] = (
-        False
-    )
+    data_changed: Annotated[bool, option(default="off")] = False
+    """Continue although images were added, removed or changed since the start. The classes must be the same."""
     workers: TrainWorkersOption = None
     decoder: DecoderOption = "auto"
     threads: ThreadsOption = None
@@ -136,10 +145,10 @@ class LadderOptions:
 
 @dataclass(frozen=True)
 class QuickstartOptions:
-    """Net A, then net D from A, on the embedded data set, in minutes on a laptop; then three predictions."""
+    """Train net A and from it net D on a data set that needs no download, in minutes; then show three predictions."""
 
     out: Path = Path("quickstart")
-    """A folder for the runs and the table; continued where it was left."""
+    """A folder for both runs and the table of their errors. The same command continues where it was stopped."""
     device: DeviceOption = "auto"
     workers: TrainWorkersOption = None
     decoder: DecoderOption = "auto"
@@ -149,7 +158,7 @@ class QuickstartOptions:
 
 @dataclass(frozen=True)
 class DiagnoseOptions:
-    """Show each layer's signal and gradient on real images, and say whether the net can learn from there."""
+    """Measure each layer's signal and gradient on real images, and tell whether the net can learn from its weights."""
 
     data: DataInput = "scenes"
     net: NetOption = "D"
@@ -161,22 +170,21 @@ class DiagnoseOptions:
     batch_norm: BatchNormOption = False
     divide: DivideOption = False
     images: int = 16
-    """How many are shown to the net."""
+    """How many images the net is measured on."""
     learning_rate: float = 0.01
-    """The rate that the first updates are judged at."""
+    """The learning rate for which the size of the first updates is judged."""
     seed: SeedOption = 0
     json: JsonOption = None
 
 
 @dataclass(frozen=True)
 class NetsOptions:
-    """Depth, parameters, multiply-adds and receptive field of the nets of Table 1."""
+    """List the nets of Table 1: depth, parameters, multiply-adds, receptive field."""
 
     num_classes: int = 1000
-    """Outputs of the last layer."""
+    """Number of classes, which is the number of outputs of the last layer."""
     width: WidthOption = 1.0
     crop: int = 224
-    """Side of the input in pixels."""
-    batch_norm: bool = False
-    """With batch normalisation."""
+    """Side of the square input in pixels."""
+    batch_norm: BatchNormOption = False
     json: JsonOption = None

@@ -9,45 +9,52 @@ from tyro.conf import Positional
 from vggnet.options.common import ModelInput, Orientation, option
 
 _PREPROCESSING = (
-    "What the net was trained on: torchvision (RGB 0..1, ImageNet mean and deviation), caffe (BGR, mean), paper (RGB, "
-    "mean), tf (-1..1), unit (0..1), or a JSON file with order, scale, mean, deviation."
+    "Which input the net was trained with. torchvision: RGB from 0 to 1, ImageNet's mean and deviation; caffe: BGR "
+    "from 0 to 255 minus ImageNet's mean; paper: the same in RGB; tf: RGB from -1 to 1; unit: RGB from 0 to 1; or a "
+    "JSON file with order, scale, mean and deviation (docs/weights.md)."
 )
 
 
 @dataclass(frozen=True)
 class ConvertOptions:
-    """Bring another library's VGG in, with its preprocessing and classes; or write one in another library's layout."""
+    """Read another library's VGG weights, with their preprocessing and classes; or write weights in its layout."""
 
-    file: Positional[Path]
-    """.pth, .safetensors, .h5, .keras, .onnx, .caffemodel, .npy, .npz, .mat; or, with --layout vggnet, a run or model
-    folder."""
+    file: Positional[
+        Annotated[
+            Path,
+            option(
+                "The weights: .pth, .safetensors, .h5, .keras, .onnx, .caffemodel, .npy, .npz or .mat. With --layout "
+                "vggnet also a run folder or model folder."
+            ),
+        ]
+    ]
     out: Path
-    """A folder, to be used wherever a MODEL is asked for."""
+    """A folder for the result. Give it to the other commands as MODEL."""
     layout: Literal["torchvision", "timm", "keras", "onnx", "caffe", "matconvnet", "vggnet"]
-    """Whose names and shapes the file has."""
-    preprocessing: Annotated[str | None, option(_PREPROCESSING, default="what the file, or one beside it, says")] = None
-    classes: Annotated[Path | None, option(default="what the file, or one beside it, says, or none")] = None
-    """Class names in the order of the outputs: a line each, or a JSON list."""
-    net: Annotated[str | None, option(default="by its shapes", metavar="NET")] = None
-    """Which net it is where shapes do not decide: A-LRN."""
-    convolutions_only: bool = False
-    """Leave the FC layers out."""
-    orientation: Annotated[Orientation | None, option(default="apply; with --layout vggnet as the file has it")] = None
-    """What to do about the EXIF orientation of the images that the net is given: apply or ignore it."""
+    """The library or format whose names and shapes FILE has."""
+    preprocessing: Annotated[str | None, option(_PREPROCESSING, default="as FILE, or a file beside it, states")] = None
+    classes: Annotated[Path | None, option(default="as FILE, or a file beside it, states; else none")] = None
+    """A file of class names in the order of the net's outputs: one name a line, or a JSON list."""
+    net: Annotated[str | None, option(default="recognised by its shapes", metavar="NET")] = None
+    """The net, if its shapes do not tell: A-LRN has the shapes of A."""
+    convolutions_only: Annotated[bool, option(default="off")] = False
+    """Leave the FC layers out; the result ends at pool5."""
+    orientation: Annotated[Orientation | None, option(default="apply; with --layout vggnet that of FILE")] = None
+    """For photographs with an EXIF orientation. apply: turn them upright; ignore: use the pixels as they are stored."""
     pixel_range: Annotated[
-        tuple[int, int] | None, option(default="0 65535; with --layout vggnet as the file has it", metavar="LOW HIGH")
+        tuple[int, int] | None, option(default="0 65535; with --layout vggnet that of FILE", metavar="LOW HIGH")
     ] = None
-    """Which values of 16-bit pixels become black and white: 0 4095 for 12 bits."""
+    """For images of 16 bits a channel: the values that stand for black and for white, such as 0 4095 for 12 bits."""
     to: Literal["vggnet", "torchvision", "timm"] = "vggnet"
-    """The layout to write."""
+    """The library whose layout is written."""
 
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """Write a net for other runtimes: fully convolutional, any batch and image size, checked after writing."""
+    """Write a net for other runtimes, for any batch and image size. The file is compared with the net after writing."""
 
     model: ModelInput
     format: Literal["onnx", "torch-export", "openvino"] = "onnx"
-    """What to write."""
+    """The format of the file."""
     out: Annotated[Path | None, option(default="the model's name with .onnx, .pt2 or .xml")] = None
-    """The file. Its description lies beside it as .json."""
+    """The file. Preprocessing, classes and layers are described in a .json file of the same name."""
