@@ -52,7 +52,7 @@ COMMANDS: dict[str, tuple[type, str]] = {
 CONTINUED = dict.fromkeys(("train", "localize"), "the same command with --resume continues")
 CONTINUED |= dict.fromkeys(("quickstart", "ladder"), "the same command continues")
 
-DESCRIPTION = """Train and test the nets of Simonyan and Zisserman's "Very Deep Convolutional Networks" as the paper did.
+DESCRIPTION = """Train and test the nets of "Very Deep Convolutional Networks" (Simonyan and Zisserman, 2015).
 
   vggnet quickstart                          train nets A and D in minutes, without a download
   vggnet train FOLDER --net D --out RUN      train a net on your images
