@@ -7,10 +7,10 @@ passes BigCrush as a generator. PyTorch's integers are signed: products wrap, as
 Shapes: n images, K units of a layer.
 """
 
-import hashlib
-
 import torch
 from torch import Tensor
+
+from vggnet.randomness import step_key
 
 _GOLDEN = 0x9E3779B97F4A7C15 - 2**64  # the increment of SplitMix64's counter, as a signed word
 _LOW = 2**32 - 1
@@ -19,9 +19,7 @@ _FACTORS = (0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64)
 
 def image_keys(seed: int, epoch: int, step: int, images: Tensor) -> Tensor:
     """int64 (n,): the key of each image, which is given by its number in the training set, int64 (n,)."""
-    text = f"{seed},{epoch},{step}".encode()
-    base = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big", signed=True)
-    return _mixed(images * _GOLDEN + base)
+    return _mixed(images * _GOLDEN + step_key(seed, epoch, step))
 
 
 def dropout(x: Tensor, rate: float, keys: Tensor, layer: int) -> Tensor:

@@ -4,15 +4,11 @@ Both divisions are a property of the data: an image's name decides, and no seed.
 folder learn from the same images, whatever their seeds, and can be compared and trained further.
 """
 
-import hashlib
-import os
-
 import numpy as np
 
 from vggnet.data.splits import Split
 from vggnet.errors import UserError
-
-_ASIDE, _HELD_OUT = "0", "held out"  # two independent draws for an image
+from vggnet.randomness import Division, name_draw
 
 
 def set_aside(split: Split, fraction: float) -> tuple[Split, Split]:
@@ -25,7 +21,7 @@ def set_aside(split: Split, fraction: float) -> tuple[Split, Split]:
     """
     _check_fraction(fraction)
     labels = _labels(split)
-    draws = np.array([_draw(_ASIDE, name) for name in names_in_data(split)])
+    draws = np.array([name_draw(Division.VALIDATION, name) for name in names_in_data(split)])
     aside = draws < fraction
     classes = [np.flatnonzero(labels == label) for label in np.unique(labels)] if fraction else []
     for places in classes:
@@ -51,7 +47,7 @@ def hold_out(split: Split, fraction: float, learnt: np.ndarray | None = None) ->
 def _held_out(split: Split, fraction: float, learnt: np.ndarray) -> np.ndarray:
     _check_fraction(fraction)
     labels = _labels(split)
-    draws = np.array([_draw(_HELD_OUT, name) for name in names_in_data(split)])
+    draws = np.array([name_draw(Division.HELD_OUT, name) for name in names_in_data(split)])
     held = np.zeros(len(split), bool)
     for label in np.unique(labels) if fraction else ():
         places = np.flatnonzero(labels == label)
@@ -73,9 +69,3 @@ def _labels(split: Split) -> np.ndarray:
 def _check_fraction(fraction: float) -> None:
     if not 0 <= fraction < 1:
         raise UserError(f"the fraction held out must be at least 0 and below 1, not {fraction}")
-
-
-def _draw(salt: str, file: str) -> float:
-    """Return a number in [0, 1) that depends on a file's name and `salt` only."""
-    digest = hashlib.sha256(os.fsencode(f"{salt} {file}")).digest()
-    return int.from_bytes(digest[:6], "big") / 2**48

@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
+from vggnet.randomness import numbered_generator
+
 VERSION = 2  # counts changes of what is written: part of the cached folder's name
 _COPIES = 4  # training images of each training digit
 _VAL_FRACTION = 0.25
@@ -41,7 +43,7 @@ def write_scenes(folder: Path, seed: int = 0) -> None:
     for number, (ink, label) in enumerate(zip(digits.images, digits.target, strict=True)):
         part, copies = ("val", 1) if in_val[number] else ("train", _COPIES)
         for copy in range(copies):
-            generator = np.random.default_rng([seed, number, copy])
+            generator = numbered_generator(seed, number, copy)
             scene, box = _scene(ink / 16.0, photographs, part, generator)
             name = f"{part}/{label}/{number:04d}-{copy}.jpg"
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -54,7 +56,7 @@ def write_scenes(folder: Path, seed: int = 0) -> None:
 def _validation_digits(labels: np.ndarray, seed: int) -> np.ndarray:
     """bool (digits,): a quarter of each class."""
     chosen = np.zeros(len(labels), bool)
-    generator = np.random.default_rng([seed, len(labels)])
+    generator = numbered_generator(seed, len(labels))
     for label in range(10):
         places = np.flatnonzero(labels == label)
         chosen[generator.permutation(places)[: round(_VAL_FRACTION * len(places))]] = True

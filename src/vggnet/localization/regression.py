@@ -20,11 +20,10 @@ from torch import Tensor
 from vggnet.description import BoxKind
 from vggnet.localization.boxes import CORRECT_IOU, Windows, area, encode, intersection
 from vggnet.localization.objects import Objects
+from vggnet.randomness import Stream, generator
 
 COORDINATES = 4
 SEEN = 0.5  # least part of the box (or of the crop) that a crop must see of it
-_WORD = (1 << 64) - 1
-_BOXES = 2  # a stream of its own beside those of `images.augmentation`
 
 
 def outputs_of(kind: BoxKind, classes: int) -> int:
@@ -33,13 +32,11 @@ def outputs_of(kind: BoxKind, classes: int) -> int:
 
 
 def draw_boxes(objects: Objects, seed: int, epoch: int, indices: np.ndarray) -> np.ndarray:
-    """Edges (n, 4): one box of each image at `indices`, a function of (seed, epoch, index)."""
+    """Return edges (n, 4): one box of each image at `indices`, drawn by (seed, epoch, index)."""
     chosen = objects.starts[indices].copy()
     counts = objects.counts[indices]
     for place in np.flatnonzero(counts > 1).tolist():
-        counter = np.array([0, 0, int(indices[place]), _BOXES], np.uint64)
-        key = np.array([seed & _WORD, epoch & _WORD], np.uint64)
-        chosen[place] += np.random.Generator(np.random.Philox(key=key, counter=counter)).integers(counts[place])
+        chosen[place] += generator(seed, epoch, int(indices[place]), Stream.BOXES).integers(counts[place])
     return objects.edges[chosen]
 
 

@@ -9,7 +9,6 @@ sigma is a parameter, 0.01 by default. Its later note, that Glorot and Bengio's 
 uniform one: U(-a, a) with a = sqrt(6 / (fan_in + fan_out)).
 """
 
-import hashlib
 import math
 
 import torch
@@ -19,6 +18,7 @@ from vggnet.description import ModelDescription
 from vggnet.errors import UserError
 from vggnet.network.vgg import VGG, on_meta
 from vggnet.paper.configurations import Architecture, Layer
+from vggnet.randomness import layer_seed
 
 METHODS = ("gaussian", "glorot", "he")
 
@@ -87,8 +87,7 @@ def _draw(layer: Layer, method: str, sigma: float, seed: int) -> torch.Tensor:
     """Weights (out, in, k, k) of one layer, fp32."""
     spread = deviation(layer, method, sigma)
     weight = torch.empty(layer.out_channels, layer.in_channels, layer.kernel, layer.kernel, device="cpu")
-    digest = hashlib.sha256(f"{seed} {layer.name}".encode()).digest()  # hash() differs from process to process
-    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "little", signed=True))
+    generator = torch.Generator().manual_seed(layer_seed(seed, layer.name))
     if method == "glorot":
         bound = spread * math.sqrt(3)
         return weight.uniform_(-bound, bound, generator=generator)

@@ -19,6 +19,7 @@ import numpy as np
 from vggnet.console import counted
 from vggnet.errors import UserError
 from vggnet.evaluation.metrics import PairedTest, compare
+from vggnet.randomness import numbered_generator
 from vggnet.transfer_learning.average_precision import average_precisions
 from vggnet.transfer_learning.svm import COSTS, VALIDATION, choose_cost, class_recalls, fit, hold_out_places
 
@@ -78,7 +79,7 @@ def random_splits(
                     f"class {name!r} has {counted(len(places), 'image')}: too few for --train-per-class {train} and a "
                     "test image"
                 )
-            rng = np.random.default_rng([seed & (2**64 - 1), number, label])
+            rng = numbered_generator(seed, number, label)
             order = rng.permutation(places)
             chosen.append(order[:train])
             kept.append(order[train : train + test])
@@ -99,7 +100,7 @@ def class_recall_protocol(
     """Caltech's: values (n, D), labels (n,). C is chosen anew in each split, the SVM then fitted on all its images."""
     results = []
     for number, split in enumerate(splits):
-        rng = np.random.default_rng([seed & (2**64 - 1), number, classes])
+        rng = numbered_generator(seed, number, classes)
         rest, held = (split.train[part] for part in hold_out_places(labels[split.train], validation, rng))
 
         def judge(cost: float, rest: np.ndarray = rest, held: np.ndarray = held) -> float:
@@ -184,7 +185,7 @@ def average_precision_protocol(
 
 def _divided(train: np.ndarray, validation: float, seed: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the places (rest, held out) of a random division of `train`. Raises UserError where one is empty."""
-    order = np.random.default_rng([seed & (2**64 - 1), classes]).permutation(train)
+    order = numbered_generator(seed, classes).permutation(train)
     wanted = max(1, round(validation * len(train)))
     if not 0 < validation < 1 or wanted >= len(train):
         raise UserError(
