@@ -51,9 +51,9 @@ def test_a_gpu_has_its_number_and_becomes_the_current_one(two_gpus: list[torch.d
     assert [choose_device(name) for name in names] == two_gpus == [torch.device("cuda", i) for i in (0, 0, 1)]
     assert choose_device("cpu", 1) == torch.device("cpu")
     assert choose_device("auto", 1) == two_gpus.pop() == torch.device("cuda", 1)
-    with pytest.raises(UserError, match=r"--device cuda:3: this machine has 2 GPU\(s\)"):
+    with pytest.raises(UserError, match=r"`device` cuda:3: this machine has 2 GPU\(s\)"):
         choose_device("cuda", 3)
-    with pytest.raises(UserError, match=r"--device cuda:2: this machine has 2 GPU\(s\), counted from 0"):
+    with pytest.raises(UserError, match=r"`device` cuda:2: this machine has 2 GPU\(s\), counted from 0"):
         choose_device("cuda:2")
     assert len(two_gpus) == 3
 

@@ -22,6 +22,7 @@ from vggnet.errors import OutputLost, UserError, reason_of
 from vggnet.files import ESCAPED
 from vggnet.options.bench import BenchOptions
 from vggnet.options.evaluation import EvaluateOptions, PredictOptions
+from vggnet.options.flags import with_flags
 from vggnet.options.localization import LocalizeOptions
 from vggnet.options.quantization import QuantizeOptions
 from vggnet.options.ranges import check_numbers
@@ -75,6 +76,7 @@ def run(arguments: Sequence[str]) -> int:
         print(f"vggnet {vggnet.__version__}, PyTorch {metadata.version('torch')}, Python {platform.python_version()}")
         return 0
     again = CONTINUED.get(arguments[0] if arguments else "", "give the same command again")
+    options = None
     try:
         with _printed_once():
             options = tyro.extras.subcommand_cli_from_dict(
@@ -92,7 +94,7 @@ def run(arguments: Sequence[str]) -> int:
         name, module = next((name, module) for name, (kind, module) in COMMANDS.items() if kind is type(options))
         getattr(importlib.import_module(f"vggnet.commands.{module}"), name)(options)
     except UserError as error:
-        return _fail(str(error), 2)
+        return _fail(with_flags(str(error), options), 2)
     except KeyboardInterrupt:
         return _fail("stopped", 130)
     except (BrokenPipeError, OutputLost) as error:

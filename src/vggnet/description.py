@@ -51,7 +51,7 @@ class ImageReading:
         low, high = self.pixel_range
         if not 0 <= low < high <= FULL_RANGE[1]:
             raise UserError(
-                f"--pixel-range {low} {high}: the lowest and the highest value of 16-bit pixels, such as 0 4095 for "
+                f"`pixel_range` {low} {high}: the lowest and the highest value of 16-bit pixels, such as 0 4095 for "
                 f"12 bits; both from 0 to {FULL_RANGE[1]}, the lowest first"
             )
 

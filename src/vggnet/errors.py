@@ -15,7 +15,7 @@ class UserError(ValueError):
 class Diverged(UserError):
     """Weights, or what a net computes with them, are not finite. `what` says what was found, and what to do next."""
 
-    RETRAIN = "take another epoch's weights, or train again at a lower --learning-rate"
+    RETRAIN = "take another epoch's weights, or train again at a lower learning rate"
 
     def __init__(self, what: str) -> None:
         super().__init__(f"the weights have diverged: {what}")

@@ -25,10 +25,10 @@ def cpu_has_bf16() -> bool:
 def choose_precision(requested: Precision, device: torch.device) -> Literal["bf16", "fp32"]:
     """Resolve `auto`; refuse bf16 where it would be emulated."""
     if requested not in ("auto", "bf16", "fp32"):
-        raise UserError(f"--precision {requested}: use auto, bf16 or fp32")
+        raise UserError(f"`precision` {requested}: use auto, bf16 or fp32")
     capable = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else cpu_has_bf16()
     if requested == "bf16" and not capable:
-        raise UserError(f"--precision bf16: this {device.type} has no bf16 arithmetic; use --precision fp32")
+        raise UserError(f"`precision` bf16: this {device.type} has no bf16 arithmetic; use fp32")
     if requested == "auto":
         return "bf16" if capable else "fp32"
     return requested
@@ -39,9 +39,9 @@ def choose_inference_precision(requested: InferencePrecision, device: torch.devi
     if requested != "int8":
         return choose_precision(requested, device)
     if device.type != "cpu":
-        raise UserError(f"--precision int8 is for CPUs, not for {device.type}; leave it at auto")
+        raise UserError(f"`precision` int8 is for CPUs, not for {device.type}; leave it at auto")
     if not torch.cpu._is_vnni_supported():
-        raise UserError("--precision int8: this CPU has no VNNI instructions and would round sums; use auto")
+        raise UserError("`precision` int8: this CPU has no VNNI instructions and would round sums; use auto")
     return "int8"
 
 
@@ -56,17 +56,17 @@ def choose_device(name: str, local_rank: int | None = None) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise UserError(f"--device {name}: not a device; use auto, cpu, cuda or cuda:0") from error
+        raise UserError(f"`device` {name}: not a device; use auto, cpu, cuda or cuda:0") from error
     if device.type == "cuda":
         if not torch.cuda.is_available():
-            raise UserError(f"--device {name}: PyTorch finds no GPU on this machine; use --device cpu, or auto")
+            raise UserError(f"`device` {name}: PyTorch finds no GPU on this machine; use cpu or auto")
         number = device.index if local_rank is None else local_rank
         device = torch.device("cuda", torch.cuda.current_device() if number is None else number)
         if device.index >= torch.cuda.device_count():
-            raise UserError(f"--device {device}: this machine has {torch.cuda.device_count()} GPU(s), counted from 0")
+            raise UserError(f"`device` {device}: this machine has {torch.cuda.device_count()} GPU(s), counted from 0")
         torch.cuda.set_device(device)
     elif device.type != "cpu":
-        raise UserError(f"--device {name}: vggnet runs on cpu and cuda")
+        raise UserError(f"`device` {name}: vggnet runs on cpu and cuda")
     return device
 
 

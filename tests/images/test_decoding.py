@@ -275,9 +275,9 @@ def test_transparent_16_bit_colours_are_laid_on_white(tmp_path):
 
 @pytest.mark.parametrize("pixel_range", [(0, 0), (5, 4), (-1, 9), (0, 65536)])
 def test_a_range_that_is_none_is_refused(pixel_range):
-    with pytest.raises(UserError, match="--pixel-range"):
+    with pytest.raises(UserError, match="`pixel_range` "):
         ImageReading(pixel_range=pixel_range)
-    with pytest.raises(UserError, match="--pixel-range"):
+    with pytest.raises(UserError, match="`pixel_range` "):
         InputPolicy(pixel_range=pixel_range)
 
 

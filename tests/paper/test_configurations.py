@@ -42,10 +42,10 @@ def test_multiply_adds_of_d() -> None:
     [
         ({"net": "d"}, "Did you mean D"),
         ({"outputs": 0}, "at least one output"),
-        ({"width": 0}, "width 0"),
+        ({"width": 0}, "`width` 0"),
         ({"crop_px": 225}, "not a multiple of 32.*try 224"),
         ({"crop_px": 0}, "try 32"),
-        ({"dropout": 1.0}, "dropout 1.0"),
+        ({"dropout": 1.0}, "`dropout` 1.0"),
     ],
 )
 def test_bad_options(options: dict[str, object], message: str) -> None:

@@ -252,14 +252,14 @@ def test_a_gpu_that_is_not_there_is_an_error_and_never_the_cpu() -> None:
 
 @pytest.mark.parametrize("name", ["gpu", "mps", "cuda:x"])
 def test_a_device_that_does_not_exist_is_refused(name: str) -> None:
-    with pytest.raises(UserError, match="--device"):
+    with pytest.raises(UserError, match="`device` "):
         choose_device(name)
 
 
 def test_precision_is_fp32_on_request_and_never_something_unknown() -> None:
     assert choose_precision("fp32", torch.device("cpu")) == "fp32"
     assert choose_precision("auto", torch.device("cpu")) in ("bf16", "fp32")
-    with pytest.raises(UserError, match="--precision"):
+    with pytest.raises(UserError, match="`precision` "):
         choose_precision("fp16", torch.device("cpu"))  # type: ignore[arg-type]
 
 

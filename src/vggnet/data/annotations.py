@@ -78,7 +78,9 @@ def _open_flat(folder: Path, given: list[list[LabelledBox]], notes: tuple[str, .
             train, val, divided = None, train, False
         else:
             train, val = set_aside(train, VAL_FRACTION)
-            notes += (f"no --val-annotations: {counted(len(val), 'example')} set aside (by class and name)",)
+            notes += (
+                f"no annotations of a validation part: {counted(len(val), 'example')} set aside (by class and name)",
+            )
     unnamed = len(files) - len({file for part in (train, val) if part is not None for file in part.files})
     if unnamed:
         notes += (f"left out: {unnamed} of {len(files)} images, without a box",)

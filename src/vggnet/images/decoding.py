@@ -112,7 +112,7 @@ def contradiction(stated: tuple[int, int], size: tuple[int, int], reading: Image
     (wide, high), (width, height) = stated, size
     reason = f"its annotation is of an image of {wide}x{high}, and it is read as {width}x{height}"
     if stated == size[::-1]:
-        reason += f" (with --orientation {reading.orientation}; look whether its EXIF orientation turns it)"
+        reason += f" (orientation {reading.orientation}: check whether its EXIF orientation turns it)"
     return reason
 
 
@@ -192,7 +192,7 @@ def _deep_color(path: str, image: Image.Image, pixel_range: PixelRange) -> tuple
     if image.format != "PNG" or raw not in ("RGB;16B", "RGBA;16B") or "transparency" in image.info:
         if pixel_range != FULL_RANGE:
             low, high = pixel_range
-            raise BadImage(path, f"--pixel-range {low} {high} needs all 16 bits of a colour: save it as a PNG (RGB)")
+            raise BadImage(path, f"a pixel range of {low} {high} needs all 16 bits of a colour: save it as a PNG (RGB)")
         rgb, note, _ = _shallow(path, image, AS_STORED)
         return rgb, "16-bit colour cut to its upper 8 bits" + (f", {note}" if note else ""), None
     with Image.open(io.BytesIO(_content(image)), formats=["PNG"]) as again:

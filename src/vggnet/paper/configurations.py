@@ -132,14 +132,16 @@ class Architecture:
         if self.outputs < 1 and not self.convolutions_only:
             raise UserError(f"a net needs at least one output, not {self.outputs}")
         if not 0 < self.width <= 8:
-            raise UserError(f"width {self.width} is out of range: it scales all channels, 1 is the paper's, at most 8")
+            raise UserError(
+                f"`width` {self.width} is out of range: it scales all channels, 1 is the paper's, at most 8"
+            )
         if self.crop_px < TOTAL_STRIDE_PX or self.crop_px % TOTAL_STRIDE_PX:
             nearest = max(1, round(self.crop_px / TOTAL_STRIDE_PX)) * TOTAL_STRIDE_PX
             raise UserError(
-                f"crop {self.crop_px} is not a multiple of {TOTAL_STRIDE_PX} (five poolings halve it): try {nearest}"
+                f"`crop` {self.crop_px} is not a multiple of {TOTAL_STRIDE_PX} (five poolings halve it): try {nearest}"
             )
         if not 0 <= self.dropout < 1:
-            raise UserError(f"dropout {self.dropout} is out of range: it must be at least 0 and below 1")
+            raise UserError(f"`dropout` {self.dropout} is out of range: it must be at least 0 and below 1")
 
     @property
     def configuration(self) -> Configuration:
