@@ -61,10 +61,8 @@ def test_posteriors_of_a_preprocessed_image_are_those_of_predict(tmp_path: Path)
     images = vggnet.preprocess(model, tmp_path / "image.png")
     assert images.shape == (1, 3, 40, 60)
     expected = (model.posteriors(images) + model.posteriors(images.flip(3)))[0] / 2
-    [(_, answers)] = vggnet.predict(
-        tmp_path / "a.safetensors", [tmp_path / "image.png"], device="cpu", precision="fp32"
-    )
-    found = {name: posterior for name, _, posterior in answers}
+    (prediction,) = vggnet.predict(tmp_path / "a.safetensors", [tmp_path / "image.png"], device="cpu", precision="fp32")
+    found = {each.name: each.posterior for each in prediction.classes}
     assert [found[name] for name in model.description.classes] == pytest.approx(expected.tolist(), abs=1e-5)
 
 

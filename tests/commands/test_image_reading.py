@@ -147,8 +147,8 @@ def test_a_ladder_hands_both_to_its_stages(photos, tmp_path):
 
 
 def answers(model: Path, image: Path) -> list[float]:
-    ((_, best),) = predict(model, [image], top=3, device="cpu", precision="fp32")
-    return [posterior for _, _, posterior in sorted(best)]
+    (found,) = predict(model, [image], top=3, device="cpu", precision="fp32")
+    return [each.posterior for each in sorted(found.classes, key=lambda each: each.name)]
 
 
 def test_every_way_to_use_a_net_reads_photographs_as_its_training_did(tmp_path):

@@ -199,9 +199,9 @@ def test_a_folder_without_labels_gives_five_classes_an_image(run_folder, tmp_pat
     assert posteriors == sorted(posteriors, reverse=True)
     assert set(lines[1][1:6]) <= set(CLASSES)
     assert "12 of 12 images" in printed(result)
-    (path, guesses), *_ = predict(run, [tmp_path / "flat"], device="cpu", precision="fp32")
-    assert path == str(tmp_path / "flat" / names[0])
-    assert [name for name, _, _ in guesses] == lines[1][1:6]
+    first, *_ = predict(run, [tmp_path / "flat"], device="cpu", precision="fp32")
+    assert first.path == str(tmp_path / "flat" / names[0])
+    assert [guess.name for guess in first.classes] == lines[1][1:6]
 
 
 def test_predict_stops_at_a_bad_image_or_leaves_it_out_and_tells(run_folder, tmp_path, write_images, capsys):
@@ -214,9 +214,9 @@ def test_predict_stops_at_a_bad_image_or_leaves_it_out_and_tells(run_folder, tmp
     found = predict(
         run_path, [tmp_path / "flat"], device="cpu", precision="fp32", bad_images="skip", on_bad=told.append
     )
-    assert [Path(path).name for path, _ in found] == [names[0], names[2]]
+    assert [Path(each.path).name for each in found] == [names[0], names[2]]
     alone = predict(run_path, [tmp_path / "flat" / names[2]], device="cpu", precision="fp32")
-    assert [guess[0] for guess in found[1][1]] == [guess[0] for guess in alone[0][1]]
+    assert [guess.name for guess in found[1].classes] == [guess.name for guess in alone[0].classes]
     assert [Path(bad.path).name for bad in told] == [names[1]]
     assert run(["predict", str(run_path), str(tmp_path / "flat"), "--bad-images", "skip", "--device", "cpu"]) == 0
     captured = capsys.readouterr()
@@ -228,10 +228,10 @@ def test_predict_stops_at_a_bad_image_or_leaves_it_out_and_tells(run_folder, tmp
 def test_predict(run_folder, tmp_path, write_images):
     write_images(tmp_path / "flat", [(70, 90)] * 2)
     run, image = run_folder(), tmp_path / "flat" / "000.png"
-    ((path, guesses),) = predict(run, [image], top=2, scale=64, device="cpu", precision="fp32")
-    assert path == str(image)
-    assert len(guesses) == 2
-    assert 1 >= guesses[0][2] >= guesses[1][2] >= 0
+    (found,) = predict(run, [image], top=2, test_scale=64, device="cpu", precision="fp32")
+    assert found.path == str(image)
+    first, second = found.classes
+    assert 1 >= first.posterior >= second.posterior >= 0
     with pytest.raises(BadImage, match="missing"):
         predict(run, [tmp_path / "nowhere.jpg"], device="cpu", precision="fp32")
     with pytest.raises(UserError, match="at least one"):

@@ -178,10 +178,14 @@ def test_predict_and_submissions_leave_the_mirror_out(unmirrored, tmp_path, writ
     pixels = np.array(rescale(decode(str(image)), 73))
     alone, mirrored = (posteriors_of(model, each) for each in (pixels, pixels[:, ::-1]))
     for mirror, expected in ((None, alone), (False, alone), (True, (alone + mirrored) / 2)):
-        ((_, guesses),) = predict(folder, [image], top=6, mirror=mirror, device="cpu", precision="fp32")
-        np.testing.assert_allclose([p for _, _, p in guesses], sorted(expected, reverse=True), rtol=1e-5)
+        (found,) = predict(folder, [image], top=6, mirror=mirror, device="cpu", precision="fp32")
+        np.testing.assert_allclose(
+            [each.posterior for each in found.classes], sorted(expected, reverse=True), rtol=1e-5
+        )
     submission = evaluate([folder], str(tmp_path / "flat"), **CPU)
-    np.testing.assert_allclose([p for _, _, p in submission.guesses[0]], sorted(alone)[:0:-1], rtol=1e-5)
+    np.testing.assert_allclose(
+        [each.posterior for each in submission.predictions[0].classes], sorted(alone)[:0:-1], rtol=1e-5
+    )
     assert WITHOUT in printed(submission)
     assert WITHOUT in submission.to_markdown()
     assert json.loads(submission.to_json())["mirror"] == [False]

@@ -50,7 +50,7 @@ def predict(options: PredictOptions) -> None:
             model,
             images,
             top=options.top,
-            scale=options.test_scale,
+            test_scale=options.test_scale,
             mirror=options.mirror,
             device=options.device,
             precision=options.precision,
@@ -63,16 +63,12 @@ def predict(options: PredictOptions) -> None:
     used = trained.chosen(options.mirror)
 
     def tell() -> None:
-        for path, answers in predictions:
-            say(path)
-            for name, title, posterior in answers:
-                say(f"  {100 * posterior:5.1f} %  {title}" + (f" ({name})" if title != name else ""))
+        for each in predictions:
+            say(each.path)
+            for guess in each.classes:
+                name = f" ({guess.name})" if guess.title != guess.name else ""
+                say(f"  {100 * guess.posterior:5.1f} %  {guess.title}{name}")
         for line in policy_notes([Shown(model, trained, used)]):
             say(line)
 
-    report(options.json, [_as_json(path, answers, used.mirror) for path, answers in predictions], tell)
-
-
-def _as_json(path: str, answers: list[tuple[str, str, float]], mirror: bool) -> dict[str, object]:
-    classes = [{"class": name, "title": title, "posterior": posterior} for name, title, posterior in answers]
-    return {"image": path, "mirror": mirror, "classes": classes}
+    report(options.json, [each.to_dict() | {"mirror": used.mirror} for each in predictions], tell)

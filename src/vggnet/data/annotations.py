@@ -15,7 +15,7 @@ from vggnet.console import counted, named
 from vggnet.data.box_files import LabelledBox, read_annotations
 from vggnet.data.box_matching import find_images, lay_boxes
 from vggnet.data.dividing import set_aside
-from vggnet.data.listing import list_images, subfolders
+from vggnet.data.listing import is_flat, list_images
 from vggnet.data.opening import VAL_FRACTION, open_data
 from vggnet.data.splits import ImageData, Split
 from vggnet.errors import UserError
@@ -34,7 +34,7 @@ def open_annotated(
         return open_data(data, whole=whole)
     given = [(read_annotations(path) if path else ([], [])) for path in (annotations, val_annotations)]
     notes = tuple(note for _, more in given for note in more)
-    if _is_flat(data):
+    if is_flat(data):
         return _open_flat(Path(data).expanduser(), [boxes for boxes, _ in given], notes, whole)
     opened = open_data(data, whole=whole)
     train, val = opened.train, opened.val
@@ -48,14 +48,6 @@ def open_annotated(
         (val,), more = lay_boxes((val,), given[1][0], opened.classes, str(val_annotations))
         notes += more
     return replace(opened, train=train, val=val, notes=opened.notes + notes)
-
-
-def _is_flat(data: str) -> bool:
-    """Whether `data` is a folder with images in it, and no folder with images."""
-    folder = Path(data).expanduser()
-    if not folder.is_dir() or not list_images(str(folder), recursive=False)[0]:
-        return False
-    return not any(list_images(str(folder / name))[0] for name in subfolders(folder))
 
 
 def _open_flat(folder: Path, given: list[list[LabelledBox]], notes: tuple[str, ...], whole: bool) -> ImageData:

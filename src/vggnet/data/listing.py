@@ -182,6 +182,14 @@ def images_at(paths: Sequence[str | Path]) -> Split:
     return Split("", tuple(files))
 
 
+def is_flat(data: str | Path) -> bool:
+    """Return whether `data` is a folder of images without class folders: with images in it, and no folder of images."""
+    folder = Path(data).expanduser()
+    if not folder.is_dir() or not list_images(str(folder), recursive=False)[0]:
+        return False
+    return not any(list_images(str(folder / name))[0] for name in subfolders(folder))
+
+
 def unlabelled_folder(path: str | Path) -> Split:
     """All images under a folder, sorted; UserError where there are none."""
     folder = Path(path).expanduser()

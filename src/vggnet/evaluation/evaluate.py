@@ -32,7 +32,7 @@ from vggnet.evaluation.protocols import Combination, Entrant, Protocol, combinat
 from vggnet.evaluation.rows import find_row, row_of
 from vggnet.evaluation.scoring import BadImages, Progress, default_workers, score
 from vggnet.evaluation.store import Store
-from vggnet.evaluation.submission import Submission, best_classes
+from vggnet.evaluation.submission import Prediction, Submission, best_classes
 from vggnet.evaluation.tables import Reference, Table
 from vggnet.evaluation.unseen import note_learnt, trained_on
 from vggnet.evaluation.views import View
@@ -43,7 +43,6 @@ from vggnet.network.weights import load_model
 
 ModelProgress = Callable[[int, int, str], Any]  # images done, images in all, which net
 KEPT_BYTES = 2**31  # posteriors that are held in memory between rows
-Prediction = tuple[str, list[tuple[str, str, float]]]
 
 
 @dataclass(frozen=True)
@@ -161,7 +160,7 @@ def predict(
     paths: Sequence[str | Path],
     *,
     top: int = 5,
-    scale: int | None = None,
+    test_scale: int | None = None,
     mirror: bool | None = None,
     device: str = "auto",
     precision: InferencePrecision = "auto",
@@ -169,11 +168,11 @@ def predict(
     on_bad: Callable[[BadImage], Any] | None = None,
     on_progress: Progress | None = None,
 ) -> list[Prediction]:
-    """(path, [(class, title, posterior), ...]) of images or folders of images: the `top` classes, the best first.
+    """Return the `top` most probable classes of each image; `paths` are images or folders of images.
 
-    Dense at `scale` (Q; by default the net's S). `mirror`: whether the mirrored image is averaged in (None: as the net
-    was trained). Raises UserError, and BadImage for an image; with `bad_images="skip"` such images are left out, and
-    `on_bad` is called with each.
+    The views are dense, with the smallest side at `test_scale` pixels (Q; None: the net's S). `mirror`: whether the
+    mirrored image is averaged in (None: as the net was trained). Raises UserError, and BadImage for an image; with
+    `bad_images="skip"` such images are left out, and `on_bad` is called with each.
     """
     if top < 1:
         raise UserError(f"--top {top}: at least one class is needed")
@@ -183,7 +182,7 @@ def predict(
     if not len(split):
         raise UserError("give at least one image, or a folder of images")
     chosen = choose_device(device)
-    scale = default_scale(net.description) if scale is None else scale
+    scale = default_scale(net.description) if test_scale is None else test_scale
     view = View("dense", scale, net.description.policy.chosen(mirror).mirror)
     precision = choose_inference_precision(precision, chosen)
     scores = score(
@@ -193,7 +192,8 @@ def predict(
         for bad in scores.bad:
             on_bad(bad)
     answers = best_classes(scores.posteriors[view], net.description, top)
-    return list(zip([split.files[index] for index in scores.indices.tolist()], answers, strict=True))
+    files = [split.files[index] for index in scores.indices.tolist()]
+    return [Prediction(file, classes) for file, classes in zip(files, answers, strict=True)]
 
 
 def _fill(job: _Job, on_progress: ModelProgress | None) -> tuple[list[Store], dict[str, BadImage]]:
@@ -321,8 +321,10 @@ def _submission(
     images = tuple(name for name, present in zip(job.split.files, reader.present, strict=True) if present)
     return Submission(
         f"{described.nets}: {described.method}, Q={described.test_scale}",
-        images,
-        tuple(tuple(best) for best in best_classes(posteriors, description, 5)),
+        tuple(
+            Prediction(name, classes)
+            for name, classes in zip(images, best_classes(posteriors, description, 5), strict=True)
+        ),
         len(job.split),
         tuple(bad.values()),
         _facts(job, data, stores) | {"mirror": list(row.mirrors)},

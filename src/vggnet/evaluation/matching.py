@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from vggnet.console import named
-from vggnet.data.listing import list_images, subfolders, unlabelled_folder
+from vggnet.data.listing import is_flat, unlabelled_folder
 from vggnet.data.opening import data_names, open_data
 from vggnet.data.splits import ImageData, Split
 from vggnet.description import ModelDescription
@@ -57,16 +57,13 @@ def _short(path: Path) -> str:
 
 
 def open_split(data: str, *, whole: bool = False) -> ImageData | Split:
-    """Return the data set (`whole` as in `open_data`), or the images of a folder without labels.
+    """Return the data set (`whole` as in `open_data`), or the images of a folder without class folders."""
+    return unlabelled_folder(data) if has_no_labels(data) else open_data(data, whole=whole)
 
-    That is one with images in it, and no folder with images.
-    """
-    folder = Path(data).expanduser()
-    if data not in data_names() and folder.is_dir():
-        flat, _ = list_images(str(folder), recursive=False)
-        if flat and not any(list_images(str(folder / name))[0] for name in subfolders(folder)):
-            return unlabelled_folder(folder)
-    return open_data(data, whole=whole)
+
+def has_no_labels(data: str) -> bool:
+    """Return whether `data` is a folder of images without class folders, and not the name of a data set."""
+    return data not in data_names() and is_flat(data)
 
 
 def match_labels(entrants: Sequence[Entrant], data: ImageData, split: Split) -> tuple[np.ndarray, ...]:

@@ -16,12 +16,37 @@ from vggnet.console import rich_console
 from vggnet.description import ModelDescription
 from vggnet.errors import BadImage, Diverged, UserError
 
-Guess = tuple[str, str, float]  # class, its readable name, posterior
 SHOWN = 10  # images that `print` lists
 
 
-def best_classes(posteriors: np.ndarray, description: ModelDescription, top: int) -> list[list[Guess]]:
-    """The `top` classes of each image: posteriors (n, K) -> n lists, the most probable first (equals by index).
+@dataclass(frozen=True)
+class ClassGuess:
+    """A class that an image may be of: its name in the data (n01440764), its readable title, its posterior (0 to 1)."""
+
+    name: str
+    title: str
+    posterior: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """An image's file, and its most probable classes, the best first."""
+
+    path: str
+    classes: tuple[ClassGuess, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the file and its classes as JSON values."""
+        classes = [{"class": each.name, "title": each.title, "posterior": each.posterior} for each in self.classes]
+        return {"image": self.path, "classes": classes}
+
+    def __str__(self) -> str:
+        """Return the titles and posteriors in one line: `cat 0.91, dog 0.05`."""
+        return ", ".join(f"{each.title} {each.posterior:.2f}" for each in self.classes)
+
+
+def best_classes(posteriors: np.ndarray, description: ModelDescription, top: int) -> list[tuple[ClassGuess, ...]]:
+    """Return the `top` classes of each image: posteriors (n, K) -> n tuples, the most probable first (equals by index).
 
     Raises UserError where the net does not name its classes, or its posteriors are not finite.
     """
@@ -31,21 +56,21 @@ def best_classes(posteriors: np.ndarray, description: ModelDescription, top: int
         raise Diverged(f"the posteriors are not finite; {Diverged.RETRAIN}")
     order = np.argsort(-posteriors, axis=1, kind="stable")[:, :top]
     return [
-        [(description.classes[k], description.title(k), float(row[k])) for k in best.tolist()]
+        tuple(ClassGuess(description.classes[k], description.title(k), float(row[k])) for k in best.tolist())
         for row, best in zip(posteriors, order, strict=True)
     ]
 
 
 @dataclass(frozen=True)
 class Submission:
-    """`guesses[i]` are the five classes of `images[i]` (fewer where the net has fewer); `protocol` is how.
+    """The five classes of each image (fewer where the net has fewer); `protocol` is the nets, the views and Q.
 
-    `notes` are the sentences below the result.
+    `expected` counts the images that were given, `bad` are those that cannot be used; `notes` are the sentences below
+    the result.
     """
 
     protocol: str
-    images: tuple[str, ...]
-    guesses: tuple[tuple[Guess, ...], ...]
+    predictions: tuple[Prediction, ...]
     expected: int
     bad: tuple[BadImage, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
@@ -55,19 +80,17 @@ class Submission:
         """One line an image: image, five classes, their posteriors."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        count = max((len(guess) for guess in self.guesses), default=0)
+        count = max((len(each.classes) for each in self.predictions), default=0)
         numbers = range(1, count + 1)
         writer.writerow(["image", *(f"class_{i}" for i in numbers), *(f"posterior_{i}" for i in numbers)])
-        for image, guess in zip(self.images, self.guesses, strict=True):
-            writer.writerow([image, *(name for name, _, _ in guess), *(f"{p:.6f}" for _, _, p in guess)])
+        for each in self.predictions:
+            names = [guess.name for guess in each.classes]
+            writer.writerow([each.path, *names, *(f"{guess.posterior:.6f}" for guess in each.classes)])
         return text.getvalue()
 
     def to_json(self) -> str:
         """Everything, for programs."""
-        images = [
-            {"image": image, "classes": [{"class": name, "title": title, "posterior": p} for name, title, p in guess]}
-            for image, guess in zip(self.images, self.guesses, strict=True)
-        ]
+        images = [each.to_dict() for each in self.predictions]
         bad = [{"path": error.path, "reason": error.reason} for error in self.bad]
         content = {"protocol": self.protocol, **self.facts, "expected": self.expected, "images": images}
         content["notes"] = list(self.notes)
@@ -76,8 +99,7 @@ class Submission:
     def to_markdown(self) -> str:
         """A Markdown table of images and their best classes."""
         lines = [f"**{self.protocol}**", "", "| image | classes |", "| --- | --- |"]
-        for image, guess in zip(self.images, self.guesses, strict=True):
-            lines.append(f"| {image} | {', '.join(f'{title} {p:.2f}' for _, title, p in guess)} |")
+        lines += [f"| {each.path} | {each} |" for each in self.predictions]
         lines += [""] if self.notes else []
         return "\n".join([*lines, *self.notes]) + "\n"
 
@@ -88,11 +110,11 @@ class Submission:
         def say(line: str) -> None:
             console.print(line, markup=False, soft_wrap=True)
 
-        say(f"{self.protocol}: {len(self.images)} of {self.expected} images, without labels")
-        for image, guess in list(zip(self.images, self.guesses, strict=True))[:SHOWN]:
-            say(f"  {image}: {', '.join(f'{title} {p:.2f}' for _, title, p in guess)}")
-        if len(self.images) > SHOWN:
-            say(f"  and {len(self.images) - SHOWN} more, which --csv FILE writes, too")
+        say(f"{self.protocol}: {len(self.predictions)} of {self.expected} images, without labels")
+        for each in self.predictions[:SHOWN]:
+            say(f"  {each.path}: {each}")
+        if len(self.predictions) > SHOWN:
+            say(f"  and {len(self.predictions) - SHOWN} more, which --csv FILE writes, too")
         for error in self.bad:
             say(f"  not used: {error}")
         for line in self.notes:

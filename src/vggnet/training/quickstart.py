@@ -56,8 +56,8 @@ def quickstart(options: QuickstartOptions) -> None:
     deepest = options.out / "D"
     paths = example_images()
     say("\nthree predictions of net D:")
-    for path, answers in predict(deepest, paths, top=3):
-        say(f"  {path}: " + ", ".join(f"{title} {100 * posterior:.1f} %" for _, title, posterior in answers))
+    for each in predict(deepest, paths, top=3):
+        say(f"  {each.path}: " + ", ".join(f"{guess.title} {100 * guess.posterior:.1f} %" for guess in each.classes))
     say("\nnext: your own folder of images, one folder a class")
     say("  vggnet train FOLDER --net D --out runs/mine")
     say(f"  vggnet evaluate {deepest} scenes --views center dense crops")
