@@ -24,15 +24,15 @@ from torch import Tensor, nn
 
 from vggnet.data.listing import unlabelled_folder
 from vggnet.data.splits import Split
-from vggnet.evaluation.forward import Precision
-from vggnet.evaluation.scoring import default_workers, score
+from vggnet.evaluation.scoring import score
 from vggnet.evaluation.views import View
-from vggnet.hardware import choose_device, choose_precision, environment, in_words
+from vggnet.hardware import choose_device, choose_precision, environment, in_words, scoring_workers
 from vggnet.images.color import normalize
 from vggnet.images.decoding import decode
 from vggnet.images.geometry import rescale
 from vggnet.network.initialization import build
 from vggnet.network.vgg import VGG
+from vggnet.options.choices import Precision
 
 TARGET = 2.0  # times the obvious loop's images/s, with bf16 instructions
 BF16_TOLERANCE = 0.05  # of the largest posterior
@@ -47,7 +47,7 @@ def main() -> None:
     split, part = _some(photos, options.images), _some(photos, options.loop_images or options.images)
     precision = choose_precision("auto", device)
     views = [View("dense", scale) for scale in options.scales]
-    workers = default_workers(options.workers, device)
+    workers = scoring_workers(options.workers, device)
 
     def run_ours(precision: Precision, of: Split = split) -> np.ndarray:
         scores = score(ours, of, views, precision=precision, device=device, workers=workers)

@@ -28,10 +28,11 @@ from vggnet.evaluation.scoring import score
 from vggnet.evaluation.views import View
 from vggnet.hardware import cpu_has_bf16, environment, in_words
 from vggnet.localization.dense import Computing, Drawer, center_outputs, dense_candidates
-from vggnet.localization.merging import Merging, best_boxes
+from vggnet.localization.merging import best_boxes
 from vggnet.localization.objects import measure_sizes
 from vggnet.network.initialization import initialize
 from vggnet.network.vgg import VGG, on_meta
+from vggnet.options.choices import Merging
 from vggnet.paper.configurations import Architecture
 
 CLASSES = 1000

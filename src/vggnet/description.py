@@ -11,11 +11,11 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
 from vggnet.errors import UserError
+from vggnet.options.choices import Orientation
 from vggnet.paper.configurations import Architecture
 
 Rgb = tuple[float, float, float]
 BoxKind = Literal["", "scr", "pcr"]
-Orientation = Literal["apply", "ignore"]
 PixelRange = tuple[int, int]
 FULL_RANGE: PixelRange = (0, 65535)
 BOX_UNITS = (  # of a box net's four numbers, for people; `images.boxes.encode` makes them

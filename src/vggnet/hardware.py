@@ -7,14 +7,12 @@ import sys
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from vggnet.errors import UserError
-
-Precision = Literal["auto", "bf16", "fp32"]
-InferencePrecision = Literal["auto", "bf16", "fp32", "int8"]
+from vggnet.options.choices import InferencePrecisionName, Precision, PrecisionName, TrainPrecision
 
 
 def cpu_has_bf16() -> bool:
@@ -22,7 +20,7 @@ def cpu_has_bf16() -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def choose_precision(requested: Precision, device: torch.device) -> Literal["bf16", "fp32"]:
+def choose_precision(requested: PrecisionName, device: torch.device) -> TrainPrecision:
     """Resolve `auto`; refuse bf16 where it would be emulated."""
     if requested not in ("auto", "bf16", "fp32"):
         raise UserError(f"`precision` {requested}: use auto, bf16 or fp32")
@@ -34,7 +32,7 @@ def choose_precision(requested: Precision, device: torch.device) -> Literal["bf1
     return requested
 
 
-def choose_inference_precision(requested: InferencePrecision, device: torch.device) -> Literal["bf16", "fp32", "int8"]:
+def choose_inference_precision(requested: InferencePrecisionName, device: torch.device) -> Precision:
     """As `choose_precision`; int8 only where it is asked for, and refused where it would be emulated."""
     if requested != "int8":
         return choose_precision(requested, device)
@@ -74,6 +72,28 @@ def free_on_gpu_bytes(device: torch.device) -> int:
     """Memory that this process can still have on a GPU; what PyTorch keeps of freed memory is had again."""
     kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return int(torch.cuda.mem_get_info(device)[0]) + kept
+
+
+def training_workers(requested: int | None = None) -> int:
+    """Return how many processes read a training's images: as requested, else by the number of cores.
+
+    Without a GPU these processes share the cores with the arithmetic.
+    """
+    if requested is not None:
+        return requested
+    cores = os.cpu_count() or 1
+    return min(16, cores) if torch.cuda.is_available() else max(1, min(8, cores // 2))
+
+
+def scoring_workers(requested: int | None, device: torch.device) -> int:
+    """Return how many processes read images for inference: as requested, else many beside a GPU and one beside a CPU.
+
+    It is none where the CPU has two cores only, since the net needs both.
+    """
+    if requested is not None:
+        return requested
+    cores = os.cpu_count() or 1
+    return min(16, cores) if device.type == "cuda" else int(cores > 2)
 
 
 @cache

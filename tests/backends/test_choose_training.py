@@ -12,7 +12,7 @@ from vggnet.backends.eager import EagerVGG
 from vggnet.backends.gpu_training import FusedVGG
 from vggnet.errors import UserError
 from vggnet.network.initialization import build
-from vggnet.options.common import StepName
+from vggnet.options.choices import StepName
 
 GPU = torch.device("cuda")
 

@@ -15,6 +15,7 @@ from PIL import Image
 import vggnet
 from vggnet.cli import COMMANDS, run
 from vggnet.evaluation.metrics import Count
+from vggnet.options.machine import MachineOptions
 from vggnet.options.training import LadderOptions, QuickstartOptions, TrainOptions
 from vggnet.training import quickstart
 from vggnet.training.classification import _is_chance
@@ -255,7 +256,15 @@ def test_a_training_without_mirrored_crops_is_tested_without_mirrored_views(
     assert row.mirrors == (False,)
     assert row.errors.top1.wrong == report["dense"]["top1"]["wrong"]
     options = TrainOptions(
-        str(data), net="A", crop=32, width=0.05, epochs=2, batch=8, workers=0, device="cpu", mirror=False, out=out
+        str(data),
+        net="A",
+        crop=32,
+        width=0.05,
+        epochs=2,
+        batch=8,
+        mirror=False,
+        out=out,
+        machine=MachineOptions("cpu", workers=0),
     )
     stage = Stage(dataclasses.replace(options, resume=True))
     before = {kind: dict(fields) for kind, fields in report.items()}
@@ -298,7 +307,7 @@ def test_ladder_and_quickstart_train_as_their_options_have_it(tmp_path: Path) ->
 
 
 def test_presets_are_the_papers_stages_and_their_scaled_ones(tmp_path: Path) -> None:
-    paper = stages_of(LadderOptions("scenes", tmp_path, preset="paper", device="cpu"))
+    paper = stages_of(LadderOptions("scenes", tmp_path, preset="paper", machine=MachineOptions("cpu")))
     assert [stage.name for stage in paper] == [
         "A-S256",
         *("D-S256", "D-S384", "D-S256-512"),
@@ -309,16 +318,16 @@ def test_presets_are_the_papers_stages_and_their_scaled_ones(tmp_path: Path) -> 
     assert {(stage.options.batch, stage.options.epochs, stage.options.init) for stage in paper} == {
         (256, 74, "gaussian")
     }
-    desk = stages_of(LadderOptions("scenes", tmp_path, device="cpu", crop=64))
+    desk = stages_of(LadderOptions("scenes", tmp_path, crop=64, machine=MachineOptions("cpu")))
     assert [stage.options.train_scale for stage in desk][:3] == [(73,), (73,), (73, 146)]
 
 
 def test_ladder_and_quickstart_take_decoder_and_step_as_training_does(tmp_path: Path) -> None:
-    how = {"decoder": "processes", "step": "plain"}
-    ladder = stages_of(LadderOptions("scenes", tmp_path, crop=32, **how))  # type: ignore[arg-type]
-    quick = quickstart.stages_of(QuickstartOptions(tmp_path, **how))  # type: ignore[arg-type]
+    machine = MachineOptions(decoder="processes", step="plain")
+    ladder = stages_of(LadderOptions("scenes", tmp_path, crop=32, machine=machine))
+    quick = quickstart.stages_of(QuickstartOptions(tmp_path, machine))
     for stage in (*ladder, *quick):
-        assert (stage.options.decoder, stage.options.step) == ("processes", "plain")
+        assert (stage.options.machine.decoder, stage.options.machine.step) == ("processes", "plain")
 
 
 def test_diagnose_prints_layers_and_a_verdict(

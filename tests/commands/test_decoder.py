@@ -11,6 +11,8 @@ from vggnet.cli import run
 from vggnet.data.splits import Split
 from vggnet.errors import UserError
 from vggnet.images.gpu.loading import DeviceLoader
+from vggnet.options.flat import changed
+from vggnet.options.machine import MachineOptions
 from vggnet.options.training import TrainOptions
 from vggnet.training import choose_decoder as reading
 from vggnet.training.choose_decoder import choose_decoder
@@ -112,7 +114,7 @@ def test_a_training_from_the_devices_loader_resumes_to_the_bit(
     )
     data = str(class_folders())
     small = {"net": "A", "crop": 32, "width": 0.05, "epochs": 2, "batch": 8, "workers": 1, "device": "cpu"}
-    train_classifier(TrainOptions(data, out=tmp_path / "whole", **small))  # type: ignore[arg-type]
+    train_classifier(changed(TrainOptions(data, out=tmp_path / "whole"), **small))
 
     step = Loop._step
 
@@ -125,9 +127,9 @@ def test_a_training_from_the_devices_loader_resumes_to_the_bit(
 
     monkeypatch.setattr(Loop, "_step", stop_in_the_second_epoch)
     with pytest.raises(Interrupted):
-        train_classifier(TrainOptions(data, out=tmp_path / "stopped", **small))  # type: ignore[arg-type]
+        train_classifier(changed(TrainOptions(data, out=tmp_path / "stopped"), **small))
     monkeypatch.setattr(Loop, "_step", step)
-    train_classifier(TrainOptions(data, out=tmp_path / "stopped", resume=True, **small))  # type: ignore[arg-type]
+    train_classifier(changed(TrainOptions(data, out=tmp_path / "stopped", resume=True), **small))
     assert len(loaders) == 3
     assert all(isinstance(loader, DeviceLoader) for loader in loaders)
     for name in ("last.safetensors", "best.safetensors"):
@@ -144,7 +146,7 @@ def test_on_a_gpu(class_folders: Folders, tmp_path: Path) -> None:
         width=0.125,
         epochs=2,
         batch=8,
-        decoder="gpu",
+        machine=MachineOptions(decoder="gpu"),
     )
     assert train_classifier(options).epochs == 2
     assert json.loads((tmp_path / "run" / "config.json").read_text())["decoder"] == "gpu"

@@ -22,6 +22,7 @@ from vggnet.formats.writing import to_state
 from vggnet.network.initialization import initialize
 from vggnet.network.vgg import on_meta, without_head
 from vggnet.network.weights import load_model, read_description, save_model
+from vggnet.options.flat import changed
 from vggnet.options.training import LadderOptions, TrainOptions
 from vggnet.paper.configurations import Architecture
 from vggnet.training.classification import train_classifier
@@ -72,7 +73,7 @@ def options(photos, tmp_path):
     def make(**changes: object) -> TrainOptions:
         values = {"net": "A", "width": 0.03, "crop": 32, "epochs": 1, "batch": 4, "workers": 0, "threads": 1}
         values |= {"precision": "fp32", "device": "cpu", "out": tmp_path / "run"}
-        return TrainOptions(str(photos), **(values | changes))  # type: ignore[arg-type]
+        return changed(TrainOptions(str(photos)), **values | changes)
 
     return make
 

@@ -1,6 +1,5 @@
 """Numbers that an option cannot have are refused before anything is done; zero never stands for "not given"."""
 
-import dataclasses
 import math
 import typing
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from vggnet.cli import COMMANDS, run
+from vggnet.options.flat import flat_fields
 from vggnet.options.localization import LocalizeEvaluateOptions, LocalizePredictOptions, LocalizeTrainOptions
 from vggnet.options.ranges import RANGES, Range
 
@@ -23,15 +23,14 @@ def numbers(kind: object) -> set[type]:
 def test_every_numeric_option_of_every_command_has_a_range_within_its_default() -> None:
     found = set()
     for kind in KINDS:
-        hints = typing.get_type_hints(kind)
-        for field in dataclasses.fields(kind):
-            if not numbers(hints[field.name]):
+        for name, (hint, default) in flat_fields(kind).items():
+            if not numbers(hint):
                 continue
-            found.add(field.name)
-            assert field.name in RANGES, (kind, field.name)
-            default = () if field.default in (None, dataclasses.MISSING) else field.default
-            for value in default if isinstance(default, tuple) else (default,):
-                assert value in RANGES[field.name], (kind, field.name)
+            found.add(name)
+            assert name in RANGES, (kind, name)
+            values = () if default is None else default
+            for value in values if isinstance(values, tuple) else (values,):
+                assert value in RANGES[name], (kind, name)
     assert found == set(RANGES)
 
 

@@ -21,6 +21,7 @@ from vggnet.localization.evaluating import combinations
 from vggnet.localization.guessing import Combining
 from vggnet.localization.training import train_localizer
 from vggnet.network.weights import load_model, read_tensors, save_model
+from vggnet.options.flat import changed
 from vggnet.options.localization import LocalizeTrainOptions
 from vggnet.training.loop import Loop
 
@@ -39,7 +40,7 @@ def options(blocks, classifier, tmp_path):
             "out": tmp_path / "run",
             "device": "cpu",
         }
-        return LocalizeTrainOptions(**values | changes)  # type: ignore[arg-type]
+        return changed(LocalizeTrainOptions(str(blocks), classifier), **values | changes)
 
     return make
 

@@ -11,6 +11,7 @@ from vggnet.data.learnt import content_digests, read_learnt
 from vggnet.data.opening import open_data
 from vggnet.errors import UserError
 from vggnet.evaluation.evaluate import evaluate
+from vggnet.options.flat import changed
 from vggnet.options.training import TrainOptions
 from vggnet.training.classification import train_classifier
 
@@ -35,7 +36,7 @@ def train(photos: Path, tmp_path: Path) -> Callable[..., Path]:
     def make(name: str, data: Path = photos, **options: object) -> Path:
         fixed = {"net": "A", "width": 0.04, "crop": 32, "epochs": 1, "batch": 32, "workers": 0, "threads": 1}
         out = tmp_path / name
-        train_classifier(TrainOptions(str(data), out=out, device="cpu", precision="fp32", **fixed | options))
+        train_classifier(changed(TrainOptions(str(data), out=out), device="cpu", precision="fp32", **fixed | options))
         return out
 
     return make

@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from vggnet.cli import run
 from vggnet.errors import UserError
 from vggnet.network.weights import load_model, save_model
+from vggnet.options.flat import changed
 from vggnet.options.training import TrainOptions
 from vggnet.training.checkpoints import read_progress
 from vggnet.training.classification import ClassificationTask, train_classifier
@@ -56,8 +57,8 @@ def small(root: Path, **changes: object) -> TrainOptions:
     """Options of a small run in `root`, on the images there."""
     values: dict[str, object] = {"net": "A", "crop": 32, "width": 0.03, "batch": 8, "epochs": 2, "patience": 9}
     values |= {"workers": 0, "threads": 1, "device": "cpu", "precision": "fp32"}
-    values |= {"data": str(root / "images"), "out": root / "run"}
-    return TrainOptions(**values | changes)  # type: ignore[arg-type]
+    values |= {"out": root / "run"}
+    return changed(TrainOptions(str(root / "images")), **values | changes)
 
 
 @pytest.fixture

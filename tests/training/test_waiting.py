@@ -15,7 +15,7 @@ from vggnet.description import ModelDescription, Preprocessing
 from vggnet.images.loading import Batch
 from vggnet.network.initialization import build
 from vggnet.network.vgg import VGG
-from vggnet.options.common import StepName
+from vggnet.options.choices import StepName
 from vggnet.paper.configurations import Architecture
 from vggnet.paper.recipes import Recipe
 from vggnet.training.distributed import World

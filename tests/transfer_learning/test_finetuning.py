@@ -14,6 +14,7 @@ from vggnet.network.initialization import build
 from vggnet.network.pretrained import save_pretrained
 from vggnet.network.vgg import without_head
 from vggnet.network.weights import load_model
+from vggnet.options.flat import changed
 from vggnet.options.training import TrainOptions
 from vggnet.paper.recipes import Recipe
 from vggnet.training.classification import train_classifier
@@ -30,7 +31,8 @@ def source(folder: Path, small_net: Callable, trunk: bool = False, **options) ->
 
 def options(data: Path, model: Path, out: Path, **more) -> TrainOptions:
     small = {"net": "A", "width": 1 / 16, "crop": 64, "epochs": 1, "batch": 16, "workers": 0, "device": "cpu"}
-    return TrainOptions(data=str(data), init_from=model, out=out, new_head=True, **(small | more))
+    given = TrainOptions(data=str(data), init_from=model, out=out, new_head=True)
+    return changed(given, **small | more)
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])

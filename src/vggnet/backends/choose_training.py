@@ -16,7 +16,7 @@ from vggnet.backends.kernels.available import why_not
 from vggnet.console import note
 from vggnet.errors import UserError, reason_of
 from vggnet.network.vgg import VGG
-from vggnet.options.common import StepName
+from vggnet.options.choices import StepName
 from vggnet.paper.configurations import TOTAL_STRIDE_PX
 
 

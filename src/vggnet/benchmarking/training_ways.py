@@ -12,7 +12,7 @@ from vggnet.benchmarking.nets import compiled, need_bf16, vgg16
 from vggnet.benchmarking.problem import LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, Problem, Ready, ready_step
 from vggnet.hardware import choose_precision
 from vggnet.network.vgg import VGG
-from vggnet.options.common import StepName
+from vggnet.options.choices import StepName
 from vggnet.paper.recipes import Recipe
 from vggnet.training.distributed import World
 from vggnet.training.loop import Inputs, Loop, LoopSettings

@@ -18,7 +18,6 @@ from vggnet.data.listing import images_at
 from vggnet.data.splits import ImageData, Split
 from vggnet.errors import BadImage, UserError
 from vggnet.evaluation.comparing import compare_rows
-from vggnet.evaluation.forward import Precision
 from vggnet.evaluation.matching import (
     match_labels,
     match_outputs,
@@ -28,18 +27,19 @@ from vggnet.evaluation.matching import (
 )
 from vggnet.evaluation.metrics import Count, Errors, combine, count_ranks, ranks
 from vggnet.evaluation.policy import policy_notes
-from vggnet.evaluation.protocols import Combination, Entrant, Protocol, combinations, default_scale
+from vggnet.evaluation.protocols import Combination, Entrant, combinations, default_scale
 from vggnet.evaluation.rows import find_row, row_of
-from vggnet.evaluation.scoring import BadImages, Progress, default_workers, score
+from vggnet.evaluation.scoring import Progress, score
 from vggnet.evaluation.store import Store
 from vggnet.evaluation.submission import Prediction, Submission, best_classes
 from vggnet.evaluation.tables import Reference, Table
 from vggnet.evaluation.unseen import note_learnt, trained_on
 from vggnet.evaluation.views import View
 from vggnet.files import write_result
-from vggnet.hardware import InferencePrecision, choose_device, choose_inference_precision, environment
+from vggnet.hardware import choose_device, choose_inference_precision, environment, scoring_workers
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import load_model
+from vggnet.options.choices import BadImages, InferencePrecisionName, Precision, TableName
 
 ModelProgress = Callable[[int, int, str], Any]  # images done, images in all, which net
 KEPT_BYTES = 2**31  # posteriors that are held in memory between rows
@@ -65,11 +65,11 @@ def evaluate(
     *,
     views: Sequence[str] | None = None,
     test_scale: Sequence[int] | None = None,
-    protocol: Protocol | None = None,
+    protocol: TableName | None = None,
     mirror: bool | None = None,
     against: str | None = None,
     device: str = "auto",
-    precision: InferencePrecision = "auto",
+    precision: InferencePrecisionName = "auto",
     workers: int | None = None,
     bad_images: BadImages = "stop",
     json: str | Path | None = None,
@@ -104,7 +104,7 @@ def evaluate(
         split,
         chosen,
         choose_inference_precision(precision, chosen),
-        default_workers(workers, chosen),
+        scoring_workers(workers, chosen),
         bad_images,
         baseline,
     )
@@ -142,7 +142,7 @@ def _baseline(entrants: Sequence[Entrant], rows: Sequence[Combination], against:
 
 def _row_without_labels(
     entrants: Sequence[Entrant],
-    protocol: Protocol | None,
+    protocol: TableName | None,
     views: Sequence[str] | None,
     test_scale: Sequence[int] | None,
 ) -> list[Combination]:
@@ -163,7 +163,7 @@ def predict(
     test_scale: int | None = None,
     mirror: bool | None = None,
     device: str = "auto",
-    precision: InferencePrecision = "auto",
+    precision: InferencePrecisionName = "auto",
     bad_images: BadImages = "stop",
     on_bad: Callable[[BadImage], Any] | None = None,
     on_progress: Progress | None = None,

@@ -10,7 +10,6 @@ Shapes: n images, K classes, C crops an image.
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -23,8 +22,7 @@ from vggnet.evaluation.views import GRID, View
 from vggnet.images.color import normalize
 from vggnet.images.geometry import center_crop_corner, crop_grid, ten_crop_corners
 from vggnet.network.vgg import VGG, evaluating
-
-Precision = Literal["fp32", "bf16", "int8"]
+from vggnet.options.choices import Precision
 
 
 @dataclass(frozen=True)

@@ -13,19 +13,19 @@ be given; a row says in words where it differs from the paper's.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 from vggnet.console import counted
 from vggnet.description import InputPolicy, ModelDescription
 from vggnet.errors import UserError
 from vggnet.evaluation.policy import Shown
 from vggnet.evaluation.views import Kind, View, views_of
+from vggnet.options.choices import TableName
 from vggnet.paper.configurations import PAPER_CROP_PX
 from vggnet.paper.recipes import FIXED_SCALE_PX, SCALE_STEP_PX, Recipe, scaled_px
 from vggnet.paper.results import CLASSIFICATION, SUBMISSION, TABLE_3, TABLE_4, TABLE_5, TABLE_6, ClassificationRow
 
-Protocol = Literal["table3", "table4", "table5", "table6"]
-PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
+PROTOCOLS: tuple[TableName, ...] = get_args(TableName)
 TABLES = {"table3": TABLE_3, "table4": TABLE_4, "table5": TABLE_5, "table6": (*TABLE_6, SUBMISSION)}
 PAPER_CLASSES = 1000
 DEFAULT_KINDS: tuple[Kind, ...] = ("center", "dense")
@@ -112,7 +112,7 @@ def multiple_scales(description: ModelDescription) -> tuple[int, ...]:
 def combinations(
     entrants: Sequence[Entrant],
     *,
-    protocol: Protocol | None = None,
+    protocol: TableName | None = None,
     views: Sequence[str] | None = None,
     test_scale: Sequence[int] | None = None,
 ) -> list[Combination]:
@@ -205,7 +205,7 @@ def _free(entrants: Sequence[Entrant], views: Sequence[str] | None, given: Seque
     return rows
 
 
-def _beside_paper(row: Combination, entrants: Sequence[Entrant], protocol: Protocol | None) -> Combination:
+def _beside_paper(row: Combination, entrants: Sequence[Entrant], protocol: TableName | None) -> Combination:
     """The row with the paper's row of the same table beside it, and what differs."""
     descriptions = [entrants[place].description for place, _ in row.members]
     nets = tuple(sorted(description.architecture.net for description in descriptions))

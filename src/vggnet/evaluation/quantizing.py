@@ -15,7 +15,6 @@ from vggnet.console import counted, progress, say
 from vggnet.data.learnt import copy_learnt
 from vggnet.data.splits import ImageData, Split
 from vggnet.errors import UserError
-from vggnet.evaluation.forward import Precision
 from vggnet.evaluation.matching import (
     match_labels,
     open_entrants,
@@ -25,13 +24,14 @@ from vggnet.evaluation.matching import (
 from vggnet.evaluation.metrics import Count, PairedTest, compare, ranks
 from vggnet.evaluation.policy import policy_notes
 from vggnet.evaluation.protocols import Entrant, default_scale
-from vggnet.evaluation.scoring import default_workers, score
+from vggnet.evaluation.scoring import score
 from vggnet.evaluation.store import Store
 from vggnet.evaluation.views import View
-from vggnet.hardware import choose_inference_precision, choose_precision
+from vggnet.hardware import choose_inference_precision, choose_precision, scoring_workers
 from vggnet.network.pretrained import check_free, save_pretrained
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import load_model
+from vggnet.options.choices import Precision
 from vggnet.options.quantization import QuantizeOptions
 
 CPU = torch.device("cpu")
@@ -62,7 +62,7 @@ def quantize_on_images(options: QuantizeOptions) -> QuantizeResult:
     source = opened if isinstance(opened, Split) else opened.train or opened.val
     if source is None or not len(source):
         raise UserError(f"{options.data}: there are no images to measure on")
-    workers = default_workers(options.workers, CPU)
+    workers = scoring_workers(options.workers, CPU)
     limits = _measure(model, source, scale, options, workers)
     model.description = replace(model.description, activation_limits=limits)
     save_pretrained(model, options.out)

@@ -7,10 +7,9 @@ Shapes: n images, K classes.
 """
 
 import itertools
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,22 +18,14 @@ from torch import Tensor
 from vggnet.data.splits import Split
 from vggnet.errors import BadImage, Diverged, UserError
 from vggnet.evaluation.batching import Item
-from vggnet.evaluation.forward import Precision, Presenter, presenting
+from vggnet.evaluation.forward import Presenter, presenting
 from vggnet.evaluation.views import View
 from vggnet.images.rescaled import rescaled_images
 from vggnet.network.vgg import VGG
+from vggnet.options.choices import BadImages, Precision
 
 Progress = Callable[[int, int], Any]  # images done, images in all
-BadImages = Literal["stop", "skip"]
 _ON_DEVICE = 256  # batches whose posteriors may wait on the device, so that it is not held up for each
-
-
-def default_workers(requested: int | None, device: torch.device) -> int:
-    """Processes that decode: many beside a GPU, one beside a CPU's net; none where that wants both of two cores."""
-    if requested is not None:
-        return requested
-    cores = os.cpu_count() or 1
-    return min(16, cores) if device.type == "cuda" else int(cores > 2)
 
 
 @dataclass

@@ -34,13 +34,14 @@ from vggnet.console import note
 from vggnet.data.splits import Split
 from vggnet.description import AS_STORED, ImageReading, ModelDescription, Preprocessing
 from vggnet.errors import BadImage, UserError
-from vggnet.evaluation.forward import Precision, Presenter
+from vggnet.evaluation.forward import Presenter
 from vggnet.evaluation.image_keys import KEY_BYTES, ImageKeys, checksum
-from vggnet.evaluation.scoring import BadImages, Progress, score_in_shards
+from vggnet.evaluation.scoring import Progress, score_in_shards
 from vggnet.evaluation.views import View
 from vggnet.files import default_cache, write_whole
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import find_weights, read_description
+from vggnet.options.choices import BadImages, Precision
 from vggnet.paper.configurations import Architecture
 
 FORMAT = 2  # of what views mean and shards hold; a change makes every stored posterior a miss

@@ -6,12 +6,12 @@ names are given or stay unknown. Which net it is follows from the shapes.
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 
 from vggnet.console import counted
-from vggnet.description import FULL_RANGE, ImageReading, InputPolicy, ModelDescription, Orientation, PixelRange
+from vggnet.description import FULL_RANGE, ImageReading, InputPolicy, ModelDescription, PixelRange
 from vggnet.errors import UserError
 from vggnet.files import printable
 from vggnet.formats.caffemodel import read_caffemodel
@@ -27,8 +27,8 @@ from vggnet.formats.state_dicts import layers_of_state
 from vggnet.formats.untrusted import read_state_dict
 from vggnet.network.vgg import VGG, on_meta, without_head
 from vggnet.network.weights import load_model
+from vggnet.options.choices import Layout, Orientation
 
-Layout = Literal["torchvision", "timm", "keras", "onnx", "caffe", "matconvnet", "vggnet"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 MISSING, LEFT_OUT = "missing (convolutions only)", "left out (--convolutions-only)"  # of FC layers
 NAMES = {"A": "vgg11", "B": "vgg13", "D": "vgg16", "E": "vgg19"}

@@ -19,7 +19,7 @@ from torch import Tensor
 from vggnet.data.splits import Split
 from vggnet.errors import BadImage, Diverged, UserError
 from vggnet.evaluation.batching import Batcher, Item
-from vggnet.evaluation.forward import Precision, Presenter, mirror_images, presenting, stack_images
+from vggnet.evaluation.forward import Presenter, mirror_images, presenting, stack_images
 from vggnet.evaluation.masking import padding_kept_zero
 from vggnet.images.geometry import center_crop_corner, rescale
 from vggnet.images.loading import whole_images
@@ -28,6 +28,7 @@ from vggnet.localization.boxes import Windows, clip, decode, rescaled_sizes
 from vggnet.localization.regression import COORDINATES, select
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import is_finite
+from vggnet.options.choices import Precision
 from vggnet.paper.configurations import TOTAL_STRIDE_PX
 
 Size = tuple[int, int]  # rows, columns

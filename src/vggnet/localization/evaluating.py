@@ -13,10 +13,9 @@ from vggnet.data.splits import ImageData
 from vggnet.description import ModelDescription
 from vggnet.errors import UserError
 from vggnet.evaluation.matching import positions_among
-from vggnet.evaluation.scoring import default_workers
 from vggnet.evaluation.unseen import note_learnt, trained_on
 from vggnet.evaluation.views import View, describe
-from vggnet.hardware import InferencePrecision, choose_device, choose_inference_precision, environment
+from vggnet.hardware import choose_device, choose_inference_precision, environment, scoring_workers
 from vggnet.localization.baselines import baselines
 from vggnet.localization.dense import Computing
 from vggnet.localization.guessing import (
@@ -33,6 +32,7 @@ from vggnet.localization.objects import Objects, objects_of, open_localizable
 from vggnet.localization.report import CenterRow, DenseRow, Report
 from vggnet.localization.scales import Scales, box_scales, classifier_views
 from vggnet.network.weights import load_model, read_description
+from vggnet.options.choices import InferencePrecisionName
 from vggnet.options.localization import LocalizeEvaluateOptions
 
 
@@ -144,11 +144,11 @@ def combinations(scales: Sequence[Sequence[int]]) -> list[Combining]:
     return rows
 
 
-def computing_of(device: str, precision: InferencePrecision, workers: int | None, skip_bad: bool) -> Computing:
+def computing_of(device: str, precision: InferencePrecisionName, workers: int | None, skip_bad: bool) -> Computing:
     """Device, precision and workers as the user gave them, or by the machine."""
     chosen = choose_device(device)
     precision = choose_inference_precision(precision, chosen)
-    return Computing(chosen, precision, default_workers(workers, chosen), skip_bad)
+    return Computing(chosen, precision, scoring_workers(workers, chosen), skip_bad)
 
 
 def _names(runs: Sequence[str], descriptions: Sequence[ModelDescription]) -> list[str]:

@@ -23,8 +23,9 @@ from vggnet.evaluation.policy import Shown, policy_notes
 from vggnet.evaluation.store import Store
 from vggnet.evaluation.views import View
 from vggnet.localization.dense import Candidates, Computing, Drawer, Judge, dense_candidates
-from vggnet.localization.merging import Merging, best_boxes
+from vggnet.localization.merging import best_boxes
 from vggnet.network.weights import load_model, read_description
+from vggnet.options.choices import Merging
 
 _SHARD = 256  # images whose boxes are in memory at once
 

@@ -21,14 +21,11 @@ Notable:
 Shapes: n boxes, m merged ones, T classes of an image, P positions.
 """
 
-from typing import Literal
-
 import numpy as np
 from scipy.cluster.hierarchy import linkage
 
 from vggnet.localization.boxes import area
-
-Merging = Literal["centroid", "overfeat"]
+from vggnet.options.choices import Merging
 
 # Two boxes of one size, moved against each other along one axis, are at 0.5 when they overlap by 0.48.
 MERGING_DISTANCE = 0.5

@@ -17,12 +17,12 @@ from vggnet.console import counted, say
 from vggnet.data.annotations import open_annotated
 from vggnet.data.image_files import open_image
 from vggnet.data.splits import ImageData, Split
-from vggnet.description import Orientation
 from vggnet.errors import UserError
 from vggnet.images.decoding import contradiction, upright_size
 from vggnet.images.silence import in_words
 from vggnet.images.workers import Workers, chunks
 from vggnet.localization.boxes import check_boxes, edges_of, refuse_faults
+from vggnet.options.choices import Orientation
 
 _PIECE = 256  # images to a worker at once
 _HINTED = 100  # images with faulty boxes whose orientation is looked at

@@ -22,6 +22,7 @@ from vggnet.data.learnt import Learnt
 from vggnet.description import ModelDescription
 from vggnet.errors import BadImage, UserError
 from vggnet.evaluation.metrics import Count
+from vggnet.hardware import training_workers
 from vggnet.images.loading import CropLoader
 from vggnet.localization.baselines import baselines
 from vggnet.localization.boxes import Windows
@@ -33,6 +34,7 @@ from vggnet.network.initialization import initialize
 from vggnet.network.staging import explain, stage_from
 from vggnet.network.vgg import VGG, on_meta
 from vggnet.network.weights import load_model, read_description
+from vggnet.options.flat import changed
 from vggnet.options.localization import LocalizeTrainOptions
 from vggnet.paper.configurations import Architecture
 from vggnet.paper.recipes import FIXED_SCALE_PX, scaled_px
@@ -41,7 +43,7 @@ from vggnet.training.continuing import as_started, check_as_started
 from vggnet.training.distributed import join_world
 from vggnet.training.loop import Inputs
 from vggnet.training.lost_images import HELD_OUT, TRAIN, VAL
-from vggnet.training.plan import default_run, default_workers, mirror_of, policy_of, reading_of, recipe_of
+from vggnet.training.plan import default_run, mirror_of, policy_of, reading_of, recipe_of
 from vggnet.training.prepare_images import AsStarted, Pictures, prepare_pictures
 from vggnet.training.runs import RunFolder
 from vggnet.training.session import Session, open_session
@@ -114,8 +116,8 @@ class LocalizeResult:
 
 def train_localizer(options: LocalizeTrainOptions) -> LocalizeResult:
     """From options to a finished run. Raises UserError."""
-    with join_world(options.device) as world:
-        options, source = settle_together(options, world, _settled, workers=default_workers())
+    with join_world(options.machine.device) as world:
+        options, source = settle_together(options, world, _settled, workers=training_workers())
         with open_session(options, world, _prepare, partial(_build, source)) as session:
             return _train(session, options, source)
 
@@ -151,7 +153,7 @@ def _resolve(options: LocalizeTrainOptions, source: ModelDescription) -> Localiz
     scale = scale or (scaled_px(FIXED_SCALE_PX, crop),)
     out = options.out or default_run(options.data, f"{net}-{options.boxes}")
     reading = reading_of(options, out, source.policy, "ignore" if _is_ilsvrc(options) else "apply")
-    return dataclasses.replace(
+    return changed(
         options,
         net=net,
         crop=crop,
@@ -160,7 +162,7 @@ def _resolve(options: LocalizeTrainOptions, source: ModelDescription) -> Localiz
         out=out,
         orientation=reading.orientation,
         pixel_range=reading.pixel_range,
-        workers=default_workers() if options.workers is None else options.workers,
+        workers=training_workers(options.machine.workers),
     )
 
 
@@ -177,8 +179,8 @@ def _prepare(options: LocalizeTrainOptions, learnt: Learnt | None, started: AsSt
     return prepare_pictures(
         options.data,
         holdout=options.holdout,
-        bad_images=options.bad_images,
-        workers=options.workers or 0,
+        bad_images=options.machine.bad_images,
+        workers=options.machine.workers or 0,
         reading=policy_of(options).reading,
         opened=opened,
         learnt_before=learnt,
@@ -230,7 +232,9 @@ def _train(session: Session, options: LocalizeTrainOptions, source: ModelDescrip
         objects_of(split, bad_boxes=options.bad_boxes, workers=workers, name=name, unreadable=lost)
         for split, name in ((pictures.train, "train"), (pictures.judge, "held out"))
     )
-    computing = Computing(session.world.device, session.settings.precision, workers, options.bad_images == "skip")
+    computing = Computing(
+        session.world.device, session.settings.precision, workers, options.machine.bad_images == "skip"
+    )
     learnt = "all layers" if options.layers == "all" else "the fully connected layers"
     outputs = session.model.architecture.outputs
     with session.loader(train.split) as loader:

@@ -10,6 +10,7 @@ uniform one: U(-a, a) with a = sqrt(6 / (fan_in + fan_out)).
 """
 
 import math
+from typing import get_args
 
 import torch
 from torch import nn
@@ -17,10 +18,11 @@ from torch import nn
 from vggnet.description import ModelDescription
 from vggnet.errors import UserError
 from vggnet.network.vgg import VGG, on_meta
+from vggnet.options.choices import InitMethod
 from vggnet.paper.configurations import Architecture, Layer
 from vggnet.randomness import layer_seed
 
-METHODS = ("gaussian", "glorot", "he")
+METHODS = get_args(InitMethod)
 
 
 def deviation(layer: Layer, method: str, sigma: float = 0.01) -> float:

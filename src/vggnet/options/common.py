@@ -1,19 +1,20 @@
 """Options that several commands share, each with its help and what happens without it."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import tyro
 from tyro.conf import Positional
 
-InitMethod = Literal["glorot", "gaussian", "he"]
-PrecisionName = Literal["auto", "bf16", "fp32"]
-StepName = Literal["auto", "fused", "compiled", "plain"]
-InferencePrecisionName = Literal["auto", "bf16", "fp32", "int8"]
-BadImages = Literal["stop", "skip"]
-Orientation = Literal["apply", "ignore"]
-Decoder = Literal["processes", "gpu"]
-DecoderName = Literal["auto", "processes", "gpu"]
+from vggnet.options.choices import (
+    BadImages,
+    DecoderName,
+    InferencePrecisionName,
+    InitMethod,
+    Orientation,
+    PrecisionName,
+    StepName,
+)
 
 
 def option(text: str | None = None, *, default: str | None = None, metavar: str | None = None) -> Any:

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
+from vggnet.options.choices import TableName
 from vggnet.options.common import (
     BadImagesOption,
     DeviceOption,
@@ -33,9 +34,7 @@ class EvaluateOptions:
     """Of dense, crops (5x5), center, ten."""
     test_scale: TestScalesOption = ()
     mirror: MirrorOption = None
-    protocol: Annotated[
-        Literal["table3", "table4", "table5", "table6"] | None, option(default="none, --views and --test-scale choose")
-    ] = None
+    protocol: Annotated[TableName | None, option(default="none, --views and --test-scale choose")] = None
     """One of the paper's tables; chooses views and Q."""
     against: Annotated[str | None, option(default="the best row", metavar="ROW")] = None
     """The row that the others are tested against, such as "A dense Q=73". The best row is corrected for more pairs."""

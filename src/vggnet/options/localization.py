@@ -1,44 +1,37 @@
 """Options of localize train, evaluate and predict. Field texts are the help texts; of shared ones, see `common`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 from tyro.conf import Positional
 
+from vggnet.options.choices import Boxes, InitMethod, Merging, Orientation
 from vggnet.options.common import (
     BadBoxesOption,
     BadImagesOption,
     BatchOption,
     DataChangedOption,
-    DecoderOption,
     DeviceOption,
     EpochsOption,
     HoldoutOption,
     InferencePrecisionOption,
-    InitMethod,
     JsonOption,
-    MicroBatchOption,
     MirrorOption,
     MirrorTrainOption,
     ModelAndImages,
     ModelsAndData,
-    Orientation,
     PatienceOption,
     PixelRangeOption,
-    PrecisionOption,
     ResumeOption,
-    SaveEveryOption,
     SeedOption,
-    StepOption,
     TestScalesOption,
-    ThreadsOption,
-    TrainWorkersOption,
     WeightDecayOption,
     WorkersOption,
     option,
 )
+from vggnet.options.machine import Machine, MachineOptions
 
 _AnnotationsOption = Annotated[
     Path | None,
@@ -51,7 +44,7 @@ _ValAnnotationsOption = Annotated[
     Path | None, option("Those of the val images, where they are apart.", default="as --annotations")
 ]
 _MergingOption = Annotated[
-    Literal["overfeat", "centroid"],
+    Merging,
     option("How close boxes become one: as OverFeat does (the paper's), or by their edges (docs/localisation.md)."),
 ]
 _ClassifierViewsOption = Annotated[
@@ -99,7 +92,7 @@ class LocalizeTrainOptions:
     """The classification run or weight file to start from; the last layer starts at random."""
     net: Annotated[str | None, option(default="that of --init-from", metavar="NET")] = None
     """A net other than that of --init-from: a deeper one takes the layers that staged initialisation takes."""
-    boxes: Literal["pcr", "scr"] = "pcr"
+    boxes: Boxes = "pcr"
     """pcr: a box for each class; scr: one box for all classes."""
     layers: Literal["all", "fc"] = "all"
     """Which layers are fine-tuned: all, or the fully connected ones only."""
@@ -130,16 +123,8 @@ class LocalizeTrainOptions:
     """How the last layer is drawn."""
     seed: SeedOption = 0
     holdout: HoldoutOption = 0.1
-    device: DeviceOption = "auto"
-    precision: PrecisionOption = "auto"
-    bad_images: BadImagesOption = "stop"
     bad_boxes: BadBoxesOption = "stop"
-    workers: TrainWorkersOption = None
-    decoder: DecoderOption = "auto"
-    micro_batch: MicroBatchOption = None
-    threads: ThreadsOption = None
-    step: StepOption = "auto"
-    save_every: SaveEveryOption = 300.0
+    machine: Machine = field(default_factory=MachineOptions)
 
 
 @dataclass(frozen=True)

@@ -1,44 +1,36 @@
 """Options of nets, diagnose, train, ladder, quickstart. Field texts are the help texts; of shared ones: `common`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
+from vggnet.options.choices import InitMethod
 from vggnet.options.common import (
-    BadImagesOption,
     BatchNormOption,
     BatchOption,
     CropOption,
     DataChangedOption,
     DataInput,
-    DecoderOption,
-    DeviceOption,
     DivideOption,
     EpochsOption,
     HoldoutOption,
     InitFromOption,
-    InitMethod,
     InitOption,
     JsonOption,
-    MicroBatchOption,
     Mirrored,
     MirrorTrainOption,
     NetOption,
     OrientationOption,
     PatienceOption,
     PixelRangeOption,
-    PrecisionOption,
     ResumeOption,
-    SaveEveryOption,
     SeedOption,
     SigmaOption,
-    StepOption,
-    ThreadsOption,
-    TrainWorkersOption,
     WeightDecayOption,
     WidthOption,
     option,
 )
+from vggnet.options.machine import Machine, MachineOptions
 
 
 @dataclass(frozen=True)
@@ -86,15 +78,7 @@ class TrainOptions:
     patience: PatienceOption = 6
     seed: SeedOption = 0
     holdout: HoldoutOption = 0.1
-    device: DeviceOption = "auto"
-    precision: PrecisionOption = "auto"
-    bad_images: BadImagesOption = "stop"
-    workers: TrainWorkersOption = None
-    decoder: DecoderOption = "auto"
-    micro_batch: MicroBatchOption = None
-    threads: ThreadsOption = None
-    step: StepOption = "auto"
-    save_every: SaveEveryOption = 300.0
+    machine: Machine = field(default_factory=MachineOptions)
 
 
 @dataclass(frozen=True)
@@ -131,15 +115,9 @@ class LadderOptions:
     orientation: OrientationOption = None
     pixel_range: PixelRangeOption = None
     seed: SeedOption = 0
-    device: DeviceOption = "auto"
-    precision: PrecisionOption = "auto"
-    bad_images: BadImagesOption = "stop"
     data_changed: Annotated[bool, option(default="off")] = False
     """Continue although images were added, removed or changed since the start. The classes must be the same."""
-    workers: TrainWorkersOption = None
-    decoder: DecoderOption = "auto"
-    threads: ThreadsOption = None
-    step: StepOption = "auto"
+    machine: Machine = field(default_factory=MachineOptions)
     json: JsonOption = None
 
 
@@ -149,11 +127,7 @@ class QuickstartOptions:
 
     out: Path = Path("quickstart")
     """A folder for both runs and the table of their errors. The same command continues where it was stopped."""
-    device: DeviceOption = "auto"
-    workers: TrainWorkersOption = None
-    decoder: DecoderOption = "auto"
-    threads: ThreadsOption = None
-    step: StepOption = "auto"
+    machine: Machine = field(default_factory=MachineOptions)
 
 
 @dataclass(frozen=True)

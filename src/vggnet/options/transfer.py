@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
+from vggnet.options.choices import Competition, Pool, Regions, TransferProtocol
 from vggnet.options.common import (
     BadImagesOption,
     DeviceOption,
@@ -21,7 +22,7 @@ _LayerOption = Annotated[
     option("A layer by its name (fc7, fc6, pool5, conv4_3, ...): its activations, after the ReLU.", metavar="LAYER"),
 ]
 _PoolOption = Annotated[
-    Literal["stack", "average", "max"],
+    Pool,
     option("What becomes of several Q: side by side, averaged, or the largest of each number."),
 ]
 
@@ -50,7 +51,7 @@ class TransferOptions:
 
     inputs: ModelsAndData
     """As for features; for voc and actions one year's folder of the devkit."""
-    protocol: Literal["caltech", "voc", "actions"] = "caltech"
+    protocol: TransferProtocol = "caltech"
     """caltech: random splits, mean class recall; voc: average precision; actions: the same for persons in images."""
     train_per_class: Annotated[int | None, option(default="30")] = None
     """caltech: training images a class."""
@@ -64,12 +65,12 @@ class TransferOptions:
     """voc, actions: the set that is tested on."""
     cost_sets: Annotated[tuple[str, ...], option(default="none, --validation", metavar="SET SET")] = ()
     """voc, actions: C learns from the first and is judged on the second, both in the training set: train val."""
-    regions: Literal["both", "image", "box"] = "both"
+    regions: Regions = "both"
     """actions: descriptors of the image and the person's box, stacked, or of one of them (Table 12: both, image)."""
     results: Annotated[Path | None, option(default="not written", metavar="FOLDER")] = None
     """voc, actions: write the scores of the test set as VOC's server reads them; its set may have no labels here."""
     competition: Annotated[
-        Literal["comp1", "comp2", "comp9", "comp10"] | None,
+        Competition | None,
         option(default="comp2 for voc, comp10 for actions: learnt from any images"),
     ] = None
     """In the result files' names; comp1 and comp9 are for nets that learnt from VOC's images alone."""

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from tyro.conf import Positional
 
-from vggnet.options.common import ModelInput, Orientation, option
+from vggnet.options.choices import ExportFormat, Layout, Orientation, WrittenLayout
+from vggnet.options.common import ModelInput, option
 
 _PREPROCESSING = (
     "Which input the net was trained with. torchvision: RGB from 0 to 1, ImageNet's mean and deviation; caffe: BGR "
@@ -30,7 +31,7 @@ class ConvertOptions:
     ]
     out: Path
     """A folder for the result. Give it to the other commands as MODEL."""
-    layout: Literal["torchvision", "timm", "keras", "onnx", "caffe", "matconvnet", "vggnet"]
+    layout: Layout
     """The library or format whose names and shapes FILE has."""
     preprocessing: Annotated[str | None, option(_PREPROCESSING, default="as FILE, or a file beside it, states")] = None
     classes: Annotated[Path | None, option(default="as FILE, or a file beside it, states; else none")] = None
@@ -45,7 +46,7 @@ class ConvertOptions:
         tuple[int, int] | None, option(default="0 65535; with --layout vggnet that of FILE", metavar="LOW HIGH")
     ] = None
     """For images of 16 bits a channel: the values that stand for black and for white, such as 0 4095 for 12 bits."""
-    to: Literal["vggnet", "torchvision", "timm"] = "vggnet"
+    to: WrittenLayout = "vggnet"
     """The library whose layout is written."""
 
 
@@ -54,7 +55,7 @@ class ExportOptions:
     """Write a net for other runtimes, for any batch and image size. The file is compared with the net after writing."""
 
     model: ModelInput
-    format: Literal["onnx", "torch-export", "openvino"] = "onnx"
+    format: ExportFormat = "onnx"
     """The format of the file."""
     out: Annotated[Path | None, option(default="the model's name with .onnx, .pt2 or .xml")] = None
     """The file. Preprocessing, classes and layers are described in a .json file of the same name."""

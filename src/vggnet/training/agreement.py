@@ -12,6 +12,7 @@ from vggnet.console import say
 from vggnet.data.fingerprints import fingerprint
 from vggnet.data.splits import Split
 from vggnet.description import ModelDescription
+from vggnet.options.flat import changed, flat
 from vggnet.options.localization import LocalizeTrainOptions
 from vggnet.options.training import TrainOptions
 from vggnet.training.distributed import World
@@ -48,18 +49,17 @@ def settle_together(
     Raises:
         UserError: on all ranks, where they were given other options.
     """
-    own = {name: getattr(options, name) for name in OF_THE_MACHINE if getattr(options, name, None) is not None}
+    values = flat(options)
+    own = {name: values[name] for name in OF_THE_MACHINE if values.get(name) is not None}
     given = {
-        "--" + field.name.replace("_", "-"): plain(getattr(options, field.name))
-        for field in dataclasses.fields(options)
-        if field.name not in OF_THE_MACHINE
+        "--" + name.replace("_", "-"): plain(value) for name, value in values.items() if name not in OF_THE_MACHINE
     }
     world.check_same(given, "Give all processes the same options")
     settled, extra = world.from_first(lambda: settle(options))
     if world.is_first:
         return settled, extra
     own.setdefault("workers", workers)
-    return dataclasses.replace(settled, **own), extra
+    return changed(settled, **own), extra
 
 
 def check_same_start(world: World, splits: dict[str, Split | None], net: ModelDescription, precision: str) -> None:

@@ -9,7 +9,7 @@ from vggnet.images.augmentation import Augmentation
 from vggnet.images.gpu.decoding import why_not, why_not_worth_it
 from vggnet.images.gpu.loading import DeviceLoader
 from vggnet.images.loading import CropLoader, TrainingLoader
-from vggnet.options.common import Decoder, DecoderName
+from vggnet.options.choices import Decoder, DecoderName
 from vggnet.training.distributed import World
 from vggnet.training.memory import device_holding_bytes, holding_bytes
 from vggnet.training.runs import RunFolder

@@ -18,6 +18,7 @@ from vggnet.errors import UserError
 from vggnet.evaluation.metrics import Count, Errors, count_errors
 from vggnet.evaluation.scoring import score
 from vggnet.evaluation.views import View
+from vggnet.hardware import training_workers
 from vggnet.images.loading import CropLoader
 from vggnet.network.vgg import VGG
 from vggnet.options.training import TrainOptions
@@ -25,7 +26,7 @@ from vggnet.training.agreement import settle_together
 from vggnet.training.distributed import join_world
 from vggnet.training.loop import Inputs
 from vggnet.training.lost_images import HELD_OUT, TRAIN, VAL
-from vggnet.training.plan import default_workers, policy_of, settled
+from vggnet.training.plan import policy_of, settled
 from vggnet.training.prepare_images import AsStarted, Pictures, prepare_pictures
 from vggnet.training.runs import RunFolder
 from vggnet.training.session import Session, open_session
@@ -76,7 +77,7 @@ class ClassificationTask:
             device=session.world.device,
             precision=session.settings.precision,
             workers=session.workers,
-            bad_images=session.options.bad_images,
+            bad_images=session.options.machine.bad_images,
             indices=session.world.share(np.arange(len(split))),
         )
         session.lost.add(part, scores.bad, len(split))
@@ -107,8 +108,8 @@ class TrainResult:
 
 def train_classifier(options: TrainOptions) -> TrainResult:
     """`vggnet train`: from options to a finished run."""
-    with join_world(options.device) as world:
-        options, _ = settle_together(options, world, lambda given: (settled(given), None), workers=default_workers())
+    with join_world(options.machine.device) as world:
+        options, _ = settle_together(options, world, lambda given: (settled(given), None), workers=training_workers())
         with (
             open_session(options, world, _prepare, _build) as session,
             session.loader(session.pictures.train) as loader,
@@ -123,8 +124,8 @@ def _prepare(options: TrainOptions, learnt: Learnt | None, started: AsStarted | 
     pictures = prepare_pictures(
         options.data,
         holdout=options.holdout,
-        bad_images=options.bad_images,
-        workers=options.workers or 0,
+        bad_images=options.machine.bad_images,
+        workers=options.machine.workers or 0,
         reading=policy_of(options).reading,
         learnt_before=learnt,
         started=started,

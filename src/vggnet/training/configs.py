@@ -4,14 +4,15 @@ import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 
 from vggnet.description import first_problem
 from vggnet.errors import UserError
 from vggnet.images.color import ColorStatistics
-from vggnet.options.common import Decoder
+from vggnet.options.choices import Decoder, TrainPrecision
+from vggnet.options.flat import flat_fields
 from vggnet.options.localization import LocalizeTrainOptions
 from vggnet.options.training import TrainOptions
 
@@ -47,7 +48,7 @@ _BOUNDS: dict[str, Any] = {  # narrower than the options' own types
 }
 _CHOSEN: dict[str, Any] = {  # beside the options
     "decoder": Decoder,
-    "resolved_precision": Literal["bf16", "fp32"],
+    "resolved_precision": TrainPrecision,
     "train_images": _Whole,
     "epochs_before": Annotated[int, Field(ge=0)],
     "images_sha256": _Hash,
@@ -78,5 +79,6 @@ def check_config(file: Path, values: Any) -> dict[str, Any]:
 
 @cache
 def _schema(of_boxes: bool) -> dict[str, TypeAdapter[Any]]:
-    options = get_type_hints(LocalizeTrainOptions if of_boxes else TrainOptions)
-    return {name: TypeAdapter(hint) for name, hint in (options | _BOUNDS | _CHOSEN).items()}
+    fields = flat_fields(LocalizeTrainOptions if of_boxes else TrainOptions)
+    hints = {name: hint for name, (hint, _) in fields.items()}
+    return {name: TypeAdapter(hint) for name, hint in (hints | _BOUNDS | _CHOSEN).items()}

@@ -1,12 +1,12 @@
 """The options of a run that is continued: those of its start, or an error that says which one is different."""
 
-import dataclasses
 from pathlib import Path
 from typing import Any, TypeVar
 
 from vggnet.description import FULL_RANGE
 from vggnet.errors import UserError
 from vggnet.network.weights import hash_of
+from vggnet.options.flat import changed, flat, flat_fields
 from vggnet.options.localization import LocalizeTrainOptions
 from vggnet.options.training import TrainOptions
 from vggnet.training.agreement import plain
@@ -35,12 +35,11 @@ def as_started(options: Options, out: Path) -> Options:
     run.check_complete()
     saved = run.config or {}
     missing: dict[str, Any] = {}
-    for field in dataclasses.fields(options):
-        name = field.name
-        if name not in FREE_ON_RESUME and saved.get(name) is not None and getattr(options, name) in OPEN:
+    for name, given in flat(options).items():
+        if name not in FREE_ON_RESUME and saved.get(name) is not None and given in OPEN:
             value = saved[name]
             missing[name] = tuple(value) if isinstance(value, list) else Path(value) if name == "init_from" else value
-    return dataclasses.replace(options, **missing)
+    return changed(options, **missing)
 
 
 def check_as_started(options: TrainOptions | LocalizeTrainOptions) -> None:
@@ -50,12 +49,12 @@ def check_as_started(options: TrainOptions | LocalizeTrainOptions) -> None:
     if saved is None:
         return
     saved = READ_BEFORE | saved
-    for field in dataclasses.fields(options):
-        name, value = field.name, getattr(options, field.name)
+    fields = flat_fields(type(options))
+    for name, value in flat(options).items():
         if name in FREE_ON_RESUME or (name in CHOSEN_AT_START and value in OPEN):
             continue
-        default = None if field.default is dataclasses.MISSING else field.default
-        before = saved.get(name, plain(default))  # older runs lack newer options
+        _, default = fields[name]
+        before = saved.get(name, plain(default))  # an earlier version may not have had the option
         if name == "precision" and before == "auto":
             before = saved.get("resolved_precision", before)
         if name == "init_from":

@@ -4,12 +4,13 @@ from rich.table import Table
 
 from vggnet.console import counted, rich_console, say
 from vggnet.errors import UserError
+from vggnet.hardware import training_workers
 from vggnet.images.augmentation import Augmentation, epoch_order
 from vggnet.images.color import normalize
 from vggnet.images.loading import TrainingLoader
 from vggnet.network.diagnosis import Diagnosis, diagnose
 from vggnet.options.training import DiagnoseOptions, TrainOptions
-from vggnet.training.plan import default_workers, policy_of, recipe_of, resolve
+from vggnet.training.plan import policy_of, recipe_of, resolve
 from vggnet.training.prepare_images import prepare_pictures
 from vggnet.training.start_net import build_model
 
@@ -37,7 +38,7 @@ def diagnose_on_images(options: DiagnoseOptions) -> Diagnosis:
         options.data,
         holdout=0.1,
         bad_images="skip",
-        workers=default_workers(),
+        workers=training_workers(),
         reading=policy_of(training).reading,
     )
     model = build_model(training, pictures)

@@ -71,7 +71,7 @@ def stages_of(options: LadderOptions) -> list[Stage]:
     if crop is None:
         train = open_data(options.data).train if desk else None
         crop = choose_crop(train) if train is not None else PAPER_CROP_PX
-    on_gpu = choose_device(options.device).type == "cuda"
+    on_gpu = choose_device(options.machine.device).type == "cuda"
     common = TrainOptions(
         options.data,
         resume=True,
@@ -86,13 +86,7 @@ def stages_of(options: LadderOptions) -> list[Stage]:
         orientation=options.orientation,
         pixel_range=options.pixel_range,
         seed=options.seed,
-        device=options.device,
-        precision=options.precision,
-        bad_images=options.bad_images,
-        workers=options.workers,
-        decoder=options.decoder,
-        threads=options.threads,
-        step=options.step,
+        machine=options.machine,
     )
     recipes = [fixed_scale(crop), jittered_scale(crop).replace(learning_rate=DESK_LATER_RATE)]
     if not desk:
@@ -133,7 +127,7 @@ def _stage(common: TrainOptions, folder: Path, net: str, recipe: Recipe, source:
 
 def run_ladder(stages: list[Stage]) -> list[StageResult]:
     """Run what is not finished yet, in order."""
-    with join_world(stages[0].options.device) as world:
+    with join_world(stages[0].options.machine.device) as world:
         return _run_in(stages, world)
 
 

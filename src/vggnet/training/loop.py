@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ from vggnet.hardware import keep_freed_memory
 from vggnet.images.augmentation import epoch_order
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import save_model
-from vggnet.options.common import StepName
+from vggnet.options.choices import StepName, TrainPrecision
 from vggnet.paper.recipes import Recipe
 from vggnet.training.checkpoints import TrainingProgress, read_progress, share_state, write_state
 from vggnet.training.distributed import Votes, World
@@ -85,7 +85,7 @@ class LoopSettings:
 
     seed: int
     micro_batch: int
-    precision: Literal["bf16", "fp32"]
+    precision: TrainPrecision
     save_every_s: float = 300.0
     step: StepName = "auto"
     epochs_before: int = 0  # that the starting weights were trained for: draws go on from there, and repeat none

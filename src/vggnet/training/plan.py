@@ -5,12 +5,13 @@ import os
 from pathlib import Path
 from typing import TypeVar
 
-import torch
-
 from vggnet.data.opening import open_data
-from vggnet.description import FULL_RANGE, ImageReading, InputPolicy, Orientation
+from vggnet.description import FULL_RANGE, ImageReading, InputPolicy
 from vggnet.errors import UserError
+from vggnet.hardware import training_workers
 from vggnet.network.weights import read_description
+from vggnet.options.choices import Orientation
+from vggnet.options.flat import changed
 from vggnet.options.localization import LocalizeTrainOptions
 from vggnet.options.training import TrainOptions
 from vggnet.paper.configurations import Architecture
@@ -44,18 +45,17 @@ def resolve(options: TrainOptions) -> TrainOptions:
         if options.init_from is not None and _same_net(options.net, options.init_from):
             rate = LATER_STAGE_RATE
     out = options.out or default_out(options)
-    workers = default_workers() if options.workers is None else options.workers
     # a run that goes on has its own policy, and the file of its source may be gone
     starts = options.init_from is not None and not (options.resume and RunFolder(out).config is not None)
     source_policy = read_description(options.init_from).policy if starts and options.init_from is not None else None
     reading = reading_of(options, out, source_policy)
-    return dataclasses.replace(
+    return changed(
         options,
         crop=crop,
         train_scale=tuple(scale),
         learning_rate=rate,
         out=out,
-        workers=workers,
+        workers=training_workers(options.machine.workers),
         mirror=mirror_of(options, out, source_policy),
         orientation=reading.orientation,
         pixel_range=reading.pixel_range,
@@ -129,12 +129,6 @@ def policy_of(options: TrainOptions | LocalizeTrainOptions) -> InputPolicy:
 def default_run(data: str, kind: str) -> Path:
     """Return the run folder where none is named, called as the data is, also where that is given as . or photos/."""
     return Path("runs") / f"{os.path.basename(os.path.abspath(os.path.expanduser(data))) or 'root'}-{kind}"
-
-
-def default_workers() -> int:
-    """Processes that read images: they share the cores with the arithmetic where there is no GPU."""
-    cores = os.cpu_count() or 1
-    return min(16, cores) if torch.cuda.is_available() else max(1, min(8, cores // 2))
 
 
 def settled(options: TrainOptions) -> TrainOptions:

@@ -34,11 +34,7 @@ def stages_of(options: QuickstartOptions) -> list[Stage]:
             batch=32,
             learning_rate=4e-3,  # with so small a batch 1e-2 kills the units of a narrow net
             patience=3,
-            device=options.device,
-            workers=options.workers,
-            decoder=options.decoder,
-            threads=options.threads,
-            step=options.step,
+            machine=options.machine,
         )
         return Stage(training, source)
 

@@ -27,7 +27,8 @@ from vggnet.images.color import ColorStatistics, normalize
 from vggnet.images.loading import Batch, CropLoader
 from vggnet.network.vgg import VGG, on_meta
 from vggnet.network.weights import hash_of, load_model
-from vggnet.options.common import Decoder
+from vggnet.options.choices import Decoder
+from vggnet.options.flat import flat
 from vggnet.options.localization import LocalizeTrainOptions
 from vggnet.options.training import TrainOptions
 from vggnet.paper.recipes import Recipe
@@ -67,7 +68,7 @@ class Session:
 
     @property
     def workers(self) -> int:
-        return self.options.workers or 0
+        return self.options.machine.workers or 0
 
     def loader(self, split: Split) -> CropLoader:
         """What reads the crops of `split`: to be closed by the caller."""
@@ -139,13 +140,12 @@ class Session:
             "decoder": self.decoder,
             "epochs_before": self.settings.epochs_before,
             "feature_scale": self.model.description.feature_scale,
-            "micro_batch": self.options.micro_batch or self.settings.micro_batch,
-            "threads": self.options.threads or torch.get_num_threads(),
+            "micro_batch": self.options.machine.micro_batch or self.settings.micro_batch,
+            "threads": self.options.machine.threads or torch.get_num_threads(),
             "resolved_precision": self.settings.precision,
             "statistics": self.pictures.statistics.to_json_dict(),
         }
-        options = {field.name: plain(getattr(self.options, field.name)) for field in dataclasses.fields(self.options)}
-        options = {name: value for name, value in options.items() if name not in NOT_WRITTEN}
+        options = {name: plain(value) for name, value in flat(self.options).items() if name not in NOT_WRITTEN}
         source = self.options.init_from
         more: dict[str, Any] = {"init_from_sha256": None if source is None else hash_of(source)}
         if launch_names():
@@ -190,16 +190,16 @@ def open_session(
         pictures = world.in_turn(partial(prepare, options, learnt, at_start))
         resuming = world.from_first(lambda: options.resume and run.state.exists())
         # as at the run's start: sums that are split otherwise round otherwise
-        threads = options.threads or started.get("threads")
+        threads = options.machine.threads or started.get("threads")
         if threads and world.device.type == "cpu":
             torch.set_num_threads(threads)
         model = build(options, pictures, run if resuming else None).to(world.device).to_fast_layout()
         world.from_first(lambda: run.check_space(model.architecture.parameters))
-        precision = choose_precision(started.get("resolved_precision", options.precision), world.device)
+        precision = choose_precision(started.get("resolved_precision", options.machine.precision), world.device)
         splits = {"training": pictures.train, "judging": pictures.judge, "val": pictures.val}
         check_same_start(world, splits, model.description, precision)
-        lost = LostImages(run, world, skip=options.bad_images == "skip", known=pictures.skipped + pictures.lost)
-        micro_batch = started.get("micro_batch") if options.micro_batch is None else options.micro_batch
+        lost = LostImages(run, world, skip=options.machine.bad_images == "skip", known=pictures.skipped + pictures.lost)
+        micro_batch = started.get("micro_batch") if options.machine.micro_batch is None else options.machine.micro_batch
         local_batch = -(-min(recipe.batch, len(pictures.train)) // world.size)
         if micro_batch is not None:
             micro_batch = min(micro_batch, local_batch)  # more would only be timed, and take memory for it
@@ -210,8 +210,10 @@ def open_session(
             model.description = dataclasses.replace(model.description, feature_scale=scale)
         # a run of a version that did not count them replays the draws, as it was started
         before = started.get("epochs_before", 0) if resuming else model.description.epochs_seen
-        settings = LoopSettings(options.seed, micro_batch, precision, options.save_every, options.step, before)
-        decoder = choose_decoder(options.decoder, pictures.train, run, world, options.workers or 0)
+        settings = LoopSettings(
+            options.seed, micro_batch, precision, options.machine.save_every, options.machine.step, before
+        )
+        decoder = choose_decoder(options.machine.decoder, pictures.train, run, world, options.machine.workers or 0)
         if resuming:
             world.from_first(run.check_weights)
         yield Session(options, recipe, world, run, resuming, pictures, model, settings, decoder, lost)

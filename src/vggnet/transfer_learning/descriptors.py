@@ -11,25 +11,23 @@ Shapes: n images, C channels of the layer, D numbers of a descriptor.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 
 from vggnet.data.splits import Split
 from vggnet.description import ModelDescription
 from vggnet.errors import BadImage, UserError
-from vggnet.evaluation.forward import Precision
 from vggnet.evaluation.policy import Shown
 from vggnet.evaluation.protocols import default_scale
-from vggnet.evaluation.scoring import BadImages, default_workers, score_in_shards
-from vggnet.hardware import Precision as RequestedPrecision
-from vggnet.hardware import choose_device, choose_precision
+from vggnet.evaluation.scoring import score_in_shards
+from vggnet.hardware import choose_device, choose_precision, scoring_workers
 from vggnet.network.taps import check_names, taps
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import load_model, read_description
+from vggnet.options.choices import BadImages, Pool, Precision, PrecisionName
 from vggnet.transfer_learning.layer_means import LayerPresenter, LayerStore, LayerView, activation
 
-Pool = Literal["stack", "average", "max"]
 Model = str | Path
 Progress = Callable[[int, int, str], Any]  # images done, images in all, which net
 
@@ -81,7 +79,7 @@ def settings_of(
     test_scale: Sequence[int] = (),
     pool: Pool = "stack",
     device: str = "auto",
-    precision: RequestedPrecision = "auto",
+    precision: PrecisionName = "auto",
     workers: int | None = None,
     bad_images: BadImages = "stop",
     mirror: bool | None = None,
@@ -96,7 +94,7 @@ def settings_of(
         pool,
         str(chosen),
         choose_precision(precision, chosen),
-        default_workers(workers, chosen),
+        scoring_workers(workers, chosen),
         bad_images,
         mirror,
     )

@@ -11,7 +11,6 @@ Shapes: n examples (images, or persons in them), K classes.
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -20,9 +19,9 @@ from vggnet.data.box_files import read_xml
 from vggnet.data.splits import Split
 from vggnet.data.text_files import read_text
 from vggnet.errors import UserError
+from vggnet.options.choices import Regions
 
 NO_ACTION = "other"  # the devkit's VOCinit skips it, and so do its evaluation and the paper's ten actions
-Regions = Literal["both", "image", "box"]
 Id = tuple[str, ...]  # an image; or an image and the place of a person among its objects
 Targets = dict[Id, list[int]]  # of each class
 

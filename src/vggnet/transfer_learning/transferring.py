@@ -1,7 +1,7 @@
 """`vggnet transfer`, for the command line and for Python: linear classifiers on descriptors of images (App. B)."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from vggnet.errors import BadImage, UserError
 from vggnet.evaluation.policy import policy_notes
 from vggnet.hardware import environment
 from vggnet.network.weights import read_description
+from vggnet.options.choices import TransferProtocol
 from vggnet.transfer_learning.baselines import describe_baseline, other_models
 from vggnet.transfer_learning.beside_paper import BesidePaper, Setting, beside_paper
 from vggnet.transfer_learning.descriptors import (
@@ -35,7 +36,6 @@ from vggnet.transfer_learning.report import Against, TransferReport
 from vggnet.transfer_learning.svm import COSTS, VALIDATION
 from vggnet.transfer_learning.voc_results import check_competition, write_voc_results
 
-Protocol = Literal["caltech", "voc", "actions"]
 NO_DEVKIT = DevkitOptions()
 CALTECH_SIZES = {"train_per_class": 30, "test_per_class": 50, "splits": 3}  # the paper's of Caltech-101 (App. B)
 
@@ -45,7 +45,7 @@ def transfer(
     data: str,
     settings: DescriptorSettings,
     *,
-    protocol: Protocol = "caltech",
+    protocol: TransferProtocol = "caltech",
     train_per_class: int | None = None,
     test_per_class: int | None = None,
     splits: int | None = None,

@@ -10,15 +10,14 @@ enters comp2 and comp10.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from vggnet.errors import UserError
 from vggnet.files import write_result
+from vggnet.options.choices import Competition
 from vggnet.transfer_learning.devkit import Id
 
-Competition = Literal["comp1", "comp2", "comp9", "comp10"]
 COMPETITIONS: dict[str, tuple[Competition, Competition]] = {"voc": ("comp2", "comp1"), "actions": ("comp10", "comp9")}
 
 
