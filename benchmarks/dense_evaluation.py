@@ -100,7 +100,7 @@ def _same_nets() -> tuple[VGG, nn.Module]:
             convolution.weight.copy_(weight)
             convolution.bias.copy_(bias)
             head += [convolution, nn.ReLU(inplace=True)]
-    return ours.to_fast_layout().eval(), nn.Sequential(*source.features, *head[:-1]).eval()
+    return ours.eval(), nn.Sequential(*source.features, *head[:-1]).eval()
 
 
 def _some(split: Split, images: int) -> Split:

@@ -93,7 +93,7 @@ def _same_nets(folder: Path) -> tuple[torch.nn.Module, VGG]:
     theirs = torchvision.models.vgg16(weights=None).eval()
     torch.save(theirs.state_dict(), folder / "vgg16.pth")
     ours = convert(folder / "vgg16.pth", "torchvision", preprocessing="torchvision").model
-    return theirs, ours.to_fast_layout()
+    return theirs, ours
 
 
 @torch.inference_mode()

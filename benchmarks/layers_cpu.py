@@ -33,7 +33,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     keep_freed_memory()
-    model = build("D", init="he").to_fast_layout().eval()
+    model = build("D", init="he").eval()
     images = torch.randn(options.batch, 3, 224, 224).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode(), measuring(model) as ranges:
         model(images[:2])

@@ -79,7 +79,7 @@ def _net(options: argparse.Namespace, boxes: str) -> VGG:
     model = on_meta(ModelDescription(Architecture("D", outputs, options.width), classes=classes, boxes=boxes))  # type: ignore[arg-type]
     model = model.to_empty(device="cpu")
     initialize(model, "he", seed=0)
-    return model.to_fast_layout().eval()
+    return model.eval()
 
 
 def _localize(

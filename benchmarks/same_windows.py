@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vggnet.backends.layout import lay_channels_last
 from vggnet.data.opening import open_data
 from vggnet.evaluation.forward import corners
 from vggnet.evaluation.matching import positions_among
@@ -48,7 +49,8 @@ def main() -> None:
     chosen = np.linspace(0, len(data.val) - 1, options.images or len(data.val)).round().astype(int)
     rows = []
     for path in options.models:
-        model = load_model(path).to_fast_layout()
+        model = load_model(path)
+        lay_channels_last(model)
         labels = positions_among(model.description.classes, path, data)[data.val.labels][chosen]
         for scale in options.scales:
             split = data.val.read_as(model.description.policy.reading)

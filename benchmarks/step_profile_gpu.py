@@ -82,10 +82,10 @@ def _forms(problem: Problem, device: torch.device, names: list[str]) -> Iterator
     torch.backends.cudnn.benchmark = device.type == "cuda"  # as the training has it
     for name in names:
         if name != "compiled":
-            model = problem.net().to(device).to_fast_layout()
+            model = problem.net().to(device)
             yield f"training, {name}", step_form(model, device, "bf16", name), True  # type: ignore[arg-type]
     torch.backends.cudnn.benchmark = False  # as evaluation has it
-    model = problem.net().to(device).to_fast_layout().eval()
+    model = problem.net().to(device).eval()
     yield "inference", fast_inference(model, device, "bf16"), False
 
 

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
+from vggnet.backends.layout import lay_channels_last
 from vggnet.data.splits import Split
 from vggnet.description import ModelDescription, Preprocessing
 from vggnet.hardware import choose_device, choose_precision
@@ -91,7 +92,8 @@ def main() -> None:
     scale = fixed_scale(options.crop).train_scale
     model = VGG(ModelDescription(architecture, preprocessing, classes, pictures.data.titles, train_scale=scale))
     initialize_as_torchvision(model)
-    model.to(device).to_fast_layout().train()
+    model.to(device).train()
+    lay_channels_last(model)
     mean, deviation = (
         torch.tensor(values, device=device)[None, :, None, None]
         for values in (preprocessing.mean, preprocessing.deviation)

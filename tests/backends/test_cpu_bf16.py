@@ -26,7 +26,7 @@ needs_bf16 = pytest.mark.skipif(not cpu_has_bf16(), reason="this CPU has no bf16
 
 
 def small(net: str, **more: object) -> VGG:
-    model = build(net, num_classes=10, width=1 / 8, crop=64, init="he", **more).to_fast_layout().eval()  # type: ignore[arg-type]
+    model = build(net, num_classes=10, width=1 / 8, crop=64, init="he", **more).eval()  # type: ignore[arg-type]
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, tensor in model.state_dict().items():

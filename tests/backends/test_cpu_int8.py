@@ -33,7 +33,7 @@ def pixels(*shape: int) -> torch.Tensor:
 def calibrated(net: str, seen: torch.Tensor, **more: object) -> VGG:
     """A small net that has measured its ranges on `seen`."""
     torch.manual_seed(0)
-    model = build(net, num_classes=10, width=1 / 8, crop=64, init="he", **more).to_fast_layout().eval()  # type: ignore[arg-type]
+    model = build(net, num_classes=10, width=1 / 8, crop=64, init="he", **more).eval()  # type: ignore[arg-type]
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
             if "norm" in name and tensor.is_floating_point():

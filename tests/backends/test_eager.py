@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from vggnet.backends.calibration import measuring
 from vggnet.backends.eager import EagerVGG, FullyConnected
 from vggnet.backends.response_normalization import ResponseNormalization
 from vggnet.network.initialization import build
@@ -58,13 +59,14 @@ def test_nothing_changes_a_convolutions_output_after_it_was_handed_out() -> None
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_pooling_before_relu_is_bit_identical(batch_norm: bool) -> None:
     model = small("B", batch_norm=batch_norm)
+    form = EagerVGG(model)  # lays out the weights of both
     x = images = torch.randn(2, 3, 96, 64) * 50
     with torch.no_grad():
         for layer in model.architecture.convolutions():
             x = model.get_submodule(layer.name)(x)
-            x = model.get_submodule(layer.name.replace("conv", "norm"))(x) if batch_norm else x
+            x = model.get_submodule(layer.norm)(x) if batch_norm else x
             x = F.max_pool2d(F.relu(x), 2) if layer.last_of_stage else F.relu(x)
-        assert torch.equal(EagerVGG(model).forward_features(images), x)
+        assert torch.equal(form.forward_features(images), x)
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
@@ -92,3 +94,18 @@ def test_response_normalization_divides_alpha_by_n_as_pytorch_does(channels: int
     low = ResponseNormalization()(x.bfloat16())
     assert low.dtype == torch.bfloat16  # computed in fp32: off by bf16's rounding of input and output only
     torch.testing.assert_close(low.float(), ours, rtol=0.01, atol=0)
+
+
+def test_hooks_on_the_nets_layers_run_in_the_form() -> None:
+    """int8's calibration looks at a net's layers this way while a form of the net computes."""
+    model = small("A-LRN")
+    with torch.inference_mode(), measuring(model) as ranges:
+        EagerVGG(model)(torch.randn(2, 3, 64, 64))
+    assert list(ranges.limits()) == [layer.name for layer in model.architecture.layers()][1:]
+    seen: list[torch.Tensor] = []
+    handle = model.get_submodule("lrn1_1").register_forward_hook(lambda module, inputs, output: seen.append(output))
+    form = EagerVGG(model)
+    form(torch.randn(1, 3, 64, 64))
+    handle.remove()
+    form(torch.randn(1, 3, 64, 64))
+    assert len(seen) == 1

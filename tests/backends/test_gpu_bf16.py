@@ -14,7 +14,7 @@ CPU = torch.device("cpu")
 
 
 def small(net: str, **more: object) -> VGG:
-    model = build(net, num_classes=10, width=1 / 8, crop=64, init="he", **more).to_fast_layout().eval()  # type: ignore[arg-type]
+    model = build(net, num_classes=10, width=1 / 8, crop=64, init="he", **more).eval()  # type: ignore[arg-type]
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, tensor in model.state_dict().items():

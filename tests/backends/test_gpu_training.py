@@ -18,7 +18,7 @@ if not torch.cuda.is_available():
 
 
 def small(net: str, width: float = 1 / 8) -> VGG:
-    model = build(net, num_classes=10, width=width, crop=64, init="he", dropout=0).to(HERE).to_fast_layout()
+    model = build(net, num_classes=10, width=width, crop=64, init="he", dropout=0).to(HERE)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith("bias"):
@@ -151,7 +151,7 @@ def test_only_a_layers_input_is_kept_for_the_backward_pass() -> None:
 
 @pytest.mark.gpu
 def test_batch_256_of_net_e_trains_within_24_gb() -> None:
-    model = build("E").to("cuda").to_fast_layout().train()
+    model = build("E").to("cuda").train()
     fused = FusedVGG(model)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, fused=True)
     torch.cuda.reset_peak_memory_stats()

@@ -56,7 +56,7 @@ class Training:
     """A training of a small net, step by step, by the loop's own step."""
 
     def __init__(self, net: str, precision: str, seed: int) -> None:
-        self.model = build(net, num_classes=10, width=1 / 4, crop=32, init="he", seed=seed).to_fast_layout()
+        self.model = build(net, num_classes=10, width=1 / 4, crop=32, init="he", seed=seed)
         self.model.train()
         self.task, self.seed = Digits(), seed
         settings = LoopSettings(seed, BATCH, precision)

@@ -52,5 +52,5 @@ def test_logits_and_every_gradient(net: str, batch_norm: bool) -> None:
 def test_full_size_vgg16() -> None:
     torch.manual_seed(0)
     theirs = torchvision.models.vgg16(weights=None, init_weights=False, dropout=0.0)
-    ours = build("D", dropout=0.0).to_fast_layout()
+    ours = build("D", dropout=0.0)
     compare(ours, theirs, torch.randn(1, 3, 224, 224) * 50, torch.tensor([17]))

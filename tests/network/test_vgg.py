@@ -110,16 +110,6 @@ def test_receptive_field_is_the_footprint_of_a_gradient(net: str) -> None:
     assert int(rows.max() - rows.min()) + 1 == model.architecture.receptive_field_px
 
 
-def test_fast_layout_changes_nothing_but_speed() -> None:
-    model = small("C")
-    images = torch.randn(2, 3, 64, 96) * 50
-    fast = copy.deepcopy(model).to_fast_layout()
-    assert fast.conv2_1.weight.is_contiguous(memory_format=torch.channels_last)
-    assert fast.fc6.weight.is_contiguous()
-    torch.testing.assert_close(fast(images), model(images), rtol=1e-4, atol=1e-5)
-    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), fast.parameters(), strict=True))
-
-
 @pytest.mark.parametrize("net", ["A-LRN", "C"])
 def test_gradients_and_foreign_parameters_in_double(net: str) -> None:
     model = build(net, num_classes=2, width=1 / 512, crop=32, seed=3).double().eval()
@@ -167,7 +157,7 @@ def test_modes_return_after_an_error() -> None:
 
 @pytest.mark.parametrize("net", ["A-LRN", "D"])
 def test_autocast_stays_near_fp32(net: str) -> None:
-    model = small(net, init="he").to_fast_layout()
+    model = small(net, init="he")
     images = torch.randn(2, 3, 64, 96)
     with torch.autocast("cpu", torch.bfloat16):
         low = model(images)

@@ -40,7 +40,7 @@ def equal(first: VGG, second: VGG) -> bool:
 
 
 def test_round_trip(tmp_path: Path) -> None:
-    model, path = net().to_fast_layout(), tmp_path / "a.safetensors"
+    model, path = net(), tmp_path / "a.safetensors"
     model.train()(torch.randn(4, 3, 64, 64))  # running statistics of its own
     save_model(path, model)
     loaded = load_model(path)

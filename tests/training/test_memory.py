@@ -71,7 +71,7 @@ class Task:
         return F.cross_entropy(outputs, targets, reduction="none"), outputs.argmax(1) != targets
 
 device = torch.device("cpu")
-model = build("E").to_fast_layout().train()
+model = build("E").train()
 precision = choose_precision("auto", device)
 micro_batch = choose_micro_batch(model.architecture, 256, precision, device)
 loop = Loop(model, Recipe(), Task(), RunFolder(Path("unused")), World(), LoopSettings(0, micro_batch, precision))

@@ -122,7 +122,7 @@ def test_a_step_is_queued_without_waiting(waits: Waits, tmp_path: Path, monkeypa
 @pytest.mark.parametrize("step", ["fused", "compiled", "plain"])
 def test_on_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: StepName) -> None:
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
-    model = build("A", num_classes=3, width=1 / 4, crop=64, init="he").to(GPU).to_fast_layout()
+    model = build("A", num_classes=3, width=1 / 4, crop=64, init="he").to(GPU)
     settings = LoopSettings(seed=5, micro_batch=4, precision="bf16", step=step)
     loop = Loop(model, Recipe(batch=10), Task(), RunFolder(tmp_path), World(device=GPU), settings)  # type: ignore[arg-type]
     inputs = Inputs(

@@ -5,6 +5,7 @@
 - Fully connected layers are matrix products over the positions of their input. At crop size that is what they are; on
   larger maps it is two to five times faster than a 7x7 convolution (fp32 and bf16, Xeon with AMX, 2 cores).
 - Local response normalisation has a backward pass of its own.
+- The convolutions' weights are channels-last in memory (`layout`), and so are their gradients.
 """
 
 import torch
@@ -12,13 +13,22 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vggnet.backends.form import Form
+from vggnet.backends.layout import lay_channels_last
 from vggnet.backends.response_normalization import ResponseNormalization
 from vggnet.network.vgg import VGG
 from vggnet.paper.configurations import Layer
 
+HOOKS = (  # where a module holds its hooks, and how each wants to be called
+    "_forward_pre_hooks",
+    "_forward_pre_hooks_with_kwargs",
+    "_forward_hooks",
+    "_forward_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+)
+
 
 class EagerVGG(Form):
-    """`model`'s function. Its layers and parameters are the model's own: whatever changes there changes here."""
+    """`model`'s function, with its layers and parameters: whatever changes in one changes in the other."""
 
     compiles = True
 
@@ -28,12 +38,20 @@ class EagerVGG(Form):
         for name, child in model.named_children():
             setattr(self, name, child)
         for fc in self.architecture.fully_connected():
-            setattr(self, fc.name, FullyConnected(model.get_submodule(fc.name)))
+            self._replace(fc.name, FullyConnected(model.get_submodule(fc.name)))
         for layer in self.architecture.convolutions():
             if layer.normalized:
-                setattr(self, layer.lrn, ResponseNormalization())
+                self._replace(layer.lrn, ResponseNormalization())
+        lay_channels_last(model)
         self.initialization = model.initialization
         self.training = model.training
+
+    def _replace(self, name: str, layer: nn.Module) -> None:
+        """Put `layer` in the place of a child; hooks on the child are hooks on `layer`, and the other way round."""
+        child = self.get_submodule(name)
+        for hooks in HOOKS:
+            setattr(layer, hooks, getattr(child, hooks))
+        setattr(self, name, layer)
 
     def convolve(self, layer: Layer, x: Tensor) -> Tensor:
         """Nothing is in place on a convolution's output: hooks may keep it."""

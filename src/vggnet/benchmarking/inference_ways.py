@@ -41,7 +41,7 @@ def our_pass(problem: Problem) -> Ready:
     """What evaluation and prediction run."""
     device = torch.device(problem.device)
     precision = choose_precision("auto", device)
-    model = fast_inference(problem.net().to(device).to_fast_layout().eval(), device, precision)
+    model = fast_inference(problem.net().to(device).eval(), device, precision)
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     images = problem.images().to(dtype, memory_format=torch.channels_last)
 
@@ -60,7 +60,7 @@ def our_int8_pass(problem: Problem) -> Ready:
         choose_inference_precision("int8", device)
     except UserError as error:
         raise Absent(str(error)) from None
-    model, images = problem.net().to_fast_layout().eval(), problem.images()
+    model, images = problem.net().eval(), problem.images()
     with torch.inference_mode(), measuring(model) as ranges:
         model(images)
     five = Preprocessing((127.5,) * 3, (25.5,) * 3)  # 0 to 255 are -5 to 5, as far as normal images go

@@ -72,7 +72,7 @@ def plain_step(problem: Problem, library: str, reduced: bool, compile_: bool) ->
 def our_step(problem: Problem, step: StepName = "auto") -> Ready:
     """The step of `vggnet train`, by the loop that it runs."""
     device = torch.device(problem.device)
-    model = problem.net().to(device).to_fast_layout()
+    model = problem.net().to(device)
     recipe = Recipe(learning_rate=LEARNING_RATE, batch=problem.batch)
     settings = LoopSettings(0, problem.batch, choose_precision("auto", device), step=step)
     images = problem.images().contiguous(memory_format=torch.channels_last)

@@ -176,7 +176,7 @@ def predict(
     """
     if top < 1:
         raise UserError(f"--top {top}: at least one class is needed")
-    net = load_model(model).to_fast_layout()
+    net = load_model(model)
     refuse_without_classes(Path(model), net.description)
     split = images_at(paths)
     if not len(split):
@@ -205,7 +205,7 @@ def _fill(job: _Job, on_progress: ModelProgress | None) -> tuple[list[Store], di
         views = [view for row in job.rows for member, shown in row.members if member == place for view in shown]
 
         def load(path: Path = entrant.path) -> VGG:
-            return load_model(path).to_fast_layout()
+            return load_model(path)
 
         def tell(done: int, total: int, name: str = entrant.name) -> None:
             if on_progress is not None:

@@ -53,7 +53,7 @@ def quantize_on_images(options: QuantizeOptions) -> QuantizeResult:
         raise UserError(f"--images {options.images}: at least one image is needed")
     check_free(options.out)  # before anything is measured
     choose_inference_precision("int8", CPU)
-    model = load_model(options.model).to_fast_layout()
+    model = load_model(options.model)
     if model.architecture.convolutions_only:
         refuse_without_classes(options.model, model.description)
     scale = default_scale(model.description) if options.test_scale is None else options.test_scale
@@ -128,7 +128,7 @@ def _posteriors(
     store = Store.of(entrant.path, entrant.description, val, CPU, precision)
 
     def load() -> VGG:
-        return load_model(entrant.path).to_fast_layout()
+        return load_model(entrant.path)
 
     with progress(f"scoring in {precision}") as tick:
         store.fill(load, val, [view], workers=workers, on_progress=tick, bad_images="skip")

@@ -61,7 +61,7 @@ def evaluate_localizers(runs: Sequence[str], data: str, options: LocalizeEvaluat
     present = np.ones(len(val), bool)
     center = []
     for place, (run, name, description) in enumerate(zip(runs, names, descriptions, strict=True)):
-        model = party.drawers[place].model if party else load_model(run).to_fast_layout()
+        model = party.drawers[place].model if party else load_model(run)
         labels = positions_among(description.classes, run, opened)[val.labels]
         for scale in scales[place]:
             result = center_test(model, val, labels, scale, computing, np.arange(len(val)))

@@ -90,7 +90,7 @@ def gather(runs: Sequence[str | Path], classifiers: Sequence[str | Path], mirror
     base = descriptions[0].classes
     judges = [
         Judge(
-            load_model(path).to_fast_layout(),
+            load_model(path),
             _order(base, description.classes, path),
             description.policy.chosen(mirror).mirror,
         )
@@ -98,7 +98,7 @@ def gather(runs: Sequence[str | Path], classifiers: Sequence[str | Path], mirror
     ]
     drawers = [
         Drawer(
-            load_model(path).to_fast_layout(),
+            load_model(path),
             _order(base, description.classes, path),
             description.policy.chosen(mirror).mirror,
         )

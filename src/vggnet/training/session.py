@@ -165,7 +165,7 @@ class Session:
             empty = on_meta(ModelDescription.from_json(description, str(self.run.best)))
             read.append(empty.to_empty(device=self.world.device).eval())
         self.world.broadcast(read[0].state_dict().values())
-        return read[0].to_fast_layout()
+        return read[0]
 
 
 @contextmanager
@@ -193,7 +193,7 @@ def open_session(
         threads = options.machine.threads or started.get("threads")
         if threads and world.device.type == "cpu":
             torch.set_num_threads(threads)
-        model = build(options, pictures, run if resuming else None).to(world.device).to_fast_layout()
+        model = build(options, pictures, run if resuming else None).to(world.device)
         world.from_first(lambda: run.check_space(model.architecture.parameters))
         precision = choose_precision(started.get("resolved_precision", options.machine.precision), world.device)
         splits = {"training": pictures.train, "judging": pictures.judge, "val": pictures.val}

@@ -53,7 +53,7 @@ def _untrained(model: Model, seed: int) -> VGG:
     """The same net with the same preprocessing, its weights as they are drawn (Glorot)."""
     net = on_meta(read_description(model)).to_empty(device="cpu")
     initialize(net, "glorot", seed=seed)
-    return net.to_fast_layout().eval()
+    return net.eval()
 
 
 @dataclass(frozen=True)

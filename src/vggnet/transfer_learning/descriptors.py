@@ -165,7 +165,7 @@ def _layer_means(
     path = model
     store = LayerStore.of(path, read_description(path), split, settings.device, settings.precision)
     bad = store.fill(
-        lambda: load_model(path).to_fast_layout(),
+        lambda: load_model(path),
         split,
         views,
         workers=settings.workers,
