@@ -26,13 +26,14 @@ from vggnet.data.listing import unlabelled_folder
 from vggnet.data.splits import Split
 from vggnet.evaluation.scoring import score
 from vggnet.evaluation.views import View
-from vggnet.hardware import choose_device, choose_precision, environment, in_words, scoring_workers
-from vggnet.images.color import normalize
+from vggnet.hardware import choose_device, choose_precision, scoring_workers
 from vggnet.images.decoding import decode
 from vggnet.images.geometry import rescale
+from vggnet.images.normalization import normalize
 from vggnet.network.initialization import build
 from vggnet.network.vgg import VGG
 from vggnet.options.choices import Precision
+from vggnet.provenance import environment, in_words
 
 TARGET = 2.0  # times the obvious loop's images/s, with bf16 instructions
 BF16_TOLERANCE = 0.05  # of the largest posterior

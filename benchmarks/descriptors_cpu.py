@@ -27,11 +27,12 @@ from torchvision.models.feature_extraction import create_feature_extractor
 from vggnet.data.listing import unlabelled_folder
 from vggnet.data.splits import Split
 from vggnet.formats.converting import convert
-from vggnet.hardware import cpu_has_bf16, environment, in_words
-from vggnet.images.color import normalize
+from vggnet.hardware import cpu_has_bf16
 from vggnet.images.decoding import decode
+from vggnet.images.normalization import normalize
 from vggnet.network.taps import features
 from vggnet.network.vgg import VGG
+from vggnet.provenance import environment, in_words
 from vggnet.transfer_learning.descriptors import DescriptorSettings, describe_images, unit
 
 TARGET = 2.0  # times torchvision's images/s, with bf16 instructions

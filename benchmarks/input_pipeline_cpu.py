@@ -18,12 +18,12 @@ import numpy as np
 
 from vggnet.data.listing import unlabelled_folder
 from vggnet.data.splits import Split
-from vggnet.hardware import environment, in_words
 from vggnet.images.augmentation import Augmentation
 from vggnet.images.color import ColorSums
 from vggnet.images.decoding import decode
 from vggnet.images.loading import TrainingLoader
 from vggnet.images.workers import Workers, chunks
+from vggnet.provenance import environment, in_words
 
 BATCH, HOLD_BYTES = 32, 2 * 10**9
 

@@ -24,7 +24,6 @@ import torch
 from vggnet.benchmarking.measuring import timed
 from vggnet.data.listing import unlabelled_folder
 from vggnet.data.splits import Split
-from vggnet.hardware import environment
 from vggnet.images.augmentation import Augmentation
 from vggnet.images.color import ColorSums
 from vggnet.images.decoding import decode
@@ -33,6 +32,7 @@ from vggnet.images.gpu.decoding import why_not
 from vggnet.images.gpu.loading import DeviceLoader
 from vggnet.images.loading import CropLoader, TrainingLoader
 from vggnet.images.workers import chunks
+from vggnet.provenance import environment
 
 HOLD_BYTES = 8 * 10**9
 MOST_MEAN_DIFFERENCE = 4  # gray levels, of all crops: decoders differ in how they interpolate the chroma

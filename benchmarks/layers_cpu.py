@@ -19,9 +19,10 @@ from vggnet.backends.calibration import measuring
 from vggnet.backends.cpu_bf16 import FastVGG
 from vggnet.backends.cpu_int8 import QuantizedVGG
 from vggnet.description import Preprocessing
-from vggnet.hardware import environment, keep_freed_memory
+from vggnet.hardware import keep_freed_memory
 from vggnet.network.initialization import build
 from vggnet.network.vgg import VGG
+from vggnet.provenance import environment
 
 
 def main() -> None:

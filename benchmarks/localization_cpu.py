@@ -26,7 +26,7 @@ from vggnet.data.splits import Split
 from vggnet.description import ModelDescription
 from vggnet.evaluation.scoring import score
 from vggnet.evaluation.views import View
-from vggnet.hardware import cpu_has_bf16, environment, in_words
+from vggnet.hardware import cpu_has_bf16
 from vggnet.localization.dense import Computing, Drawer, center_outputs, dense_candidates
 from vggnet.localization.merging import best_boxes
 from vggnet.localization.objects import measure_sizes
@@ -34,6 +34,7 @@ from vggnet.network.initialization import initialize
 from vggnet.network.vgg import VGG, on_meta
 from vggnet.options.choices import Merging
 from vggnet.paper.configurations import Architecture
+from vggnet.provenance import environment, in_words
 
 CLASSES = 1000
 BEST = 5  # classes whose boxes are drawn

@@ -24,12 +24,12 @@ from vggnet.evaluation.forward import corners
 from vggnet.evaluation.matching import positions_among
 from vggnet.evaluation.metrics import Count, compare, count_errors, ranks
 from vggnet.evaluation.views import View
-from vggnet.hardware import environment
-from vggnet.images.color import normalize
 from vggnet.images.decoding import decode
 from vggnet.images.geometry import rescale
+from vggnet.images.normalization import normalize
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import load_model
+from vggnet.provenance import environment
 
 WAYS = ("dense", "posteriors", "windows", "grid")
 STRIDE_PX = 32

@@ -24,9 +24,10 @@ from vggnet.benchmarking.measuring import matrix_product, timed
 from vggnet.benchmarking.problem import Problem
 from vggnet.benchmarking.training_ways import our_step
 from vggnet.errors import UserError
-from vggnet.hardware import choose_device, environment
+from vggnet.hardware import choose_device
 from vggnet.network.vgg import VGG
 from vggnet.paper.configurations import Layer
+from vggnet.provenance import environment
 
 SHOWN = 25  # kernels; the rest is summed up
 COPIED = {"cuda": 1 << 30, "cpu": 1 << 26}  # bytes

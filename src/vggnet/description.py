@@ -4,6 +4,7 @@ Read from and written to JSON through pydantic, so that a damaged or foreign fil
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -57,6 +58,12 @@ class ImageReading:
 
 
 AS_STORED = ImageReading()
+
+
+def rgb(values: Iterable[float]) -> Rgb:
+    """Return three numbers as floats, by channel. Raises ValueError for fewer or more."""
+    red, green, blue = map(float, values)
+    return red, green, blue
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,8 @@
-"""The machine: which device, which number format, and what is written down beside every figure."""
+"""Choose the device, the precision and the number of worker processes; free and keep memory."""
 
 import ctypes
 import os
-import platform
-import sys
 from functools import cache
-from importlib.metadata import version
-from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -110,47 +105,3 @@ def keep_freed_memory() -> bool:
     except (AttributeError, OSError, TypeError):
         return False
     return bool(mallopt(mmap_max, 0) and mallopt(trim_threshold, 2**31 - 1))
-
-
-def environment() -> dict[str, Any]:
-    """What a figure of this run depends on besides its options."""
-    return {
-        "command": [_program(), *sys.argv[1:]],
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchvision": version("torchvision"),  # importing it takes a second
-        "pillow": version("pillow"),
-        "platform": platform.platform(),
-        "cpu": cpu_name(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "load_average": os.getloadavg()[0],
-        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
-        "world_size": int(os.environ.get("WORLD_SIZE", "1")),
-    }
-
-
-def in_words(facts: dict[str, Any]) -> str:
-    """A line of what `environment` found, for under a benchmark's figures."""
-    versions = ", ".join(f"{name} {facts[name]}" for name in ("python", "torch", "torchvision", "pillow"))
-    cpu = f"{facts['cpu']}, {facts['threads']} threads of {facts['cores']} cores"
-    return f"{cpu}, load average {facts['load_average']:.1f}, {versions}"
-
-
-def _program() -> str:
-    """What was called, without the folders it lies in: they are nobody's business and differ between machines."""
-    path = Path(sys.argv[0])
-    return path.parent.name if path.name == "__main__.py" else path.name
-
-
-def cpu_name() -> str:
-    """The processor's name, and which matrix instructions of reduced precision it has."""
-    name = platform.processor() or platform.machine()
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                name = line.split(":", 1)[1].strip()
-                break
-    except OSError:
-        pass  # not Linux: the short name stands
-    return name

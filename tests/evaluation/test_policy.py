@@ -21,9 +21,9 @@ from vggnet.evaluation.metrics import count_errors
 from vggnet.evaluation.policy import Shown, policy_notes
 from vggnet.evaluation.protocols import Entrant, combinations
 from vggnet.evaluation.views import View, describe, views_of
-from vggnet.images.color import normalize
 from vggnet.images.decoding import decode
 from vggnet.images.geometry import rescale
+from vggnet.images.normalization import normalize
 from vggnet.network.weights import load_model, save_model
 from vggnet.paper.configurations import Architecture
 

@@ -16,9 +16,9 @@ from vggnet.evaluation.forward import Presenter, _true_fp32, corners, presenting
 from vggnet.evaluation.masking import padding_kept_zero
 from vggnet.evaluation.scoring import score, score_in_shards
 from vggnet.evaluation.views import View, views_of
-from vggnet.images.color import normalize
 from vggnet.images.decoding import decode
 from vggnet.images.geometry import rescale
+from vggnet.images.normalization import normalize
 from vggnet.images.rescaled import LARGEST_IMAGE_PX, size_limit
 
 NETS = [("A-LRN", False), ("C", False), ("D", False), ("D", True), ("5x5", False)]
@@ -282,10 +282,10 @@ def test_buckets_join_similar_sizes():
 
 def test_images_are_decoded_once_for_all_scales(small_net, write_images, tmp_path, monkeypatch):
     write_images(tmp_path, [(90, 70)] * 2)
-    from vggnet.images import loading
+    from vggnet.images import whole_images
 
     decoded = []
-    monkeypatch.setattr(loading, "decode", lambda *given: decoded.append(given) or decode(*given))
+    monkeypatch.setattr(whole_images, "decode", lambda *given: decoded.append(given) or decode(*given))
     score(small_net("A"), unlabelled_folder(tmp_path), views_of(["dense", "crops", "center"], [64, 73, 82]))
     assert len(decoded) == 2
 

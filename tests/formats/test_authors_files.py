@@ -20,7 +20,7 @@ from vggnet.cli import run
 from vggnet.errors import UserError
 from vggnet.formats import protobuf
 from vggnet.formats.converting import convert
-from vggnet.images.color import normalize
+from vggnet.images.normalization import normalize
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import load_model
 

@@ -13,7 +13,7 @@ from torch import nn
 from vggnet.cli import run
 from vggnet.formats.converting import convert
 from vggnet.formats.inputs import CONVENTIONS
-from vggnet.images.color import normalize
+from vggnet.images.normalization import normalize
 from vggnet.network.weights import load_model
 
 

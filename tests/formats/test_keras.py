@@ -15,7 +15,7 @@ from vggnet.cli import run
 from vggnet.errors import UserError
 from vggnet.formats import keras as reader
 from vggnet.formats.converting import convert
-from vggnet.images.color import normalize
+from vggnet.images.normalization import normalize
 
 pytest.importorskip("h5py", reason="h5py is not installed")
 

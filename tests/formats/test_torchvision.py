@@ -18,7 +18,7 @@ from vggnet.formats.class_names import read_classes
 from vggnet.formats.converting import convert
 from vggnet.formats.inputs import CONVENTIONS, InputConvention, open_convention
 from vggnet.formats.writing import write_layout
-from vggnet.images.color import normalize
+from vggnet.images.normalization import normalize
 from vggnet.network.pretrained import from_pretrained, save_pretrained
 from vggnet.network.vgg import VGG, without_head
 from vggnet.network.weights import load_model

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vggnet.description import Preprocessing
-from vggnet.images.color import ColorStatistics, ColorSums, color_shift, normalize
+from vggnet.images.color import ColorStatistics, ColorSums, color_shift
+from vggnet.images.normalization import normalize
 
 
 def images(count: int, seed: int = 0) -> np.ndarray:

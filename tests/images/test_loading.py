@@ -14,7 +14,8 @@ from PIL import Image
 
 from vggnet.errors import BadImage, UserError
 from vggnet.images.geometry import crop_of_rescaled
-from vggnet.images.loading import Batch, TrainingLoader, whole_images
+from vggnet.images.loading import Batch, TrainingLoader
+from vggnet.images.whole_images import whole_images
 from vggnet.images.workers import Workers
 
 

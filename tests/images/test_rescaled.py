@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from vggnet.errors import BadImage
-from vggnet.images import loading
 from vggnet.images.decoding import decode
 from vggnet.images.geometry import rescale
 from vggnet.images.rescaled import rescaled_images
+from vggnet.images.whole_images import cut_region
 from vggnet.images.workers import Workers, places_for
 
 CPU = torch.device("cpu")
@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 def expected(split, index, scale):
     image = decode(split.path(index))
     if split.regions is not None:
-        image = loading.cut_region(image, split.path(index), split.regions[index])
+        image = cut_region(image, split.path(index), split.regions[index])
     return np.array(rescale(image, scale))
 
 

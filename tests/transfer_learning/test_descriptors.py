@@ -15,9 +15,9 @@ from vggnet.cli import run
 from vggnet.data.splits import Split
 from vggnet.description import InputPolicy
 from vggnet.errors import UserError
-from vggnet.images.color import normalize
 from vggnet.images.decoding import decode
 from vggnet.images.geometry import rescale
+from vggnet.images.normalization import normalize
 from vggnet.network.taps import features
 from vggnet.network.vgg import VGG, without_head
 from vggnet.network.weights import save_model

@@ -22,8 +22,9 @@ from vggnet.benchmarking.problem import Absent, Problem, Ready, Task
 from vggnet.benchmarking.ways import OURS, REFERENCE, WAYS, find
 from vggnet.console import progress
 from vggnet.errors import UserError
-from vggnet.hardware import choose_device, choose_precision, environment
+from vggnet.hardware import choose_device, choose_precision
 from vggnet.options.bench import BenchOptions
+from vggnet.provenance import environment
 
 BATCH = {"cpu": 8, "cuda": 256}
 SCORE_GAP = 0.05  # of the largest score; bf16 has 8 bits, and 16 layers round

@@ -51,10 +51,15 @@ def _held_out(split: Split, fraction: float, learnt: np.ndarray) -> np.ndarray:
     held = np.zeros(len(split), bool)
     for label in np.unique(labels) if fraction else ():
         places = np.flatnonzero(labels == label)
-        wanted = min(max(1, round(fraction * len(places))), len(places) - 1)
+        wanted = held_out_of_class(len(places), fraction)
         free = places[~learnt[places]]
         held[free[np.argsort(draws[free], kind="stable")[:wanted]]] = True
     return held
+
+
+def held_out_of_class(images: int, fraction: float) -> int:
+    """Return how many of a class's images are held out: `fraction` of them, at least one, and never all."""
+    return min(max(1, round(fraction * images)), images - 1)
 
 
 def names_in_data(split: Split) -> tuple[str, ...]:

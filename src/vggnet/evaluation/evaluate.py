@@ -36,10 +36,11 @@ from vggnet.evaluation.tables import Reference, Table
 from vggnet.evaluation.unseen import note_learnt, trained_on
 from vggnet.evaluation.views import View
 from vggnet.files import write_result
-from vggnet.hardware import choose_device, choose_inference_precision, environment, scoring_workers
+from vggnet.hardware import choose_device, choose_inference_precision, scoring_workers
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import load_model
 from vggnet.options.choices import BadImages, InferencePrecisionName, Precision, TableName
+from vggnet.provenance import environment
 
 ModelProgress = Callable[[int, int, str], Any]  # images done, images in all, which net
 KEPT_BYTES = 2**31  # posteriors that are held in memory between rows

@@ -19,8 +19,8 @@ from vggnet.errors import UserError
 from vggnet.evaluation.batching import Batcher, CountingBatcher, Item, batch_limit_px
 from vggnet.evaluation.masking import padding_kept_zero
 from vggnet.evaluation.views import GRID, View
-from vggnet.images.color import normalize
 from vggnet.images.geometry import center_crop_corner, crop_grid, ten_crop_corners
+from vggnet.images.normalization import normalize
 from vggnet.network.vgg import VGG, evaluating
 from vggnet.options.choices import Precision
 

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from vggnet.errors import UserError
 from vggnet.evaluation.protocols import default_scale
-from vggnet.images.color import normalize
 from vggnet.images.decoding import as_rgb, decode
 from vggnet.images.geometry import rescale
+from vggnet.images.normalization import normalize
 from vggnet.network.vgg import VGG
 
 

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from vggnet.description import Preprocessing, Rgb
+from vggnet.description import Preprocessing, Rgb, rgb
 from vggnet.errors import UserError
 
 
@@ -44,7 +44,7 @@ class InputConvention:
             mean, deviation = mean[::-1], deviation[::-1]
         shared = deviation[0] if len(set(deviation)) == 1 else 1.0
         divided = [value / shared for value in deviation]
-        return Preprocessing(_rgb(mean), _rgb(divided)), shared
+        return Preprocessing(rgb(mean), rgb(divided)), shared
 
     def fold(self, weight: Tensor) -> Tensor:
         """conv1_1's filters (O, 3, k, k) as they must be for the project's preprocessing; in float64 on the way."""
@@ -57,11 +57,6 @@ class InputConvention:
         """In words, for the report of a conversion."""
         mean, deviation = (" ".join(f"{value:g}" for value in values) for values in (self.mean, self.deviation))
         return f"{self.order} of 0..{255 * self.scale:g}, mean {mean}, deviation {deviation}"
-
-
-def _rgb(values: list[float]) -> Rgb:
-    red, green, blue = values
-    return red, green, blue
 
 
 CONVENTIONS = {
@@ -133,7 +128,7 @@ def convention_beside(file: Path | None) -> InputConvention | None:
         content = json.loads(file.read_text(encoding="utf-8-sig")) if file is not None else None
         if isinstance(content, dict) and "pretrained_cfg" in content:
             given = content["pretrained_cfg"]
-            return InputConvention("RGB", 1 / 255, _rgb(list(given["mean"])), _rgb(list(given["std"])))
+            return InputConvention("RGB", 1 / 255, rgb(given["mean"]), rgb(given["std"]))
         return _for_torchvision(content)
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -151,10 +146,10 @@ def _for_torchvision(content: Any) -> InputConvention | None:
         return None
     if content["channels"] != "RGB" or content["range"] != [0, 1]:
         return None
-    return InputConvention("RGB", 1 / 255, _rgb(list(content["mean"])), _rgb(list(content["std"])))
+    return InputConvention("RGB", 1 / 255, rgb(content["mean"]), rgb(content["std"]))
 
 
 def for_unit_pixels(preprocessing: Preprocessing) -> tuple[Rgb, Rgb]:
     """(mean, deviation) for RGB pixels of 0..1, as torchvision's and timm's `Normalize` take them."""
     mean, deviation = ([value / 255 for value in values] for values in (preprocessing.mean, preprocessing.deviation))
-    return _rgb(mean), _rgb(deviation)
+    return rgb(mean), rgb(deviation)

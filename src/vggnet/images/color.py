@@ -9,9 +9,8 @@ from math import isqrt
 from typing import Any
 
 import numpy as np
-import torch
 
-from vggnet.description import Preprocessing, Rgb
+from vggnet.description import Rgb, rgb
 
 _MOST_PIXELS = 1 << 20  # of an image that enter the sums; a larger one is sampled on a regular grid
 
@@ -42,8 +41,8 @@ class ColorStatistics:
     def from_json_dict(cls, values: dict[str, Any]) -> "ColorStatistics":
         """The inverse of `to_json_dict`; KeyError, TypeError or ValueError where `values` are something else."""
         rows = values["eigenvectors"]
-        first, second, third = (_rgb(row) for row in rows)
-        mean, deviation, eigenvalues = (_rgb(values[key]) for key in ("mean", "deviation", "eigenvalues"))
+        first, second, third = (rgb(row) for row in rows)
+        mean, deviation, eigenvalues = (rgb(values[key]) for key in ("mean", "deviation", "eigenvalues"))
         return cls(mean, deviation, eigenvalues, (first, second, third))
 
 
@@ -85,13 +84,8 @@ class ColorSums:
         largest = eigenvectors[np.abs(eigenvectors).argmax(axis=0), np.arange(3)]
         eigenvectors = eigenvectors * np.where(largest < 0, -1.0, 1.0)
         deviation = np.sqrt(np.clip(np.diag(covariance), 0.0, None))
-        first, second, third = (_rgb(row) for row in eigenvectors)
-        return ColorStatistics(_rgb(mean), _rgb(deviation), _rgb(eigenvalues), (first, second, third))
-
-
-def _rgb(values: Any) -> Rgb:
-    red, green, blue = (float(value) for value in values)
-    return red, green, blue
+        first, second, third = (rgb(row) for row in eigenvectors)
+        return ColorStatistics(rgb(mean), rgb(deviation), rgb(eigenvalues), (first, second, third))
 
 
 def color_shift(statistics: ColorStatistics, normals: np.ndarray, sigma: float) -> np.ndarray:
@@ -103,28 +97,3 @@ def color_shift(statistics: ColorStatistics, normals: np.ndarray, sigma: float) 
     """
     axes = np.asarray(statistics.eigenvectors)
     return (axes @ (sigma * normals * np.sqrt(statistics.eigenvalues))).astype(np.float32)
-
-
-def normalize(
-    pixels: torch.Tensor,
-    preprocessing: Preprocessing,
-    shift: torch.Tensor | None = None,
-    dtype: torch.dtype = torch.float32,
-) -> torch.Tensor:
-    """(pixel + shift - mean) / deviation, on the device of `pixels`.
-
-    `pixels` uint8 (N, H, W, 3), `shift` float (N, 3) or None -> `dtype` (N, 3, H, W) in channels_last memory.
-    Computed in float32 and rounded once.
-    """
-    images, height, width, _ = pixels.shape
-    # not made on the device: that would wait for all that it has to do
-    scale = (1.0 / torch.tensor(preprocessing.deviation)).to(pixels.device, non_blocking=True)
-    offset = -torch.tensor(preprocessing.mean).to(pixels.device, non_blocking=True).expand(images, 3)
-    if shift is not None:
-        offset = offset + shift.to(pixels.device, torch.float32, non_blocking=True)
-    # RGBRGB... of a whole row at once: three channels innermost would leave nothing to vectorise.
-    rows = pixels.reshape(images, height, width * 3).to(torch.float32)
-    rows.add_(offset.repeat(1, width)[:, None])
-    if preprocessing.deviation != (1.0, 1.0, 1.0):
-        rows.mul_(scale.repeat(width))
-    return rows.to(dtype).view(images, height, width, 3).permute(0, 3, 1, 2)

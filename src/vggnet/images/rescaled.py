@@ -15,8 +15,8 @@ from torch import Tensor
 from vggnet.data.splits import Split
 from vggnet.errors import BadImage
 from vggnet.images.geometry import rescale, rescaled_size
-from vggnet.images.loading import read_whole
 from vggnet.images.silence import in_words
+from vggnet.images.whole_images import read_whole
 from vggnet.images.workers import Workers, places_for
 
 # Of one rescaled image: 2048 x 2048, or 512 x 8192. Net D at full width then takes 3.0 GB in bf16 and 4.3 GB in fp32,

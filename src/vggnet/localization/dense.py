@@ -22,8 +22,8 @@ from vggnet.evaluation.batching import Batcher, Item
 from vggnet.evaluation.forward import Presenter, mirror_images, presenting, stack_images
 from vggnet.evaluation.masking import padding_kept_zero
 from vggnet.images.geometry import center_crop_corner, rescale
-from vggnet.images.loading import whole_images
 from vggnet.images.rescaled import rescaled_images
+from vggnet.images.whole_images import whole_images
 from vggnet.localization.boxes import Windows, clip, decode, rescaled_sizes
 from vggnet.localization.regression import COORDINATES, select
 from vggnet.network.vgg import VGG

@@ -15,7 +15,7 @@ from vggnet.errors import UserError
 from vggnet.evaluation.matching import positions_among
 from vggnet.evaluation.unseen import note_learnt, trained_on
 from vggnet.evaluation.views import View, describe
-from vggnet.hardware import choose_device, choose_inference_precision, environment, scoring_workers
+from vggnet.hardware import choose_device, choose_inference_precision, scoring_workers
 from vggnet.localization.baselines import baselines
 from vggnet.localization.dense import Computing
 from vggnet.localization.guessing import (
@@ -34,6 +34,7 @@ from vggnet.localization.scales import Scales, box_scales, classifier_views
 from vggnet.network.weights import load_model, read_description
 from vggnet.options.choices import InferencePrecisionName
 from vggnet.options.localization import LocalizeEvaluateOptions
+from vggnet.provenance import environment
 
 
 def evaluate_localizers(runs: Sequence[str], data: str, options: LocalizeEvaluateOptions) -> Report:

@@ -6,8 +6,8 @@ from vggnet.console import counted, rich_console, say
 from vggnet.errors import UserError
 from vggnet.hardware import training_workers
 from vggnet.images.augmentation import Augmentation, epoch_order
-from vggnet.images.color import normalize
 from vggnet.images.loading import TrainingLoader
+from vggnet.images.normalization import normalize
 from vggnet.network.diagnosis import Diagnosis, diagnose
 from vggnet.options.training import DiagnoseOptions, TrainOptions
 from vggnet.training.plan import policy_of, recipe_of, resolve

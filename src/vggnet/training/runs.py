@@ -19,8 +19,8 @@ from typing import Any
 
 from vggnet.errors import BadImage, UserError
 from vggnet.files import remove_abandoned, write_whole
-from vggnet.hardware import environment
 from vggnet.network.weights import check_undamaged
+from vggnet.provenance import environment
 from vggnet.training.checkpoints import TrainingProgress, read_progress
 from vggnet.training.configs import check_config
 from vggnet.training.image_list import ImageList

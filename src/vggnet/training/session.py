@@ -21,10 +21,11 @@ from vggnet.data.learnt import Learnt, read_learnt, write_learnt
 from vggnet.data.splits import Split
 from vggnet.description import ModelDescription
 from vggnet.errors import UserError
-from vggnet.hardware import choose_precision, cpu_name
+from vggnet.hardware import choose_precision
 from vggnet.images.augmentation import Augmentation
-from vggnet.images.color import ColorStatistics, normalize
+from vggnet.images.color import ColorStatistics
 from vggnet.images.loading import Batch, CropLoader
+from vggnet.images.normalization import normalize
 from vggnet.network.vgg import VGG, on_meta
 from vggnet.network.weights import hash_of, load_model
 from vggnet.options.choices import Decoder
@@ -32,6 +33,7 @@ from vggnet.options.flat import flat
 from vggnet.options.localization import LocalizeTrainOptions
 from vggnet.options.training import TrainOptions
 from vggnet.paper.recipes import Recipe
+from vggnet.provenance import cpu_name
 from vggnet.training.agreement import RunOfFirst, check_same_start, plain
 from vggnet.training.checkpoints import TrainingProgress
 from vggnet.training.choose_decoder import choose_decoder, training_loader

@@ -9,8 +9,8 @@ from vggnet.console import counted, say
 from vggnet.description import ModelDescription, Preprocessing
 from vggnet.errors import Diverged, UserError
 from vggnet.images.augmentation import Augmentation, epoch_order
-from vggnet.images.color import normalize
 from vggnet.images.loading import TrainingLoader
+from vggnet.images.normalization import normalize
 from vggnet.images.workers import chunks
 from vggnet.network.initialization import initialize
 from vggnet.network.staging import Transfer, explain, stage_from

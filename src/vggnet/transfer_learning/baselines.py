@@ -12,7 +12,7 @@ from PIL import Image
 
 from vggnet.data.splits import Split
 from vggnet.errors import BadImage, UserError
-from vggnet.images.loading import whole_images
+from vggnet.images.whole_images import whole_images
 from vggnet.network.initialization import initialize
 from vggnet.network.vgg import VGG, on_meta
 from vggnet.network.weights import read_description

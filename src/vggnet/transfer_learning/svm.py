@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vggnet.console import counted
+from vggnet.data.dividing import held_out_of_class
 from vggnet.errors import UserError
 
 if TYPE_CHECKING:
@@ -61,8 +62,7 @@ def hold_out_places(labels: np.ndarray, fraction: float, rng: np.random.Generato
         places = np.flatnonzero(labels == label)
         if len(places) < 2:
             raise UserError("choosing the SVM's C needs at least two training images a class")
-        wanted = min(max(1, round(fraction * len(places))), len(places) - 1)
-        held[rng.permutation(places)[:wanted]] = True
+        held[rng.permutation(places)[: held_out_of_class(len(places), fraction)]] = True
     return np.flatnonzero(~held), np.flatnonzero(held)
 
 

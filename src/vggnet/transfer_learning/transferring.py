@@ -8,9 +8,9 @@ import numpy as np
 from vggnet.console import counted
 from vggnet.errors import BadImage, UserError
 from vggnet.evaluation.policy import policy_notes
-from vggnet.hardware import environment
 from vggnet.network.weights import read_description
 from vggnet.options.choices import TransferProtocol
+from vggnet.provenance import environment
 from vggnet.transfer_learning.baselines import describe_baseline, other_models
 from vggnet.transfer_learning.beside_paper import BesidePaper, Setting, beside_paper
 from vggnet.transfer_learning.descriptors import (
