@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from vggnet.data.listing import unlabelled_folder
 from vggnet.data.splits import Split
+from vggnet.evaluation.computing import Computing
 from vggnet.evaluation.scoring import score
 from vggnet.evaluation.views import View
 from vggnet.hardware import choose_device, choose_precision, scoring_workers
@@ -51,8 +52,8 @@ def main() -> None:
     workers = scoring_workers(options.workers, device)
 
     def run_ours(precision: Precision, of: Split = split) -> np.ndarray:
-        scores = score(ours, of, views, precision=precision, device=device, workers=workers)
-        return np.stack([scores.posteriors[view] for view in views])  # (V, n, K)
+        scores = score(ours, of, views, Computing(device, precision, workers))
+        return np.stack([scores.values[view] for view in views])  # (V, n, K)
 
     def run_theirs(of: Split = part) -> np.ndarray:
         loop = [_obvious(theirs, ours, of.path(index), options.scales, device) for index in range(len(of))]

@@ -26,6 +26,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 from vggnet.data.listing import unlabelled_folder
 from vggnet.data.splits import Split
+from vggnet.evaluation.computing import Computing
 from vggnet.formats.converting import convert
 from vggnet.hardware import cpu_has_bf16
 from vggnet.images.decoding import decode
@@ -49,7 +50,7 @@ def main() -> None:
         theirs, ours = _same_nets(Path(folder))
         extractor = create_feature_extractor(theirs, {"classifier.4": "fc7"})
         precision = "bf16" if cpu_has_bf16() else "fp32"
-        settings = DescriptorSettings("fc7", (CROP,), precision=precision)  # type: ignore[arg-type]
+        settings = DescriptorSettings("fc7", (CROP,), computing=Computing(precision=precision))  # type: ignore[arg-type]
 
         def run_ours() -> np.ndarray:
             return describe_images([ours], [split], settings).values

@@ -24,10 +24,11 @@ import torch
 from vggnet.data.listing import unlabelled_folder
 from vggnet.data.splits import Split
 from vggnet.description import ModelDescription
+from vggnet.evaluation.computing import Computing
 from vggnet.evaluation.scoring import score
 from vggnet.evaluation.views import View
 from vggnet.hardware import cpu_has_bf16
-from vggnet.localization.dense import Computing, Drawer, center_outputs, dense_candidates
+from vggnet.localization.dense import Drawer, center_outputs, dense_candidates
 from vggnet.localization.merging import best_boxes
 from vggnet.localization.objects import measure_sizes
 from vggnet.network.initialization import initialize
@@ -53,7 +54,7 @@ def main() -> None:
     for scale in options.scales:
         ways: dict[str, Callable[[], object]] = {
             "classification": lambda scale=scale: score(  # type: ignore[misc]
-                classifier, split, [View("dense", scale)], precision=computing.precision
+                classifier, split, [View("dense", scale)], computing
             ),
             "localisation": lambda scale=scale: _localize(drawer, split, sizes, best, scale, computing),  # type: ignore[misc]
         }

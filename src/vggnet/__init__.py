@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for type checkers and editors; see `__getattr__`
     from vggnet.errors import UserError
-    from vggnet.evaluation.evaluate import evaluate, predict
+    from vggnet.evaluation.evaluate import evaluate
+    from vggnet.evaluation.predict import predict
     from vggnet.evaluation.preprocessing import preprocess
     from vggnet.formats.converting import convert
     from vggnet.network.initialization import build
@@ -35,7 +36,7 @@ _PUBLIC = {
     "load": ("vggnet.network.weights", "load_model"),
     "save": ("vggnet.network.weights", "save_model"),
     "preprocess": ("vggnet.evaluation.preprocessing", "preprocess"),
-    "predict": ("vggnet.evaluation.evaluate", "predict"),
+    "predict": ("vggnet.evaluation.predict", "predict"),
     "evaluate": ("vggnet.evaluation.evaluate", "evaluate"),
     "features": ("vggnet.network.taps", "features"),
     "PerceptualLoss": ("vggnet.network.perceptual", "PerceptualLoss"),

@@ -13,7 +13,8 @@ from vggnet.backends.choose_inference import fast_inference
 from vggnet.backends.cpu_bf16 import FastVGG, halve
 from vggnet.backends.eager import EagerVGG
 from vggnet.data.opening import open_data
-from vggnet.evaluation.forward import presenting
+from vggnet.evaluation.computing import Computing
+from vggnet.evaluation.forward import ready_to_score
 from vggnet.evaluation.masking import padding_kept_zero
 from vggnet.evaluation.scoring import score
 from vggnet.evaluation.views import View
@@ -113,9 +114,9 @@ def test_halving_is_max_pooling(size: tuple[int, int]) -> None:
 def test_the_model_is_left_as_it_was() -> None:
     model = small("D", batch_norm=True)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    with presenting(model, "cpu", "bf16") as presenter:
-        assert isinstance(presenter.model, FastVGG)
-        assert not presenter.model.train().training
+    with ready_to_score(model, "cpu", "bf16") as scorer:
+        assert isinstance(scorer.model, FastVGG)
+        assert not scorer.model.train().training
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, before[name])
         assert tensor.dtype == before[name].dtype
@@ -123,8 +124,8 @@ def test_the_model_is_left_as_it_was() -> None:
 
 def test_fp32_takes_pytorchs_operators() -> None:
     model = small("A")
-    with presenting(model, "cpu", "fp32") as presenter:
-        assert type(presenter.model) is EagerVGG
+    with ready_to_score(model, "cpu", "fp32") as scorer:
+        assert type(scorer.model) is EagerVGG
     assert type(fast_inference(model, torch.device("cuda"), "fp32")) is EagerVGG
 
 
@@ -158,7 +159,7 @@ def test_evaluation_agrees(class_folders: Callable[..., Path]) -> None:
     with torch.no_grad():
         model.fc8.weight *= 0.02
     views = [View("center", 73), View("dense", 80), View("ten", 73)]
-    exact = score(model, split, views, precision="fp32").posteriors
-    quick = score(model, split, views, precision="bf16").posteriors
+    exact = score(model, split, views, Computing(precision="fp32")).values
+    quick = score(model, split, views, Computing(precision="bf16")).values
     for view in views:
         assert np.abs(exact[view] - quick[view]).max() < 0.05

@@ -14,7 +14,7 @@ from vggnet.backends.choose_inference import fast_inference
 from vggnet.backends.cpu_int8 import QuantizedVGG
 from vggnet.description import ModelDescription, Preprocessing
 from vggnet.errors import UserError
-from vggnet.evaluation.forward import presenting
+from vggnet.evaluation.forward import ready_to_score
 from vggnet.evaluation.masking import padding_kept_zero
 from vggnet.network.initialization import build
 from vggnet.network.vgg import VGG
@@ -120,7 +120,7 @@ def test_many_images_at_once_are_as_each_alone() -> None:
 @needs_int8
 def test_what_is_needed_is_said() -> None:
     model = build("A", num_classes=10, width=1 / 16, crop=64).eval()
-    with pytest.raises(UserError, match="vggnet quantize MODEL DATA"), presenting(model, "cpu", "int8"):
+    with pytest.raises(UserError, match="vggnet quantize MODEL DATA"), ready_to_score(model, "cpu", "int8"):
         pass
     with pytest.raises(UserError, match="for CPUs, not for cuda"):
         fast_inference(model, torch.device("cuda"), "int8")

@@ -16,7 +16,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.nn import functional as F
 
-from vggnet.evaluation.forward import presenting
+from vggnet.evaluation.forward import ready_to_score
 from vggnet.hardware import cpu_has_bf16
 from vggnet.network.initialization import build
 from vggnet.network.vgg import VGG
@@ -82,8 +82,8 @@ def smoothed(losses: list[float]) -> np.ndarray:
 
 def answers(model: VGG, precision: str) -> np.ndarray:
     images, _ = digits()
-    with presenting(model, "cpu", precision) as presenter:  # type: ignore[arg-type]
-        return presenter.model(images[-HELD_OUT:]).flatten(1).float().numpy()
+    with ready_to_score(model, "cpu", precision) as scorer:  # type: ignore[arg-type]
+        return scorer.model(images[-HELD_OUT:]).flatten(1).float().numpy()
 
 
 @pytest.mark.slow

@@ -15,7 +15,8 @@ from vggnet.cli import run
 from vggnet.data.listing import images_at
 from vggnet.description import ImageReading, InputPolicy, ModelDescription, Preprocessing
 from vggnet.errors import UserError
-from vggnet.evaluation.evaluate import predict
+from vggnet.evaluation.computing import ON_CPU
+from vggnet.evaluation.predict import predict
 from vggnet.evaluation.store import Store
 from vggnet.evaluation.views import View
 from vggnet.formats.writing import to_state
@@ -176,7 +177,7 @@ def test_stored_posteriors_are_those_of_one_way_to_read(tmp_path):
     photograph(tmp_path / "turned.png")
     split = images_at([tmp_path / "turned.png"])
     path = save_net(tmp_path / "net.safetensors", UPRIGHT)
-    store = Store.of(path, read_description(path), split, "cpu", "fp32")
+    store = Store.of(path, read_description(path), split, ON_CPU)
     assert store.source.reading == UPRIGHT.reading
     provenances = []
     for policy in (UPRIGHT, InputPolicy(), TWELVE_BITS):
@@ -192,7 +193,7 @@ def test_evaluate_reads_each_net_its_own_way(photos, tmp_path, capsys):
         assert (
             run(["evaluate", str(path), str(photos), "--views", "dense", "--device", "cpu", "--json", str(store)]) == 0
         )
-        same[orientation] = Store.of(path, read_description(path), images_at([photos / "val"]), "cpu", "fp32")
+        same[orientation] = Store.of(path, read_description(path), images_at([photos / "val"]), ON_CPU)
     assert same["apply"].source.reading == ImageReading("apply")
     assert same["ignore"].source.reading == ImageReading("ignore")
 

@@ -16,8 +16,9 @@ from vggnet.cli import run
 from vggnet.data.opening import open_data
 from vggnet.description import ModelDescription
 from vggnet.errors import BadImage, UserError
-from vggnet.evaluation.evaluate import evaluate, predict
+from vggnet.evaluation.evaluate import evaluate
 from vggnet.evaluation.metrics import Count, count_errors
+from vggnet.evaluation.predict import predict
 from vggnet.evaluation.scoring import score
 from vggnet.evaluation.submission import Submission
 from vggnet.evaluation.tables import Table
@@ -42,7 +43,7 @@ def test_by_default_center_and_dense_at_the_scale_of_training(animals, run_folde
     assert [(row.method, row.test_scale) for row in table.rows] == [("center", "73"), ("dense", "73")]
     split = open_data(str(animals)).val
     view = View("dense", 73)
-    expected = count_errors(score(load_model(run), split, [view]).posteriors[view], split.labels)
+    expected = count_errors(score(load_model(run), split, [view]).values[view], split.labels)
     assert table.rows[1].errors == expected
     assert table.rows[1].expected == 18
     assert table.rows[1].paper.top1 == 27.0
@@ -73,7 +74,7 @@ def test_both_is_the_mean_of_dense_and_crops(animals, run_folder):
     table = evaluate([run], str(animals), views=["dense", "crops"], test_scale=[64], **CPU)
     split = open_data(str(animals)).val
     scores = score(load_model(run), split, [View("dense", 64), View("crops", 64)])
-    mean = np.mean(list(scores.posteriors.values()), axis=0)
+    mean = np.mean(list(scores.values.values()), axis=0)
     assert table.rows[-1].method == "both"
     assert table.rows[-1].errors == count_errors(mean, split.labels)
 
@@ -110,7 +111,7 @@ def test_a_model_of_more_classes_keeps_them(animals, run_folder):
     run = run_folder(classes=("ant", *CLASSES, "hen"))
     table = evaluate([run], str(animals), views=["center"], **CPU)
     split = open_data(str(animals)).val
-    posteriors = score(load_model(run), split, [View("center", 73)]).posteriors[View("center", 73)]
+    posteriors = score(load_model(run), split, [View("center", 73)]).values[View("center", 73)]
     assert table.rows[0].errors == count_errors(posteriors, split.labels + 1)
 
 

@@ -15,10 +15,11 @@ from vggnet.cli import run
 from vggnet.data.opening import open_data
 from vggnet.description import InputPolicy, ModelDescription
 from vggnet.evaluation.batching import Item
-from vggnet.evaluation.evaluate import evaluate, predict
-from vggnet.evaluation.forward import corners, presenting
+from vggnet.evaluation.evaluate import evaluate
+from vggnet.evaluation.forward import corners, ready_to_score
 from vggnet.evaluation.metrics import count_errors
 from vggnet.evaluation.policy import Shown, policy_notes
+from vggnet.evaluation.predict import predict
 from vggnet.evaluation.protocols import Entrant, combinations
 from vggnet.evaluation.views import View, describe, views_of
 from vggnet.images.decoding import decode
@@ -63,15 +64,15 @@ def test_a_view_without_mirror_is_the_mean_of_what_is_not_mirrored(small_net, mo
     monkeypatch.setattr("vggnet.evaluation.forward.batch_limit_px", lambda *_: limit_px)
     model, view = small_net("A"), View(kind, 73, mirror=False)
     images = [np.random.default_rng(i).integers(0, 256, (73, 80 + 9 * i, 3), np.uint8) for i in range(3)]
-    with presenting(model, "cpu", "fp32") as presenter:
+    with ready_to_score(model, "cpu", "fp32") as scorer:
         items = [Item(i, torch.from_numpy(image)) for i, image in enumerate(images)]
-        batcher, batches = presenter.batcher(view), []
+        batcher, batches = scorer.batcher(view), []
         for item in items:
             batches += batcher.add(item)
         batches += batcher.flush()
         found = {}
         for batch in batches:
-            rows = presenter.posteriors(view, batch)
+            rows = scorer.posteriors(view, batch)
             found |= {item.position: row for item, row in zip(batch, rows, strict=True)}
     for i, image in enumerate(images):
         if kind == "dense":

@@ -17,6 +17,7 @@ from vggnet.data.listing import unlabelled_folder
 from vggnet.errors import BadImage, UserError
 from vggnet.evaluation import image_keys
 from vggnet.evaluation import store as module
+from vggnet.evaluation.computing import ON_CPU, Computing
 from vggnet.evaluation.scoring import score
 from vggnet.evaluation.store import Store, store_folders
 from vggnet.evaluation.views import View, views_of
@@ -32,21 +33,22 @@ def images(tmp_path, write_images):
     return tmp_path / "images"
 
 
-def open_store(run, images, precision="fp32"):
-    return Store.of(run, read_description(run), unlabelled_folder(images), "cpu", precision)
+def open_store(run, images, precision="fp32", **more):
+    return Store.of(run, read_description(run), unlabelled_folder(images), Computing(precision=precision, **more))
 
 
-def fill(run, images, views=VIEWS, **options):
-    store, split = open_store(run, images), unlabelled_folder(images)
-    bad = store.fill(lambda: load_model(run), split, views, **options)
-    return store, bad
+def fill(run, images, views=VIEWS, on_progress=None, **more):
+    store = open_store(run, images, **more)
+    return store, store.fill(views, on_progress=on_progress)
 
 
-def never():
-    raise AssertionError("the net was asked for")
+@pytest.fixture
+def no_net(monkeypatch):
+    """Call it, and from then on no net may be loaded."""
+    return lambda: monkeypatch.setattr(module, "load_model", lambda *_: pytest.fail("the net was loaded"))
 
 
-def test_a_second_time_needs_no_forward_pass(run_folder, images, monkeypatch):
+def test_a_second_time_needs_no_forward_pass_and_no_net(run_folder, images, no_net, monkeypatch):
     run = run_folder()
     store, bad = fill(run, images)
     assert bad == []
@@ -54,11 +56,12 @@ def test_a_second_time_needs_no_forward_pass(run_folder, images, monkeypatch):
     expected = score(load_model(run), split, VIEWS)
     monkeypatch.setattr(VGG, "forward", lambda *_: pytest.fail("a forward pass"))
     again = open_store(run, images)
-    assert again.fill(never, split, VIEWS[::-1]) == []
+    no_net()
+    assert again.fill(VIEWS[::-1]) == []
     for view in VIEWS:
-        kept, present = again.read(view, len(split))
+        kept, present = again.read(view)
         assert present.all()
-        np.testing.assert_array_equal(kept, expected.posteriors[view])
+        np.testing.assert_array_equal(kept, expected.values[view])
     assert store.place(VIEWS[0]).parent == run / "posteriors"
 
 
@@ -107,7 +110,7 @@ def test_another_net_is_a_miss(run_folder, images, change):
     run = run_folder()
     fill(run, images, VIEWS[:1])
     change(run, images)
-    assert not open_store(run, images).read(VIEWS[0], 5)[1].any()
+    assert not open_store(run, images).read(VIEWS[0])[1].any()
 
 
 @pytest.mark.parametrize("settled", [False, True])
@@ -116,9 +119,9 @@ def test_only_an_image_that_was_overwritten_is_a_miss(run_folder, images, monkey
         monkeypatch.setattr(image_keys, "SETTLED_NS", -1)
     run = run_folder()
     store, _ = fill(run, images, VIEWS[:1])
-    whole, _ = store.read(VIEWS[0], 5)
+    whole, _ = store.read(VIEWS[0])
     overwritten_keeping_size_and_date(run, images)
-    kept, present = open_store(run, images).read(VIEWS[0], 5)
+    kept, present = open_store(run, images).read(VIEWS[0])
     assert present.tolist() == [True, True, False, True, True]
     np.testing.assert_array_equal(kept[present], whole[present])
 
@@ -152,10 +155,10 @@ def copied_elsewhere(images):
 def test_images_with_the_same_content_keep_their_posteriors(run_folder, images, change):
     run = run_folder()
     store, _ = fill(run, images, VIEWS[:1])
-    before = {Path(store.keys.split.path(i)).read_bytes(): row for i, row in enumerate(store.read(VIEWS[0], 5)[0])}
+    before = {Path(store.keys.split.path(i)).read_bytes(): row for i, row in enumerate(store.read(VIEWS[0])[0])}
     change(images)
     split = unlabelled_folder(images)
-    kept, present = open_store(run, images).read(VIEWS[0], len(split))
+    kept, present = open_store(run, images).read(VIEWS[0])
     for index in range(len(split)):
         expected = before.get(Path(split.path(index)).read_bytes())
         assert present[index] == (expected is not None)
@@ -169,7 +172,7 @@ def test_a_file_is_hashed_once_where_its_hash_is_cached(run_folder, images, monk
     run = run_folder()
     fill(run, images, VIEWS[:1])
     monkeypatch.setattr(image_keys.ImageKeys, "_hash", lambda *_: pytest.fail("a file was read again"))
-    assert open_store(run, images).read(VIEWS[0], 5)[1].all()
+    assert open_store(run, images).read(VIEWS[0])[1].all()
 
 
 def test_an_image_that_was_just_written_is_hashed_again(run_folder, images):
@@ -188,7 +191,7 @@ def test_a_damaged_cache_of_hashes_is_made_again(run_folder, images, monkeypatch
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
-    assert open_store(run, images).read(VIEWS[0], 5)[1].all()
+    assert open_store(run, images).read(VIEWS[0])[1].all()
 
 
 def test_parts_of_one_image_have_keys_of_their_own(images):
@@ -208,19 +211,15 @@ def test_an_image_that_is_replaced_while_it_is_scored_is_not_cached(run_folder, 
 
     with pytest.raises(UserError, match=r"000\.png: was replaced while the images were being read"):
         fill(run, images, VIEWS[:1], on_progress=replace)
-    assert not open_store(run, images).read(VIEWS[0], 5)[1].any()
+    assert not open_store(run, images).read(VIEWS[0])[1].any()
 
 
 def test_weights_that_are_replaced_before_they_are_loaded_are_an_error(run_folder, images):
     run = run_folder()
-    store, split = open_store(run, images), unlabelled_folder(images)
-
-    def load():
-        other_weights(run, images)
-        return load_model(run)
-
+    store = open_store(run, images)
+    other_weights(run, images)
     with pytest.raises(UserError, match="run: its weights were replaced while they were being read"):
-        store.fill(load, split, VIEWS[:1])
+        store.fill(VIEWS[:1])
     assert not (run / "posteriors").exists()
 
 
@@ -229,7 +228,7 @@ def test_weights_that_were_loaded_before_they_were_replaced_are_an_error(run_fol
     model = load_model(run)
     other_weights(run, images)
     with pytest.raises(UserError, match="replaced"):
-        open_store(run, images).fill(lambda: model, unlabelled_folder(images), VIEWS[:1])
+        open_store(run, images).fill(VIEWS[:1], model=model)
 
 
 def test_weights_of_another_description_than_was_read_are_an_error(run_folder, images):
@@ -237,18 +236,18 @@ def test_weights_of_another_description_than_was_read_are_an_error(run_folder, i
     description = read_description(run)
     other_preprocessing(run, images)
     with pytest.raises(UserError, match="replaced"):
-        Store.of(run, description, unlabelled_folder(images), "cpu", "fp32")
+        Store.of(run, description, unlabelled_folder(images), ON_CPU)
 
 
 def test_a_shard_of_another_views_folder_is_ignored(run_folder, images):
     run = run_folder()
     store, _ = fill(run, images, VIEWS)
-    before = [store.read(view, 5)[0] for view in VIEWS]
+    before = [store.read(view)[0] for view in VIEWS]
     assert not np.array_equal(before[0], before[1])
     for file in store.place(VIEWS[0]).glob("0*"):
         shutil.copy(file, store.place(VIEWS[1]) / f"9{file.name[1:]}")
     for view, expected in zip(VIEWS, before, strict=True):
-        np.testing.assert_array_equal(store.read(view, 5)[0], expected)
+        np.testing.assert_array_equal(store.read(view)[0], expected)
 
 
 def test_options_and_versions_are_told_apart(run_folder, images, monkeypatch):
@@ -265,16 +264,16 @@ def test_damaged_shards_are_scored_again(run_folder, images, monkeypatch):
     monkeypatch.setitem(module.SHARD_IMAGES, "cpu", 2)
     run = run_folder()
     store, _ = fill(run, images, VIEWS[:1])
-    whole, _ = store.read(VIEWS[0], 5)
+    whole, _ = store.read(VIEWS[0])
     shards = sorted(store.place(VIEWS[0]).glob("0*.safetensors"))
     assert len(shards) == 3
     content = bytearray(shards[0].read_bytes())
     content[-1] ^= 64  # one bit of one posterior
     shards[0].write_bytes(content)
     shards[1].write_bytes(shards[1].read_bytes()[:50])
-    assert store.read(VIEWS[0], 5)[1].tolist() == [False] * 4 + [True]
+    assert store.read(VIEWS[0])[1].tolist() == [False] * 4 + [True]
     fill(run, images, VIEWS[:1])
-    np.testing.assert_allclose(store.read(VIEWS[0], 5)[0], whole, rtol=1e-5)
+    np.testing.assert_allclose(store.read(VIEWS[0])[0], whole, rtol=1e-5)
 
 
 def test_bad_images_are_tried_again(run_folder, images):
@@ -285,24 +284,25 @@ def test_bad_images_are_tried_again(run_folder, images):
     for _ in range(2):
         store, bad = fill(run, images, VIEWS[:1], bad_images="skip")
         assert [Path(error.path).name for error in bad] == ["001.png"]
-        assert store.read(VIEWS[0], 5)[1].tolist() == [True, False, True, True, True]
+        assert store.read(VIEWS[0])[1].tolist() == [True, False, True, True, True]
 
 
 def test_where_the_models_folder_cannot_be_written_to_posteriors_go_to_the_cache(
-    run_folder, images, monkeypatch, tmp_path, capsys
+    run_folder, images, no_net, monkeypatch, tmp_path, capsys
 ):
     monkeypatch.setenv("VGGNET_CACHE", str(tmp_path / "cache"))
     run = run_folder()
     (run / "posteriors").write_text("in the way")
     store, bad = fill(run, images, VIEWS)
     assert bad == []
-    assert store.read(VIEWS[0], 5)[1].all()
+    assert store.read(VIEWS[0])[1].all()
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1
     assert said[0].startswith(f"{run / 'posteriors'}: cannot be written to (")
     assert said[0].endswith(f"; posteriors are cached in {tmp_path / 'cache' / 'posteriors'}")
     again = open_store(run, images)
-    assert again.fill(never, unlabelled_folder(images), VIEWS) == []
+    no_net()
+    assert again.fill(VIEWS) == []
 
 
 def test_where_nothing_can_be_written_to_posteriors_stay_in_memory(run_folder, images, monkeypatch, tmp_path, capsys):
@@ -311,10 +311,10 @@ def test_where_nothing_can_be_written_to_posteriors_stay_in_memory(run_folder, i
     run = run_folder()
     (run / "posteriors").write_text("in the way")
     store, split = open_store(run, images), unlabelled_folder(images)
-    assert store.fill(lambda: load_model(run), split, VIEWS) == []
-    expected = score(load_model(run), split, VIEWS).posteriors
+    assert store.fill(VIEWS) == []
+    expected = score(load_model(run), split, VIEWS).values
     for view in VIEWS:
-        kept, present = store.read(view, 5)
+        kept, present = store.read(view)
         assert present.all()
         np.testing.assert_allclose(kept, expected[view], rtol=1e-5)
     said = capsys.readouterr().err.splitlines()
@@ -337,17 +337,18 @@ import os, signal, sys
 import torch
 torch.set_num_threads(1)
 from vggnet.evaluation import store as posteriors
+from vggnet.evaluation.computing import ON_CPU
 from vggnet.evaluation.views import views_of
 from vggnet.data.listing import unlabelled_folder
-from vggnet.network.weights import load_model, read_description
+from vggnet.network.weights import read_description
 run, images, kill_at = sys.argv[1], sys.argv[2], int(sys.argv[3])
 posteriors.SHARD_IMAGES["cpu"] = 4
 def progress(done, total):
     if done == kill_at:
         os.kill(os.getpid(), signal.SIGKILL)
 split = unlabelled_folder(images)
-store = posteriors.Store.of(run, read_description(run), split, "cpu", "fp32")
-store.fill(lambda: load_model(run), split, views_of(["dense"], [64]), on_progress=progress)
+store = posteriors.Store.of(run, read_description(run), split, ON_CPU)
+store.fill(views_of(["dense"], [64]), on_progress=progress)
 """
 
 
@@ -362,12 +363,12 @@ def test_a_kill_loses_one_shard_at_most(run_folder, tmp_path, write_images):
     run, images, view = run_folder(), tmp_path / "images", View("dense", 64)
     with start(run, images, kill_at=14) as process:
         assert process.wait(60) == -signal.SIGKILL
-    assert open_store(run, images).read(view, 20)[1].tolist() == [True] * 12 + [False] * 8
+    assert open_store(run, images).read(view)[1].tolist() == [True] * 12 + [False] * 8
     seen = []
     store, _ = fill(run, images, [view], on_progress=lambda done, total: seen.append(total))
     assert seen == [8] * 8
-    expected = score(load_model(run), unlabelled_folder(images), [view]).posteriors[view]
-    kept, present = store.read(view, 20)
+    expected = score(load_model(run), unlabelled_folder(images), [view]).values[view]
+    kept, present = store.read(view)
     assert present.all()
     np.testing.assert_allclose(kept, expected, rtol=1e-5)
 
@@ -377,8 +378,8 @@ def test_two_processes_share_a_store(run_folder, tmp_path, write_images):
     run, images, view = run_folder(), tmp_path / "images", View("dense", 64)
     for process in [start(run, images, kill_at=-1), start(run, images, kill_at=-1)]:
         assert process.wait(60) == 0
-    expected = score(load_model(run), unlabelled_folder(images), [view]).posteriors[view]
-    kept, present = open_store(run, images).read(view, 20)
+    expected = score(load_model(run), unlabelled_folder(images), [view]).values[view]
+    kept, present = open_store(run, images).read(view)
     assert present.all()
     np.testing.assert_allclose(kept, expected, rtol=1e-5)
     assert not list((run / "posteriors").rglob("*.part"))

@@ -12,7 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from vggnet.data.listing import images_at, unlabelled_folder
 from vggnet.errors import BadImage, UserError
 from vggnet.evaluation.batching import Batcher, Item, buckets
-from vggnet.evaluation.forward import Presenter, _true_fp32, corners, presenting
+from vggnet.evaluation.computing import Computing
+from vggnet.evaluation.forward import Scorer, _true_fp32, corners, ready_to_score
 from vggnet.evaluation.masking import padding_kept_zero
 from vggnet.evaluation.scoring import score, score_in_shards
 from vggnet.evaluation.views import View, views_of
@@ -56,8 +57,8 @@ sizes = st.lists(st.tuples(st.integers(64, 130), st.integers(64, 130)), min_size
 @example([(127, 64), (65, 129), (96, 96), (96, 96)])
 def test_a_masked_bucket_equals_one_image_at_a_time(net, sizes):
     items = [item(place, noise(*size, seed=place)) for place, size in enumerate(sizes)]
-    with presenting(net, "cpu", "fp32") as presenter:
-        together = presenter.posteriors(View("dense", 64), items).numpy()
+    with ready_to_score(net, "cpu", "fp32") as scorer:
+        together = scorer.posteriors(View("dense", 64), items).numpy()
     expected = np.stack([alone(net, each.pixels.numpy()) for each in items])
     np.testing.assert_allclose(together, expected, rtol=1e-5)
 
@@ -91,8 +92,8 @@ def test_dense_at_crop_size_is_the_fc_net(small_net):
 def test_a_mirrored_image_has_the_same_dense_posteriors(small_net):
     model = small_net("E")
     items = [item(0, noise(70, 101)), item(1, noise(70, 101)[:, ::-1])]
-    with presenting(model, "cpu", "fp32") as presenter:
-        first, second = presenter.posteriors(View("dense", 70), items)
+    with ready_to_score(model, "cpu", "fp32") as scorer:
+        first, second = scorer.posteriors(View("dense", 70), items)
     torch.testing.assert_close(first, second, rtol=1e-5, atol=0)
 
 
@@ -112,8 +113,8 @@ def test_crops_average_posteriors(small_net, kind, mirrored):
     crops = [pixels[y : y + 64, x : x + 64] for x, y in corners(View(kind, 73), 73, 90, 64)]
     crops += [crop[:, ::-1] for crop in crops] if mirrored else []
     expected = np.mean([model.posteriors(inputs(model, crop))[0].numpy() for crop in crops], axis=0)
-    with presenting(model, "cpu", "fp32") as presenter:
-        got = presenter.posteriors(View(kind, 73), [item(0, pixels), item(1, pixels)]).numpy()
+    with ready_to_score(model, "cpu", "fp32") as scorer:
+        got = scorer.posteriors(View(kind, 73), [item(0, pixels), item(1, pixels)]).numpy()
     np.testing.assert_allclose(got, [expected, expected], rtol=1e-5)
 
 
@@ -123,14 +124,16 @@ def test_a_folder_in_all_views(small_net, write_images, tmp_path, workers):
     split, model = unlabelled_folder(tmp_path), small_net("A")
     seen = []
     views = views_of(["dense", "crops", "center", "ten"], [64, 82])
-    scores = score(model, split, views, workers=workers, on_progress=lambda done, total: seen.append((done, total)))
-    assert list(scores.posteriors) == list(views)
+    scores = score(
+        model, split, views, Computing(workers=workers), on_progress=lambda done, total: seen.append((done, total))
+    )
+    assert list(scores.values) == list(views)
     assert scores.indices.tolist() == [0, 1, 2, 3, 4]
     assert seen == [(done, 5) for done in range(1, 6)]
     for index in range(5):
         pixels = np.array(rescale(decode(split.path(index)), 82))
-        np.testing.assert_allclose(scores.posteriors[View("dense", 82)][index], alone(model, pixels), rtol=1e-5)
-    for array in scores.posteriors.values():
+        np.testing.assert_allclose(scores.values[View("dense", 82)][index], alone(model, pixels), rtol=1e-5)
+    for array in scores.values.values():
         assert array.dtype == np.float32
         np.testing.assert_allclose(array.sum(1), 1, rtol=1e-5)
 
@@ -138,13 +141,13 @@ def test_a_folder_in_all_views(small_net, write_images, tmp_path, workers):
 def test_shards_and_chosen_images_give_the_same(small_net, write_images, tmp_path):
     write_images(tmp_path, [(90, 70), (70, 90), (66, 70), (64, 64), (130, 65)])
     split, model, view = unlabelled_folder(tmp_path), small_net("A"), View("dense", 64)
-    whole = score(model, split, [view]).posteriors[view]
+    whole = score(model, split, [view]).values[view]
     shards = list(score_in_shards(model, split, [view], shard=2))
     assert [shard.indices.tolist() for shard in shards] == [[0, 1], [2, 3], [4]]
-    np.testing.assert_allclose(np.concatenate([shard.posteriors[view] for shard in shards]), whole, rtol=1e-5)
+    np.testing.assert_allclose(np.concatenate([shard.values[view] for shard in shards]), whole, rtol=1e-5)
     some = score(model, split, [view], indices=[3, 1])
-    np.testing.assert_allclose(some.posteriors[view], whole[[3, 1]], rtol=1e-5)
-    assert score(model, split, [view], indices=[]).posteriors[view].shape == (0, 7)
+    np.testing.assert_allclose(some.values[view], whole[[3, 1]], rtol=1e-5)
+    assert score(model, split, [view], indices=[]).values[view].shape == (0, 7)
 
 
 def test_scoring_leaves_the_net_and_the_caller_as_they_were(small_net, write_images, tmp_path):
@@ -171,19 +174,19 @@ def test_a_gpu_gives_the_same(small_net, write_images, tmp_path, precision):
     write_images(tmp_path, [(90, 70), (70, 90), (90, 70), (64, 64), (130, 65)])
     split, model, views = unlabelled_folder(tmp_path), small_net("A"), views_of(["dense", "crops", "ten"], [64])
     expected = score(model, split, views)
-    got = score(model, split, views, device="cuda", precision=precision, workers=2)
+    got = score(model, split, views, Computing(torch.device("cuda"), precision, 2))
     for view in views:
         tolerance = 1e-4 if precision == "fp32" else 0.05
-        np.testing.assert_allclose(got.posteriors[view], expected.posteriors[view], atol=tolerance)
+        np.testing.assert_allclose(got.values[view], expected.values[view], atol=tolerance)
 
 
 def test_bf16_is_close(small_net, write_images, tmp_path):
     write_images(tmp_path, [(90, 70), (70, 90)])
     split, model, views = unlabelled_folder(tmp_path), small_net("A"), views_of(["dense", "center"], [64])
-    exact, rounded = score(model, split, views), score(model, split, views, precision="bf16")
+    exact, rounded = score(model, split, views), score(model, split, views, Computing(precision="bf16"))
     for view in views:
-        assert rounded.posteriors[view].dtype == np.float32
-        np.testing.assert_allclose(rounded.posteriors[view], exact.posteriors[view], atol=0.05)
+        assert rounded.values[view].dtype == np.float32
+        np.testing.assert_allclose(rounded.values[view], exact.values[view], atol=0.05)
 
 
 def test_bad_images_stop_or_are_listed(small_net, write_images, tmp_path):
@@ -193,12 +196,12 @@ def test_bad_images_stop_or_are_listed(small_net, write_images, tmp_path):
     with pytest.raises(BadImage, match=rf"{names[1]}: 0 bytes.*--bad-images skip") as raised:
         score(model, split, [view])
     assert raised.value.path == split.path(1)
-    scores = score(model, split, [view], bad_images="skip")
+    scores = score(model, split, [view], Computing(bad_images="skip"))
     assert scores.indices.tolist() == [0, 2, 3]
     assert [bad.path for bad in scores.bad] == [split.path(1)]
-    assert scores.posteriors[view].shape == (3, 7)
+    assert scores.values[view].shape == (3, 7)
     with pytest.raises(UserError, match="use stop or skip"):
-        score(model, split, [view], bad_images="ignore")  # type: ignore[arg-type]
+        Computing(bad_images="ignore")  # type: ignore[arg-type]
 
 
 def test_a_panorama_is_scored_or_refused_by_a_limit(small_net, write_images, tmp_path):
@@ -206,7 +209,7 @@ def test_a_panorama_is_scored_or_refused_by_a_limit(small_net, write_images, tmp
     split, model = unlabelled_folder(tmp_path), small_net("A")
     scores = score(model, split, [View("dense", 64)])  # 2133 x 64
     pixels = np.array(rescale(decode(split.path(0)), 64))
-    np.testing.assert_allclose(scores.posteriors[View("dense", 64)][0], alone(model, pixels), rtol=1e-5)
+    np.testing.assert_allclose(scores.values[View("dense", 64)][0], alone(model, pixels), rtol=1e-5)
     with pytest.raises(BadImage, match=r"10000x300 becomes 17067x512 .* more than the 4,194,304 pixels"):
         score(model, split, views_of(["dense"], [64, 512]))
     assert size_limit(8192, 512, 512) is None
@@ -217,11 +220,11 @@ def test_a_large_image_goes_in_two_passes(small_net, monkeypatch):
     model = small_net("A")
     monkeypatch.setattr("vggnet.evaluation.forward.batch_limit_px", lambda *_: 64 * 64)
     pixels = noise(64, 120)
-    with presenting(model, "cpu", "fp32") as presenter:
+    with ready_to_score(model, "cpu", "fp32") as scorer:
         shapes = []
         handle = model.conv1_1.register_forward_pre_hook(lambda _, args: shapes.append(tuple(args[0].shape)))
-        dense = presenter.posteriors(View("dense", 64), [item(0, pixels)])
-        presenter.posteriors(View("crops", 64), [item(0, pixels)])
+        dense = scorer.posteriors(View("dense", 64), [item(0, pixels)])
+        scorer.posteriors(View("crops", 64), [item(0, pixels)])
         handle.remove()
     np.testing.assert_allclose(dense[0].numpy(), alone(model, pixels), rtol=1e-5)
     assert shapes[:2] == [(1, 3, 64, 120)] * 2
@@ -250,10 +253,10 @@ class Copies(TorchDispatchMode):
 def test_nothing_waits_for_the_device(small_net, kind):
     """The meta device stands for a GPU: it has no values that could be waited for."""
     meta = torch.device("meta")
-    presenter = Presenter(small_net("D").to(meta), meta, "fp32", 2**20)
+    scorer = Scorer(small_net("D").to(meta), meta, "fp32", 2**20)
     items = [Item(place, torch.empty((70, 64 + 9 * place, 3), dtype=torch.uint8, device=meta)) for place in range(3)]
     with torch.no_grad(), Copies() as copies:
-        posteriors = presenter.posteriors(View(kind, 70), items)
+        posteriors = scorer.posteriors(View(kind, 70), items)
     assert posteriors.shape == (3, 7)
     assert copies.seen, "the mean has to come to the device"
     assert set(copies.seen) == {("cpu", "meta", False)}
@@ -296,7 +299,7 @@ def test_photographs(small_net, photographs):
     started = time.perf_counter()
     scores = score(model, split, [view])
     assert time.perf_counter() - started < 60
-    for index, row in enumerate(scores.posteriors[view]):
+    for index, row in enumerate(scores.values[view]):
         pixels = np.array(rescale(decode(split.path(index)), 100))
         np.testing.assert_allclose(row, alone(model, pixels), rtol=1e-5)
     assert LARGEST_IMAGE_PX > 500 * 500

@@ -8,10 +8,11 @@ import torch
 from PIL import Image
 
 from vggnet.backends.cpu_bf16 import FastVGG
+from vggnet.evaluation.computing import Computing
 from vggnet.hardware import cpu_has_bf16
 from vggnet.localization.baselines import baselines
 from vggnet.localization.boxes import edges_of, iou
-from vggnet.localization.dense import Computing, Drawer, Judge, dense_candidates
+from vggnet.localization.dense import Drawer, Judge, dense_candidates
 from vggnet.localization.judging import center_test, judge_guesses
 from vggnet.localization.objects import objects_of, open_localizable
 

@@ -115,7 +115,7 @@ def test_descriptors_are_kept_and_nothing_is_computed_twice(
 @pytest.mark.parametrize("layer", ["pool5", "relu3_3", "fc7"])
 def test_bf16_agrees(small_net: Callable, colours: Path, layer: str) -> None:
     settings = settings_of(layer, (64, 96), device="cpu")
-    if settings.precision != "bf16":
+    if settings.computing.precision != "bf16":
         pytest.skip("this CPU has no bf16 instructions")
     model, split = small_net(batch_norm=True), split_of(colours)
     exact = describe_images([model], [split], DescriptorSettings(layer, (64, 96))).values

@@ -6,8 +6,8 @@ from vggnet.commands.inputs import model_and_images, models_and_data
 from vggnet.commands.output import aside, report
 from vggnet.console import note, progress, say
 from vggnet.evaluation.evaluate import evaluate as run_evaluation
-from vggnet.evaluation.evaluate import predict as run_prediction
 from vggnet.evaluation.policy import Shown, policy_notes
+from vggnet.evaluation.predict import predict as run_prediction
 from vggnet.network.weights import read_description
 from vggnet.options.evaluation import EvaluateOptions, PredictOptions
 

@@ -1,4 +1,4 @@
-"""`vggnet evaluate` and `vggnet predict`, for the command line and for Python.
+"""`vggnet evaluate`, for the command line and for Python.
 
 Notable: all rows of a table count the same images, those that every view of every net could use, so that they can be
 compared in pairs. What needs no forward pass any more needs no weights either: nets are loaded when images are missing.
@@ -8,55 +8,41 @@ Shapes: n images, K classes.
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from vggnet.data.listing import images_at
 from vggnet.data.splits import ImageData, Split
 from vggnet.errors import BadImage, UserError
+from vggnet.evaluation.combining import RowPosteriors
 from vggnet.evaluation.comparing import compare_rows
-from vggnet.evaluation.matching import (
-    match_labels,
-    match_outputs,
-    open_entrants,
-    open_split,
-    refuse_without_classes,
-)
-from vggnet.evaluation.metrics import Count, Errors, combine, count_ranks, ranks
+from vggnet.evaluation.computing import Computing
+from vggnet.evaluation.matching import match_labels, match_outputs, open_entrants, open_split
+from vggnet.evaluation.metrics import Count, Errors, count_ranks, ranks
 from vggnet.evaluation.policy import policy_notes
-from vggnet.evaluation.protocols import Combination, Entrant, combinations, default_scale
+from vggnet.evaluation.protocols import Combination, Entrant, combinations
 from vggnet.evaluation.rows import find_row, row_of
-from vggnet.evaluation.scoring import Progress, score
 from vggnet.evaluation.store import Store
 from vggnet.evaluation.submission import Prediction, Submission, best_classes
 from vggnet.evaluation.tables import Reference, Table
 from vggnet.evaluation.unseen import note_learnt, trained_on
-from vggnet.evaluation.views import View
 from vggnet.files import write_result
-from vggnet.hardware import choose_device, choose_inference_precision, scoring_workers
-from vggnet.network.vgg import VGG
-from vggnet.network.weights import load_model
-from vggnet.options.choices import BadImages, InferencePrecisionName, Precision, TableName
+from vggnet.options.choices import BadImages, InferencePrecisionName, TableName
 from vggnet.provenance import environment
 
-ModelProgress = Callable[[int, int, str], Any]  # images done, images in all, which net
-KEPT_BYTES = 2**31  # posteriors that are held in memory between rows
+ModelProgress = Callable[[int, int, str], Any]  # images done, images in all, the net's name
 
 
 @dataclass(frozen=True)
 class _Job:
-    """What is evaluated on what, where."""
+    """The nets, the rows of the table, the images, and where and how to compute."""
 
     entrants: tuple[Entrant, ...]
     rows: tuple[Combination, ...]
     split: Split
-    device: torch.device
-    precision: Precision
-    workers: int
-    bad_images: BadImages
+    computing: Computing
     baseline: int | None = None  # the row that the others are compared with
 
 
@@ -98,17 +84,8 @@ def evaluate(
     else:
         rows = combinations(entrants, protocol=protocol, views=views, test_scale=test_scale)
     baseline = None if against is None else _baseline(entrants, rows, against, labelled=opened is not None)
-    chosen = choose_device(device)
-    job = _Job(
-        entrants,
-        tuple(rows),
-        split,
-        chosen,
-        choose_inference_precision(precision, chosen),
-        scoring_workers(workers, chosen),
-        bad_images,
-        baseline,
-    )
+    computing = Computing.of(device, precision, workers, bad_images)
+    job = _Job(entrants, tuple(rows), split, computing, baseline)
     orders = match_outputs(entrants, rows)
     if opened is None:
         result: Table | Submission = _submission(job, str(data), *_fill(job, on_progress), orders)
@@ -156,98 +133,21 @@ def _row_without_labels(
     return [row]
 
 
-def predict(
-    model: str | Path,
-    paths: Sequence[str | Path],
-    *,
-    top: int = 5,
-    test_scale: int | None = None,
-    mirror: bool | None = None,
-    device: str = "auto",
-    precision: InferencePrecisionName = "auto",
-    bad_images: BadImages = "stop",
-    on_bad: Callable[[BadImage], Any] | None = None,
-    on_progress: Progress | None = None,
-) -> list[Prediction]:
-    """Return the `top` most probable classes of each image; `paths` are images or folders of images.
-
-    The views are dense, with the smallest side at `test_scale` pixels (Q; None: the net's S). `mirror`: whether the
-    mirrored image is averaged in (None: as the net was trained). Raises UserError, and BadImage for an image; with
-    `bad_images="skip"` such images are left out, and `on_bad` is called with each.
-    """
-    if top < 1:
-        raise UserError(f"--top {top}: at least one class is needed")
-    net = load_model(model)
-    refuse_without_classes(Path(model), net.description)
-    split = images_at(paths)
-    if not len(split):
-        raise UserError("give at least one image, or a folder of images")
-    chosen = choose_device(device)
-    scale = default_scale(net.description) if test_scale is None else test_scale
-    view = View("dense", scale, net.description.policy.chosen(mirror).mirror)
-    precision = choose_inference_precision(precision, chosen)
-    scores = score(
-        net, split, [view], device=chosen, precision=precision, bad_images=bad_images, on_progress=on_progress
-    )
-    if on_bad is not None:
-        for bad in scores.bad:
-            on_bad(bad)
-    answers = best_classes(scores.posteriors[view], net.description, top)
-    files = [split.files[index] for index in scores.indices.tolist()]
-    return [Prediction(file, classes) for file, classes in zip(files, answers, strict=True)]
-
-
 def _fill(job: _Job, on_progress: ModelProgress | None) -> tuple[list[Store], dict[str, BadImage]]:
-    """All posteriors that the rows need, scored where they are not there yet; and the bad images by path."""
+    """Score what the rows need and is not stored yet. Return the stores of the nets, and the bad images by path."""
     stores: list[Store] = []
     bad: dict[str, BadImage] = {}
     for place, entrant in enumerate(job.entrants):
-        store = Store.of(entrant.path, entrant.description, job.split, job.device, job.precision)
+        store = Store.of(entrant.path, entrant.description, job.split, job.computing)
         views = [view for row in job.rows for member, shown in row.members if member == place for view in shown]
-
-        def load(path: Path = entrant.path) -> VGG:
-            return load_model(path)
-
-        def tell(done: int, total: int, name: str = entrant.name) -> None:
-            if on_progress is not None:
-                on_progress(done, total, name)
-
-        found = store.fill(load, job.split, views, workers=job.workers, on_progress=tell, bad_images=job.bad_images)
-        bad |= {error.path: error for error in found}
+        tick = None if on_progress is None else partial(_tick, on_progress, entrant.name)
+        bad |= {error.path: error for error in store.fill(views, on_progress=tick)}
         stores.append(store)
     return stores, bad
 
 
-class _Reader:
-    """Combined posteriors of rows, from the stores; what fits in memory is read once."""
-
-    def __init__(self, job: _Job, stores: Sequence[Store], orders: dict[tuple[int, int], np.ndarray]) -> None:
-        self.job, self.stores, self.orders = job, stores, orders
-        self._kept: dict[tuple[int, View], np.ndarray] = {}
-        self._bytes = 0
-        self.present = np.ones(len(job.split), bool)  # images that every view has
-        for place, view in {(place, view): None for row in job.rows for place, views in row.members for view in views}:
-            self.present &= self._read(place, view)[1]
-
-    def combined(self, row: Combination) -> np.ndarray:
-        """Posteriors (n, K) of the images present, in the class order of the row's first net."""
-        first = row.members[0][0]
-        nets = []
-        for place, views in row.members:
-            mean = combine(self._posteriors(place, view) for view in views)
-            nets.append(mean if place == first else mean[:, self.orders[first, place]])
-        return combine(nets)[self.present]
-
-    def _posteriors(self, place: int, view: View) -> np.ndarray:
-        kept = self._kept.get((place, view))
-        return self._read(place, view)[0] if kept is None else kept
-
-    def _read(self, place: int, view: View) -> tuple[np.ndarray, np.ndarray]:
-        posteriors, present = self.stores[place].read(view, len(self.job.split))
-        if self._bytes + posteriors.nbytes <= KEPT_BYTES:
-            self._kept[place, view] = posteriors
-            self._bytes += posteriors.nbytes
-        return posteriors, present
+def _tick(on_progress: ModelProgress, net: str, done: int, total: int) -> None:
+    on_progress(done, total, net)
 
 
 def _table(
@@ -260,11 +160,11 @@ def _table(
     orders: dict[tuple[int, int], np.ndarray],
     protocol: str | None,
 ) -> Table:
-    reader = _Reader(job, stores, orders)
+    combined = RowPosteriors(stores, job.rows, orders)
     places, errors = [], []
     for row in job.rows:
-        posteriors = reader.combined(row)
-        places.append(ranks(posteriors, labels[row.members[0][0]][reader.present]))
+        posteriors = combined.of(row)
+        places.append(ranks(posteriors, labels[row.members[0][0]][combined.present]))
         errors.append(count_ranks(places[-1], posteriors.shape[1]))
     compared = compare_rows([place >= 1 for place in places], job.baseline)
     rows = [
@@ -273,7 +173,7 @@ def _table(
     ]
     name = protocol.replace("table", "Table ") if protocol else "Evaluation"
     part = " (val)" if opened.train is not None else ""
-    title = f"{name} on {opened.name}{part}, {job.precision} on {job.device.type}"
+    title = f"{name} on {opened.name}{part}, {job.computing.precision} on {job.computing.device.type}"
     notes = [*_notes(job), *opened.notes]
     if any(row.paper is not None for row in rows):
         notes.append("Paper: ILSVRC-2012 val, 50,000 images, 1000 classes, arXiv 1409.1556v6.")
@@ -302,7 +202,7 @@ def _facts(job: _Job, data: str, stores: Sequence[Store]) -> dict[str, Any]:
             }
             for entrant, store in zip(job.entrants, stores, strict=True)
         ],
-        "precision": job.precision,
+        "precision": job.computing.precision,
         "environment": environment(),
     }
 
@@ -314,12 +214,12 @@ def _submission(
     bad: dict[str, BadImage],
     orders: dict[tuple[int, int], np.ndarray],
 ) -> Submission:
-    reader = _Reader(job, stores, orders)
+    combined = RowPosteriors(stores, job.rows, orders)
     row = job.rows[0]
-    posteriors = reader.combined(row)
+    posteriors = combined.of(row)
     described = row_of(job.entrants, row, Errors(Count(), None), len(job.split))
     description = job.entrants[row.members[0][0]].description
-    images = tuple(name for name, present in zip(job.split.files, reader.present, strict=True) if present)
+    images = tuple(name for name, present in zip(job.split.files, combined.present, strict=True) if present)
     return Submission(
         f"{described.nets}: {described.method}, Q={described.test_scale}",
         tuple(

@@ -1,33 +1,40 @@
-"""From rescaled images to posteriors: the forward passes behind each kind of view.
+"""The forward passes behind each kind of view: from rescaled images to posteriors.
 
-Notable: scores are averaged over a dense map's positions *before* the soft-max, posteriors over mirrors, crops and
-everything else after it (Sect. 3.2). Means and soft-max are in fp32 whatever the net's arithmetic. Pixels lie on the
-device as bytes; mirrors and crops are made there, and nothing makes a GPU wait for this process.
+Notable:
+- Class scores are averaged over a dense map's positions *before* the soft-max. Posteriors are averaged over mirrors,
+  crops and everything else after it (Sect. 3.2).
+- Means and soft-max are in fp32 whatever the net's precision.
+- Pixels lie on the device as bytes. Mirrors and crops are made on the device, and nothing makes a GPU wait for this
+  process.
+- Images of unequal size share a padded batch. `padding_kept_zero` keeps each as if it were alone, and only the part of
+  a map that belongs to the image counts (`Scorer.own_maps`).
 
-Shapes: n images, K classes, C crops an image.
+Shapes: N images of a batch, n items, C channels or crops, K classes, D numbers of an image.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from vggnet.backends.choose_inference import fast_inference
 from vggnet.errors import UserError
 from vggnet.evaluation.batching import Batcher, CountingBatcher, Item, batch_limit_px
-from vggnet.evaluation.masking import padding_kept_zero
+from vggnet.evaluation.masking import Size, padding_kept_zero
 from vggnet.evaluation.views import GRID, View
 from vggnet.images.geometry import center_crop_corner, crop_grid, ten_crop_corners
 from vggnet.images.normalization import normalize
+from vggnet.network.taps import features, taps
 from vggnet.network.vgg import VGG, evaluating
 from vggnet.options.choices import Precision
 
 
 @dataclass(frozen=True)
-class Presenter:
-    """A net as it computes fastest there, where and how it computes, and how many pixels it takes at once."""
+class Scorer:
+    """A model prepared for inference, with its device, precision and limit of pixels per batch."""
 
     model: VGG
     device: torch.device
@@ -35,51 +42,66 @@ class Presenter:
     limit_px: int
 
     def batcher(self, view: View) -> Batcher | CountingBatcher:
-        """What collects the images of one view into batches."""
+        """Return what collects the images of one view into batches."""
         if view.kind == "dense":
             return Batcher(self.limit_px, copies=view.copies)
         crops = view.copies * {"crops": GRID**2, "ten": 5, "center": 1}[view.kind]
         return CountingBatcher(max(1, self.limit_px // (crops * self.model.architecture.crop_px**2)))
 
-    def columns(self, view: View) -> int:
-        """How many numbers a view of an image gives (K)."""
-        return self.model.architecture.outputs
-
     def posteriors(self, view: View, items: Sequence[Item]) -> Tensor:
-        """Images rescaled to the view's scale -> posteriors (n, K), fp32, on the device."""
-        return self._dense(view, items) if view.kind == "dense" else self._cropped(view, items)
+        """Return posteriors (n, K), fp32, on the device, of images that are rescaled to the view's scale."""
+        if view.kind != "dense":
+            return self._cropped(view, items)
+        return self.whole_images(view, items, lambda images, sizes: self.means(images, sizes).softmax(1))
 
     def inputs(self, pixels: Tensor) -> Tensor:
-        """uint8 (N, H, W, 3) on any device -> the net's input (N, 3, H, W) on its own."""
-        own = {"bf16": torch.bfloat16, "int8": torch.float32}  # int8 nets round their input themselves
+        """Return the net's input (N, 3, H, W) on its device, from uint8 (N, H, W, 3) on any device."""
+        own = {"bf16": torch.bfloat16, "int8": torch.float32}  # an int8 net rounds its input itself
         dtype = own.get(self.precision) or self.model.conv1_1.weight.dtype
         return normalize(pixels.to(self.device), self.model.description.preprocessing, dtype=dtype)
 
-    def _dense(self, view: View, items: Sequence[Item]) -> Tensor:
+    def whole_images(
+        self, view: View, items: Sequence[Item], compute: Callable[[Tensor, Sequence[Size]], Tensor]
+    ) -> Tensor:
+        """Return (n, D): what `compute` gives for each image, averaged with its mirror image where the view has one.
+
+        `compute` takes the net's input (N, 3, H, W) and the images' sizes in it, and returns (N, D).
+        """
         sizes = [item.size for item in items]
         images = self.inputs(stack_images(items, sizes))
         if not view.mirror:
-            return self._dense_scores(images, sizes).softmax(1)
+            return compute(images, sizes)
         mirrored = mirror_images(images, sizes)
-        if 2 * images.shape[0] * images.shape[2] * images.shape[3] > self.limit_px:  # one large image: by halves
-            halves = [self._dense_scores(half, sizes).softmax(1) for half in (images, mirrored)]
-            return (halves[0] + halves[1]) / 2
-        both = self._dense_scores(torch.cat([images, mirrored]), [*sizes, *sizes]).softmax(1)
+        if 2 * images.shape[0] * images.shape[2] * images.shape[3] > self.limit_px:
+            # A single image may exceed half the limit (see `batching`): it and its mirror image go one after the other.
+            return (compute(images, sizes) + compute(mirrored, sizes)) / 2
+        both = compute(torch.cat([images, mirrored]), [*sizes, *sizes])
         return (both[: len(items)] + both[len(items) :]) / 2
 
-    def _dense_scores(self, images: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
-        """Class scores (N, K), the mean over each image's own positions."""
+    def means(self, images: Tensor, sizes: Sequence[Size], layer: str | None = None) -> Tensor:
+        """Return (N, C), fp32: the mean of `layer` (None: the class scores) over each image's own positions."""
+        maps = self.maps(images, sizes, layer)
         if len(set(sizes)) == 1:
-            return _wide(self.model(images)).mean((2, 3))
+            return maps.mean((2, 3))
+        return torch.stack([own.mean((1, 2)) for own in self.own_maps(maps, sizes, layer)])
+
+    def maps(self, images: Tensor, sizes: Sequence[Size], layer: str | None = None) -> Tensor:
+        """Return the maps (N, C, rows, columns) of `layer` (None: the class scores) in fp32.
+
+        Where sizes differ, positions beyond an image hold no result: `own_maps` cuts them off. `layer` is a name of
+        `network.taps`.
+        """
+        if len(set(sizes)) == 1:
+            return _wide(_activations(self.model, images, layer))
         with padding_kept_zero(self.model, sizes, self.device):
-            maps = _wide(self.model(images))
-        outside = self.model.architecture.fc_kernel - 1
-        return torch.stack(
-            [
-                scores[:, : height // 32 - outside, : width // 32 - outside].mean((1, 2))
-                for scores, (height, width) in zip(maps, sizes, strict=True)
-            ]
-        )
+            return _wide(_activations(self.model, images, layer))
+
+    def own_maps(self, maps: Tensor, sizes: Sequence[Size], layer: str | None = None) -> Iterator[Tensor]:
+        """Yield from `maps` each image's own part (C, rows, columns)."""
+        tap = taps(self.model.architecture)[layer or "fc8"]
+        for each, size in zip(maps, sizes, strict=True):
+            rows, columns = tap.map_size(*size)
+            yield each[:, :rows, :columns]
 
     def _cropped(self, view: View, items: Sequence[Item]) -> Tensor:
         crop = self.model.architecture.crop_px
@@ -94,7 +116,7 @@ class Presenter:
         return torch.cat(parts).unflatten(0, (len(items), -1)).mean(1)  # (n, C, K) -> (n, K)
 
     def _crop_posteriors(self, images: Tensor, mirrored: bool) -> Tensor:
-        """Crops (N, 3, crop, crop) -> posteriors (N, K), averaged with their mirrors'."""
+        """Return posteriors (N, K) of crops (N, 3, crop, crop), averaged with those of their mirror images."""
         if not mirrored:
             return _wide(self.model(images)).flatten(1).softmax(1)
         both = _wide(self.model(torch.cat([images, images.flip(3)]))).flatten(1).softmax(1)
@@ -102,13 +124,11 @@ class Presenter:
 
 
 @contextmanager
-def presenting(
-    model: VGG, device: str | torch.device, precision: Precision, kind: type[Presenter] = Presenter
-) -> Iterator[Presenter]:
-    """The net ready to score: moved to the device, in evaluation mode and without gradients for as long as it lasts.
+def ready_to_score(model: VGG, device: str | torch.device, precision: Precision) -> Iterator[Scorer]:
+    """Prepare a net for inference: on the device, in evaluation mode and without gradients within the block.
 
-    What computes is `Presenter.model`, which may be a copy made for speed (`network.inference`): use that one.
-    fp32 is fp32 on a GPU too (no TF32). Raises UserError for a precision that does not exist.
+    Compute with `Scorer.model`: it may be a faster copy of `model` (`backends.choose_inference`). On a GPU fp32 means
+    fp32, without TF32. Raises UserError for a precision that does not exist.
     """
     if precision not in ("fp32", "bf16", "int8"):
         raise UserError(f"precision {precision!r} does not exist; evaluation runs in fp32, bf16 or int8")
@@ -122,12 +142,12 @@ def presenting(
         if precision == "bf16":
             stack.enter_context(torch.autocast(device.type, torch.bfloat16))
         ready = fast_inference(model, device, precision)
-        yield kind(ready, device, precision, batch_limit_px(model.architecture, device))
+        yield Scorer(ready, device, precision, batch_limit_px(model.architecture, device))
 
 
 @contextmanager
 def _true_fp32() -> Iterator[None]:
-    """No TF32 for a while, and no timing of algorithms: batches have too many shapes for that to pay."""
+    """Switch off TF32 and cuDNN's timing of algorithms: batches have too many shapes for the timing to pay."""
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     before = cudnn.allow_tf32, cudnn.benchmark, matmul.allow_tf32
     cudnn.allow_tf32, cudnn.benchmark, matmul.allow_tf32 = False, False, False
@@ -138,7 +158,7 @@ def _true_fp32() -> Iterator[None]:
 
 
 def corners(view: View, height: int, width: int, crop: int) -> list[tuple[int, int]]:
-    """(left, top) of a view's crops in a rescaled image of height x width; mirrors double them."""
+    """Return (left, top) of a view's crops in a rescaled image of height x width, without their mirror images."""
     if view.kind == "crops":
         return crop_grid(width, height, crop, GRID)
     if view.kind == "ten":
@@ -146,12 +166,30 @@ def corners(view: View, height: int, width: int, crop: int) -> list[tuple[int, i
     return [center_crop_corner(width, height, crop)]
 
 
+def _activations(model: VGG, images: Tensor, layer: str | None) -> Tensor:
+    """Return a layer's map (None: the class scores).
+
+    The layers that descriptors mostly use come from the net's own forward pass: a net prepared for speed has a faster
+    one than `features`, which goes through the layers one by one.
+    """
+    if layer is None:
+        scores: Tensor = model(images)
+        return scores
+    if layer not in ("pool5", "relu6", "relu7"):
+        return features(model, images, [layer])[layer]
+    x = model.forward_features(images)
+    for name in {"pool5": (), "relu6": ("fc6",), "relu7": ("fc6", "fc7")}[layer]:
+        x = F.relu(getattr(model, name)(x))
+    return x
+
+
 def _wide(scores: Tensor) -> Tensor:
+    """Return numbers in fp32, or as they are where they are wider."""
     return scores.to(torch.promote_types(scores.dtype, torch.float32))
 
 
-def stack_images(items: Sequence[Item], sizes: Sequence[tuple[int, int]]) -> Tensor:
-    """Pixels in one tensor (n, H, W, 3), each in the upper left corner; what lies beyond is masked later."""
+def stack_images(items: Sequence[Item], sizes: Sequence[Size]) -> Tensor:
+    """Return pixels in one tensor (n, H, W, 3), each image in the upper left corner, zeros beyond it."""
     if len(set(sizes)) == 1:
         return torch.stack([item.pixels for item in items])
     rows, columns = (max(side) for side in zip(*sizes, strict=True))
@@ -161,8 +199,8 @@ def stack_images(items: Sequence[Item], sizes: Sequence[tuple[int, int]]) -> Ten
     return together
 
 
-def mirror_images(images: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
-    """Each image (N, 3, H, W) flipped within its own width."""
+def mirror_images(images: Tensor, sizes: Sequence[Size]) -> Tensor:
+    """Return each image of (N, 3, H, W) flipped within its own width, zeros beyond it."""
     if len({width for _, width in sizes}) == 1:
         return images.flip(3)
     mirrored = torch.empty_like(images)

@@ -66,13 +66,18 @@ class Errors:
         return Errors(self.top1 + other.top1, top5)
 
 
-def ranks(posteriors: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Place of the true class, 0 the best: posteriors (n, K), labels (n,) -> (n,).
-
-    Raises Diverged where posteriors are not finite: comparisons with them would count every image as right.
-    """
+def refuse_not_finite(posteriors: np.ndarray) -> None:
+    """Raise Diverged where posteriors are not finite: comparisons with them would count every image as right."""
     if not np.isfinite(posteriors).all():
         raise Diverged(f"the posteriors are not finite; {Diverged.RETRAIN}")
+
+
+def ranks(posteriors: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return the place of the true class (n,), 0 the best, of posteriors (n, K) and labels (n,).
+
+    Raises Diverged where posteriors are not finite.
+    """
+    refuse_not_finite(posteriors)
     labels = np.asarray(labels, dtype=np.int64)
     true = np.take_along_axis(posteriors, labels[:, None], axis=1)
     before = np.arange(posteriors.shape[1])[None, :] < labels[:, None]

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from vggnet.backends.calibration import measuring
 from vggnet.console import counted, progress, say
 from vggnet.data.learnt import copy_learnt
 from vggnet.data.splits import ImageData, Split
 from vggnet.errors import UserError
+from vggnet.evaluation.computing import CPU, Computing
 from vggnet.evaluation.matching import (
     match_labels,
     open_entrants,
@@ -33,8 +33,6 @@ from vggnet.network.vgg import VGG
 from vggnet.network.weights import load_model
 from vggnet.options.choices import Precision
 from vggnet.options.quantization import QuantizeOptions
-
-CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -93,9 +91,8 @@ def _measure(model: VGG, split: Split, scale: int, options: QuantizeOptions, wor
             model,
             split,
             [View("center", scale)],
-            workers=workers,
+            Computing(CPU, "fp32", workers, "skip"),
             on_progress=tick,
-            bad_images="skip",
             indices=np.sort(chosen),
         )
     if not len(scored.indices):
@@ -125,14 +122,10 @@ def _posteriors(
     entrant: Entrant, val: Split, view: View, precision: Precision, workers: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Posteriors of all images and which are there, from the model's store, computed where they are missing."""
-    store = Store.of(entrant.path, entrant.description, val, CPU, precision)
-
-    def load() -> VGG:
-        return load_model(entrant.path)
-
+    store = Store.of(entrant.path, entrant.description, val, Computing(CPU, precision, workers, "skip"))
     with progress(f"scoring in {precision}") as tick:
-        store.fill(load, val, [view], workers=workers, on_progress=tick, bad_images="skip")
-    return store.read(view, len(val))
+        store.fill([view], on_progress=tick)
+    return store.read(view)
 
 
 def _count(wrong: np.ndarray) -> Count:

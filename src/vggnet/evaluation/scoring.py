@@ -1,9 +1,12 @@
-"""Every image of a split through the net, in every view asked for: decoded once, presented as often as needed.
+"""Score the images of a split in every view that is asked for.
 
-Notable: the work is one stream of images, cut into shards whose posteriors are complete, so that whoever keeps them
-(`store`) loses at most one shard. A bad image stops the work or is listed; it is never replaced.
+Notable:
+- An image is decoded once for all its views and scales.
+- The images are cut into shards whose values are complete, so that whoever stores them (`store`) loses one shard at
+  most when the process is killed.
+- A bad image stops the work or is listed. It is never replaced by another.
 
-Shapes: n images, K classes.
+Shapes: n images, K classes, D numbers of a view (K for posteriors).
 """
 
 import itertools
@@ -12,28 +15,29 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from vggnet.data.splits import Split
-from vggnet.errors import BadImage, Diverged, UserError
+from vggnet.errors import BadImage, Diverged
 from vggnet.evaluation.batching import Item
-from vggnet.evaluation.forward import Presenter, presenting
+from vggnet.evaluation.computing import ON_CPU, Computing
+from vggnet.evaluation.forward import Scorer, ready_to_score
 from vggnet.evaluation.views import View
 from vggnet.images.rescaled import rescaled_images
 from vggnet.network.vgg import VGG
-from vggnet.options.choices import BadImages, Precision
 
 Progress = Callable[[int, int], Any]  # images done, images in all
-_ON_DEVICE = 256  # batches whose posteriors may wait on the device, so that it is not held up for each
+# What a view of images is: (n, D) on the device, from a scorer, the view and a batch of rescaled images.
+Values = Callable[[Scorer, View, Sequence[Item]], Tensor]
+_ON_DEVICE = 256  # batches whose values may wait on the device, so that the device is not held up for each
 
 
 @dataclass
 class Scores:
-    """Posteriors of some images of a split: `posteriors[view]` is float32 (n, K), rows in the order of `indices`."""
+    """Values of some images of a split: `values[view]` is float32 (n, D), rows in the order of `indices`."""
 
-    posteriors: dict[View, np.ndarray]
-    indices: np.ndarray  # int64 (n,), places in the split; without the bad ones
+    values: dict[View, np.ndarray]
+    indices: np.ndarray  # int64 (n,), places in the split, without the bad images
     bad: list[BadImage] = field(default_factory=list)
 
 
@@ -41,59 +45,40 @@ def score(
     model: VGG,
     split: Split,
     views: Sequence[View],
+    computing: Computing = ON_CPU,
     *,
-    device: str | torch.device = "cpu",
-    precision: Precision = "fp32",
-    workers: int = 0,
     on_progress: Progress | None = None,
-    bad_images: BadImages = "stop",
     indices: Sequence[int] | np.ndarray | None = None,
+    values: Values = Scorer.posteriors,
 ) -> Scores:
-    """Score the images of `split` (those at `indices`, by default all) in all `views`.
+    """Return the values (by default the posteriors) of the images of `split` in all `views`.
 
-    `workers` processes decode and rescale (0: this one). Raises UserError for a view that is too small for the net,
-    and BadImage for an image that cannot be used, unless `bad_images` is "skip": then it is listed in the result.
+    `indices` chooses images (None: all). Raises UserError for a view that is too small for the net, and BadImage for an
+    image that cannot be used where `computing.bad_images` is "stop".
     """
     shards = list(
         score_in_shards(
-            model,
-            split,
-            views,
-            shard=2**62,
-            device=device,
-            precision=precision,
-            workers=workers,
-            on_progress=on_progress,
-            bad_images=bad_images,
-            indices=indices,
+            model, split, views, computing, shard=None, on_progress=on_progress, indices=indices, values=values
         )
     )
     if shards:
         return shards[0]
-    outputs = model.architecture.outputs
-    return Scores({view: np.empty((0, outputs), np.float32) for view in views}, np.empty(0, np.int64))
+    empty = {view: np.empty((0, view.columns(model.architecture)), np.float32) for view in views}
+    return Scores(empty, np.empty(0, np.int64))
 
 
 def score_in_shards(
     model: VGG,
     split: Split,
     views: Sequence[View],
+    computing: Computing = ON_CPU,
     *,
-    shard: int,
-    device: str | torch.device = "cpu",
-    precision: Precision = "fp32",
-    workers: int = 0,
+    shard: int | None,
     on_progress: Progress | None = None,
-    bad_images: BadImages = "stop",
     indices: Sequence[int] | np.ndarray | None = None,
-    presenter: type[Presenter] = Presenter,
+    values: Values = Scorer.posteriors,
 ) -> Iterator[Scores]:
-    """As `score`, but `shard` images at a time, each handed over as soon as it is complete.
-
-    Another `presenter` computes other numbers than posteriors from the same views (transfer's descriptors).
-    """
-    if bad_images not in ("stop", "skip"):
-        raise UserError(f"bad images: {bad_images!r} is no choice; use stop or skip")
+    """Yield what `score` returns in parts of `shard` images (None: all at once), each as soon as it is complete."""
     for view in views:
         view.check(model.architecture)
     split = split.read_as(model.description.policy.reading)  # as the net's training images were read
@@ -101,14 +86,15 @@ def score_in_shards(
     if not len(wanted) or not views:
         return
     scales = sorted({view.scale for view in views})
-    results = rescaled_images(split, wanted, scales, workers=workers, device=torch.device(device))
-    for start in range(0, len(wanted), shard):
-        # The net's modes end before the shard is handed over: the caller's code is none of theirs.
-        with presenting(model, device, precision, presenter) as ready:
-            part = _Shard(ready, views, wanted[start : start + shard])
+    results = rescaled_images(split, wanted, scales, workers=computing.workers, device=computing.device)
+    size = len(wanted) if shard is None else shard
+    for start in range(0, len(wanted), size):
+        # The block ends before the shard is yielded, so that the caller's code runs with its own modes and gradients.
+        with ready_to_score(model, computing.device, computing.precision) as scorer:
+            part = _Shard(scorer, values, views, wanted[start : start + size])
             for position, result in enumerate(itertools.islice(results, len(part.wanted))):
                 if isinstance(result, BadImage):
-                    part.bad[position] = _allowed(result, bad_images)
+                    part.bad[position] = computing.skipped(result)
                 else:
                     part.add(position, dict(zip(scales, result[1], strict=True)))
                 if on_progress is not None:
@@ -120,57 +106,50 @@ def score_in_shards(
 
 def check_finite(scores: Scores, split: Split) -> None:
     """Raise Diverged, naming an image, where the net gave a number that is not finite."""
-    for posteriors in scores.posteriors.values():
-        finite = np.isfinite(posteriors).all(1)
+    for values in scores.values.values():
+        finite = np.isfinite(values).all(1)
         if not finite.all():
             file = split.path(int(scores.indices[np.argmin(finite)]))
             counted = f"{int((~finite).sum()):,} of {len(finite):,} images, {file} for one"
             raise Diverged(f"what the net computes is not finite for {counted}; {Diverged.RETRAIN}")
 
 
-def _allowed(error: BadImage, bad_images: BadImages) -> BadImage:
-    """The error itself; raised where bad images stop the work."""
-    if bad_images == "stop":
-        reason = f"{error.reason} (--bad-images skip leaves such images out, and lists and counts them)"
-        raise BadImage(error.path, reason)
-    return error
-
-
 class _Shard:
-    """Images on their way through the net, and the posteriors that came out."""
+    """The images of one shard while they go through the net, and their values."""
 
-    def __init__(self, presenter: Presenter, views: Sequence[View], wanted: np.ndarray) -> None:
-        self.presenter, self.wanted = presenter, wanted
-        self.batchers = {view: presenter.batcher(view) for view in views}
+    def __init__(self, scorer: Scorer, compute: Values, views: Sequence[View], wanted: np.ndarray) -> None:
+        self.scorer, self.compute, self.wanted = scorer, compute, wanted
+        self.batchers = {view: scorer.batcher(view) for view in views}
         self.bad: dict[int, BadImage] = {}
-        self.posteriors = {view: np.zeros((len(wanted), presenter.columns(view)), np.float32) for view in views}
+        columns = {view: view.columns(scorer.model.architecture) for view in views}
+        self.values = {view: np.zeros((len(wanted), columns[view]), np.float32) for view in views}
         self._on_device: list[tuple[View, list[int], Tensor]] = []
 
     def add(self, position: int, by_scale: dict[int, Tensor]) -> None:
-        """Take an image at all its scales; batches that are complete go through the net."""
+        """Take an image at all its scales, and put the batches that are complete now through the net."""
         for view, batcher in self.batchers.items():
             for batch in batcher.add(Item(position, by_scale[view.scale])):
-                self._present(view, batch)
+                self._score(view, batch)
 
     def finish(self) -> Scores:
-        """What waits goes through the net; the shard's posteriors, bad images left out."""
+        """Put the images that wait through the net. Return the shard's values without the bad images."""
         for view, batcher in self.batchers.items():
             for batch in batcher.flush():
-                self._present(view, batch)
+                self._score(view, batch)
         self._collect()
         good = np.array([position for position in range(len(self.wanted)) if position not in self.bad], np.int64)
-        posteriors = self.posteriors
+        values = self.values
         if self.bad:
-            posteriors = {view: array[good] for view, array in posteriors.items()}
-        return Scores(posteriors, self.wanted[good], list(self.bad.values()))
+            values = {view: array[good] for view, array in values.items()}
+        return Scores(values, self.wanted[good], list(self.bad.values()))
 
-    def _present(self, view: View, batch: list[Item]) -> None:
+    def _score(self, view: View, batch: list[Item]) -> None:
         positions = [item.position for item in batch]
-        self._on_device.append((view, positions, self.presenter.posteriors(view, batch)))
+        self._on_device.append((view, positions, self.compute(self.scorer, view, batch)))
         if len(self._on_device) >= _ON_DEVICE:
             self._collect()
 
     def _collect(self) -> None:
-        for view, positions, posteriors in self._on_device:
-            self.posteriors[view][positions] = posteriors.float().cpu().numpy()
+        for view, positions, values in self._on_device:
+            self.values[view][positions] = values.float().cpu().numpy()
         self._on_device.clear()

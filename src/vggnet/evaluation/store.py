@@ -17,7 +17,7 @@ Shapes: n images, K classes.
 import hashlib
 import json
 import uuid
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -34,14 +34,15 @@ from vggnet.console import note
 from vggnet.data.splits import Split
 from vggnet.description import AS_STORED, ImageReading, ModelDescription, Preprocessing
 from vggnet.errors import BadImage, UserError
-from vggnet.evaluation.forward import Presenter
+from vggnet.evaluation.computing import Computing
+from vggnet.evaluation.forward import Scorer
 from vggnet.evaluation.image_keys import KEY_BYTES, ImageKeys, checksum
-from vggnet.evaluation.scoring import Progress, score_in_shards
+from vggnet.evaluation.scoring import Progress, Values, score_in_shards
 from vggnet.evaluation.views import View
 from vggnet.files import default_cache, write_whole
 from vggnet.network.vgg import VGG
-from vggnet.network.weights import find_weights, read_description
-from vggnet.options.choices import BadImages, Precision
+from vggnet.network.weights import find_weights, load_model, read_description
+from vggnet.options.choices import Precision
 from vggnet.paper.configurations import Architecture
 
 FORMAT = 2  # of what views mean and shards hold; a change makes every stored posterior a miss
@@ -103,25 +104,29 @@ def store_folders(model_path: str | Path, content: str = "posteriors") -> tuple[
 
 
 class Store:
-    """Posteriors of one net for one split, on disk.
+    """Values of the views of one net's images, on disk: posteriors, or what else `values` computes.
 
-    >>> store = Store.of("runs/d", description, split, "cpu", "fp32")
-    >>> bad = store.fill(lambda: load_model("runs/d"), split, views)
-    >>> posteriors, present = store.read(views[0], len(split))
-
-    A subclass keeps other numbers of views, which another `presenter` computes (transfer's descriptors).
+    >>> store = Store.of("runs/d", description, split, computing)
+    >>> bad = store.fill(views)
+    >>> posteriors, present = store.read(views[0])
     """
 
-    content = "posteriors"
-    presenter = Presenter
-
     def __init__(
-        self, folders: Sequence[Path], source: Source, architecture: Architecture, keys: ImageKeys, model: str = ""
+        self,
+        model_path: Path,
+        source: Source,
+        architecture: Architecture,
+        keys: ImageKeys,
+        computing: Computing,
+        *,
+        content: str = "posteriors",
+        values: Values = Scorer.posteriors,
     ) -> None:
-        self.folders, self.source, self.architecture, self.keys = tuple(folders), source, architecture, keys
-        self.model = model
-        self._writable = list(folders)
-        self._refused: list[tuple[Path, str]] = []  # folders that could not be written to, until that is said
+        self.model_path, self.source, self.architecture, self.keys = model_path, source, architecture, keys
+        self.computing, self.content, self.values = computing, content, values
+        self.folders = store_folders(model_path, content)
+        self._writable = list(self.folders)
+        self._refused: list[tuple[Path, str]] = []  # folders that could not be written to, until a note names them
         self._in_memory: dict[View, list[Shard]] = {}
 
     @classmethod
@@ -130,106 +135,105 @@ class Store:
         model_path: str | Path,
         description: ModelDescription,
         split: Split,
-        device: str | torch.device,
-        precision: Precision,
+        computing: Computing,
+        *,
+        content: str = "posteriors",
+        values: Values = Scorer.posteriors,
     ) -> "Store":
-        """The store of a weight file or run folder, described by `description`, for the images of `split`.
+        """Return the store of a weight file or run folder, described by `description`, for the images of `split`.
 
-        Raises UserError where the file was replaced by a net of another description since that was read.
+        `content` names the folder that holds the values, and the values in messages. Raises UserError where the file
+        was replaced by a net of another description since `description` was read.
         """
         weights = file_hash(find_weights(model_path))
         if read_description(model_path) != description:
-            raise _replaced(str(model_path))
-        kind = torch.device(device).type
-        source = Source(weights, description.preprocessing, kind, precision, description.policy.reading)
-        folders = store_folders(model_path, cls.content)
-        return cls(folders, source, description.architecture, ImageKeys(split), str(model_path))
-
-    def columns(self, view: View) -> int:
-        """How many numbers a view of an image gives (K)."""
-        return self.architecture.outputs
+            raise _replaced(model_path)
+        kind = computing.device.type
+        source = Source(weights, description.preprocessing, kind, computing.precision, description.policy.reading)
+        keys = ImageKeys(split)
+        return cls(Path(model_path), source, description.architecture, keys, computing, content=content, values=values)
 
     def name(self, view: View) -> str:
-        """The name of the folder of a view's posteriors."""
+        """Return the name of the folder of a view's posteriors."""
         provenance = json.dumps(self.source.provenance(view), sort_keys=True)
         return f"{view.key}-{hashlib.sha256(provenance.encode()).hexdigest()[:20]}"
 
     def place(self, view: View) -> Path:
-        """The folder of a view's posteriors, where the model's folder can be written to."""
+        """Return the folder of a view's posteriors, where the model's folder can be written to."""
         return self.folders[0] / self.name(view)
 
-    def read(self, view: View, images: int) -> tuple[np.ndarray, np.ndarray]:
-        """float32 (images, K) and bool (images,): posteriors, and which of them are there."""
-        posteriors = np.zeros((images, self.columns(view)), np.float32)
+    def read(self, view: View) -> tuple[np.ndarray, np.ndarray]:
+        """Return the values float32 (n, D) of all images of the split, and bool (n,): which of them are stored."""
+        images = len(self.keys.split)
+        values = np.zeros((images, view.columns(self.architecture)), np.float32)
         present = np.zeros(images, bool)
         name = self.name(view)
         files = [file for folder in self.folders for file in _shard_files(folder / name)]
         held = self._in_memory.get(view, [])
         if not files and not held:
-            return posteriors, present
+            return values, present
         self.keys.compute(range(images))
         self.keys.save()
         wanted = self.keys.known()
-        for keys, values in (*held, *(shard for file in files if (shard := _read_shard(file, name, wanted)))):
-            if values.shape[1] != posteriors.shape[1]:
+        for keys, stored in (*held, *(shard for file in files if (shard := _read_shard(file, name, wanted)))):
+            if stored.shape[1] != values.shape[1]:
                 continue
             pairs = [(row, index) for row, key in enumerate(_key_list(keys)) for index in wanted.get(key, ())]
             rows, indices = np.array(pairs, np.int64).reshape(-1, 2).T
-            posteriors[indices], present[indices] = values[rows], True
-        return posteriors, present
+            values[indices], present[indices] = stored[rows], True
+        return values, present
 
     def fill(
         self,
-        load: Callable[[], VGG],
-        split: Split,
         views: Sequence[View],
         *,
-        workers: int = 0,
-        on_progress: Progress | None = None,
-        bad_images: BadImages = "stop",
+        model: VGG | None = None,
         wanted: np.ndarray | None = None,
+        on_progress: Progress | None = None,
     ) -> list[BadImage]:
-        """Score what is missing of `views` (for the images at `wanted`, by default all) and cache it; the bad images.
+        """Score and store what is missing of `views`. Return the bad images.
 
-        Where nothing is missing there is no forward pass, and `load`, which gives the net, is not called. Raises as
-        `score` does, and UserError where the weights are not those of the store's hash, or an image was replaced while
-        it was read.
+        `wanted` chooses images by their places in the split (None: all). `model` is the net where it is loaded already;
+        else it is loaded from the model's path, and only where something is missing. Raises as `score` does, and
+        UserError where the weights are not those of the store's hash or an image was replaced while it was read.
         """
-        missing: dict[bytes, list[View]] = {}
-        for view in dict.fromkeys(views):
-            view.check(self.architecture)
-            absent = np.flatnonzero(~self.read(view, len(split))[1]).astype(np.int64)
-            absent = absent if wanted is None else np.intersect1d(absent, wanted)
-            if len(absent):
-                missing.setdefault(absent.tobytes(), []).append(view)
-        model = self._loaded(load) if missing else None
         bad: dict[str, BadImage] = {}
-        for indices, group in missing.items():
-            assert model is not None
+        for indices, group in self._missing(views, wanted):
+            model = self._checked(load_model(self.model_path) if model is None else model)
             for shard in score_in_shards(
                 model,
-                split,
+                self.keys.split,
                 group,
+                self.computing,
                 shard=SHARD_IMAGES.get(self.source.device, SHARD_IMAGES["cpu"]),
-                device=self.source.device,
-                precision=self.source.precision,
-                workers=workers,
                 on_progress=on_progress,
-                bad_images=bad_images,
-                indices=np.frombuffer(indices, np.int64),
-                presenter=self.presenter,
+                indices=indices,
+                values=self.values,
             ):
-                for view, posteriors in shard.posteriors.items():
-                    self._write(view, shard.indices, posteriors)
+                for view, values in shard.values.items():
+                    self._write(view, shard.indices, values)
                 bad |= {error.path: error for error in shard.bad}
         self.keys.save()
         return list(bad.values())
 
-    def _loaded(self, load: Callable[[], VGG]) -> VGG:
-        """The net; UserError where its file is another than the one that was hashed."""
-        model = load()
+    def _missing(self, views: Sequence[View], wanted: np.ndarray | None) -> list[tuple[np.ndarray, list[View]]]:
+        """Return the images that are not stored, each with the views that lack just these images.
+
+        Views that lack the same images are scored together, so that an image is decoded once for all of them.
+        """
+        groups: dict[bytes, list[View]] = {}  # an array cannot be a key of a dict: its bytes can
+        for view in dict.fromkeys(views):
+            view.check(self.architecture)
+            absent = np.flatnonzero(~self.read(view)[1]).astype(np.int64)
+            absent = absent if wanted is None else np.intersect1d(absent, wanted)
+            if len(absent):
+                groups.setdefault(absent.tobytes(), []).append(view)
+        return [(np.frombuffer(indices, np.int64), group) for indices, group in groups.items()]
+
+    def _checked(self, model: VGG) -> VGG:
+        """Return the net. Raise UserError where its file is another than the one that was hashed."""
         if model.file_sha256 != self.source.weights:
-            raise _replaced(self.model)
+            raise _replaced(self.model_path)
         return model
 
     def _write(self, view: View, indices: np.ndarray, values: np.ndarray) -> None:
@@ -265,7 +269,7 @@ class Store:
         write_whole(file, save({"keys": keys, "posteriors": values}, metadata), alone=False)
 
 
-def _replaced(model: str) -> UserError:
+def _replaced(model: str | Path) -> UserError:
     return UserError(
         f"{model}: its weights were replaced while they were being read (is it in training?); give the "
         "same command again"

@@ -14,7 +14,8 @@ from rich.console import Console
 
 from vggnet.console import rich_console
 from vggnet.description import ModelDescription
-from vggnet.errors import BadImage, Diverged, UserError
+from vggnet.errors import BadImage, UserError
+from vggnet.evaluation.metrics import refuse_not_finite
 
 SHOWN = 10  # images that `print` lists
 
@@ -52,8 +53,7 @@ def best_classes(posteriors: np.ndarray, description: ModelDescription, top: int
     """
     if not description.classes:
         raise UserError("the model does not name its classes, so there is nothing to call its outputs")
-    if not np.isfinite(posteriors).all():
-        raise Diverged(f"the posteriors are not finite; {Diverged.RETRAIN}")
+    refuse_not_finite(posteriors)
     order = np.argsort(-posteriors, axis=1, kind="stable")[:, :top]
     return [
         tuple(ClassGuess(description.classes[k], description.title(k), float(row[k])) for k in best.tolist())

@@ -55,6 +55,10 @@ class View:
     def _without(self) -> str:
         return "" if self.mirror or self.kind == "center" else "-no-mirror"
 
+    def columns(self, architecture: Architecture) -> int:
+        """Return how many numbers a net gives for this view of an image: K posteriors."""
+        return architecture.outputs
+
     def check(self, architecture: Architecture) -> None:
         """Raise UserError where an image at this scale is too small for the net, naming the least Q."""
         crop = architecture.crop_px

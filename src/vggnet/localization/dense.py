@@ -19,8 +19,9 @@ from torch import Tensor
 from vggnet.data.splits import Split
 from vggnet.errors import BadImage, Diverged, UserError
 from vggnet.evaluation.batching import Batcher, Item
-from vggnet.evaluation.forward import Presenter, mirror_images, presenting, stack_images
-from vggnet.evaluation.masking import padding_kept_zero
+from vggnet.evaluation.computing import Computing
+from vggnet.evaluation.forward import Scorer, mirror_images, ready_to_score, stack_images
+from vggnet.evaluation.masking import Size
 from vggnet.images.geometry import center_crop_corner, rescale
 from vggnet.images.rescaled import rescaled_images
 from vggnet.images.whole_images import whole_images
@@ -28,20 +29,7 @@ from vggnet.localization.boxes import Windows, clip, decode, rescaled_sizes
 from vggnet.localization.regression import COORDINATES, select
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import is_finite
-from vggnet.options.choices import Precision
 from vggnet.paper.configurations import TOTAL_STRIDE_PX
-
-Size = tuple[int, int]  # rows, columns
-
-
-@dataclass(frozen=True)
-class Computing:
-    """Where and how nets compute, and how images are read."""
-
-    device: torch.device
-    precision: Precision
-    workers: int
-    skip_bad: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,7 +65,7 @@ def center_outputs(
     kept: list[int] = []
     parts: list[Tensor] = []
     waiting: list[np.ndarray] = []
-    with presenting(model, computing.device, computing.precision) as ready:
+    with ready_to_score(model, computing.device, computing.precision) as ready:
         at_once = max(1, ready.limit_px // crop**2)
 
         def present() -> None:
@@ -88,7 +76,7 @@ def center_outputs(
 
         for result in whole_images(split, indices, computing.workers, _CenterCrop(scale, crop)):
             if isinstance(result, BadImage):
-                _refuse(result, computing)
+                computing.skipped(result)
                 continue
             kept.append(result[0])
             waiting.append(result[1])
@@ -103,11 +91,6 @@ def center_outputs(
         boxes = f"{int((~finite).sum()):,} of {len(finite):,} boxes, that of {file} for one"
         raise Diverged(f"the numbers of {boxes}, are not finite; {Diverged.RETRAIN}")
     return values, np.array(kept, np.int64)
-
-
-def _refuse(error: BadImage, computing: Computing) -> None:
-    if not computing.skip_bad:
-        raise BadImage(error.path, f"{error.reason} (--bad-images skip leaves such images out)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,12 +141,12 @@ def dense_candidates(
     found: dict[int, dict[tuple[int, int], Candidates]] = {}
     with ExitStack() as stack:
 
-        def ready(model: VGG) -> Presenter:
-            return stack.enter_context(presenting(model, computing.device, computing.precision))
+        def ready(model: VGG) -> Scorer:
+            return stack.enter_context(ready_to_score(model, computing.device, computing.precision))
 
         judging = [(judge, ready(judge.model)) for judge in judges]
         drawing = [(drawer, ready(drawer.model)) for drawer in drawers]
-        limit = min(presenter.limit_px for _, presenter in drawing)
+        limit = min(scorer.limit_px for _, scorer in drawing)
         batchers = {scale: Batcher(limit) for scale in wanted}
 
         def present(scale: int, items: list[Item]) -> None:
@@ -179,7 +162,7 @@ def dense_candidates(
         images = rescaled_images(split, indices, wanted, workers=computing.workers, device=computing.device)
         for result in images:
             if isinstance(result, BadImage):
-                _refuse(result, computing)
+                computing.skipped(result)
                 continue
             for scale, pixels in zip(wanted, result[1], strict=True):
                 for items in batchers[scale].add(Item(result[0], pixels)):
@@ -191,8 +174,8 @@ def dense_candidates(
 
 
 def _present(
-    drawing: Sequence[tuple[Drawer, Presenter]],
-    judging: Sequence[tuple[Judge, Presenter]],
+    drawing: Sequence[tuple[Drawer, Scorer]],
+    judging: Sequence[tuple[Judge, Scorer]],
     items: Sequence[Item],
     sizes: np.ndarray,
     best: np.ndarray,
@@ -203,17 +186,17 @@ def _present(
     pixels = stack_images(items, rescaled)
     results: list[list[list[Candidates]]] = [[] for _ in drawing]
     for mirrored in (False, True):
-        rating = [(judge, presenter) for judge, presenter in judging if judge.mirrors or not mirrored]
+        rating = [(judge, scorer) for judge, scorer in judging if judge.mirrors or not mirrored]
         unrated = bool(judging) and not rating  # no classifier could rate the mirrored windows
         if mirrored and (unrated or not any(drawer.mirrors for drawer, _ in drawing)):
             continue
         scores: list[list[np.ndarray]] = []
-        for judge, presenter in rating:
-            maps = _maps(presenter, pixels, rescaled, mirrored)
+        for judge, scorer in rating:
+            maps = _maps(scorer, pixels, rescaled, mirrored)
             scores.append([_position_scores(each, judge.order[best[i]]) for i, each in enumerate(maps)])
-        for place, (drawer, presenter) in enumerate(drawing):
+        for place, (drawer, scorer) in enumerate(drawing):
             if drawer.mirrors or not mirrored:
-                maps = _maps(presenter, pixels, rescaled, mirrored)
+                maps = _maps(scorer, pixels, rescaled, mirrored)
                 results[place].append(
                     [
                         Candidates(
@@ -232,22 +215,15 @@ def _joined(parts: Sequence[Candidates]) -> Candidates:
     return Candidates(np.concatenate([part.edges for part in parts]), np.concatenate([part.scores for part in parts]))
 
 
-def _maps(presenter: Presenter, pixels: Tensor, sizes: Sequence[Size], mirrored: bool) -> Iterator[Tensor]:
-    """Each image's own map, fp32 on the CPU: (outputs, rows, columns)."""
-    model, images = presenter.model, presenter.inputs(pixels)
+def _maps(scorer: Scorer, pixels: Tensor, sizes: Sequence[Size], mirrored: bool) -> Iterator[Tensor]:
+    """Return each image's own map, fp32 on the CPU: (outputs, rows, columns)."""
+    images = scorer.inputs(pixels)
     if mirrored:
         images = mirror_images(images, sizes)
-    if len(set(sizes)) == 1:
-        maps = model(images)
-    else:
-        with padding_kept_zero(model, sizes, images.device):
-            maps = model(images)
-    maps = maps.float().cpu()
+    maps = scorer.maps(images, sizes).cpu()
     if not is_finite(maps):
-        raise Diverged(f"what net {model.architecture.net} computes is not finite; {Diverged.RETRAIN}")
-    outside = model.architecture.fc_kernel - 1
-    for each, (height, width) in zip(maps, sizes, strict=True):
-        yield each[:, : height // TOTAL_STRIDE_PX - outside, : width // TOTAL_STRIDE_PX - outside]
+        raise Diverged(f"what net {scorer.model.architecture.net} computes is not finite; {Diverged.RETRAIN}")
+    return scorer.own_maps(maps, sizes)
 
 
 def _position_scores(scores: Tensor, classes: np.ndarray) -> np.ndarray:

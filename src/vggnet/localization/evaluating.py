@@ -12,12 +12,11 @@ import numpy as np
 from vggnet.data.splits import ImageData
 from vggnet.description import ModelDescription
 from vggnet.errors import UserError
+from vggnet.evaluation.computing import Computing
 from vggnet.evaluation.matching import positions_among
 from vggnet.evaluation.unseen import note_learnt, trained_on
 from vggnet.evaluation.views import View, describe
-from vggnet.hardware import choose_device, choose_inference_precision, scoring_workers
 from vggnet.localization.baselines import baselines
-from vggnet.localization.dense import Computing
 from vggnet.localization.guessing import (
     Combining,
     Party,
@@ -32,7 +31,6 @@ from vggnet.localization.objects import Objects, objects_of, open_localizable
 from vggnet.localization.report import CenterRow, DenseRow, Report
 from vggnet.localization.scales import Scales, box_scales, classifier_views
 from vggnet.network.weights import load_model, read_description
-from vggnet.options.choices import InferencePrecisionName
 from vggnet.options.localization import LocalizeEvaluateOptions
 from vggnet.provenance import environment
 
@@ -54,7 +52,7 @@ def evaluate_localizers(runs: Sequence[str], data: str, options: LocalizeEvaluat
     # before any image is read: nets that do not go together are refused here
     party = gather(runs, options.classifier, options.mirror) if options.classifier else None
     views = classifier_views(options, party.descriptions, scales) if party else []
-    computing = computing_of(options.device, options.precision, options.workers, options.bad_images == "skip")
+    computing = Computing.of(options.device, options.precision, options.workers, options.bad_images)
     workers = computing.workers
     reading = one_reading(runs, descriptions)
     val = objects_of(opened.val.read_as(reading), bad_boxes=options.bad_boxes, workers=workers, name="val")
@@ -143,13 +141,6 @@ def combinations(scales: Sequence[Sequence[int]]) -> list[Combining]:
     if len(scales) > 1:
         rows.append(Combining(tuple((place, scale) for place, each in enumerate(scales) for scale in each)))
     return rows
-
-
-def computing_of(device: str, precision: InferencePrecisionName, workers: int | None, skip_bad: bool) -> Computing:
-    """Device, precision and workers as the user gave them, or by the machine."""
-    chosen = choose_device(device)
-    precision = choose_inference_precision(precision, chosen)
-    return Computing(chosen, precision, scoring_workers(workers, chosen), skip_bad)
 
 
 def _names(runs: Sequence[str], descriptions: Sequence[ModelDescription]) -> list[str]:

@@ -18,11 +18,12 @@ from vggnet.console import named, note
 from vggnet.data.splits import Split
 from vggnet.description import ImageReading, ModelDescription
 from vggnet.errors import UserError
+from vggnet.evaluation.computing import Computing
 from vggnet.evaluation.metrics import TOP, combine
 from vggnet.evaluation.policy import Shown, policy_notes
 from vggnet.evaluation.store import Store
 from vggnet.evaluation.views import View
-from vggnet.localization.dense import Candidates, Computing, Drawer, Judge, dense_candidates
+from vggnet.localization.dense import Candidates, Drawer, Judge, dense_candidates
 from vggnet.localization.merging import best_boxes
 from vggnet.network.weights import load_model, read_description
 from vggnet.options.choices import Merging
@@ -157,11 +158,9 @@ def classify(
     for place, (path, judge, description, shown) in enumerate(
         zip(party.classifiers, party.judges, party.descriptions, views, strict=True)
     ):
-        store = Store.of(path, description, split, computing.device, computing.precision)
-        bad = "skip" if computing.skip_bad else "stop"
-        model = judge.model
-        store.fill(lambda model=model: model, split, shown, workers=computing.workers, bad_images=bad)  # type: ignore
-        found = [store.read(view, len(split)) for view in shown]
+        store = Store.of(path, description, split, computing)
+        store.fill(shown, model=judge.model)
+        found = [store.read(view) for view in shown]
         for _, there in found:
             present &= there
         mean = combine(posteriors for posteriors, _ in found)

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vggnet.evaluation.computing import Computing
 from vggnet.evaluation.metrics import Count
 from vggnet.localization.boxes import CORRECT_IOU, clip, decode, encode, iou
-from vggnet.localization.dense import Computing, center_outputs, center_windows
+from vggnet.localization.dense import center_outputs, center_windows
 from vggnet.localization.objects import Objects
 from vggnet.network.vgg import VGG
 

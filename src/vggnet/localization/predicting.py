@@ -12,11 +12,11 @@ from vggnet.console import note
 from vggnet.data.listing import OUTPUT_MARK, images_at
 from vggnet.description import ImageReading
 from vggnet.errors import UserError
+from vggnet.evaluation.computing import Computing
 from vggnet.files import write_result
 from vggnet.images.decoding import decode
 from vggnet.localization.boxes import corners_of
 from vggnet.localization.drawing import Guess, draw
-from vggnet.localization.evaluating import computing_of
 from vggnet.localization.guessing import Combining, classify, gather, guess
 from vggnet.localization.objects import measure_sizes
 from vggnet.localization.scales import classifier_views, test_scales
@@ -38,7 +38,7 @@ def predict_boxes(
     party = gather([run], options.classifier, options.mirror)
     for line in party.notes:
         note(line)
-    computing = computing_of(options.device, options.precision, 0, False)
+    computing = Computing.of(options.device, options.precision, 0)
     scales = test_scales(options, read_description(run))
     sizes = measure_sizes(split)
     posteriors, _ = classify(party, split, classifier_views(options, party.descriptions, [scales]), computing)

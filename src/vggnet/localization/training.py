@@ -21,12 +21,12 @@ from vggnet.data.ilsvrc import find_base
 from vggnet.data.learnt import Learnt
 from vggnet.description import ModelDescription
 from vggnet.errors import BadImage, UserError
+from vggnet.evaluation.computing import Computing
 from vggnet.evaluation.metrics import Count
 from vggnet.hardware import training_workers
 from vggnet.images.loading import CropLoader
 from vggnet.localization.baselines import baselines
 from vggnet.localization.boxes import Windows
-from vggnet.localization.dense import Computing
 from vggnet.localization.judging import center_test
 from vggnet.localization.objects import Objects, objects_of, open_localizable
 from vggnet.localization.regression import draw_boxes, outputs_of, regression_losses, targets_of
@@ -232,9 +232,7 @@ def _train(session: Session, options: LocalizeTrainOptions, source: ModelDescrip
         objects_of(split, bad_boxes=options.bad_boxes, workers=workers, name=name, unreadable=lost)
         for split, name in ((pictures.train, "train"), (pictures.judge, "held out"))
     )
-    computing = Computing(
-        session.world.device, session.settings.precision, workers, options.machine.bad_images == "skip"
-    )
+    computing = Computing(session.world.device, session.settings.precision, workers, options.machine.bad_images)
     learnt = "all layers" if options.layers == "all" else "the fully connected layers"
     outputs = session.model.architecture.outputs
     with session.loader(train.split) as loader:

@@ -15,6 +15,7 @@ from vggnet.data.learnt import Learnt
 from vggnet.data.splits import Split
 from vggnet.description import Preprocessing
 from vggnet.errors import UserError
+from vggnet.evaluation.computing import Computing
 from vggnet.evaluation.metrics import Count, Errors, count_errors
 from vggnet.evaluation.scoring import score
 from vggnet.evaluation.views import View
@@ -74,16 +75,15 @@ class ClassificationTask:
             model,
             split,
             views,
-            device=session.world.device,
-            precision=session.settings.precision,
-            workers=session.workers,
-            bad_images=session.options.machine.bad_images,
+            Computing(
+                session.world.device, session.settings.precision, session.workers, session.options.machine.bad_images
+            ),
             indices=session.world.share(np.arange(len(split))),
         )
         session.lost.add(part, scores.bad, len(split))
         session.lost.report(part, len(split))
         counts = {}
-        for view, posteriors in scores.posteriors.items():
+        for view, posteriors in scores.values.items():
             labels = split.labels[scores.indices]
             own = count_errors(posteriors, labels)
             right = posteriors[np.arange(len(labels)), labels]

@@ -6,7 +6,7 @@ import numpy as np
 
 from vggnet.console import say
 from vggnet.data.opening import open_data
-from vggnet.evaluation.evaluate import predict
+from vggnet.evaluation.predict import predict
 from vggnet.files import write_whole
 from vggnet.options.training import QuickstartOptions, TrainOptions
 from vggnet.paper.recipes import fixed_scale

@@ -67,11 +67,9 @@ class _Thumbnail:
 def _pixels(split: Split, settings: DescriptorSettings, wanted: np.ndarray) -> Descriptors:
     """Raw pixels, centred on gray, of unit length."""
     values, indices, bad = [], [], []
-    for result in whole_images(split, wanted, settings.workers, _Thumbnail()):
+    for result in whole_images(split, wanted, settings.computing.workers, _Thumbnail()):
         if isinstance(result, BadImage):
-            if settings.bad_images == "stop":
-                raise result
-            bad.append(result)
+            bad.append(settings.computing.skipped(result))
         else:
             indices.append(result[0])
             values.append(result[1].astype(np.float32).ravel() - 127.5)

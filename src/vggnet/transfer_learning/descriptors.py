@@ -10,6 +10,7 @@ Shapes: n images, C channels of the layer, D numbers of a descriptor.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,15 +19,15 @@ import numpy as np
 from vggnet.data.splits import Split
 from vggnet.description import ModelDescription
 from vggnet.errors import BadImage, UserError
+from vggnet.evaluation.computing import ON_CPU, Computing
 from vggnet.evaluation.policy import Shown
 from vggnet.evaluation.protocols import default_scale
-from vggnet.evaluation.scoring import score_in_shards
-from vggnet.hardware import choose_device, choose_precision, scoring_workers
-from vggnet.network.taps import check_names, taps
+from vggnet.evaluation.scoring import score
+from vggnet.network.taps import check_names
 from vggnet.network.vgg import VGG
-from vggnet.network.weights import load_model, read_description
-from vggnet.options.choices import BadImages, Pool, Precision, PrecisionName
-from vggnet.transfer_learning.layer_means import LayerPresenter, LayerStore, LayerView, activation
+from vggnet.network.weights import read_description
+from vggnet.options.choices import BadImages, Pool, PrecisionName
+from vggnet.transfer_learning.layer_means import LayerView, activation, layer_means, layer_store
 
 Model = str | Path
 Progress = Callable[[int, int, str], Any]  # images done, images in all, which net
@@ -42,24 +43,25 @@ class DescriptorSettings:
     layer: str = "fc7"
     test_scale: tuple[int, ...] = ()
     pool: Pool = "stack"
-    device: str = "cpu"
-    precision: Precision = "fp32"
-    workers: int = 0
-    bad_images: BadImages = "stop"
     mirror: bool | None = None
+    computing: Computing = ON_CPU
+
+    @property
+    def tap(self) -> str:
+        """The layer's name among `network.taps`: after the ReLU where `layer` is a weight layer."""
+        return activation(self.layer)
 
     def views(self, description: ModelDescription) -> tuple[LayerView, ...]:
         """The views of one net; UserError for a layer that it does not have or a Q that is too small for it."""
         architecture = description.architecture
-        tap = activation(self.layer)
         if architecture.convolutions_only and self.layer == "fc7":
             raise UserError("this model has convolutions only, no fc7: give --layer pool5, or another up to it")
-        check_names(architecture, [tap])
+        check_names(architecture, [self.tap])
         scales = self.test_scale or (default_scale(description),)
         if len(set(scales)) < len(scales):
             raise UserError(f"--test-scale {' '.join(map(str, scales))}: each Q once")
         mirror = description.policy.chosen(self.mirror).mirror
-        views = tuple(LayerView("dense", scale, mirror, tap) for scale in scales)
+        views = tuple(LayerView("dense", scale, mirror, self.tap) for scale in scales)
         for view in views:
             view.check(architecture)
         return views
@@ -84,20 +86,13 @@ def settings_of(
     bad_images: BadImages = "stop",
     mirror: bool | None = None,
 ) -> DescriptorSettings:
-    """Settings from options, the machine's choices made."""
-    chosen = choose_device(device)
+    """Return settings, with what was left open chosen by the machine. Raises UserError for a choice that is none."""
     if pool not in get_args(Pool):
         raise UserError(f"--pool {pool}: stack, average or max")
-    return DescriptorSettings(
-        layer,
-        tuple(test_scale),
-        pool,
-        str(chosen),
-        choose_precision(precision, chosen),
-        scoring_workers(workers, chosen),
-        bad_images,
-        mirror,
-    )
+    if precision not in get_args(PrecisionName):
+        raise UserError(f"`precision` {precision}: use auto, bf16 or fp32")  # layers are not computed in int8
+    computing = Computing.of(device, precision, workers, bad_images)
+    return DescriptorSettings(layer, tuple(test_scale), pool, mirror, computing)
 
 
 def shown_models(models: Sequence[Model], settings: DescriptorSettings) -> list[Shown]:
@@ -153,29 +148,20 @@ def _layer_means(
     wanted: np.ndarray,
     on_progress: Progress | None,
 ) -> tuple[dict[LayerView, np.ndarray], np.ndarray, list[BadImage]]:
-    """{view: (n, C)}, which images have all of them, and the bad images."""
+    """Return {view: (n, C)}, which images have all of them (n,), and the bad images."""
     name = model.architecture.net if isinstance(model, VGG) else str(model)
 
-    def tell(done: int, total: int) -> None:
+    def tick(done: int, total: int) -> None:
         if on_progress is not None:
             on_progress(done, total, name)
 
     if isinstance(model, VGG):
-        return _without_store(model, split, views, settings, wanted, tell)
-    path = model
-    store = LayerStore.of(path, read_description(path), split, settings.device, settings.precision)
-    bad = store.fill(
-        lambda: load_model(path),
-        split,
-        views,
-        workers=settings.workers,
-        on_progress=tell,
-        bad_images=settings.bad_images,
-        wanted=wanted,
-    )
+        return _without_store(model, split, views, settings, wanted, tick)
+    store = layer_store(model, read_description(model), split, settings.tap, settings.computing)
+    bad = store.fill(views, wanted=wanted, on_progress=tick)
     means, present = {}, np.ones(len(split), bool)
     for view in views:
-        means[view], there = store.read(view, len(split))
+        means[view], there = store.read(view)
         present &= there
     return means, present, bad
 
@@ -186,31 +172,17 @@ def _without_store(
     views: Sequence[LayerView],
     settings: DescriptorSettings,
     wanted: np.ndarray,
-    tell: Callable[[int, int], None],
+    tick: Callable[[int, int], None],
 ) -> tuple[dict[LayerView, np.ndarray], np.ndarray, list[BadImage]]:
-    """As `_layer_means`, of a net in memory, which has no hash to be found again by."""
-    columns = taps(model.architecture)[views[0].tap].channels
-    means = {view: np.zeros((len(split), columns), np.float32) for view in views}
+    """Return what `_layer_means` does, of a net in memory: it has no hash of its weights that a store could use."""
+    values = partial(layer_means, settings.tap)
+    scores = score(model, split, views, settings.computing, on_progress=tick, indices=wanted, values=values)
+    means = {view: np.zeros((len(split), view.columns(model.architecture)), np.float32) for view in views}
+    for view in views:
+        means[view][scores.indices] = scores.values[view]
     present = np.zeros(len(split), bool)
-    bad: list[BadImage] = []
-    for shard in score_in_shards(
-        model,
-        split,
-        views,
-        shard=2**62,
-        device=settings.device,
-        precision=settings.precision,
-        workers=settings.workers,
-        on_progress=tell,
-        bad_images=settings.bad_images,
-        indices=wanted,
-        presenter=LayerPresenter,
-    ):
-        for view in views:
-            means[view][shard.indices] = shard.posteriors[view]
-        present[shard.indices] = True
-        bad += shard.bad
-    return means, present, bad
+    present[scores.indices] = True
+    return means, present, scores.bad
 
 
 def _combined(means: Sequence[np.ndarray], pool: Pool) -> np.ndarray:

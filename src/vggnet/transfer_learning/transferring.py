@@ -220,7 +220,7 @@ def _facts(
         "test_scale": [[view.scale for view in settings.views(read_description(model))] for model in models],
         "mirror": [shown.used.mirror for shown in shown_models(models, settings)],
         "pool": settings.pool,
-        "precision": settings.precision,
+        "precision": settings.computing.precision,
         "svm": {name: list(value) if isinstance(value, tuple) else value for name, value in svm.items()},
         "environment": environment(),
     }
