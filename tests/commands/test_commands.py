@@ -276,7 +276,7 @@ def test_a_training_without_mirrored_crops_is_tested_without_mirrored_views(
     assert "finished before" not in capsys.readouterr().out
     assert json.loads((out / "val.json").read_text()) == report
     show([result])
-    assert "dense without the mirror: all stages" in capsys.readouterr().out
+    assert "dense without mirrored images: all stages" in capsys.readouterr().out
     (result,) = run_ladder([stage])
     assert "finished before" in capsys.readouterr().out
 

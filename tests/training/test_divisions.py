@@ -68,7 +68,7 @@ def test_a_stage_with_another_seed_is_not_judged_by_what_its_source_has_learnt_f
     source = train("source", seed=0)
     capsys.readouterr()
     stage = train("stage", seed=1, init_from=source)
-    assert f"judged on {HELD_OUT} images held out of train, which the net of --init-from has not learnt from" in (
+    assert f"judged    on {HELD_OUT} images held out of train, which the net of --init-from has not learnt from" in (
         capsys.readouterr().out
     )
     before, after = read_learnt(source), read_learnt(stage)

@@ -182,15 +182,15 @@ def _judge(net: str, layers: list[LayerSignal], loss: float, pull: float, step: 
         return "explodes", words + _close(step, LARGEST_STEP)
     if pull < LEAST_PULL:
         words = (
-            f"Net {net} does not learn from here: the loss pulls on its weights {pull:.2g} times as hard as weight "
-            f"decay does, so they shrink; what the images differ by is {first.variation_rms:.2g} after {first.name} "
-            f"and {last.variation_rms:.2g} after {last.name}. Start from larger weights (--init glorot), or from a "
-            "shallower net (--init-from)."
+            f"Net {net} cannot learn from these weights: the gradient of the loss is {pull:.2g} times that of weight "
+            f"decay, so the weights shrink. The difference between images goes from {first.variation_rms:.2g} after "
+            f"{first.name} to {last.variation_rms:.2g} after {last.name}. Start from larger weights (--init glorot), or "
+            "from a shallower net (--init-from)."
         )
         return "vanishes", words + _close(pull, LEAST_PULL)
     words = (
-        f"Net {net} can learn: the loss pulls on its weights {pull:.2g} times as hard as weight decay does, and the "
-        f"first batches move no layer by more than {step:.2g} times its own size."
+        f"Net {net} can learn: the gradient of the loss is {pull:.2g} times that of weight decay, and the first "
+        f"batches change no layer by more than {step:.2g} times its own size."
     )
     return "learns", words + (_close(pull, LEAST_PULL) or _close(step, LARGEST_STEP))
 

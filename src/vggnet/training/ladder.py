@@ -197,8 +197,8 @@ def show(results: list[StageResult]) -> None:
     without = [result.stage.name for result in results if not result.stage.options.mirror]
     if without:
         names = "all stages" if len(without) == len(results) else ", ".join(without)
-        say(f"dense without the mirror: {names}, trained without mirrored crops")
-    say(f"to {first_name}: the epoch at which the held-out error first is no more than {first_name}'s best")
+        say(f"dense without mirrored images: {names}, because trained without mirrored crops")
+    say(f"to {first_name}: the first epoch with a held-out error no higher than the lowest of {first_name}")
 
 
 def _percent(errors: Errors | None) -> str:

@@ -310,7 +310,10 @@ class Loop:
         if self.world.is_first:
             self._write_epoch(row, is_best)
         self._save()
-        figures = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in judged.items())
+        unit = {"error": " %"}
+        figures = ", ".join(
+            f"{name.replace('_', ' ')} {value:.4g}{unit.get(name, '')}" for name, value in judged.items()
+        )
         say(
             f"epoch {progress.epoch}/{self.recipe.epochs}: train loss {row['train_loss']:.3f}, "
             f"train error {row['train_error']:.1f} %, held out: {figures}; {rate:.0f} images/s"

@@ -274,11 +274,11 @@ def _announce(session: Session, loop: Loop) -> None:
     classes = counted(len(pictures.data.classes), "class")
     say(f"data      {pictures.data.name}: {classes}, {len(pictures.train)} train, {val} images")
     skipped = f"; {counted(len(pictures.skipped), 'bad image')} skipped" if pictures.skipped else ""
-    say(f"judged on {pictures.judged_on}{skipped}")
+    say(f"judged    on {pictures.judged_on}{skipped}")
     mean = " ".join(f"{value:.1f}" for value in model.description.preprocessing.mean)
-    mirrored = "half of them mirrored" if recipe.mirror else "none mirrored, so tests leave mirrored views out, too"
-    say(f"scales    S = {scale}, crop {architecture.crop_px}, mean {mean}")
-    say(f"crops     {mirrored}")
+    mirrored = "half of the crops" if recipe.mirror else "no crop, and tests of this net use no mirrored images"
+    say(f"images    smallest side S = {scale} px, crop {architecture.crop_px} px, minus the mean RGB {mean}")
+    say(f"mirrored  {mirrored}")
     local = -(-loop.batch // world.size)
     parts = -(-local // settings.micro_batch)
     in_parts = [f"by {world.size} processes"] * (world.size > 1)
@@ -288,7 +288,7 @@ def _announce(session: Session, loop: Loop) -> None:
     if recipe.batch > loop.batch:
         say(f"          (--batch {recipe.batch} is more than the {counted(loop.batch, 'training image')})")
     if architecture.batch_norm:
-        say(f"          batch normalisation sees its micro-batch of {settings.micro_batch}")
+        say(f"          statistics of batch normalisation over {counted(settings.micro_batch, 'image')}")
     head = recipe.head_learning_rate
     rate = f"{recipe.learning_rate:g}" + (f" (last layer {head:g})" if head is not None else "")
     latest = [math.ceil(part * recipe.epochs) for part in recipe.latest_drops]
@@ -296,5 +296,5 @@ def _announce(session: Session, loop: Loop) -> None:
     when = f"; at the latest after epoch {drops}" if drops else ""
     say(f"schedule  at most {counted(recipe.epochs, 'epoch')}, learning rate {rate}, divided by 10 up to 3 times")
     say(f"          after {counted(recipe.patience, 'epoch')} without improvement{when}")
-    say(f"time      about {duration(expected)} at most for the arithmetic")
+    say(f"time      at most about {duration(expected)} of computation, without reading images")
     say(f"output    {loop.run.path}")
