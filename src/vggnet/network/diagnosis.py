@@ -184,8 +184,8 @@ def _judge(net: str, layers: list[LayerSignal], loss: float, pull: float, step: 
         words = (
             f"Net {net} cannot learn from these weights: the gradient of the loss is {pull:.2g} times that of weight "
             f"decay, so the weights shrink. The difference between images goes from {first.variation_rms:.2g} after "
-            f"{first.name} to {last.variation_rms:.2g} after {last.name}. Start from larger weights (--init glorot), or "
-            "from a shallower net (--init-from)."
+            f"{first.name} to {last.variation_rms:.2g} after {last.name}. Start from larger weights (--init glorot) "
+            "or from a shallower net (--init-from)."
         )
         return "vanishes", words + _close(pull, LEAST_PULL)
     words = (
