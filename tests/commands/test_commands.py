@@ -292,7 +292,7 @@ def test_a_training_mirrors_as_the_net_that_it_starts_from_did(
         out = tmp_path / f"from-{mirror}"
         assert run([*command, "--init-from", str(tmp_path / "a"), *flag, "--out", str(out)]) == 0
         said = capsys.readouterr().out
-        assert ("half of them mirrored" in said) is mirror
+        assert ("half of the crops" in said) is mirror
         assert vggnet.load(out).description.policy.mirror is mirror
         assert vggnet.load(out).description.recipe["mirror"] is mirror
         assert run([*command, "--init-from", str(tmp_path / "a"), "--out", str(out), "--resume"]) == 0
