@@ -77,7 +77,7 @@ def test_draws_follow_the_models_type() -> None:
 
 
 def test_bad_choices() -> None:
-    with pytest.raises(UserError, match=r"'xavier' does not exist.*gaussian, glorot, he"):
+    with pytest.raises(UserError, match=r"'xavier' does not exist.*glorot, gaussian, he"):
         build("A", init="xavier", width=1 / 32, crop=32)
     for sigma in (0, -1.0, math.nan, math.inf):
         with pytest.raises(UserError, match="sigma"):
