@@ -28,7 +28,7 @@ from vggnet.images.augmentation import Augmentation
 from vggnet.images.color import ColorSums
 from vggnet.images.decoding import decode
 from vggnet.images.gpu.cropping import why_no_kernel
-from vggnet.images.gpu.decoding import why_not
+from vggnet.images.gpu.decoding import nvjpeg_unavailable
 from vggnet.images.gpu.loading import DeviceLoader
 from vggnet.images.loading import CropLoader, TrainingLoader
 from vggnet.images.workers import chunks
@@ -56,7 +56,7 @@ def main() -> None:
             "PyTorch finds no GPU on this machine; benchmarks/input_pipeline_cpu.py measures the CPU's pipeline"
         )
     device = torch.device("cuda", torch.cuda.current_device())
-    if reason := why_not(device):
+    if reason := nvjpeg_unavailable(device):
         parser.error(f"the GPU decodes no JPEGs here: {reason}")
 
     split = unlabelled_folder(arguments.folder)

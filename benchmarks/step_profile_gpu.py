@@ -88,6 +88,8 @@ def _forms(problem: Problem, device: torch.device, names: list[str]) -> Iterator
     torch.backends.cudnn.benchmark = False  # as evaluation has it
     model = problem.net().to(device).eval()
     yield "inference", fast_inference(model, device, "bf16"), False
+    if device.type == "cuda":
+        yield "inference, cuDNN", fast_inference(model, device, "bf16", cudnn=True), False
 
 
 def _by_layer(

@@ -65,30 +65,30 @@ def test_no_memory_is_the_callers_matter(monkeypatch: pytest.MonkeyPatch) -> Non
         compiled(nn.Identity(), GPU)(torch.ones(1))
 
 
-@pytest.mark.usefixtures("cudnn_written_out")
-def test_a_net_without_batch_normalisation_is_fused_on_a_gpu(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("vggnet.backends.choose_training.why_not", lambda device: None)
-    monkeypatch.setattr("vggnet.backends.choose_training.why_not_relu", lambda device: None)
+@pytest.fixture
+def usable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernels and cuDNN's fused convolution work on the GPU that is played."""
+    for name in ("kernels_unavailable", "fused_convolution_unavailable"):
+        monkeypatch.setattr(f"vggnet.backends.choose_training.{name}", lambda device: None)
+
+
+@pytest.mark.usefixtures("cudnn_written_out", "usable")
+def test_the_fused_step_is_taken_only_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     model, normalised = build("A", width=1 / 8), build("A", width=1 / 8, batch_norm=True)
-    assert isinstance(step_form(model, GPU, "bf16", "auto"), FusedVGG)
-    assert type(step_form(model, GPU, "bf16", "plain")) is EagerVGG
-    assert type(step_form(model, GPU, "fp32", "auto")) is EagerVGG
-    assert type(step_form(normalised, GPU, "bf16", "auto")) is EagerVGG
-    assert capsys.readouterr().err.splitlines() == [
-        "training runs without the fused kernels: they compute in bf16, this training does not",
-        "training runs without the fused kernels: they know no batch normalisation",
-    ]
-    monkeypatch.setattr("vggnet.backends.choose_training.why_not", lambda device: "no Triton")
+    for step in ("auto", "compiled", "plain"):
+        assert type(step_form(model, GPU, "bf16", step)) is EagerVGG  # type: ignore[arg-type]
+    assert isinstance(step_form(model, GPU, "bf16", "fused"), FusedVGG)
+    with pytest.raises(UserError, match="--step fused: it computes in bf16, this training in fp32; leave it at auto"):
+        step_form(model, GPU, "fp32", "fused")
+    with pytest.raises(UserError, match="--step fused: it has no batch normalisation, this net has"):
+        step_form(normalised, GPU, "bf16", "fused")
+    monkeypatch.setattr("vggnet.backends.choose_training.kernels_unavailable", lambda device: "no Triton")
     with pytest.raises(UserError, match="--step fused: no Triton"):
         step_form(model, GPU, "bf16", "fused")
 
 
-@pytest.mark.usefixtures("cudnn_written_out")
-def test_a_net_that_cudnn_does_not_take_is_not_fused(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.usefixtures("cudnn_written_out", "usable")
+def test_a_net_that_cudnn_does_not_take_is_not_fused(monkeypatch: pytest.MonkeyPatch) -> None:
     written_out = torch.cudnn_convolution_relu
 
     def picky(x: Tensor, weight: Tensor, *more: object) -> Tensor:
@@ -97,15 +97,12 @@ def test_a_net_that_cudnn_does_not_take_is_not_fused(
         return written_out(x, weight, *more)
 
     monkeypatch.setattr(torch, "cudnn_convolution_relu", picky)
-    monkeypatch.setattr("vggnet.backends.choose_training.why_not", lambda device: None)
-    monkeypatch.setattr("vggnet.backends.choose_training.why_not_relu", lambda device: None)
     odd, even = build("B", width=5 / 32), build("B", width=1 / 8)  # 10 channels, and 8
-    assert isinstance(step_form(even, GPU, "bf16", "auto"), FusedVGG)
+    assert isinstance(step_form(even, GPU, "bf16", "fused"), FusedVGG)
     assert all(parameter.grad is None for parameter in even.parameters())
-    assert isinstance(step_form(even.freeze_before("fc6"), GPU, "bf16", "auto"), FusedVGG)
-    assert type(step_form(odd, GPU, "bf16", "auto")) is EagerVGG
-    said = "GET was unable to find an engine to execute this computation"
-    assert capsys.readouterr().err == f"training runs without the fused kernels: {said}\n"
+    assert isinstance(step_form(even.freeze_before("fc6"), GPU, "bf16", "fused"), FusedVGG)
+    with pytest.raises(UserError, match="--step fused: GET was unable to find an engine to execute this computation;"):
+        step_form(odd, GPU, "bf16", "fused")
 
 
 @pytest.mark.parametrize("step", ["fused", "compiled"])

@@ -5,7 +5,8 @@ import torch
 
 from vggnet.backends.choose_inference import fast_inference
 from vggnet.backends.eager import EagerVGG
-from vggnet.backends.gpu_bf16 import CudnnVGG, why_not_relu
+from vggnet.backends.gpu_bf16 import CudnnVGG, fused_convolution_unavailable
+from vggnet.errors import UserError
 from vggnet.evaluation.masking import padding_kept_zero
 from vggnet.network.initialization import build
 from vggnet.network.vgg import VGG
@@ -57,48 +58,65 @@ def test_a_padded_batch_is_as_each_image_alone() -> None:
             assert near(own[:, : height // 32 - 1, : width // 32 - 1], quick(image)[0].float())
 
 
-def test_where_cudnn_refuses_the_net_runs_as_it_is_and_says_why(
+def test_a_gpu_computes_by_pytorchs_operators_by_default() -> None:
+    for precision in ("bf16", "fp32"):
+        assert type(fast_inference(small("A"), torch.device("cuda"), precision)) is EagerVGG
+
+
+@pytest.mark.usefixtures("cudnn_written_out")
+def test_cudnn_is_used_where_it_is_asked_for(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr("vggnet.console._noted", set())
+    monkeypatch.setattr("vggnet.backends.choose_inference.kernels_unavailable", lambda device: "no Triton")
+    monkeypatch.setattr("vggnet.backends.choose_inference.fused_convolution_unavailable", lambda device: None)
+    assert type(fast_inference(small("A"), torch.device("cuda"), "bf16", cudnn=True)) is CudnnVGG
+    line = "inference runs without vggnet's kernels of conv1_1 and pooling: no Triton\n"
+    assert capsys.readouterr().err == line
+
+
+def test_where_cudnn_is_asked_for_and_does_not_work_the_reason_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> torch.Tensor:
         raise RuntimeError("GET was unable to find an engine\nand more")
 
     monkeypatch.setattr(torch, "cudnn_convolution_relu", refuse)
-    monkeypatch.setattr("vggnet.console._noted", set())
-    monkeypatch.setattr("vggnet.backends.choose_inference.torch.zeros", lambda *shape, device: torch.ones(shape))
-    monkeypatch.setattr(
-        "vggnet.backends.choose_inference._tried", lambda device: (None, None)
-    )  # only this net's layers
+    for name in ("kernels_unavailable", "fused_convolution_unavailable"):
+        monkeypatch.setattr(f"vggnet.backends.choose_inference.{name}", lambda device: None)
     model = small("A")
-    for _ in range(2):
-        assert type(fast_inference(model, torch.device("cuda"), "bf16")) is EagerVGG
-    lines = capsys.readouterr().err.splitlines()
-    assert lines == ["inference runs without cuDNN's fused layers: GET was unable to find an engine"]
+    with pytest.raises(UserError, match="cudnn=True does not work here: GET was unable to find an engine; leave it"):
+        fast_inference(model, torch.device("cuda"), "bf16", cudnn=True)
+    with pytest.raises(UserError, match="cudnn=True is for bf16 on a GPU, not for bf16 on cpu"):
+        fast_inference(model, CPU, "bf16", cudnn=True)
+    with pytest.raises(UserError, match="not for fp32 on cuda"):
+        fast_inference(model, torch.device("cuda"), "fp32", cudnn=True)
 
 
 @pytest.mark.usefixtures("cudnn_written_out")
 def test_whether_the_fused_convolution_can_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert why_not_relu(CPU) is None
+    assert fused_convolution_unavailable(CPU) is None
     right = torch.cudnn_convolution_relu
     for wrong in (lambda y: y + torch.nan * (y == 0), lambda y: 1.03 * y, lambda y: y.flip(1)):
         monkeypatch.setattr(torch, "cudnn_convolution_relu", lambda *given, wrong=wrong: wrong(right(*given)))
-        assert why_not_relu(CPU) == "cuDNN's convolution with bias and ReLU gives other values than PyTorch here"
+        assert (
+            fused_convolution_unavailable(CPU)
+            == "cuDNN's convolution with bias and ReLU gives other values than PyTorch here"
+        )
 
     def refuse(*_: object) -> torch.Tensor:
         raise RuntimeError("GET was unable to find an engine\nand more")
 
     monkeypatch.setattr(torch, "cudnn_convolution_relu", refuse)
-    assert why_not_relu(CPU) == "GET was unable to find an engine"
+    assert fused_convolution_unavailable(CPU) == "GET was unable to find an engine"
 
 
 @pytest.mark.gpu
 def test_on_a_gpu() -> None:
     device = torch.device("cuda")
-    assert why_not_relu(device) is None
+    assert fused_convolution_unavailable(device) is None
     torch.manual_seed(0)
     for net in ("A-LRN", "D"):
         model = small(net).to(device)
-        quick = fast_inference(model, device, "bf16")
+        quick = fast_inference(model, device, "bf16", cudnn=True)
         assert isinstance(quick, CudnnVGG)
         for size in ((64, 64), (224, 224), (97, 130)):
             images = 60 * torch.randn(5, 3, *size, device=device)

@@ -143,7 +143,7 @@ def test_what_is_not_a_number_stays_so() -> None:
 
 
 def test_kernels_are_usable_here() -> None:
-    assert available.why_not(HERE) is None
+    assert available.kernels_unavailable(HERE) is None
 
 
 def test_a_kernel_that_gives_other_values_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +152,10 @@ def test_a_kernel_that_gives_other_values_is_not_used(monkeypatch: pytest.Monkey
         return masked, 1.01 * of_bias
 
     monkeypatch.setattr(elementwise, "relu_backward", broken)
-    assert available.why_not(HERE) == "the kernel of the backward pass of the ReLU gives other values than PyTorch here"
+    assert (
+        available.kernels_unavailable(HERE)
+        == "the kernel of the backward pass of the ReLU gives other values than PyTorch here"
+    )
 
 
 def test_a_kernel_that_does_not_compile_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,9 +163,9 @@ def test_a_kernel_that_does_not_compile_is_not_used(monkeypatch: pytest.MonkeyPa
         raise RuntimeError("no such target\nand more")
 
     monkeypatch.setattr(elementwise, "pool_bias_relu", refuse)
-    assert available.why_not(HERE) == "no such target"
+    assert available.kernels_unavailable(HERE) == "no such target"
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert available.why_not(HERE) == "Triton is not installed"
+    assert available.kernels_unavailable(HERE) == "Triton is not installed"
 
 
 COMPILE = """

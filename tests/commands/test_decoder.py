@@ -1,4 +1,4 @@
-"""--decoder: who decodes is chosen once, written down, and stays when a run goes on; what a GPU would do is played."""
+"""--decoder: chosen at the start, written to config.json, unchanged on --resume. A stand-in plays the GPU."""
 
 import json
 from collections.abc import Callable
@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from vggnet.cli import run
-from vggnet.data.splits import Split
 from vggnet.errors import UserError
 from vggnet.images.gpu.loading import DeviceLoader
 from vggnet.options.flat import changed
@@ -24,17 +23,14 @@ from vggnet.training.stopping import Interrupted
 
 Folders = Callable[..., Path]
 ON_CPU, ON_GPU = World(), World(device=torch.device("cuda"))
-SPLIT = Split("nowhere", ("a.jpg",))
 
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """gpu(cannot=..., slower=...): the reasons that the machine's GPU has."""
-    monkeypatch.setattr("vggnet.console._noted", set())
+    """gpu(cannot=...): why the machine's GPU cannot decode, if it cannot."""
 
-    def make(cannot: str | None = None, slower: str | None = None) -> None:
-        monkeypatch.setattr(reading, "why_not", lambda device: cannot)
-        monkeypatch.setattr(reading, "why_not_worth_it", lambda split, device, processes: slower)
+    def make(cannot: str | None = None) -> None:
+        monkeypatch.setattr(reading, "nvjpeg_unavailable", lambda device: cannot)
 
     make()
     return make
@@ -46,46 +42,34 @@ def started_with(folder: Path, **config: str) -> RunFolder:
     return RunFolder(folder)
 
 
-def test_at_the_start(tmp_path: Path, gpu: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_new_run_is_decoded_by_the_gpu_only_where_that_is_asked_for(
+    tmp_path: Path, gpu: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
     new = RunFolder(tmp_path)
-    assert choose_decoder("auto", SPLIT, new, ON_GPU, 4) == "gpu"
-    assert choose_decoder("gpu", SPLIT, new, ON_GPU, 4) == "gpu"
-    assert choose_decoder("processes", SPLIT, new, ON_GPU, 4) == "processes"
-    assert choose_decoder("auto", SPLIT, new, ON_CPU, 4) == "processes"
+    assert choose_decoder("auto", new, ON_GPU) == "processes"
+    assert choose_decoder("processes", new, ON_GPU) == "processes"
+    assert choose_decoder("gpu", new, ON_GPU) == "gpu"
+    assert choose_decoder("auto", new, ON_CPU) == "processes"
     assert capsys.readouterr().err == ""
-    gpu(slower="3 of 64 images that were looked at are plain JPEGs")
-    assert choose_decoder("auto", SPLIT, new, ON_GPU, 4) == "processes"
-    assert choose_decoder("gpu", SPLIT, new, ON_GPU, 4) == "gpu"
     gpu(cannot="not compiled with nvJPEG support")
-    assert choose_decoder("auto", SPLIT, new, ON_GPU, 4) == "processes"
-    assert capsys.readouterr().err.splitlines() == [
-        "images are decoded by processes, not by the GPU: 3 of 64 images that were looked at are plain JPEGs",
-        "images are decoded by processes, not by the GPU: not compiled with nvJPEG support",
-    ]
+    assert choose_decoder("auto", new, ON_GPU) == "processes"
     with pytest.raises(UserError, match=r"--decoder gpu does not work here: not compiled.*--decoder processes works"):
-        choose_decoder("gpu", SPLIT, new, ON_GPU, 4)
+        choose_decoder("gpu", new, ON_GPU)
     with pytest.raises(UserError, match="the training runs on cpu"):
-        choose_decoder("gpu", SPLIT, new, ON_CPU, 4)
-
-
-def test_ranks_agree(tmp_path: Path, gpu: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(World, "any", lambda self, flag: True)  # some rank has a reason
-    assert choose_decoder("auto", SPLIT, RunFolder(tmp_path), ON_GPU, 4) == "processes"
+        choose_decoder("gpu", new, ON_CPU)
 
 
 def test_a_continued_run_stays_as_it_was(tmp_path: Path, gpu: Callable[..., None]) -> None:
     by_gpu = started_with(tmp_path / "gpu", decoder="gpu")
     by_processes = started_with(tmp_path / "processes", decoder="processes")
-    older = started_with(tmp_path / "older")
-    gpu(slower="the GPU decodes 10 images/s, 4 processes about 400")
-    assert choose_decoder("auto", SPLIT, by_gpu, ON_GPU, 4) == "gpu"
-    gpu()
-    assert choose_decoder("auto", SPLIT, by_processes, ON_GPU, 4) == "processes"
-    assert choose_decoder("auto", SPLIT, older, ON_GPU, 4) == "processes"
-    assert choose_decoder("processes", SPLIT, by_gpu, ON_GPU, 4) == "processes"  # what is said counts
+    unnamed = started_with(tmp_path / "unnamed")
+    assert choose_decoder("auto", by_gpu, ON_GPU) == "gpu"
+    assert choose_decoder("auto", by_processes, ON_GPU) == "processes"
+    assert choose_decoder("auto", unnamed, ON_GPU) == "processes"
+    assert choose_decoder("processes", by_gpu, ON_GPU) == "processes"  # an explicit choice counts
     gpu(cannot="no nvJPEG")
     with pytest.raises(UserError, match="the run was started with --decoder gpu, which does not work here: no nvJPEG"):
-        choose_decoder("auto", SPLIT, by_gpu, ON_GPU, 4)
+        choose_decoder("auto", by_gpu, ON_GPU)
 
 
 def test_the_command(class_folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

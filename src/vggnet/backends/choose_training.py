@@ -1,6 +1,7 @@
-"""Which form of a net computes a training step fastest, where it computes: fused, through torch.compile, or as it is.
+"""Choose how a training step computes: by PyTorch's operators, compiled or not, or by the fused form on a GPU.
 
-Written without a GPU at hand and not measured yet (docs/speed.md). On a CPU a step is the net's own.
+`--step auto` compiles on a GPU and falls back to plain operators. The fused form's speed is not yet measured
+(docs/speed.md), so only `--step fused` uses it. A step on a CPU is plain.
 """
 
 import warnings
@@ -10,70 +11,50 @@ import torch
 from torch import Tensor, nn
 
 from vggnet.backends.eager import EagerVGG
-from vggnet.backends.form import Form
-from vggnet.backends.gpu_bf16 import why_not_relu
-from vggnet.backends.kernels.available import why_not
+from vggnet.backends.form import Form, refusal
+from vggnet.backends.gpu_bf16 import fused_convolution_unavailable
+from vggnet.backends.kernels.available import kernels_unavailable
 from vggnet.console import note
 from vggnet.errors import UserError, reason_of
 from vggnet.network.vgg import VGG
 from vggnet.options.choices import StepName
-from vggnet.paper.configurations import TOTAL_STRIDE_PX
 
 
 def step_form(model: VGG, device: torch.device, precision: str, step: StepName) -> Form:
     """Return the form of `model`, with the model's own parameters, that a training step runs.
 
-    On a GPU `FusedVGG` where it works and is wanted, otherwise `EagerVGG`; one line says why it does not work. Raises
-    UserError where `step` asks for what the device or the net cannot do.
+    Raises UserError where `step` names what device, precision or net do not allow.
     """
-    if device.type != "cuda":
-        if step in ("fused", "compiled"):
-            raise UserError(f"--step {step} is for GPUs; a step on a {device.type} is plain: leave it at auto")
-        return EagerVGG(model)
-    if step not in ("auto", "fused"):
-        return EagerVGG(model)
-    if not (reason := _why_not_fused(model, device, precision)):
-        from vggnet.backends.gpu_training import FusedVGG  # only where Triton is
+    if step in ("fused", "compiled") and device.type != "cuda":
+        raise UserError(f"--step {step} is for GPUs; a step on a {device.type} is plain: leave it at auto")
+    return _fused(model, device, precision) if step == "fused" else EagerVGG(model)
+
+
+def _fused(model: VGG, device: torch.device, precision: str) -> Form:
+    reason = _no_fused_step(model, device, precision)
+    if reason is None:
+        from vggnet.backends.gpu_training import FusedVGG  # imports Triton
 
         form = FusedVGG(model)
-        if not (reason := _refusal(form)):
+        reason = refusal(form, training=True)
+        if reason is None:
             return form
-    if step == "fused":
-        raise UserError(f"--step fused: {reason}; leave it at auto")
-    note(f"training runs without the fused kernels: {reason}")
-    return EagerVGG(model)
+    raise UserError(f"--step fused: {reason}; leave it at auto")
 
 
-def _why_not_fused(model: VGG, device: torch.device, precision: str) -> str | None:
+def _no_fused_step(model: VGG, device: torch.device, precision: str) -> str | None:
     if precision != "bf16":
-        return "they compute in bf16, this training does not"
+        return f"it computes in bf16, this training in {precision}"
     if model.architecture.batch_norm:
-        return "they know no batch normalisation"
-    return why_not(device) or why_not_relu(device)
-
-
-def _refusal(form: VGG) -> str | None:
-    """What cuDNN says where it does not take a layer, as it is (its channels may be no multiple of eight, say)."""
-    side, device = 2 * TOTAL_STRIDE_PX, form.conv1_1.weight.device
-    try:
-        with torch.enable_grad(), torch.autocast(device.type, torch.bfloat16):
-            pool5 = form.forward_features(torch.zeros(1, 3, side, side, device=device))
-        if pool5.requires_grad:  # not where the head alone trains
-            pool5.float().sum().backward()
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError as error:
-        return reason_of(error)
-    finally:
-        form.zero_grad(set_to_none=True)
-    return None
+        return "it has no batch normalisation, this net has"
+    return kernels_unavailable(device) or fused_convolution_unavailable(device)
 
 
 def compiled(model: nn.Module, device: torch.device) -> Callable[..., Tensor]:
-    """`model` as a function that is compiled at its first call, on a GPU; elsewhere `model` itself.
+    """Return `model` as a function that `torch.compile` compiles at its first call; on a CPU the model itself.
 
-    Where compiling fails (no Triton, an old GPU) the net runs as it is, and one line says why. Memory that runs out
-    is no such reason: that is for the caller to mend.
+    Where compiling fails (no Triton, an old GPU) the model runs as it is, and one line says why. Only OutOfMemoryError
+    is raised: the caller can try a smaller batch.
     """
     if device.type != "cuda":
         return model
@@ -91,8 +72,7 @@ def compiled(model: nn.Module, device: torch.device) -> Callable[..., Tensor]:
         except torch.OutOfMemoryError:
             raise
         except Exception as error:
-            reason = reason_of(error)
-            note(f"training runs without torch.compile: {reason}")
+            note(f"training runs without torch.compile: {reason_of(error)}")
             quick = model
             return model(*inputs)
         quick = attempt

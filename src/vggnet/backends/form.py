@@ -2,10 +2,12 @@
 
 from abc import abstractmethod
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from vggnet.backends.dropout import dropout
+from vggnet.errors import reason_of
 from vggnet.network.vgg import VGG, check_images
 from vggnet.paper.configurations import TOTAL_STRIDE_PX, Layer
 
@@ -46,3 +48,25 @@ class Form(VGG):
     @abstractmethod
     def convolve(self, layer: Layer, x: Tensor) -> Tensor:
         """Return what the layers from `layer` to its ReLU, LRN or pooling make of its input x (N, C, H, W)."""
+
+
+def refusal(form: Form, *, training: bool) -> str | None:
+    """Return why `form` cannot compute one small image where its weights lie; None where it can.
+
+    No table says beforehand which layers cuDNN takes (their channels may have to be a multiple of eight, say). With
+    `training` a backward pass under autocast to bf16 is tried, too; gradients are cleared afterwards. Raises
+    OutOfMemoryError.
+    """
+    side, device = 2 * TOTAL_STRIDE_PX, form.conv1_1.weight.device
+    try:
+        with torch.set_grad_enabled(training), torch.autocast(device.type, torch.bfloat16, enabled=training):
+            pool5 = form.forward_features(torch.zeros(1, 3, side, side, device=device))
+        if pool5.requires_grad:  # not where the head alone trains
+            pool5.float().sum().backward()
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        return reason_of(error)
+    finally:
+        form.zero_grad(set_to_none=True)
+    return None

@@ -8,7 +8,8 @@ Notable:
   zeros, since cuDNN's tensor-core kernels read channels by eight, and pooling is PyTorch's, which writes 64 bits of
   index beside each value.
 
-Written without a GPU at hand; its wiring is tested on a CPU, its speed was not measured (docs/speed.md).
+Its layers are tested on a CPU with cuDNN's kernel written out. Its speed is not yet measured (docs/speed.md), so only
+`fast_inference(..., cudnn=True)` uses it.
 """
 
 import torch
@@ -107,11 +108,11 @@ def convolution_relu(x: Tensor, weight: Tensor, bias: Tensor, padding: int) -> T
     return y
 
 
-def why_not_relu(device: torch.device) -> str | None:
-    """Why `convolution_relu` cannot be used on `device`; None where it gives what PyTorch's operators give.
+def fused_convolution_unavailable(device: torch.device) -> str | None:
+    """Return why `convolution_relu` cannot be used on `device`; None where it gives what PyTorch's operators give.
 
-    PyTorch hands the kernel its own output, not written yet, as a map to add with factor 0. A kernel that multiplies
-    would make something of what lies there that is not a number, so the output is given such memory here.
+    PyTorch passes the uninitialised output as the addend, with factor 0. A kernel that computes 0 * addend would
+    propagate NaN from there, so the memory that the output takes is filled with NaN first.
     """
     draw = torch.Generator().manual_seed(0)
     try:
@@ -122,7 +123,7 @@ def why_not_relu(device: torch.device) -> str | None:
             )
             bias = torch.randn(channels, generator=draw).to(device, torch.bfloat16)
             exact = F.conv2d(x.float(), weight.float(), bias.float(), padding=1).relu()
-            torch.full_like(x, torch.nan)  # freed at once: the next map of this size takes its memory
+            torch.full_like(x, torch.nan)  # freed at once: the next map of this size gets its memory
             found = convolution_relu(x, weight, bias, 1)
             if not torch.allclose(found.float(), exact, rtol=1e-2, atol=1e-2 * float(exact.max())):
                 return "cuDNN's convolution with bias and ReLU gives other values than PyTorch here"

@@ -37,11 +37,11 @@ def torch_pass(problem: Problem, source: str, reduced: bool, compile_: bool) -> 
     return Ready(call, call().float().cpu())
 
 
-def our_pass(problem: Problem) -> Ready:
-    """What evaluation and prediction run."""
+def our_pass(problem: Problem, *, cudnn: bool = False) -> Ready:
+    """What evaluation and prediction run; with `cudnn` the GPU's form that is not their default."""
     device = torch.device(problem.device)
     precision = choose_precision("auto", device)
-    model = fast_inference(problem.net().to(device).eval(), device, precision)
+    model = fast_inference(problem.net().to(device).eval(), device, precision, cudnn=cudnn)
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     images = problem.images().to(dtype, memory_format=torch.channels_last)
 

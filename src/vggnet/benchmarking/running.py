@@ -285,6 +285,8 @@ def _prepared(problem: Problem, name: str, device: torch.device) -> tuple[Callab
         ready = find(problem.task, name).prepare(problem)
         facts = ready.scores.numpy(), [gradient.numpy() for gradient in ready.gradients]
         return ready.call, ("ready", facts), warm_up(ready.call, device)
+    except UserError as error:  # what this machine cannot do, such as the fused step
+        raise Absent(str(error)) from None
     except torch.OutOfMemoryError:
         raise Absent(f"the GPU's memory is too small for batch {problem.batch}") from None
 

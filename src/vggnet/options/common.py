@@ -159,8 +159,8 @@ DecoderOption = Annotated[
     DecoderName,
     option(
         "Where training images are decoded. processes: on the CPU; gpu: by nvJPEG (NVIDIA only), whose pixels differ "
-        "from the CPU's by a few gray levels; auto: on the GPU if most images are JPEGs and it is faster there. A "
-        "continued run keeps the choice of its start."
+        "from the CPU's by a few gray levels and whose speed is not yet measured; auto: on the CPU, or as a continued "
+        "run was started."
     ),
 ]
 MicroBatchOption = Annotated[
@@ -180,8 +180,8 @@ StepOption = Annotated[
     StepName,
     option(
         "How a GPU computes a training step: fused (cuDNN's convolutions and vggnet's own kernels; not with "
-        "--batch-norm), compiled (torch.compile) or plain PyTorch. auto takes the first of these that works. A CPU "
-        "always takes plain."
+        "--batch-norm; its speed is not yet measured), compiled (torch.compile) or plain PyTorch. auto: compiled, or "
+        "plain where that fails. A CPU always takes plain."
     ),
 ]
 SaveEveryOption = Annotated[

@@ -69,10 +69,6 @@ class World:
         dist.all_reduce(tensor)
         return [float(value) for value in tensor]
 
-    def any(self, flag: bool) -> bool:
-        """Whether the flag is set on some rank; all ranks get the same answer."""
-        return self.total([float(flag)])[0] > 0
-
     def wait(self) -> None:
         if self.size > 1:
             dist.barrier()

@@ -215,7 +215,7 @@ def open_session(
         settings = LoopSettings(
             options.seed, micro_batch, precision, options.machine.save_every, options.machine.step, before
         )
-        decoder = choose_decoder(options.machine.decoder, pictures.train, run, world, options.machine.workers or 0)
+        decoder = choose_decoder(options.machine.decoder, run, world)
         if resuming:
             world.from_first(run.check_weights)
         yield Session(options, recipe, world, run, resuming, pictures, model, settings, decoder, lost)

@@ -1,4 +1,4 @@
-"""JPEGs decoded in batches: what the decoder refuses is found; where it is not there or not worth it, the reason."""
+"""JPEGs decoded in batches: what the decoder refuses is found; where there is no decoder, the reason."""
 
 import io
 from contextlib import nullcontext
@@ -9,9 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from vggnet.data.splits import Split
 from vggnet.images.gpu import decoding as device_decoding
-from vggnet.images.gpu.decoding import decode_jpegs, read_file, why_not, why_not_worth_it
+from vggnet.images.gpu.decoding import decode_jpegs, nvjpeg_unavailable, read_file
 
 CPU = torch.device("cpu")
 
@@ -70,54 +69,32 @@ def test_no_memory_is_the_callers_matter(monkeypatch):
     with pytest.raises(torch.OutOfMemoryError):
         decode_jpegs([jpeg(0), jpeg(1)], CPU)
     with pytest.raises(torch.OutOfMemoryError):
-        why_not(CPU)
+        nvjpeg_unavailable(CPU)
 
 
 def test_whether_a_device_decodes(monkeypatch):
-    assert why_not(CPU) is None
+    assert nvjpeg_unavailable(CPU) is None
     real = device_decoding._decoded
     for wrong in (lambda image: 255 - image, lambda image: image[:, :-1], lambda image: image.flip(0)):
         monkeypatch.setattr(device_decoding, "_decoded", lambda *given, wrong=wrong: [wrong(real(*given)[0])])
-        assert why_not(CPU) == "the decoder gives another picture than Pillow"
+        assert nvjpeg_unavailable(CPU) == "the decoder gives another picture than Pillow"
 
     def refuse(*_: object) -> None:
         raise RuntimeError("not compiled with nvJPEG support\nand a long story")
 
     monkeypatch.setattr(device_decoding, "_decoded", refuse)
-    assert why_not(CPU) == "not compiled with nvJPEG support"
+    assert nvjpeg_unavailable(CPU) == "not compiled with nvJPEG support"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_there_is_a_reason():
-    assert why_not(torch.device("cuda"))
-
-
-def test_it_is_worth_it_for_jpegs_and_where_it_is_faster(make_image, tmp_path, monkeypatch):
-    files = tuple(f"{i}.jpg" for i in range(10)) + tuple(f"{i}.png" for i in range(6))
-    for file in files:
-        make_image(file)
-    files = (*files, "missing.jpg")
-    split = Split(str(tmp_path), files)
-    monkeypatch.setattr(device_decoding, "_rate", lambda *_: 1000.0)
-    monkeypatch.setattr(device_decoding, "_rate_here", lambda paths: 200.0)
-    assert why_not_worth_it(split, CPU, 4) is None
-    assert why_not_worth_it(split, CPU, 6) == "the GPU decodes 1000 images/s, 6 processes about 1200"
-    mostly_others = split.subset([0, 1, *range(10, 17)])
-    assert why_not_worth_it(mostly_others, CPU, 1) == "2 of 9 images that were looked at are plain JPEGs"
-
-
-def test_rates_are_of_images(make_image, tmp_path):
-    paths = [str(make_image(f"{i}.jpg", size=(200, 200))) for i in range(4)]
-    files = [torch.from_numpy(read_file(path)) for path in paths]
-    assert 10 < device_decoding._rate(files, CPU) < 1e6
-    assert 10 < device_decoding._rate_here(paths) < 1e6
-    assert read_file(str(tmp_path / "none.jpg")) is None
+    assert nvjpeg_unavailable(torch.device("cuda"))
 
 
 @pytest.mark.gpu
 def test_on_a_gpu(photographs: list[Path]):
     device = torch.device("cuda:0")
-    assert why_not(device) is None
+    assert nvjpeg_unavailable(device) is None
     paths = photographs[:16]
     files = [torch.from_numpy(read_file(str(path))) for path in paths]
     files[3] = files[3][:100]

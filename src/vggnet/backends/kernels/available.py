@@ -11,8 +11,8 @@ from vggnet.errors import reason_of
 _SIDE, _CHANNELS = 14, 96  # a small map, its channels not a multiple of a tile's
 
 
-def why_not(device: torch.device) -> str | None:
-    """Why the kernels cannot be used on `device`; None where they give what `reference` gives."""
+def kernels_unavailable(device: torch.device) -> str | None:
+    """Return why the kernels cannot be used on `device`; None where they give what `reference` gives."""
     if importlib.util.find_spec("triton") is None:
         return "Triton is not installed"
     try:

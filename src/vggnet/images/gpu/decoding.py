@@ -1,13 +1,12 @@
 """JPEGs decoded in a batch on the device: nvJPEG through torchvision on a GPU; on a CPU, for tests, torchvision's own.
 
 nvJPEG's pixels differ from Pillow's by some gray levels (another inverse cosine transform, another interpolation of
-the chroma). On data-centre GPUs it has a decoder in hardware; elsewhere it uses one CPU thread, which is slower than
-many processes. So whether it pays is measured, on images of the data set itself.
+the chroma). On data-centre GPUs it has a decoder in hardware. Elsewhere it uses one CPU thread, which is slower than
+many processes. Its speed is not yet measured (docs/speed.md), so a training uses it only with `--decoder gpu`.
 """
 
 import io
 import os
-import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -16,14 +15,9 @@ from PIL import Image
 from torch import Tensor
 
 from vggnet.data.image_files import refuse_special
-from vggnet.data.splits import Split
 from vggnet.errors import BadImage, reason_of
-from vggnet.images.decoding import decode
-from vggnet.images.gpu.jpeg import plain_size
 
 _RGB = 3  # torchvision's ImageReadMode
-_LOOKED_AT, _PLAIN_SHARE = 64, 0.5
-_TIMED_HERE = 8  # images
 _MOST_DIFFERENCE = 16  # gray levels, of a smooth picture: more is another picture
 
 
@@ -76,8 +70,8 @@ def turn_upright(pixels: Tensor, orientation: int) -> Tensor:
     return turns[orientation](pixels).contiguous() if orientation in turns else pixels
 
 
-def why_not(device: torch.device) -> str | None:
-    """Why JPEGs cannot be decoded on `device`; None where one of them comes out right there."""
+def nvjpeg_unavailable(device: torch.device) -> str | None:
+    """Return why JPEGs cannot be decoded on `device`; None if one made for the purpose comes out right."""
     shade = np.linspace(0, 255, 48).astype(np.uint8)
     pixels = np.stack(np.broadcast_arrays(shade, shade[:32, None], shade[::-1]), axis=-1)
     file = io.BytesIO()
@@ -91,42 +85,6 @@ def why_not(device: torch.device) -> str | None:
     except (RuntimeError, AttributeError, ImportError) as error:  # no nvJPEG, no GPU, no such operator any more
         return reason_of(error)
     return None if same is not False and same <= _MOST_DIFFERENCE else "the decoder gives another picture than Pillow"
-
-
-def why_not_worth_it(split: Split, device: torch.device, processes: int) -> str | None:
-    """Why `processes` that decode on the CPU suit these images better; None where the device does.
-
-    Some images are looked at, and those that are plain JPEGs decoded in both ways.
-    """
-    places = np.unique(np.linspace(0, len(split) - 1, min(len(split), _LOOKED_AT)).astype(int))
-    paths = [split.path(place) for place in places.tolist()]
-    plain = [(path, file) for path in paths if (file := read_file(path)) is not None and plain_size(file)]
-    if len(plain) < _PLAIN_SHARE * len(paths):
-        return f"{len(plain)} of {len(paths)} images that were looked at are plain JPEGs"
-    files = [torch.from_numpy(file) for _, file in plain]
-    there = _rate(files, device)
-    here = _rate_here([path for path, _ in plain[:_TIMED_HERE]]) * max(1, processes)
-    if there >= here:
-        return None
-    return f"the GPU decodes {there:.0f} images/s, {max(1, processes)} processes about {here:.0f}"
-
-
-def _rate(files: Sequence[Tensor], device: torch.device) -> float:
-    """Images/s of the device's decoder, once it is warm."""
-    for _ in range(2):
-        begin = time.perf_counter()
-        decode_jpegs(files, device)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-    return len(files) / max(time.perf_counter() - begin, 1e-9)
-
-
-def _rate_here(paths: Sequence[str]) -> float:
-    """Images/s of one process."""
-    begin = time.perf_counter()
-    for path in paths:
-        decode(path)
-    return len(paths) / max(time.perf_counter() - begin, 1e-9)
 
 
 def read_file(path: str) -> np.ndarray | None:
