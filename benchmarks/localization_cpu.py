@@ -28,7 +28,7 @@ from vggnet.evaluation.computing import Computing
 from vggnet.evaluation.scoring import score
 from vggnet.evaluation.views import View
 from vggnet.hardware import cpu_has_bf16
-from vggnet.localization.dense import Drawer, center_outputs, dense_candidates
+from vggnet.localization.dense import MatchedNet, center_outputs, dense_candidates
 from vggnet.localization.merging import best_boxes
 from vggnet.localization.objects import measure_sizes
 from vggnet.network.initialization import initialize
@@ -88,8 +88,8 @@ def _localize(
     net: VGG, split: Split, sizes: np.ndarray, best: np.ndarray, scale: int, computing: Computing
 ) -> list[np.ndarray]:
     """The best box of each of the five classes, image by image."""
-    drawers = [Drawer(net, np.arange(CLASSES))]
-    found = dense_candidates(drawers, (), split, sizes, best, np.arange(len(split)), [(scale,)], computing)
+    box_nets = [MatchedNet(net, np.arange(CLASSES))]
+    found = dense_candidates(box_nets, (), split, sizes, best, np.arange(len(split)), [(scale,)], computing)
     return [best_boxes(each[0, scale].edges, each[0, scale].scores)[0] for each in found.values()]
 
 

@@ -6,6 +6,7 @@ and on the terminal it is escaped (`caf\\xe9.jpg`).
 
 import codecs
 import errno
+import json
 import os
 import shutil
 import tempfile
@@ -14,6 +15,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from vggnet.errors import UserError
 
@@ -42,6 +44,11 @@ codecs.register_error(ESCAPED, _escape)
 def printable(text: str) -> str:
     """Return `text` with what is not UTF-8 escaped."""
     return text.encode("utf-8", ESCAPED).decode()
+
+
+def json_text(content: Any) -> str:
+    """Return `content` (JSON values) as the text of every JSON file that is written for people and programs."""
+    return json.dumps(content, indent=2) + "\n"
 
 
 @contextmanager

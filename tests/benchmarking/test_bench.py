@@ -14,7 +14,7 @@ from vggnet.benchmarking import measuring, running, ways
 from vggnet.benchmarking.nets import library
 from vggnet.benchmarking.problem import Absent, Problem, Ready
 from vggnet.benchmarking.report import show
-from vggnet.benchmarking.running import Report, Result
+from vggnet.benchmarking.running import BenchmarkReport, Result
 from vggnet.benchmarking.training_ways import our_step
 from vggnet.benchmarking.ways import OURS, REFERENCE
 from vggnet.cli import run
@@ -133,7 +133,7 @@ def test_figures_are_handed_over_after_every_round(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(running, "_Helper", Played)
     saved: list[dict[str, Any]] = []
     options = BenchOptions(tasks=("inference",), repeats=3, batch=4)
-    running.run_benchmark(options, lambda report: saved.append(copy.deepcopy(report.to_json_dict())))
+    running.run_benchmark(options, lambda report: saved.append(copy.deepcopy(report.to_dict())))
     rows = [{row["name"]: row for row in content["results"]}[OURS] for content in saved]
     assert [len(row["wall_s"]) for row in rows] == [1, 2, 3, 3]
     assert [row["images_per_s"] for row in rows] == [2.0] * 4
@@ -156,12 +156,12 @@ def test_what_is_not_installed_says_how_to_install_it() -> None:
         library("no_such_peer")
 
 
-def report() -> Report:
+def report() -> BenchmarkReport:
     ours = Result("inference", OURS, wall_s=[1.0, 2.0, 3.0], cpu_s=[2.0, 2.0, 2.0], score_gap=0.01, peak_bytes=10**9)
     slow = Result("inference", "slow", wall_s=[9.0, 8.0, 7.0], cpu_s=[6.0, 6.0, 6.0], score_gap=0.0)
     gone = Result("inference", "gone", absent="gone is not installed")
     machine = {"cpu": "a CPU", "cores": 2, "threads": 2, "gpus": []}
-    return Report(
+    return BenchmarkReport(
         {"inference": {"batch": 8, "device": "cpu", "crop": 224}},
         [slow, gone, ours],
         {"inference": 100.0},
@@ -178,7 +178,7 @@ def report() -> Report:
 def test_figures_and_table(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Medians 2 and 8 s: 4 and 1 images/s, four times as fast, 60 % of the limit of 100."""
     monkeypatch.setenv("COLUMNS", "160")
-    rows = {row["name"]: row for row in report().to_json_dict()["results"]}
+    rows = {row["name"]: row for row in report().to_dict()["results"]}
     assert rows[OURS]["images_per_s"] == 4
     assert rows["slow"]["images_per_s"] == 1
     assert rows["slow"]["vggnet_is_times_as_fast"] == 4

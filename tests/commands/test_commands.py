@@ -15,9 +15,10 @@ from PIL import Image
 import vggnet
 from vggnet.cli import COMMANDS, run
 from vggnet.evaluation.metrics import Count
+from vggnet.images.augmentation import epoch_order
 from vggnet.options.machine import MachineOptions
 from vggnet.options.training import LadderOptions, QuickstartOptions, TrainOptions
-from vggnet.training import quickstart
+from vggnet.training import diagnosing, quickstart
 from vggnet.training.classification import _is_chance
 from vggnet.training.ladder import Stage, run_ladder, show, stages_of
 
@@ -345,6 +346,49 @@ def test_diagnose_prints_layers_and_a_verdict(
     assert "conv1_1" in output.err
     assert run(["diagnose", str(data), "--net", "D", "--init", "gaussian", "--sigma", "0.3", *more]) == 0
     assert "explode" in capsys.readouterr().out
+
+
+def test_diagnose_reads_only_the_images_that_it_shows(
+    class_folders: Folders, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = class_folders(classes=2, train=12, val=2)
+    order = [sorted(data.glob("train/*/*"))[index] for index in epoch_order(0, 0, 24)]
+    order[1].write_bytes(b"no image")
+    read = []
+    real = diagnosing.decode
+
+    def counting(path: str, *more: object) -> Image.Image:
+        read.append(Path(path))
+        return real(path, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(diagnosing, "decode", counting)
+    options = ["--net", "A", "--crop", "32", "--width", "0.05", "--images", "4", "--device", "cpu"]
+    assert run(["diagnose", str(data), *options]) == 0
+    output = capsys.readouterr()
+    assert "4 images of" in output.out
+    assert f"left out {order[1]}" in output.err
+    assert sorted(read) == sorted(order[:5])
+    for file in data.glob("train/*/*"):
+        file.write_bytes(b"no image")
+    assert run(["diagnose", str(data), *options]) == 2
+    assert "0 training images can be read; at least 2 are needed" in capsys.readouterr().err
+
+
+def test_a_training_writes_its_result_as_json(
+    class_folders: Folders, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    data, out = class_folders(), tmp_path / "run"
+    assert run(["train", str(data), "--net", "A", "--out", str(out), *SMALL, "--json"]) == 0
+    output = capsys.readouterr()
+    found = json.loads(output.out)  # alone on standard output
+    assert "epoch" in output.err
+    report = json.loads((out / "val.json").read_text())
+    assert found["run"] == str(out)
+    assert found["val"]["dense"]["top1"]["wrong"] == report["dense"]["top1"]["wrong"]
+    assert found["val"]["center"]["top1"]["images"] == 12
+    assert found["val"]["center"]["top5"] is None
+    assert "json" not in json.loads((out / "config.json").read_text())
+    assert run(["train", str(data), "--net", "A", "--out", str(out), *SMALL, "--resume"]) == 0
 
 
 def test_two_pictures_of_unequal_size_go_through_the_python_interface(tmp_path: Path) -> None:

@@ -26,8 +26,10 @@ def trained(class_folders, tmp_path) -> tuple[Path, str]:
 def test_quantize_then_evaluate_and_predict(trained, tmp_path, capsys) -> None:
     model, data = trained
     out = tmp_path / "int8"
-    assert run(["quantize", str(model), data, "--out", str(out), "--images", "5", "--workers", "0"]) == 0
-    said = capsys.readouterr().out
+    assert run(["quantize", str(model), data, "--out", str(out), "--images", "5", "--workers", "0", "--json"]) == 0
+    output = capsys.readouterr()
+    assert json.loads(output.out)["int8"]["images"] == 15  # alone on standard output
+    said = output.err
     assert "measured on 5 images" in said
     assert "int8" in said
     assert "paired test" in said

@@ -64,3 +64,13 @@ def test_paired_test_by_hand():
 
 def test_combination_is_the_mean():
     assert combine(iter([np.array([[0.0, 1.0]]), np.array([[0.5, 0.5]])])).tolist() == [[0.25, 0.75]]
+
+
+def test_a_count_is_written_in_one_way():
+    assert Count(570, 2000).cell() == "28.5 [26.6, 30.5]"
+    assert Count().cell() == "-"
+    values = Count(570, 2000).to_dict()
+    assert (round(values["error"], 9), values["wrong"], values["images"]) == (28.5, 570, 2000)
+    assert [round(values[end], 1) for end in ("low", "high")] == [26.6, 30.5]
+    assert Count().to_dict() == {"error": None, "low": 0.0, "high": 100.0, "wrong": 0, "images": 0}
+    assert Errors(Count(1, 2), None).to_dict() == {"top1": Count(1, 2).to_dict(), "top5": None}

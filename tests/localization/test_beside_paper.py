@@ -11,7 +11,7 @@ from vggnet.evaluation.metrics import Count
 from vggnet.evaluation.tables import mark_of
 from vggnet.localization.beside_paper import beside_table_8, beside_table_9
 from vggnet.localization.judging import LocalizationErrors
-from vggnet.localization.report import CenterRow, DenseRow, Report
+from vggnet.localization.report import CenterRow, DenseRow, LocalizationReport
 from vggnet.paper.configurations import Architecture
 
 CLASSES = tuple(map(str, range(1000)))
@@ -83,7 +83,7 @@ def test_marks_stand_beside_the_numbers_and_below_the_table():
         CenterRow("whole image", None, None, count, None),
     )
     rows = (DenseRow("D", (net(256),), (256,), errors), DenseRow("A", (net(256, name="A"),), (256,), errors))
-    report = Report("photos", center, rows)
+    report = LocalizationReport("photos", center, rows)
     console = Console(width=200, file=io.StringIO())
     report.print(console)
     text = console.file.getvalue()  # type: ignore[attr-defined]
@@ -91,7 +91,7 @@ def test_marks_stand_beside_the_numbers_and_below_the_table():
     assert "29.5 a" in text
     assert text.count("not as in the paper") == 1
     assert "a  not as in the paper: net" in text
-    content = report.to_json_dict()
+    content = report.to_dict()
     assert [row["not_as_in_the_paper"] for row in content["test1"]] == [[], ["net"], []]
     assert [(row["paper"], row["not_as_in_the_paper"]) for row in content["test2"]] == [(29.5, []), (29.5, ["net"])]
 

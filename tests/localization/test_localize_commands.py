@@ -16,9 +16,9 @@ from vggnet.description import AS_STORED, InputPolicy
 from vggnet.errors import UserError
 from vggnet.evaluation.evaluate import evaluate
 from vggnet.localization import predicting
-from vggnet.localization.drawing import COLOURS, Guess, draw
-from vggnet.localization.evaluating import combinations
-from vggnet.localization.guessing import Combining
+from vggnet.localization.drawing import COLOURS, draw
+from vggnet.localization.evaluating import table_9_rows
+from vggnet.localization.predictions import LabelledBox
 from vggnet.localization.training import train_localizer
 from vggnet.network.weights import load_model, read_tensors, save_model
 from vggnet.options.flat import changed
@@ -432,18 +432,18 @@ def test_an_unreadable_image(blocks, classifier, save_net, tmp_path, capsys):
 
 
 def test_rows_of_table_9():
-    rows = combinations([(64, 80), (64,)])
+    rows = table_9_rows([(64, 80), (64,)])
     assert rows == [
-        Combining(((0, 64),)),
-        Combining(((0, 80),)),
-        Combining(((0, 64), (0, 80))),
-        Combining(((1, 64),)),
-        Combining(((0, 64), (0, 80), (1, 64))),
+        ((0, 64),),
+        ((0, 80),),
+        ((0, 64), (0, 80)),
+        ((1, 64),),
+        ((0, 64), (0, 80), (1, 64)),
     ]
 
 
 def test_the_best_box_is_drawn_where_it_is():
-    guesses = [Guess("a", "ant, emmet", 0.9, 10, 20, 29, 39), Guess("b", "bee", 0.1, 0, 0, 5, 5)]
+    guesses = [LabelledBox("a", "ant, emmet", 0.9, 10, 20, 29, 39), LabelledBox("b", "bee", 0.1, 0, 0, 5, 5)]
     picture = np.asarray(draw(Image.new("RGB", (64, 64)), guesses))
     assert picture.shape == (640 + 2 * 19 + 8, 640, 3)  # enlarged ten times; a line for each box
     colour = np.array([int(COLOURS[0][i : i + 2], 16) for i in (1, 3, 5)])
@@ -503,7 +503,7 @@ def test_box_nets_that_read_images_differently_are_not_fused(blocks, save_net, t
 
 def test_a_drawn_image_that_does_not_fit_leaves_the_earlier_one(blocks, tmp_path, monkeypatch):
     image = str(blocks / "val" / "bee" / "0.png")
-    target = predicting._write(tmp_path / "boxes", 3, image, AS_STORED, [])
+    target = predicting._write_picture(tmp_path / "boxes", 3, image, AS_STORED, [])
     assert target == tmp_path / "boxes" / "0003-0.png"
     before = target.read_bytes()
 
@@ -512,14 +512,10 @@ def test_a_drawn_image_that_does_not_fit_leaves_the_earlier_one(blocks, tmp_path
 
     monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(UserError, match=r"--out .*0003-0\.png: cannot be written \(No space left"):
-        predicting._write(tmp_path / "boxes", 3, image, AS_STORED, [])
-    (tmp_path / "boxes" / "boxes.json").write_text("earlier")
-    with pytest.raises(UserError, match=r"--out .*boxes\.json: cannot be written"):
-        predicting._write_json(tmp_path / "boxes" / "boxes.json", [])
+        predicting._write_picture(tmp_path / "boxes", 3, image, AS_STORED, [])
     assert target.read_bytes() == before
-    assert sorted(file.name for file in target.parent.glob("[!.]*")) == ["0003-0.png", "boxes.json"]
+    assert sorted(file.name for file in target.parent.glob("[!.]*")) == ["0003-0.png"]
     assert not list(target.parent.glob("*.part"))
-    assert (tmp_path / "boxes" / "boxes.json").read_text() == "earlier"
 
 
 XML = """<annotation><folder>x</folder><filename>{name}</filename>
@@ -587,3 +583,34 @@ def test_the_boxes_of_the_ilsvrc_download_lie_on_the_pixels_as_they_are_stored(b
     assert load_model(run_folder).description.policy.orientation == "ignore"
     applied = train_localizer(options(data=str(root), epochs=1, orientation="apply", out=tmp_path / "applied")).run
     assert load_model(applied).description.policy.orientation == "apply"
+
+
+def test_predict_leaves_out_bad_images_and_writes_its_boxes_as_json(blocks, save_net, tmp_path, capsys):
+    drawer, classifier = tmp_path / "drawer.safetensors", tmp_path / "classifier.safetensors"
+    save_net(drawer, boxes="scr")
+    save_net(classifier)
+    damaged = blocks / "val" / "bee" / "0.png"
+    damaged.write_bytes(damaged.read_bytes()[:60])
+    command = ["localize", "predict", str(drawer), str(blocks / "val" / "bee"), "--classifier", str(classifier)]
+    command += ["--out", str(tmp_path / "drawn"), "--device", "cpu", "--precision", "fp32"]
+    assert run(command) == 2
+    assert "bee/0.png" in capsys.readouterr().err
+    assert not (tmp_path / "drawn").exists()
+    assert run([*command, "--bad-images", "skip", "--workers", "1", "--json"]) == 0
+    output = capsys.readouterr()
+    assert "left out" in output.err
+    assert "bee/0.png" in output.err
+    predicted = json.loads(output.out)  # alone on standard output
+    assert predicted == json.loads((tmp_path / "drawn" / "boxes.json").read_text())
+    assert [Path(each["image"]).name for each in predicted] == ["1.png"]
+    assert Path(predicted[0]["picture"]).is_file()
+
+
+def test_localize_train_writes_test_1_as_json(options, tmp_path):
+    found = train_localizer(options(epochs=1)).to_dict()
+    report = json.loads((tmp_path / "run" / "val.json").read_text())
+    assert found["run"] == str(tmp_path / "run")
+    assert found["test1"]["wrong"] == report["test1"]["wrong"]
+    assert found["test1"]["images"] == 12
+    assert found["mean_iou"] == report["mean_iou"]
+    assert list(found["baselines"]) == list(report["baselines"])

@@ -2,12 +2,12 @@
 
 from rich.table import Table
 
-from vggnet.benchmarking.running import Report, Result
+from vggnet.benchmarking.running import BenchmarkReport, Result
 from vggnet.benchmarking.ways import OURS
 from vggnet.console import counted, rich_console, say
 
 
-def show(report: Report) -> None:
+def show(report: BenchmarkReport) -> None:
     """One table a task, then what the figures depend on."""
     for task, problem in report.problems.items():
         what = "training step" if task == "training" else "scores"
@@ -37,7 +37,7 @@ def show(report: Report) -> None:
     say(", ".join(f"{name} {version}" for name, version in versions.items()))
 
 
-def _cells(report: Report, result: Result) -> list[str]:
+def _cells(report: BenchmarkReport, result: Result) -> list[str]:
     if result.absent:
         return [result.name, "-", result.absent, "", "", "", "", ""]
     batch = report.problems[result.task]["batch"]

@@ -56,7 +56,7 @@ class Result:
 
 
 @dataclass
-class Report:
+class BenchmarkReport:
     """All figures of one run, and what they depend on."""
 
     problems: dict[str, dict[str, Any]]
@@ -95,7 +95,7 @@ class Report:
         """The same in CPU time."""
         return self.flop[result.task] / result.median_cpu_s / self.limit_flop_per_cpu_s[result.task]
 
-    def to_json_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         rows = []
         for result in self.results:
             row: dict[str, Any] = asdict(result)
@@ -108,7 +108,9 @@ class Report:
         return asdict(self) | {"results": rows}
 
 
-def run_benchmark(options: BenchOptions, save: Callable[[Report], None] = lambda report: None) -> Report:
+def run_benchmark(
+    options: BenchOptions, save: Callable[[BenchmarkReport], None] = lambda report: None
+) -> BenchmarkReport:
     """Run what `options` ask for. UserError where a way disagrees with the reference.
 
     `save` is called after every round with what is known by then: a long run may be cut off.
@@ -119,7 +121,9 @@ def run_benchmark(options: BenchOptions, save: Callable[[Report], None] = lambda
     if batch < 1 or options.repeats < 1 or threads < 1:
         raise UserError("--batch, --repeats and --threads must be at least 1")
     dtype = "bfloat16" if choose_precision("auto", device) == "bf16" else "float32"
-    report = Report({}, [], {}, {}, dtype, {}, options.repeats, (), environment() | {"threads": threads}, _versions())
+    report = BenchmarkReport(
+        {}, [], {}, {}, dtype, {}, options.repeats, (), environment() | {"threads": threads}, _versions()
+    )
     report.load_average = os.getloadavg() if hasattr(os, "getloadavg") else ()
     for task in options.tasks:
         problem = Problem(task, device.type, batch, threads, options.width, options.crop)
@@ -129,7 +133,9 @@ def run_benchmark(options: BenchOptions, save: Callable[[Report], None] = lambda
     return report
 
 
-def _run_task(problem: Problem, repeats: int, compile_: bool, report: Report, save: Callable[[Report], None]) -> None:
+def _run_task(
+    problem: Problem, repeats: int, compile_: bool, report: BenchmarkReport, save: Callable[[BenchmarkReport], None]
+) -> None:
     with_limit = [LIMIT, *(way.name for way in WAYS if way.task == problem.task and problem.device in way.devices)]
     helpers: dict[str, _Helper] = {}
     results: dict[str, Result] = {}

@@ -1,19 +1,19 @@
-"""bench."""
+"""Compare the speed of net D with that of other libraries (`vggnet bench`)."""
 
 from vggnet.benchmarking.report import show
-from vggnet.benchmarking.running import Report, run_benchmark
-from vggnet.commands.output import aside, report, write_json
+from vggnet.benchmarking.running import BenchmarkReport, run_benchmark
+from vggnet.commands.output import report, stdout_for_json, write_json
 from vggnet.options.bench import BenchOptions
 
 
 def bench(options: BenchOptions) -> None:
-    """`vggnet bench`."""
-    with aside(options.json):
+    """Time every way to run net D, print the table, and write the figures to --json, after every round."""
+    with stdout_for_json(options.json):
         result = run_benchmark(options, lambda known: _save(options, known))
-    report(options.json, result.to_json_dict(), lambda: show(result))
+    report(options.json, result.to_dict(), lambda: show(result))
 
 
-def _save(options: BenchOptions, known: Report) -> None:
-    """To the file that was asked for, if any: after every round."""
-    if options.json is not None and str(options.json) != "-":
-        write_json(options.json, known.to_json_dict())
+def _save(options: BenchOptions, known: BenchmarkReport) -> None:
+    """Write the figures so far to the file of --json; standard output gets them once, at the end."""
+    if str(options.json) != "-":
+        write_json(options.json, known.to_dict())

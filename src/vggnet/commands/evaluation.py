@@ -1,21 +1,22 @@
-"""evaluate, predict."""
+"""Measure the error of nets on labelled images (`vggnet evaluate`); name the classes of images (`vggnet predict`)."""
 
-import json
+from collections.abc import Sequence
 
 from vggnet.commands.inputs import model_and_images, models_and_data
-from vggnet.commands.output import aside, report
+from vggnet.commands.output import report, stdout_for_json
 from vggnet.console import note, progress, say
 from vggnet.evaluation.evaluate import evaluate as run_evaluation
 from vggnet.evaluation.policy import Shown, policy_notes
 from vggnet.evaluation.predict import predict as run_prediction
+from vggnet.evaluation.submission import Prediction
 from vggnet.network.weights import read_description
 from vggnet.options.evaluation import EvaluateOptions, PredictOptions
 
 
 def evaluate(options: EvaluateOptions) -> None:
-    """`vggnet evaluate`."""
+    """Evaluate the models and print the table of errors, or the classes of images without labels."""
     models, data = models_and_data(options.inputs, "evaluate")
-    with aside(options.json), progress("scoring") as tick:
+    with stdout_for_json(options.json), progress("scoring") as tick:
         result = run_evaluation(
             models,
             data,
@@ -33,17 +34,17 @@ def evaluate(options: EvaluateOptions) -> None:
             on_progress=tick,
         )
 
-    def tell() -> None:
+    def show() -> None:
         result.print()
         for path in (options.json, options.csv, options.markdown):
             if path is not None:
                 say(f"written to {path}")
 
-    report(options.json, json.loads(result.to_json()), tell)
+    report(options.json, result.to_dict(), show)
 
 
 def predict(options: PredictOptions) -> None:
-    """`vggnet predict`."""
+    """Print the most probable classes of each image, and how the net was shown the images."""
     model, images = model_and_images(options.inputs, "predict")
     with progress("predicting") as tick:
         predictions = run_prediction(
@@ -54,21 +55,22 @@ def predict(options: PredictOptions) -> None:
             mirror=options.mirror,
             device=options.device,
             precision=options.precision,
+            workers=options.workers,
             bad_images=options.bad_images,
             on_bad=lambda bad: note(f"left out {bad}"),
             on_progress=tick,
         )
-
     trained = read_description(model).policy
-    used = trained.chosen(options.mirror)
+    shown = Shown(model, trained, trained.chosen(options.mirror))
+    content = [each.to_dict() | {"mirror": shown.used.mirror} for each in predictions]
+    report(options.json, content, lambda: _print(predictions, shown))
 
-    def tell() -> None:
-        for each in predictions:
-            say(each.path)
-            for guess in each.classes:
-                name = f" ({guess.name})" if guess.title != guess.name else ""
-                say(f"  {100 * guess.posterior:5.1f} %  {guess.title}{name}")
-        for line in policy_notes([Shown(model, trained, used)]):
-            say(line)
 
-    report(options.json, [each.to_dict() | {"mirror": used.mirror} for each in predictions], tell)
+def _print(predictions: Sequence[Prediction], shown: Shown) -> None:
+    for each in predictions:
+        say(each.path)
+        for guess in each.classes:
+            name = f" ({guess.name})" if guess.title != guess.name else ""
+            say(f"  {100 * guess.posterior:5.1f} %  {guess.title}{name}")
+    for line in policy_notes([shown]):
+        say(line)

@@ -1,6 +1,6 @@
-"""Models and images as they stand on the command line, told apart before anything is read.
+"""Split the positional arguments into models and images, and check that they are not swapped.
 
-The two are easily swapped, and what would then be missing in a folder says nothing about that.
+Without this check a swapped argument ends in a message about a file that is missing in a folder.
 """
 
 import os
@@ -14,7 +14,7 @@ from vggnet.network.weights import RUN_FILES
 
 
 def models_and_data(inputs: Sequence[str], command: str) -> tuple[list[str], str]:
-    """The models and the data of `vggnet COMMAND MODEL... DATA`. UserError where they are not these."""
+    """Return the models and the data of `vggnet COMMAND MODEL... DATA`. Raises UserError where they are swapped."""
     usage = f"vggnet {command} MODEL... DATA"
     if len(inputs) < 2:
         raise UserError(f"give the models first and the images last: {usage}")
@@ -25,7 +25,7 @@ def models_and_data(inputs: Sequence[str], command: str) -> tuple[list[str], str
 
 
 def model_and_images(inputs: Sequence[str], command: str) -> tuple[str, list[str]]:
-    """The model and the images of `vggnet COMMAND MODEL IMAGE...`. UserError where they are not these."""
+    """Return the model and the images of `vggnet COMMAND MODEL IMAGE...`. Raises UserError where they are swapped."""
     usage = f"vggnet {command} MODEL IMAGE..."
     if len(inputs) < 2:
         raise UserError(f"give the model first, then images or folders of images: {usage}")
@@ -36,14 +36,14 @@ def model_and_images(inputs: Sequence[str], command: str) -> tuple[str, list[str
 
 
 def check_models(paths: Sequence[str | Path], usage: str) -> None:
-    """UserError for images where `usage` has models."""
+    """Raise UserError for images where `usage` has models."""
     for path in paths:
         if not _holds_weights(Path(path)) and _holds_images(str(path)):
             raise UserError(f"{path}: these are images, and a run, a model folder or a weight file goes there: {usage}")
 
 
 def check_images(paths: Sequence[str], usage: str) -> None:
-    """UserError for a model where `usage` has images."""
+    """Raise UserError for a model where `usage` has images."""
     for path in paths:
         if _holds_weights(Path(path)) and not _holds_images(path):
             raise UserError(f"{path}: this is a model, and images go there: {usage}")
@@ -54,7 +54,7 @@ def _holds_weights(path: Path) -> bool:
 
 
 def _holds_images(text: str) -> bool:
-    """Whether `text` is an image, a folder with one anywhere in it, or the name of a data set."""
+    """Return whether `text` is an image, a folder with one anywhere in it, or the name of a data set."""
     path = Path(text)
     if text in data_names():  # before a folder of that name
         return True

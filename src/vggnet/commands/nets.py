@@ -1,4 +1,4 @@
-"""nets: a table of facts, without torch."""
+"""Print what follows from Table 1 for each net (`vggnet nets`); without torch."""
 
 from rich.table import Table
 
@@ -9,7 +9,7 @@ from vggnet.paper.configurations import CONFIGURATIONS, Architecture
 
 
 def nets(options: NetsOptions) -> None:
-    """`vggnet nets`: Table 1 and what it implies."""
+    """Print depth, parameters, multiply-adds and receptive field of every net of Table 1."""
     architectures = [
         Architecture(name, options.num_classes, options.width, options.crop, options.batch_norm)
         for name in CONFIGURATIONS
@@ -35,7 +35,7 @@ def _show(options: NetsOptions, architectures: list[Architecture]) -> None:
 
 
 def _kernels(net: Architecture) -> list[str]:
-    """Kernel sizes by stage: "331" is two 3x3 convolutions and a 1x1."""
+    """Return kernel sizes by stage: "331" is two 3x3 convolutions and a 1x1."""
     return ["".join(map(str, kernels)) for kernels in net.configuration.kernels]
 
 

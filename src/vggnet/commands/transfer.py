@@ -1,7 +1,7 @@
-"""features, transfer."""
+"""Write descriptors of images (`vggnet features`), and learn other data from them (`vggnet transfer`)."""
 
 from vggnet.commands.inputs import models_and_data
-from vggnet.commands.output import aside, report
+from vggnet.commands.output import report, stdout_for_json
 from vggnet.console import counted, progress, say
 from vggnet.evaluation.policy import policy_notes
 from vggnet.options.transfer import FeaturesOptions, TransferOptions
@@ -12,7 +12,7 @@ from vggnet.transfer_learning.writing import write_features
 
 
 def features(options: FeaturesOptions) -> None:
-    """`vggnet features`."""
+    """Write the descriptors of all images to --out, and print how many there are."""
     models, data = models_and_data(options.inputs, "features")
     with progress("describing") as tick:
         found, out = write_features(models, data, options.out, _settings(options), tick)
@@ -25,9 +25,9 @@ def features(options: FeaturesOptions) -> None:
 
 
 def transfer(options: TransferOptions) -> None:
-    """`vggnet transfer`."""
+    """Fit linear SVMs on the descriptors, and print their recall or average precision."""
     models, data = models_and_data(options.inputs, "transfer")
-    with aside(options.json), progress("describing") as tick:
+    with stdout_for_json(options.json), progress("describing") as tick:
         result = run_transfer(
             models,
             data,
@@ -48,14 +48,7 @@ def transfer(options: TransferOptions) -> None:
             seed=options.seed,
             on_progress=tick,
         )
-
-    def tell() -> None:
-        for error in result.bad:
-            say(f"left out: {error}")
-        for line in result.lines():
-            say(line)
-
-    report(options.json, result.to_dict(), tell)
+    report(options.json, result.to_dict(), result.print)
 
 
 def _settings(options: FeaturesOptions | TransferOptions) -> DescriptorSettings:

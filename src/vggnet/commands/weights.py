@@ -1,4 +1,4 @@
-"""convert, export."""
+"""Read and write other libraries' weight files (`vggnet convert`), and export nets (`vggnet export`)."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from vggnet.options.weights import ConvertOptions, ExportOptions
 
 
 def convert(options: ConvertOptions) -> None:
-    """`vggnet convert`."""
+    """Convert a weight file into a model folder, or a model into another library's layout; print what was read."""
     check_models([options.file], "vggnet convert FILE")
     if options.to == "vggnet":
         check_free(options.out)
@@ -46,7 +46,7 @@ def convert(options: ConvertOptions) -> None:
 
 
 def export(options: ExportOptions) -> None:
-    """`vggnet export`."""
+    """Export a model to a file that runs without vggnet, and print how to use it."""
     from vggnet.formats.exporting import SUFFIXES, export_model
 
     model = options.model

@@ -10,6 +10,7 @@ from vggnet.hardware import choose_device, choose_inference_precision, scoring_w
 from vggnet.options.choices import BadImages, InferencePrecisionName, Precision
 
 CPU = torch.device("cpu")
+FEW_IMAGES = 64  # starting a process takes longer than reading fewer images than these
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,11 @@ class Computing:
             reason = f"{error.reason} (--bad-images skip leaves such images out, and lists and counts them)"
             raise BadImage(error.path, reason)
         return error
+
+
+def prediction_workers(requested: int | None, images: int) -> int | None:
+    """Return `requested`, or 0 where nothing was requested and there are few images; None leaves it to the machine."""
+    return 0 if requested is None and images < FEW_IMAGES else requested
 
 
 ON_CPU = Computing()  # fp32, decoded by this process, stops at a bad image

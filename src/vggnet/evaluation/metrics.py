@@ -12,6 +12,7 @@ Shapes: n images, K classes, V views.
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.special import bdtr  # the binomial distribution; scipy.stats takes half a second to import
@@ -42,8 +43,24 @@ class Count:
         """The error's 95 % interval, 0 to 1."""
         return wilson(self.wrong, self.images)
 
+    def cell(self) -> str:
+        """Return the error in percent with its interval, for a table: `28.5 [26.6, 30.5]`; `-` without images."""
+        if not self.images:
+            return "-"
+        low, high = self.interval
+        return f"{100 * self.rate:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values: `error` and its interval `low`, `high` in percent, and the counts.
+
+        `error` is None without images.
+        """
+        low, high = self.interval
+        error = 100 * self.rate if self.images else None
+        return {"error": error, "low": 100 * low, "high": 100 * high, "wrong": self.wrong, "images": self.images}
+
     def describe(self) -> str:
-        """In words: `28.5 % (95 % interval 26.6 to 30.5), 570 of 2,000 images wrong`."""
+        """Return the error in words: `28.5 % (95 % interval 26.6 to 30.5), 570 of 2,000 images wrong`."""
         if not self.images:
             return "unknown: no image was counted"
         low, high = self.interval
@@ -64,6 +81,10 @@ class Errors:
         assert (self.top5 is None) == (other.top5 is None)
         top5 = self.top5 + other.top5 if self.top5 is not None and other.top5 is not None else None
         return Errors(self.top1 + other.top1, top5)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values: `Count.to_dict` of both; `top5` is None where there are fewer than five classes."""
+        return {"top1": self.top1.to_dict(), "top5": self.top5.to_dict() if self.top5 is not None else None}
 
 
 def refuse_not_finite(posteriors: np.ndarray) -> None:

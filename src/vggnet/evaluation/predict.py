@@ -6,7 +6,7 @@ from typing import Any
 
 from vggnet.data.listing import images_at
 from vggnet.errors import BadImage, UserError
-from vggnet.evaluation.computing import Computing
+from vggnet.evaluation.computing import Computing, prediction_workers
 from vggnet.evaluation.matching import refuse_without_classes
 from vggnet.evaluation.protocols import default_scale
 from vggnet.evaluation.scoring import Progress, score
@@ -25,6 +25,7 @@ def predict(
     mirror: bool | None = None,
     device: str = "auto",
     precision: InferencePrecisionName = "auto",
+    workers: int | None = None,
     bad_images: BadImages = "stop",
     on_bad: Callable[[BadImage], Any] | None = None,
     on_progress: Progress | None = None,
@@ -37,6 +38,7 @@ def predict(
         test_scale: Q, the smallest side in pixels at which the net sees the whole image. None: the net's S.
         mirror: whether the mirror image is averaged in. None: as the net was trained.
         device, precision: "auto" chooses by the machine.
+        workers: the processes that read images. None: 0 for fewer than 64 images, else by the machine.
         bad_images: "stop" raises at an image that cannot be used, "skip" leaves such images out.
         on_bad: called with each image that is left out.
         on_progress: called with the number of images done and the number of all.
@@ -53,7 +55,8 @@ def predict(
         raise UserError("give at least one image, or a folder of images")
     scale = default_scale(net.description) if test_scale is None else test_scale
     view = View("dense", scale, net.description.policy.chosen(mirror).mirror)
-    scores = score(net, split, [view], Computing.of(device, precision, 0, bad_images), on_progress=on_progress)
+    computing = Computing.of(device, precision, prediction_workers(workers, len(split)), bad_images)
+    scores = score(net, split, [view], computing, on_progress=on_progress)
     if on_bad is not None:
         for bad in scores.bad:
             on_bad(bad)

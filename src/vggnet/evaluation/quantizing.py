@@ -6,6 +6,7 @@ inference makes its integers (`network.quantized`). So nothing is lost, and one 
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -43,6 +44,15 @@ class QuantizeResult:
     before: Count | None
     after: Count | None
     difference: PairedTest | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values; errors are in percent, and None where nothing could be judged."""
+        return {
+            "folder": str(self.folder),
+            "before": self.before.to_dict() if self.before is not None else None,
+            "int8": self.after.to_dict() if self.after is not None else None,
+            "p_value": self.difference.p_value if self.difference is not None else None,
+        }
 
 
 def quantize_on_images(options: QuantizeOptions) -> QuantizeResult:

@@ -5,7 +5,6 @@ Shapes: n images, K classes.
 
 import csv
 import io
-import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +15,7 @@ from vggnet.console import rich_console
 from vggnet.description import ModelDescription
 from vggnet.errors import BadImage, UserError
 from vggnet.evaluation.metrics import refuse_not_finite
+from vggnet.files import json_text
 
 SHOWN = 10  # images that `print` lists
 
@@ -89,12 +89,16 @@ class Submission:
         return text.getvalue()
 
     def to_json(self) -> str:
-        """Everything, for programs."""
+        """Return `to_dict` as text."""
+        return json_text(self.to_dict())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON values."""
         images = [each.to_dict() for each in self.predictions]
         bad = [{"path": error.path, "reason": error.reason} for error in self.bad]
         content = {"protocol": self.protocol, **self.facts, "expected": self.expected, "images": images}
         content["notes"] = list(self.notes)
-        return json.dumps({**content, "bad_images": bad}, indent=2) + "\n"
+        return {**content, "bad_images": bad}
 
     def to_markdown(self) -> str:
         """A Markdown table of images and their best classes."""

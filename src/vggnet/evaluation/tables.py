@@ -8,7 +8,6 @@ images of 1000 classes; what else differs is said in words.
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -20,7 +19,8 @@ from rich.text import Text
 
 from vggnet.console import counted, rich_console
 from vggnet.errors import BadImage
-from vggnet.evaluation.metrics import Count, Errors, PairedTest
+from vggnet.evaluation.metrics import Errors, PairedTest
+from vggnet.files import json_text
 from vggnet.paper.results import ClassificationRow
 
 NOTHING = "-"
@@ -82,8 +82,8 @@ class Row:
             self.train_scale,
             self.method,
             self.test_scale,
-            _percent(top1),
-            _percent(top5) if top5 is not None else NOTHING,
+            top1.cell(),
+            top5.cell() if top5 is not None else NOTHING,
             f"{top1.images:,}" if top1.images == self.expected else f"{top1.images:,} of {self.expected:,}",
             f"{self.paper.top1:.1f}/{self.paper.top5:.1f}" if self.paper is not None else NOTHING,
             ", ".join(self.differences) if self.paper is not None and self.differences else NOTHING,
@@ -91,8 +91,8 @@ class Row:
             _p_value(self.reference),
         )
 
-    def to_json_dict(self) -> dict[str, Any]:
-        """Numbers and lists only; errors in percent."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values; errors are in percent."""
         paper = self.paper
         return {
             "nets": self.nets,
@@ -100,8 +100,7 @@ class Row:
             "method": self.method,
             "mirror": list(self.mirrors),
             "test_scale": self.test_scale,
-            "top1": _count_dict(self.errors.top1),
-            "top5": _count_dict(self.errors.top5) if self.errors.top5 is not None else None,
+            **self.errors.to_dict(),
             "images": {"evaluated": self.errors.top1.images, "expected": self.expected},
             "paper": None
             if paper is None
@@ -210,7 +209,7 @@ class Table:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(CSV_COLUMNS)
         for row in self.rows:
-            values = row.to_json_dict()
+            values = row.to_dict()
             top5 = values["top5"] or dict.fromkeys(ENDS, "")
             paper = values["paper"] or {"top1": "", "top5": ""}
             writer.writerow(
@@ -224,29 +223,19 @@ class Table:
         return text.getvalue()
 
     def to_json(self) -> str:
-        """Everything, for programs."""
-        content = {
+        """Return `to_dict` as text."""
+        return json_text(self.to_dict())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON values."""
+        return {
             "title": self.title,
             **self.facts,
             "reference_row": None if self.reference is None else asdict(self.reference),
-            "rows": [row.to_json_dict() for row in self.rows],
+            "rows": [row.to_dict() for row in self.rows],
             "notes": list(self.notes),
             "bad_images": [{"path": bad.path, "reason": bad.reason} for bad in self.bad],
         }
-        return json.dumps(content, indent=2) + "\n"
-
-
-def _percent(count: Count) -> str:
-    if not count.images:
-        return NOTHING
-    low, high = count.interval
-    return f"{100 * count.rate:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
-
-
-def _count_dict(count: Count) -> dict[str, Any]:
-    low, high = count.interval
-    error = 100 * count.rate if count.images else None
-    return {"error": error, "low": 100 * low, "high": 100 * high, "wrong": count.wrong, "images": count.images}
 
 
 def _p_value(test: PairedTest | None) -> str:

@@ -94,20 +94,12 @@ def center_outputs(
 
 
 @dataclass(frozen=True, eq=False)
-class Judge:
-    """A classifier whose scores rate boxes; `order[k]` is where class k of the first classifier stands in its own.
+class MatchedNet:
+    """A net that shares its classes with others: a box net, or a classifier whose posteriors rate boxes.
 
-    `mirrors`: whether it is shown mirrored images; a net that never saw any cannot rate their windows.
+    `order[k]` is the place of class k of the first classifier among the net's own classes. `mirrors` tells whether the
+    net is shown mirrored images; a net that was trained without them cannot rate their windows.
     """
-
-    model: VGG
-    order: np.ndarray
-    mirrors: bool = True
-
-
-@dataclass(frozen=True, eq=False)
-class Drawer:
-    """A box net; `order` as in `Judge`. `mirrors`: whether it is shown mirrored images."""
 
     model: VGG
     order: np.ndarray
@@ -123,8 +115,8 @@ class Candidates:
 
 
 def dense_candidates(
-    drawers: Sequence[Drawer],
-    judges: Sequence[Judge],
+    box_nets: Sequence[MatchedNet],
+    classifiers: Sequence[MatchedNet],
     split: Split,
     sizes: np.ndarray,
     best: np.ndarray,
@@ -132,10 +124,10 @@ def dense_candidates(
     scales: Sequence[Sequence[int]],
     computing: Computing,
 ) -> dict[int, dict[tuple[int, int], Candidates]]:
-    """{image: {(drawer, Q): candidates}} of the images at `indices`; bad ones are not in it, where they are skipped.
+    """{image: {(box net, Q): candidates}} of the images at `indices`; bad ones are not in it, where they are skipped.
 
-    `scales[i]` are the Q of drawer i; `sizes` (N, 2) and `best` (N, T), an image's best classes in the order of the
-    first judge, are of the whole split. Without judges all scores are 1.
+    `scales[i]` are the Q of box net i; `sizes` (N, 2) and `best` (N, T), an image's best classes in the order of the
+    first classifier, are of the whole split. Without classifiers all scores are 1.
     """
     wanted = tuple(sorted({scale for each in scales for scale in each}))
     found: dict[int, dict[tuple[int, int], Candidates]] = {}
@@ -144,17 +136,15 @@ def dense_candidates(
         def ready(model: VGG) -> Scorer:
             return stack.enter_context(ready_to_score(model, computing.device, computing.precision))
 
-        judging = [(judge, ready(judge.model)) for judge in judges]
-        drawing = [(drawer, ready(drawer.model)) for drawer in drawers]
-        limit = min(scorer.limit_px for _, scorer in drawing)
+        rating = [(net, ready(net.model)) for net in classifiers]
+        boxing = [(net, ready(net.model)) for net in box_nets]
+        limit = min(scorer.limit_px for _, scorer in boxing)
         batchers = {scale: Batcher(limit) for scale in wanted}
 
         def present(scale: int, items: list[Item]) -> None:
             at_scale = [place for place, each in enumerate(scales) if scale in each]
             chosen = np.array([item.position for item in items])
-            results = _present(
-                [drawing[place] for place in at_scale], judging, items, sizes[chosen], best[chosen], scale
-            )
+            results = _present([boxing[place] for place in at_scale], rating, items, sizes[chosen], best[chosen], scale)
             for place, by_image in zip(at_scale, results, strict=True):
                 for index, candidates in zip(chosen.tolist(), by_image, strict=True):
                     found.setdefault(index, {})[place, scale] = candidates
@@ -174,33 +164,33 @@ def dense_candidates(
 
 
 def _present(
-    drawing: Sequence[tuple[Drawer, Scorer]],
-    judging: Sequence[tuple[Judge, Scorer]],
+    boxing: Sequence[tuple[MatchedNet, Scorer]],
+    rating: Sequence[tuple[MatchedNet, Scorer]],
     items: Sequence[Item],
     sizes: np.ndarray,
     best: np.ndarray,
     scale: int,
 ) -> list[list[Candidates]]:
-    """For each drawer the candidates of each image of one batch, all at one Q."""
+    """Return for each box net the candidates of each image of one batch, all at one Q."""
     rescaled = [item.size for item in items]
     pixels = stack_images(items, rescaled)
-    results: list[list[list[Candidates]]] = [[] for _ in drawing]
+    results: list[list[list[Candidates]]] = [[] for _ in boxing]
     for mirrored in (False, True):
-        rating = [(judge, scorer) for judge, scorer in judging if judge.mirrors or not mirrored]
-        unrated = bool(judging) and not rating  # no classifier could rate the mirrored windows
-        if mirrored and (unrated or not any(drawer.mirrors for drawer, _ in drawing)):
+        raters = [(net, scorer) for net, scorer in rating if net.mirrors or not mirrored]
+        unrated = bool(rating) and not raters  # no classifier could rate the mirrored windows
+        if mirrored and (unrated or not any(net.mirrors for net, _ in boxing)):
             continue
         scores: list[list[np.ndarray]] = []
-        for judge, scorer in rating:
+        for net, scorer in raters:
             maps = _maps(scorer, pixels, rescaled, mirrored)
-            scores.append([_position_scores(each, judge.order[best[i]]) for i, each in enumerate(maps)])
-        for place, (drawer, scorer) in enumerate(drawing):
-            if drawer.mirrors or not mirrored:
+            scores.append([_position_scores(each, net.order[best[i]]) for i, each in enumerate(maps)])
+        for place, (net, scorer) in enumerate(boxing):
+            if net.mirrors or not mirrored:
                 maps = _maps(scorer, pixels, rescaled, mirrored)
                 results[place].append(
                     [
                         Candidates(
-                            _edges(drawer, each, best[i], sizes[i], scale, mirrored),
+                            _edges(net, each, best[i], sizes[i], scale, mirrored),
                             np.mean([score[i] for score in scores], 0)
                             if scores
                             else np.ones((each.shape[1] * each.shape[2], best.shape[1])),
@@ -232,14 +222,14 @@ def _position_scores(scores: Tensor, classes: np.ndarray) -> np.ndarray:
 
 
 def _edges(
-    drawer: Drawer, outputs: Tensor, best: np.ndarray, size: np.ndarray, scale: int, mirrored: bool
+    net: MatchedNet, outputs: Tensor, best: np.ndarray, size: np.ndarray, scale: int, mirrored: bool
 ) -> np.ndarray:
     """A map (4 or 4 K, rows, columns) -> edges (P, T, 4) on the image of width x height `size`, cut to it."""
-    side = drawer.model.architecture.crop_px
+    side = net.model.architecture.crop_px
     rows, columns = outputs.shape[1:]
     flat = outputs.flatten(1).T  # (P, 4 or 4 K)
-    if drawer.model.description.boxes == "pcr":
-        coordinates = flat.unflatten(1, (-1, COORDINATES))[:, torch.from_numpy(drawer.order[best])].numpy()
+    if net.model.description.boxes == "pcr":
+        coordinates = flat.unflatten(1, (-1, COORDINATES))[:, torch.from_numpy(net.order[best])].numpy()
     else:
         coordinates = np.repeat(flat.numpy()[:, None], len(best), 1)
     width = rescaled_sizes(size[None], scale)[0, 0]

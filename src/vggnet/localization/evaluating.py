@@ -1,6 +1,6 @@
-"""`vggnet localize evaluate`: Tables 8 and 9 of the user's data.
+"""Measure localisation errors as in Tables 8 and 9 (`vggnet localize evaluate`).
 
-Both tests of all nets judge the same images: those with a box that every net could see.
+All rows count the same images: those with a box that every net could read.
 """
 
 from collections.abc import Sequence
@@ -18,29 +18,29 @@ from vggnet.evaluation.unseen import note_learnt, trained_on
 from vggnet.evaluation.views import View, describe
 from vggnet.localization.baselines import baselines
 from vggnet.localization.guessing import (
-    Combining,
-    Party,
-    check_draws_boxes,
+    BoxSources,
+    LocalizationNets,
+    check_box_net,
     classify,
-    gather,
     guess,
+    load_nets,
     one_reading,
 )
-from vggnet.localization.judging import center_test, judge_guesses
+from vggnet.localization.judging import center_test, count_localization_errors
 from vggnet.localization.objects import Objects, objects_of, open_localizable
-from vggnet.localization.report import CenterRow, DenseRow, Report
+from vggnet.localization.report import CenterRow, DenseRow, LocalizationReport
 from vggnet.localization.scales import Scales, box_scales, classifier_views
 from vggnet.network.weights import load_model, read_description
 from vggnet.options.localization import LocalizeEvaluateOptions
 from vggnet.provenance import environment
 
 
-def evaluate_localizers(runs: Sequence[str], data: str, options: LocalizeEvaluateOptions) -> Report:
-    """Run both tests of the runs, alone and together, on the val images of the data. Raises UserError."""
+def evaluate_localizers(runs: Sequence[str], data: str, options: LocalizeEvaluateOptions) -> LocalizationReport:
+    """Run both tests on the val images of the data, for each run and for all of them fused. Raises UserError."""
     _check_classifier_options(options)
     descriptions = [read_description(run) for run in runs]
     for run, description in zip(runs, descriptions, strict=True):
-        check_draws_boxes(run, description)
+        check_box_net(run, description)
     opened = open_localizable(data, options.annotations, options.val_annotations)
     models = [*map(Path, runs), *options.classifier]
     if opened.divided and not trained_on(models, data, opened):
@@ -49,9 +49,9 @@ def evaluate_localizers(runs: Sequence[str], data: str, options: LocalizeEvaluat
         raise UserError(f"{data}: no val image has a box")
     learnt = note_learnt(models, opened, opened.val)
     scales = box_scales(options, descriptions)
-    # before any image is read: nets that do not go together are refused here
-    party = gather(runs, options.classifier, options.mirror) if options.classifier else None
-    views = classifier_views(options, party.descriptions, scales) if party else []
+    # load_nets() raises for nets that cannot work together: call it before any image is read
+    nets = load_nets(runs, options.classifier, options.mirror) if options.classifier else None
+    views = classifier_views(options, nets.descriptions, scales) if nets else []
     computing = Computing.of(options.device, options.precision, options.workers, options.bad_images)
     workers = computing.workers
     reading = one_reading(runs, descriptions)
@@ -60,7 +60,7 @@ def evaluate_localizers(runs: Sequence[str], data: str, options: LocalizeEvaluat
     present = np.ones(len(val), bool)
     center = []
     for place, (run, name, description) in enumerate(zip(runs, names, descriptions, strict=True)):
-        model = party.drawers[place].model if party else load_model(run)
+        model = nets.box_nets[place].model if nets else load_model(run)
         labels = positions_among(description.classes, run, opened)[val.labels]
         for scale in scales[place]:
             result = center_test(model, val, labels, scale, computing, np.arange(len(val)))
@@ -71,11 +71,11 @@ def evaluate_localizers(runs: Sequence[str], data: str, options: LocalizeEvaluat
         for name, count in baselines(train, val, len(opened.classes)).items():
             center.append(CenterRow(name, None, None, count, None))
     dense: tuple[DenseRow, ...] = ()
-    if party is not None:
-        dense = _dense_rows(options, party, names, descriptions, scales, views, opened, val, present, computing)
+    if nets is not None:
+        dense = _dense_rows(options, nets, names, descriptions, scales, views, opened, val, present, computing)
     notes = opened.notes + learnt
-    if party is not None:
-        notes += (f"classes: {_classified_by(party, views)}; boxes merged by {options.merging}", *party.notes)
+    if nets is not None:
+        notes += (f"classes: {_classified_by(nets, views)}; boxes merged by {options.merging}", *nets.notes)
     if not present.all():
         notes += (f"not counted: {int((~present).sum())} of {len(val)} images, which could not be used",)
     facts: dict[str, Any] = {
@@ -84,7 +84,7 @@ def evaluate_localizers(runs: Sequence[str], data: str, options: LocalizeEvaluat
         "classifier_views": [[view.key for view in each] for each in views],
         "merging": options.merging,
     }
-    return Report(opened.name, tuple(center), dense, notes, facts | {"environment": environment()})
+    return LocalizationReport(opened.name, tuple(center), dense, notes, facts | {"environment": environment()})
 
 
 def _check_classifier_options(options: LocalizeEvaluateOptions) -> None:
@@ -94,15 +94,15 @@ def _check_classifier_options(options: LocalizeEvaluateOptions) -> None:
             raise UserError(f"--{name.replace('_', '-')} is for the classifiers: name them with --classifier")
 
 
-def _classified_by(party: Party, views: Sequence[Sequence[View]]) -> str:
+def _classified_by(nets: LocalizationNets, views: Sequence[Sequence[View]]) -> str:
     """Name the classifiers and their views: `D (dense + crops, Q=256,384,512) + E (dense, Q=384)`."""
-    nets = [description.architecture.net for description in party.descriptions]
-    return " + ".join(f"{net} ({describe(shown)})" for net, shown in zip(nets, views, strict=True))
+    names = [description.architecture.net for description in nets.descriptions]
+    return " + ".join(f"{name} ({describe(shown)})" for name, shown in zip(names, views, strict=True))
 
 
 def _dense_rows(
     options: LocalizeEvaluateOptions,
-    party: Party,
+    nets: LocalizationNets,
     names: Sequence[str],
     descriptions: Sequence[ModelDescription],
     scales: Sequence[Scales],
@@ -112,38 +112,41 @@ def _dense_rows(
     present: np.ndarray,
     computing: Computing,
 ) -> tuple[DenseRow, ...]:
-    rows = combinations(scales)
-    labels = positions_among(party.classes, options.classifier[0], opened)[val.labels]
-    posteriors, there = classify(party, val.split, views, computing)
+    rows = table_9_rows(scales)
+    labels = positions_among(nets.classes, options.classifier[0], opened)[val.labels]
+    posteriors, there = classify(nets, val.split, views, computing)
     present &= there
     indices = np.flatnonzero(present)
     truth = val.padded()[indices]
     result = []
-    found = guess(party, rows, val.split, val.sizes, posteriors, indices, computing, options.merging)
+    found = guess(nets, rows, val.split, val.sizes, posteriors, indices, computing, options.merging)
     for row, guesses in zip(rows, found, strict=True):
-        errors, _ = judge_guesses(guesses.classes, guesses.edges, labels[indices], truth)
-        nets = sorted({place for place, _ in row.members})
-        name = " + ".join(names[place] for place in nets)
-        used = tuple(sorted({scale for _, scale in row.members}))
-        by_net = tuple(tuple(scale for place, scale in row.members if place == net) for net in nets)
-        described = tuple(descriptions[place] for place in nets)
+        errors = count_localization_errors(guesses.classes, guesses.edges, labels[indices], truth)
+        used_nets = sorted({place for place, _ in row})
+        name = " + ".join(names[place] for place in used_nets)
+        used = tuple(sorted({scale for _, scale in row}))
+        by_net = tuple(tuple(scale for place, scale in row if place == net) for net in used_nets)
+        described = tuple(descriptions[place] for place in used_nets)
         result.append(DenseRow(name, described, used, errors, by_net, options.merging))
     return tuple(result)
 
 
-def combinations(scales: Sequence[Sequence[int]]) -> list[Combining]:
-    """Table 9's rows: each net at each Q, each net over all its Q, and all nets together; `scales[i]` are net i's Q."""
-    rows = []
+def table_9_rows(scales: Sequence[Sequence[int]]) -> list[BoxSources]:
+    """Return the rows of Table 9: each net at each Q, each net over all its Q, and all nets.
+
+    `scales[i]` are the Q of box net i.
+    """
+    rows: list[BoxSources] = []
     for place, each in enumerate(scales):
-        rows += [Combining(((place, scale),)) for scale in each]
+        rows += [((place, scale),) for scale in each]
         if len(each) > 1:
-            rows.append(Combining(tuple((place, scale) for scale in each)))
+            rows.append(tuple((place, scale) for scale in each))
     if len(scales) > 1:
-        rows.append(Combining(tuple((place, scale) for place, each in enumerate(scales) for scale in each)))
+        rows.append(tuple((place, scale) for place, each in enumerate(scales) for scale in each))
     return rows
 
 
 def _names(runs: Sequence[str], descriptions: Sequence[ModelDescription]) -> list[str]:
-    """A net's name where it is the only one, else with its run's."""
+    """Return the name of each net; nets of one name have the name of their run, too."""
     nets = [description.architecture.net for description in descriptions]
     return [net if nets.count(net) == 1 else f"{net} ({Path(run).name})" for run, net in zip(runs, nets, strict=True)]

@@ -1,9 +1,10 @@
-"""Test 2 (App. A): an image's best classes by the classifiers, and for each the best box by the box nets.
+"""Run test 2 (App. A): take an image's best classes from the classifiers, and a box for each from the box nets.
 
-The five classes and their order are the classification's: posteriors averaged over views, Q and nets, as in Sect. 3.2;
-dense views unless others are asked for. Within a class the best box is the merged one that gathers most class score.
-Each window's box is rated by the classifiers' posterior in that very window. Several box nets: the union of their
-boxes, then merged.
+- The five classes and their order are those of classification (Sect. 3.2): posteriors averaged over views, Q and nets.
+  Views are dense unless other ones are given.
+- Each window of the dense map gives a box, whose score is the classifiers' posterior in the same window. Boxes of one
+  class are merged, and a merged box has the sum of the scores. The best box of a class has the largest sum.
+- The boxes of several box nets are merged together.
 
 Shapes: n images, K classes, T = min(5, K).
 """
@@ -23,7 +24,7 @@ from vggnet.evaluation.metrics import TOP, combine
 from vggnet.evaluation.policy import Shown, policy_notes
 from vggnet.evaluation.store import Store
 from vggnet.evaluation.views import View
-from vggnet.localization.dense import Candidates, Drawer, Judge, dense_candidates
+from vggnet.localization.dense import Candidates, MatchedNet, dense_candidates
 from vggnet.localization.merging import best_boxes
 from vggnet.network.weights import load_model, read_description
 from vggnet.options.choices import Merging
@@ -31,90 +32,92 @@ from vggnet.options.choices import Merging
 _SHARD = 256  # images whose boxes are in memory at once
 
 
-@dataclass(frozen=True, eq=False)
-class Party:
-    """Box nets and the classifiers that rate them; all class numbers are the first classifier's."""
+BoxSources = tuple[tuple[int, int], ...]  # (box net, Q) pairs whose boxes are merged together
 
-    drawers: tuple[Drawer, ...]
-    judges: tuple[Judge, ...]
-    classifiers: tuple[Path, ...]
-    descriptions: tuple[ModelDescription, ...]  # of the classifiers
-    notes: tuple[str, ...] = ()  # how the nets are shown images, where that is not as in the paper
+
+@dataclass(frozen=True, eq=False)
+class LocalizationNets:
+    """Box nets and the classifiers that rate their boxes; classes are numbered as the first classifier numbers them.
+
+    `descriptions` are those of the classifiers. `notes` say how images are shown to the nets, where that is not as in
+    the paper.
+    """
+
+    box_nets: tuple[MatchedNet, ...]
+    classifiers: tuple[MatchedNet, ...]
+    classifier_paths: tuple[Path, ...]
+    descriptions: tuple[ModelDescription, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def classes(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of the first classifier."""
         return self.descriptions[0].classes
-
-
-@dataclass(frozen=True)
-class Combining:
-    """Which boxes are merged together: (box net, Q) pairs."""
-
-    members: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, eq=False)
 class Guesses:
-    """The best first: classes (n, T), edges (n, T, 4), posteriors (n, T), rates of the boxes (n, T)."""
+    """The best classes of n images, the best first, each with its box: classes, posteriors (n, T), edges (n, T, 4)."""
 
     classes: np.ndarray
     edges: np.ndarray
     posteriors: np.ndarray
-    rates: np.ndarray
 
 
-def gather(runs: Sequence[str | Path], classifiers: Sequence[str | Path], mirror: bool | None = None) -> Party:
-    """Load the nets and match their classes by name. Raises UserError for nets that do not go together.
+def load_nets(
+    runs: Sequence[str | Path], classifiers: Sequence[str | Path], mirror: bool | None = None
+) -> LocalizationNets:
+    """Load box nets and classifiers, and match their classes by name.
 
-    `mirror`: whether all nets are shown mirrored images; None: each as it was trained.
+    `mirror` tells whether mirrored images are shown to all nets; None: to each net as it was trained. Raises UserError
+    for nets that cannot work together.
     """
-    descriptions = tuple(read_description(path) for path in classifiers)
+    described = [read_description(path) for path in classifiers]
     boxes = [read_description(path) for path in runs]
-    for path, description in zip(classifiers, descriptions, strict=True):
+    for path, description in zip(classifiers, described, strict=True):
         if description.boxes:
             raise UserError(f"--classifier {path}: this net draws boxes; give a classification run")
     for path, description in zip(runs, boxes, strict=True):
-        check_draws_boxes(path, description)
-    reading = one_reading(runs, boxes)
-    for path, description in zip(classifiers, descriptions, strict=True):
-        if description.policy.reading != reading:
-            own = _described(description.policy.reading)
-            note(
-                f"--classifier {path} was trained with {own}; it rates boxes on images read with {_described(reading)}"
-            )
-    crops = {each.architecture.crop_px for each in (*descriptions, *boxes)}
+        check_box_net(path, description)
+    _note_other_readings(classifiers, described, one_reading(runs, boxes))
+    crops = {each.architecture.crop_px for each in (*described, *boxes)}
     if len(crops) > 1:
         raise UserError(
             f"nets of different crops ({', '.join(map(str, sorted(crops)))}) see different windows: give box nets and "
             "classifiers of one crop"
         )
-    base = descriptions[0].classes
-    judges = [
-        Judge(
-            load_model(path),
-            _order(base, description.classes, path),
-            description.policy.chosen(mirror).mirror,
-        )
-        for path, description in zip(classifiers, descriptions, strict=True)
-    ]
-    drawers = [
-        Drawer(
-            load_model(path),
-            _order(base, description.classes, path),
-            description.policy.chosen(mirror).mirror,
-        )
-        for path, description in zip(runs, boxes, strict=True)
-    ]
-    paths = [*map(str, runs), *map(str, classifiers)]
     shown = [
-        Shown(path, description.policy, description.policy.chosen(mirror))
-        for path, description in zip(paths, (*boxes, *descriptions), strict=True)
+        Shown(str(path), description.policy, description.policy.chosen(mirror))
+        for path, description in zip((*runs, *classifiers), (*boxes, *described), strict=True)
     ]
-    return Party(tuple(drawers), tuple(judges), tuple(map(Path, classifiers)), descriptions, policy_notes(shown))
+
+    def load(path: str | Path, description: ModelDescription) -> MatchedNet:
+        order = _class_order(described[0].classes, description.classes, path)
+        return MatchedNet(load_model(path), order, description.policy.chosen(mirror).mirror)
+
+    rating = tuple(load(path, description) for path, description in zip(classifiers, described, strict=True))
+    boxing = tuple(load(path, description) for path, description in zip(runs, boxes, strict=True))
+    return LocalizationNets(boxing, rating, tuple(map(Path, classifiers)), tuple(described), policy_notes(shown))
+
+
+def _note_other_readings(
+    paths: Sequence[str | Path], descriptions: Sequence[ModelDescription], reading: ImageReading
+) -> None:
+    """Print a note for each classifier that was trained on images read in another way than `reading`."""
+    for path, description in zip(paths, descriptions, strict=True):
+        if description.policy.reading != reading:
+            trained = _described(description.policy.reading)
+            note(
+                f"--classifier {path} was trained with {trained}; it rates boxes on images read with "
+                f"{_described(reading)}"
+            )
 
 
 def one_reading(runs: Sequence[str | Path], descriptions: Sequence[ModelDescription]) -> ImageReading:
-    """Return how the box nets read images. UserError where they differ: their boxes would lie on different pixels."""
+    """Return how the box nets read images.
+
+    Raises UserError where they differ, since their boxes would then refer to different pixels.
+    """
     readings = [description.policy.reading for description in descriptions]
     for run, reading in zip(runs, readings, strict=True):
         if reading != readings[0]:
@@ -130,14 +133,14 @@ def _described(reading: ImageReading) -> str:
     return f"--orientation {reading.orientation} --pixel-range {low} {high}"
 
 
-def check_draws_boxes(path: str | Path, description: ModelDescription) -> None:
-    """UserError for a net that draws no boxes."""
+def check_box_net(path: str | Path, description: ModelDescription) -> None:
+    """Raise UserError for a net that draws no boxes."""
     if not description.boxes:
         raise UserError(f"{path}: this net names classes and draws no boxes; `vggnet localize train` makes one from it")
 
 
-def _order(base: tuple[str, ...], own: tuple[str, ...], path: str | Path) -> np.ndarray:
-    """Where the first classifier's classes stand among a net's own, (K,)."""
+def _class_order(base: tuple[str, ...], own: tuple[str, ...], path: str | Path) -> np.ndarray:
+    """Return the places of the classes `base` among the net's own classes, int64 (K,). Raises UserError."""
     if set(base) != set(own):
         apart = sorted(set(base) ^ set(own))
         raise UserError(
@@ -148,29 +151,29 @@ def _order(base: tuple[str, ...], own: tuple[str, ...], path: str | Path) -> np.
 
 
 def classify(
-    party: Party, split: Split, views: Sequence[Sequence[View]], computing: Computing
+    nets: LocalizationNets, split: Split, views: Sequence[Sequence[View]], computing: Computing
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the classifiers' mean posteriors (n, K), from the store, and which images they have (n,).
+    """Return the classifiers' mean posteriors (n, K), from the store, and which images have them, bool (n,).
 
-    `views[i]` are those of classifier i; its mean over them counts as much as each other classifier's.
+    `views[i]` are the views of classifier i. The mean over these weighs as much as that of each other classifier.
     """
     means, present = [], np.ones(len(split), bool)
-    for place, (path, judge, description, shown) in enumerate(
-        zip(party.classifiers, party.judges, party.descriptions, views, strict=True)
+    for place, (path, net, description, shown) in enumerate(
+        zip(nets.classifier_paths, nets.classifiers, nets.descriptions, views, strict=True)
     ):
         store = Store.of(path, description, split, computing)
-        store.fill(shown, model=judge.model)
+        store.fill(shown, model=net.model)
         found = [store.read(view) for view in shown]
         for _, there in found:
             present &= there
         mean = combine(posteriors for posteriors, _ in found)
-        means.append(mean if place == 0 else mean[:, judge.order])
+        means.append(mean if place == 0 else mean[:, net.order])
     return combine(means), present
 
 
 def guess(
-    party: Party,
-    rows: Sequence[Combining],
+    nets: LocalizationNets,
+    rows: Sequence[BoxSources],
     split: Split,
     sizes: np.ndarray,
     posteriors: np.ndarray,
@@ -178,31 +181,27 @@ def guess(
     computing: Computing,
     merging: Merging = "overfeat",
 ) -> list[Guesses]:
-    """Return for each row the guesses of the images at `indices`: posteriors (N, K), sizes (N, 2) of all images."""
+    """Return for each row the guesses of the images at `indices`.
+
+    `posteriors` (N, K) and `sizes` (N, 2) are those of all images of the split.
+    """
     best = np.argsort(-posteriors, axis=1, kind="stable")[:, :TOP]
     scales = [
-        sorted({scale for row in rows for place, scale in row.members if place == drawer})
-        for drawer in range(len(party.drawers))
+        sorted({scale for row in rows for place, scale in row if place == net}) for net in range(len(nets.box_nets))
     ]
-    boxes: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in rows]
+    boxes: list[list[np.ndarray]] = [[] for _ in rows]
     for start in range(0, len(indices), _SHARD):
         shard = indices[start : start + _SHARD]
-        found = dense_candidates(party.drawers, party.judges, split, sizes, best, shard, scales, computing)
+        found = dense_candidates(nets.box_nets, nets.classifiers, split, sizes, best, shard, scales, computing)
         for index in shard.tolist():
-            for row, kept in zip(rows, boxes, strict=True):
-                kept.append(_merged([found[index][member] for member in row.members], merging))
+            for row, merged in zip(rows, boxes, strict=True):
+                merged.append(_merged([found[index][source] for source in row], merging))
     chosen = best[indices]
-    return [
-        Guesses(
-            chosen,
-            np.stack([edges for edges, _ in kept]),
-            np.take_along_axis(posteriors[indices], chosen, 1),
-            np.stack([rates for _, rates in kept]),
-        )
-        for kept in boxes
-    ]
+    of_chosen = np.take_along_axis(posteriors[indices], chosen, 1)
+    return [Guesses(chosen, np.stack(merged), of_chosen) for merged in boxes]
 
 
-def _merged(members: Sequence[Candidates], merging: Merging) -> tuple[np.ndarray, np.ndarray]:
-    edges = np.concatenate([member.edges for member in members])
-    return best_boxes(edges, np.concatenate([member.scores for member in members]), merging)
+def _merged(candidates: Sequence[Candidates], merging: Merging) -> np.ndarray:
+    """Return the best merged box of each class, (T, 4), from the candidates of several box nets and Q."""
+    edges = np.concatenate([each.edges for each in candidates])
+    return best_boxes(edges, np.concatenate([each.scores for each in candidates]), merging)[0]

@@ -1,8 +1,8 @@
-"""Right and wrong as ILSVRC counts them, and test 1.
+"""Count localisation errors as ILSVRC does, and run test 1.
 
-An image's error is the least over its (class, box) guesses: a guess is right when its class is and its box overlaps
-one of the image's boxes of that class by more than half (intersection over union of inclusive pixels). Test 1 takes
-the true class and the centre crop's box (App. A, Table 8).
+A guess is a class and a box. It is right if its class is the image's and its box overlaps a true box by more than half
+(intersection over union of inclusive pixels). An image is right if one of its guesses is. Test 1 takes the true class
+and the box of the centre crop (App. A, Table 8).
 
 Shapes: n images, G guesses an image, M boxes an image.
 """
@@ -21,9 +21,9 @@ from vggnet.network.vgg import VGG
 
 @dataclass(frozen=True, eq=False)
 class CenterResult:
-    """Test 1, image by image: `indices` (n,) of the images judged, their `overlaps` (n,) with the nearest true box.
+    """Test 1 by image: `indices` (n,) of the images that could be read, and `overlaps` (n,) with the nearest true box.
 
-    `losses` (n,) are the Euclidean losses of the first true box, with every weight 1.
+    `losses` (n,) are the Euclidean losses for the image's first box, with weight 1.
     """
 
     indices: np.ndarray
@@ -32,49 +32,52 @@ class CenterResult:
 
     @property
     def wrong(self) -> np.ndarray:
-        result: np.ndarray = ~(self.overlaps > CORRECT_IOU)  # an overlap that is not a number is wrong, too
+        """Whether the box of each image is wrong, bool (n,)."""
+        result: np.ndarray = ~(self.overlaps > CORRECT_IOU)  # not `<=`: a NaN overlap is wrong, too
         return result
 
     @property
     def error(self) -> Count:
+        """The wrong images among all."""
         return Count(int(self.wrong.sum()), len(self.wrong))
 
     @property
     def mean_iou(self) -> float:
+        """The mean overlap, 0 to 1; not a number without images."""
         return float(self.overlaps.mean()) if len(self.overlaps) else float("nan")
 
 
 def center_test(
     model: VGG, objects: Objects, labels: np.ndarray, scale: int, computing: Computing, indices: np.ndarray
 ) -> CenterResult:
-    """Test 1 at Q = `scale`: `labels` (N,) are the true classes among the net's, `indices` the images to judge."""
-    outputs, kept = center_outputs(model, objects.split, labels, indices, scale, computing)
-    sizes = objects.sizes[kept]
+    """Run test 1 at Q = `scale` on the images at `indices`; `labels` (N,) are true classes as the net numbers them."""
+    outputs, readable = center_outputs(model, objects.split, labels, indices, scale, computing)
+    sizes = objects.sizes[readable]
     crop = model.architecture.crop_px
     windows = center_windows(sizes, scale, crop)
     boxes = clip(windows.leave(decode(outputs, crop)), sizes)
-    overlaps = iou(boxes[:, None], objects.padded()[kept]).max(1)
-    targets = encode(windows.enter(objects.edges[objects.starts[kept]]), crop)
-    return CenterResult(kept, overlaps, 0.5 * ((outputs - targets) ** 2).sum(1))
+    overlaps = iou(boxes[:, None], objects.padded()[readable]).max(1)
+    targets = encode(windows.enter(objects.edges[objects.starts[readable]]), crop)
+    return CenterResult(readable, overlaps, 0.5 * ((outputs - targets) ** 2).sum(1))
 
 
 @dataclass(frozen=True)
 class LocalizationErrors:
-    """Wrong images by localisation and by classification alone, of the best guess and of all (up to five)."""
+    """Images wrong by localisation (`top1`, `top5`) and by class alone; top 1 is the best guess, top 5 all guesses."""
 
     top1: Count
     top5: Count
     class_top1: Count
     class_top5: Count
-    mean_iou: float  # of the true class's box, over the images that have it among their guesses
+    mean_iou: float  # overlap of the box of the true class, over the images with that class among their guesses
 
 
-def judge_guesses(
+def count_localization_errors(
     classes: np.ndarray, edges: np.ndarray, labels: np.ndarray, truth: np.ndarray
-) -> tuple[LocalizationErrors, np.ndarray]:
-    """Errors of guesses: classes (n, G), edges (n, G, 4), true classes (n,) and boxes (n, M, 4); and top-5 wrong (n,).
+) -> LocalizationErrors:
+    """Count the errors of guesses, the best first: `classes` (n, G), `edges` (n, G, 4).
 
-    Guesses are in order, the best first.
+    The truth is one class and some boxes of each image: `labels` (n,), `truth` (n, M, 4).
     """
     count = len(labels)
     overlaps = iou(edges[:, :, None], truth[:, None]).max(2)  # (n, G)
@@ -82,11 +85,10 @@ def judge_guesses(
     right = of_class & (overlaps > CORRECT_IOU)
     known = of_class.any(1)
     iou_of_class = (overlaps * of_class).sum(1)[known]
-    wrong = ~right.any(1)
     return LocalizationErrors(
         Count(int((~right[:, 0]).sum()), count),
-        Count(int(wrong.sum()), count),
+        Count(int((~right.any(1)).sum()), count),
         Count(int((~of_class[:, 0]).sum()), count),
         Count(int((~known).sum()), count),
         float(iou_of_class.mean()) if len(iou_of_class) else float("nan"),
-    ), wrong
+    )

@@ -1,4 +1,4 @@
-"""Tables 8 and 9 of the user's data, beside the paper's."""
+"""Print the results of both localisation tests beside the rows of the paper's Tables 8 and 9."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -29,7 +29,7 @@ HOW = (
 
 @dataclass(frozen=True)
 class CenterRow:
-    """Test 1: the true class's box in the centre crop. `net` is None for boxes that need no learning."""
+    """A row of test 1: the box of the true class in the centre crop. `net` is None for a baseline without a net."""
 
     name: str
     net: ModelDescription | None
@@ -39,11 +39,11 @@ class CenterRow:
 
     @property
     def beside(self) -> Beside | None:
-        """The row of Table 8 with the same boxes and fine-tuned layers."""
+        """Return the row of Table 8 with the same boxes and fine-tuned layers; None for a baseline."""
         return None if self.net is None else beside_table_8(self.net, self.test_scale)
 
     def cells(self, marks: Mapping[str, str]) -> tuple[str, ...]:
-        """The row as text; `marks` has a letter for each text of differences."""
+        """Return the row as text. `marks` has a letter for each text of what is not as in the paper."""
         net = self.net
         return (
             self.name,
@@ -51,7 +51,7 @@ class CenterRow:
             str(net.recipe.get("layers", NOTHING)) if net else NOTHING,
             _scale(net.train_scale) if net else NOTHING,
             str(self.test_scale or NOTHING),
-            percent(self.error),
+            self.error.cell(),
             NOTHING if self.mean_iou is None else f"{self.mean_iou:.3f}",
             _paper(self.beside, marks),
         )
@@ -59,10 +59,10 @@ class CenterRow:
 
 @dataclass(frozen=True)
 class DenseRow:
-    """Test 2: dense boxes of `nets`, merged, for the classifier's five best classes.
+    """A row of test 2: merged dense boxes of `nets` for the five best classes of the classifiers.
 
-    `test_scales` are the Q of any of the nets, `by_net` those of each (empty: all have the same); `merging` is how
-    boxes became one (`merging.Merging`).
+    `test_scales` are all Q of the row, `by_net` those of each net (empty: all nets have all Q). `merging` names the way
+    that boxes were merged (`merging.Merging`).
     """
 
     name: str
@@ -74,23 +74,23 @@ class DenseRow:
 
     @property
     def beside(self) -> Beside:
-        """The row of Table 9 that fits best."""
+        """Return the row of Table 9 that fits best."""
         return beside_table_9(self.nets, self.by_net or (self.test_scales,) * len(self.nets), self.merging)
 
     def _scales(self) -> str:
-        """Return Q as text: one list where all nets have the same, else each net's: `256 + 352,384`."""
+        """Return Q as text: one list if all nets have the same Q, else one for each net: `256 + 352,384`."""
         lists = self.by_net if len(set(self.by_net)) > 1 else (self.test_scales,)
         return " + ".join(",".join(map(str, scales)) for scales in lists)
 
     def cells(self, marks: Mapping[str, str]) -> tuple[str, ...]:
-        """The row as text; `marks` has a letter for each text of differences."""
+        """Return the row as text. `marks` has a letter for each text of what is not as in the paper."""
         errors = self.errors
         return (
             self.name,
             " + ".join(_scale(net.train_scale) for net in self.nets),
             self._scales(),
-            percent(errors.top1),
-            percent(errors.top5),
+            errors.top1.cell(),
+            errors.top5.cell(),
             f"{100 * errors.class_top1.rate:.1f}/{100 * errors.class_top5.rate:.1f}",
             f"{errors.mean_iou:.3f}",
             _paper(self.beside, marks),
@@ -102,8 +102,8 @@ DENSE_COLUMNS = ("nets", "S", "Q", "top-1 error %", "top-5 error %", "class top-
 
 
 @dataclass(frozen=True)
-class Report:
-    """Both tables. `dense` is empty where no classifier was given."""
+class LocalizationReport:
+    """The rows of both tests; `dense` is empty without a classifier. `facts` are further JSON values."""
 
     data: str
     center: tuple[CenterRow, ...]
@@ -112,7 +112,7 @@ class Report:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def print(self, console: Console | None = None) -> None:
-        """Print to a terminal."""
+        """Print both tables, what is not as in the paper, and the notes."""
         console = console or rich_console()
         marks = self._marks()
         title = f"Test 1 on {self.data}: true class, centre crop (as Table 8)"
@@ -126,20 +126,20 @@ class Report:
             console.print(line, markup=False, soft_wrap=True)
 
     def _marks(self) -> dict[str, str]:
-        """A letter for each different text of what is not as in the paper, in the order of the rows."""
+        """Return a letter for each text of what is not as in the paper, in the order of the rows."""
         found = [row.beside for row in self.center] + [row.beside for row in self.dense]
         texts = dict.fromkeys(beside.text for beside in found if beside is not None)
         return {text: mark_of(place) for place, text in enumerate(text for text in texts if text)}
 
-    def to_json_dict(self) -> dict[str, Any]:
-        """Everything, for programs; errors in percent."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON values; errors are in percent."""
         return {
             "data": self.data,
             **self.facts,
             "test1": [
                 {
                     **_described(row.name, (row.net,) if row.net else (), (row.test_scale,) if row.test_scale else ()),
-                    "error": _count(row.error),
+                    "error": row.error.to_dict(),
                     "mean_iou": row.mean_iou,
                     **_beside_json(row.beside),
                 }
@@ -149,10 +149,10 @@ class Report:
                 {
                     **_described(row.name, row.nets, row.test_scales),
                     "test_scales_by_net": [list(scales) for scales in row.by_net],
-                    "top1": _count(row.errors.top1),
-                    "top5": _count(row.errors.top5),
-                    "classification_top1": _count(row.errors.class_top1),
-                    "classification_top5": _count(row.errors.class_top5),
+                    "top1": row.errors.top1.to_dict(),
+                    "top5": row.errors.top5.to_dict(),
+                    "classification_top1": row.errors.class_top1.to_dict(),
+                    "classification_top5": row.errors.class_top5.to_dict(),
                     "mean_iou_of_true_class": row.errors.mean_iou,
                     **_beside_json(row.beside),
                 }
@@ -171,14 +171,8 @@ def _print(console: Console, title: str, columns: Sequence[str], lines: Sequence
     console.print(table)
 
 
-def percent(count: Count) -> str:
-    """An error and its interval: `28.5 [26.6, 30.5]`."""
-    low, high = count.interval
-    return f"{100 * count.rate:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
-
-
 def _paper(beside: Beside | None, marks: Mapping[str, str]) -> str:
-    """The paper's number with its mark: `26.9 a`."""
+    """Return the paper's number with its mark: `26.9 a`."""
     return NOTHING if beside is None else f"{beside.paper.error:.1f} {marks.get(beside.text, '')}".rstrip()
 
 
@@ -208,15 +202,4 @@ def _described(name: str, nets: tuple[ModelDescription, ...], scales: tuple[int,
             for net in nets
         ],
         "test_scales": list(scales),
-    }
-
-
-def _count(count: Count) -> dict[str, Any]:
-    low, high = count.interval
-    return {
-        "error": 100 * count.rate if count.images else None,
-        "low": 100 * low,
-        "high": 100 * high,
-        "wrong": count.wrong,
-        "images": count.images,
     }

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -112,6 +113,15 @@ class LocalizeResult:
     error: Count | None
     mean_iou: float
     baselines: dict[str, Count]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values; errors are in percent, and None without val boxes."""
+        return {
+            "run": str(self.run),
+            "test1": self.error.to_dict() if self.error is not None else None,
+            "mean_iou": self.mean_iou if self.error is not None else None,
+            "baselines": {name: count.to_dict() for name, count in self.baselines.items()},
+        }
 
 
 def train_localizer(options: LocalizeTrainOptions) -> LocalizeResult:

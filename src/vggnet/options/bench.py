@@ -12,8 +12,8 @@ class BenchOptions:
 
     Libraries that are not installed are listed with how to install them."""
 
-    device: Literal["cpu", "cuda"] = "cpu"
-    """Where everything runs."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where everything runs; auto is the GPU where there is one."""
     tasks: Annotated[tuple[Literal["training", "inference"], ...], option(metavar="TASK...")] = (
         "training",
         "inference",

@@ -213,6 +213,13 @@ WorkersOption = Annotated[
         default="with a GPU one for each core, at most 16; else 1, or 0 on one or two cores",
     ),
 ]
+PredictWorkersOption = Annotated[
+    int | None,
+    option(
+        "Processes that read images; 0 reads them in the main process.",
+        default="0 for fewer than 64 images; else as for evaluate",
+    ),
+]
 TrainWorkersOption = Annotated[
     int | None,
     option(

@@ -13,6 +13,7 @@ from vggnet.options.common import (
     MirrorOption,
     ModelAndImages,
     ModelsAndData,
+    PredictWorkersOption,
     TestScaleOption,
     TestScalesOption,
     WorkersOption,
@@ -62,4 +63,5 @@ class PredictOptions:
     device: DeviceOption = "auto"
     precision: InferencePrecisionOption = "auto"
     bad_images: BadImagesOption = "stop"
+    workers: PredictWorkersOption = None
     json: JsonOption = None

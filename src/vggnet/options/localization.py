@@ -24,6 +24,7 @@ from vggnet.options.common import (
     ModelsAndData,
     PatienceOption,
     PixelRangeOption,
+    PredictWorkersOption,
     ResumeOption,
     SeedOption,
     TestScalesOption,
@@ -125,6 +126,7 @@ class LocalizeTrainOptions:
     holdout: HoldoutOption = 0.1
     bad_boxes: BadBoxesOption = "stop"
     machine: Machine = field(default_factory=MachineOptions)
+    json: JsonOption = None
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,9 @@ class LocalizePredictOptions:
     """Boxes an image."""
     device: DeviceOption = "auto"
     precision: InferencePrecisionOption = "auto"
+    bad_images: BadImagesOption = "stop"
+    workers: PredictWorkersOption = None
+    json: JsonOption = None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from tyro.conf import Positional
 
-from vggnet.options.common import MirrorOption, ModelInput, TestScaleOption, WorkersOption, option
+from vggnet.options.common import JsonOption, MirrorOption, ModelInput, TestScaleOption, WorkersOption, option
 
 
 @dataclass(frozen=True)
@@ -35,3 +35,4 @@ class QuantizeOptions:
     workers: WorkersOption = None
     seed: int = 0
     """Seed of the choice of these images."""
+    json: JsonOption = None

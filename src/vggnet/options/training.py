@@ -11,6 +11,7 @@ from vggnet.options.common import (
     CropOption,
     DataChangedOption,
     DataInput,
+    DeviceOption,
     DivideOption,
     EpochsOption,
     HoldoutOption,
@@ -79,6 +80,7 @@ class TrainOptions:
     seed: SeedOption = 0
     holdout: HoldoutOption = 0.1
     machine: Machine = field(default_factory=MachineOptions)
+    json: JsonOption = None
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,7 @@ class DiagnoseOptions:
     learning_rate: float = 0.01
     """The learning rate for which the size of the first updates is judged."""
     seed: SeedOption = 0
+    device: DeviceOption = "auto"
     json: JsonOption = None
 
 

@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -104,6 +105,11 @@ class TrainResult:
     errors: dict[str, Errors]
     epochs: int
     wall_s: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values; errors are in percent."""
+        val = {kind: errors.to_dict() for kind, errors in self.errors.items()}
+        return {"run": str(self.run), "epochs": self.epochs, "wall_s": round(self.wall_s, 1), "val": val}
 
 
 def train_classifier(options: TrainOptions) -> TrainResult:

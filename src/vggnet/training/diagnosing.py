@@ -1,24 +1,62 @@
-"""`vggnet diagnose`: a net that was not trained yet, looked at on real images of the user."""
+"""Show an untrained net real training images and judge whether it can learn (`vggnet diagnose`)."""
 
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
 from rich.table import Table
 
-from vggnet.console import counted, rich_console, say
-from vggnet.errors import UserError
-from vggnet.hardware import training_workers
+from vggnet.console import counted, note, rich_console, say
+from vggnet.data.learnt import Learnt
+from vggnet.data.opening import open_data
+from vggnet.data.splits import Split
+from vggnet.errors import BadImage, UserError
+from vggnet.hardware import choose_device
 from vggnet.images.augmentation import Augmentation, epoch_order
+from vggnet.images.color import ColorStatistics, ColorSums
+from vggnet.images.decoding import decode
 from vggnet.images.loading import TrainingLoader
 from vggnet.images.normalization import normalize
 from vggnet.network.diagnosis import Diagnosis, diagnose
 from vggnet.options.training import DiagnoseOptions, TrainOptions
+from vggnet.training.image_list import ImageList
 from vggnet.training.plan import policy_of, recipe_of, resolve
-from vggnet.training.prepare_images import prepare_pictures
+from vggnet.training.prepare_images import Pictures
 from vggnet.training.start_net import build_model
 
 
-def diagnose_on_images(options: DiagnoseOptions) -> Diagnosis:
-    """Build the net as `train` would, show it a few training crops, print the layers and the verdict."""
+@dataclass(frozen=True)
+class DiagnosisReport:
+    """A diagnosis, and what was diagnosed in words."""
+
+    title: str
+    diagnosis: Diagnosis
+
+    def print(self) -> None:
+        """Print the layers as a table, and the verdict."""
+        table = Table(title=self.title)
+        for column in ("layer", "signal", "between images", "gradient", "first update / weight"):
+            table.add_column(column, justify="left" if column == "layer" else "right")
+        for layer in self.diagnosis.layers:
+            figures = (layer.signal_rms, layer.variation_rms, layer.gradient_rms, layer.relative_update)
+            table.add_row(layer.name, *(f"{figure:.2e}" for figure in figures))
+        rich_console().print(table)
+        say(f"loss {self.diagnosis.loss:.3f}. {self.diagnosis.words}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return asdict(self.diagnosis)
+
+
+def diagnose_on_images(options: DiagnoseOptions) -> DiagnosisReport:
+    """Build the net as `train` would, and diagnose it on crops of a few training images.
+
+    The images' colours are measured on these few, where the weights do not come with a mean of their own. Raises
+    UserError.
+    """
     if options.images < 2:
         raise UserError(f"--images {options.images}: at least 2 are needed, since what differs between images counts")
+    device = choose_device(options.device)
     training = resolve(
         TrainOptions(
             options.data,
@@ -34,33 +72,45 @@ def diagnose_on_images(options: DiagnoseOptions) -> Diagnosis:
             seed=options.seed,
         )
     )
-    pictures = prepare_pictures(
-        options.data,
-        holdout=0.1,
-        bad_images="skip",
-        workers=training_workers(),
-        reading=policy_of(training).reading,
-    )
+    pictures = _draw_images(options, training)
     model = build_model(training, pictures)
     assert training.crop is not None
     scale = recipe_of(training).train_scale
     augmentation = Augmentation(options.seed, scale, training.crop, pictures.statistics)
-    chosen = epoch_order(options.seed, 0, len(pictures.train))[: options.images]
     with TrainingLoader(pictures.train, augmentation, workers=0) as loader:
-        (batch,) = loader.batches(0, [chosen])
-    images = normalize(batch.pixels, model.description.preprocessing, batch.shift)
-    found = diagnose(model, images, batch.labels, options.learning_rate)
-    show(found, f"net {options.net}, {options.init}, {counted(len(images), 'image')} of {pictures.data.name}")
-    return found
+        (batch,) = loader.batches(0, [np.arange(len(pictures.train))])
+    images = normalize(batch.pixels, model.description.preprocessing, batch.shift).to(device)
+    found = diagnose(model.to(device), images, batch.labels.to(device), options.learning_rate)
+    title = f"net {options.net}, {options.init}, {counted(len(images), 'image')} of {pictures.data.name}"
+    return DiagnosisReport(title, found)
 
 
-def show(found: Diagnosis, title: str) -> None:
-    """The layers as a table, and the verdict in words."""
-    table = Table(title=title)
-    for column in ("layer", "signal", "between images", "gradient", "first update / weight"):
-        table.add_column(column, justify="left" if column == "layer" else "right")
-    for layer in found.layers:
-        figures = (layer.signal_rms, layer.variation_rms, layer.gradient_rms, layer.relative_update)
-        table.add_row(layer.name, *(f"{figure:.2e}" for figure in figures))
-    rich_console().print(table)
-    say(f"loss {found.loss:.3f}. {found.words}")
+def _draw_images(options: DiagnoseOptions, training: TrainOptions) -> Pictures:
+    """Open the data and draw --images training images that can be read; the others of the data are not read."""
+    opened = open_data(options.data)
+    for line in opened.notes:
+        say(f"note: {line}")
+    if opened.train is None or not len(opened.train):
+        raise UserError(f"{options.data}: there are no training images; put them into train/CLASS/ folders")
+    split, statistics = _first_readable(opened.train.read_as(policy_of(training).reading), options)
+    learnt = Learnt.of(split, np.zeros(len(split), np.uint64))
+    return Pictures(opened, split, split, None, "", statistics, learnt, None, ImageList.of(opened))
+
+
+def _first_readable(split: Split, options: DiagnoseOptions) -> tuple[Split, ColorStatistics]:
+    """Return the first readable images in the order of the first epoch, and the statistics of their colours."""
+    chosen: list[int] = []
+    sums = ColorSums()
+    for index in epoch_order(options.seed, 0, len(split)).tolist():
+        try:
+            pixels = np.asarray(decode(split.path(index), split.reading))
+        except BadImage as error:
+            note(f"left out {error}")
+            continue
+        sums += ColorSums.of_image(pixels)
+        chosen.append(index)
+        if len(chosen) == options.images:
+            break
+    if len(chosen) < 2:
+        raise UserError(f"{options.data}: {counted(len(chosen), 'training image')} can be read; at least 2 are needed")
+    return split.subset(np.array(chosen)), sums.statistics()

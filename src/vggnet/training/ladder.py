@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rich import box
 from rich.table import Table
@@ -18,7 +18,7 @@ from vggnet.console import counted, is_first_rank, rich_console, say
 from vggnet.data.opening import open_data
 from vggnet.errors import UserError
 from vggnet.evaluation.metrics import Count, Errors
-from vggnet.files import write_whole
+from vggnet.files import json_text, write_whole
 from vggnet.hardware import choose_device
 from vggnet.options.training import LadderOptions, TrainOptions
 from vggnet.paper.configurations import PAPER_CROP_PX
@@ -189,7 +189,7 @@ def show(results: list[StageResult]) -> None:
         table.add_row(
             result.stage.name,
             result.stage.source or "-",
-            *(_percent(result.errors.get(kind)) for kind in ("center", "dense")),
+            *(result.errors[kind].top1.cell() if kind in result.errors else "-" for kind in ("center", "dense")),
             f"{'never' if reached is None else reached} of {result.progress.epoch}",
         )
     say()
@@ -201,15 +201,8 @@ def show(results: list[StageResult]) -> None:
     say(f"to {first_name}: the first epoch with a held-out error no higher than the lowest of {first_name}")
 
 
-def _percent(errors: Errors | None) -> str:
-    if errors is None:
-        return "-"
-    low, high = errors.top1.interval
-    return f"{100 * errors.top1.rate:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
-
-
-def to_json(results: list[StageResult]) -> str:
-    """The table as JSON, errors in percent."""
+def to_dicts(results: list[StageResult]) -> list[dict[str, Any]]:
+    """Return the table's rows as JSON values; errors are in percent."""
     rows = []
     for result in results:
         options = result.stage.options
@@ -236,7 +229,7 @@ def to_json(results: list[StageResult]) -> str:
                 },
             }
         )
-    return json.dumps(rows, indent=2) + "\n"
+    return rows
 
 
 def ladder(options: LadderOptions) -> list[StageResult]:
@@ -245,6 +238,6 @@ def ladder(options: LadderOptions) -> list[StageResult]:
     say(f"ladder: {' -> '.join(stage.name for stage in stages)}; into {options.out}")
     results = run_ladder(stages)
     if is_first_rank():
-        write_whole(options.out / "ladder.json", to_json(results))
+        write_whole(options.out / "ladder.json", json_text(to_dicts(results)))
     show(results)
     return results

@@ -7,10 +7,10 @@ import numpy as np
 from vggnet.console import say
 from vggnet.data.opening import open_data
 from vggnet.evaluation.predict import predict
-from vggnet.files import write_whole
+from vggnet.files import json_text, write_whole
 from vggnet.options.training import QuickstartOptions, TrainOptions
 from vggnet.paper.recipes import fixed_scale
-from vggnet.training.ladder import Stage, run_ladder, show, to_json
+from vggnet.training.ladder import Stage, run_ladder, show, to_dicts
 
 CROP_PX = 64
 SHOWN = 3
@@ -47,7 +47,7 @@ def quickstart(options: QuickstartOptions) -> None:
         "scenes: handwritten digits on photographs. Net A (11 layers) first, then net D (16 layers) from it (Sect. 3.1)"
     )
     results = run_ladder(stages_of(options))
-    write_whole(options.out / "quickstart.json", to_json(results))
+    write_whole(options.out / "quickstart.json", json_text(to_dicts(results)))
     show(results)
     deepest = options.out / "D"
     paths = example_images()

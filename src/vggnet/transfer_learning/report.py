@@ -1,14 +1,14 @@
 """What `vggnet transfer` found, in words and as JSON."""
 
 import dataclasses
-import json
 import math
 from dataclasses import dataclass
 from typing import Any
 
-from vggnet.console import counted
+from vggnet.console import counted, say
 from vggnet.errors import BadImage
 from vggnet.evaluation.metrics import PairedTest
+from vggnet.files import json_text
 from vggnet.transfer_learning.beside_paper import BesidePaper
 from vggnet.transfer_learning.protocols import PrecisionResult, RecallResult
 
@@ -44,7 +44,8 @@ class TransferReport:
     paper: BesidePaper | None = None
 
     def to_json(self) -> str:
-        return json.dumps(self.to_dict(), indent=2) + "\n"
+        """Return `to_dict` as text."""
+        return json_text(self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values. Caltech: `mean_class_recall` in percent; VOC: `mean_average_precision` (area), and by class."""
@@ -79,6 +80,13 @@ class TransferReport:
             "notes": list(self.notes),
         }
         return numbers | more | self.facts
+
+    def print(self) -> None:
+        """Print the images left out, the result, the paper's beside it, and notes."""
+        for error in self.bad:
+            say(f"left out: {error}")
+        for line in self.lines():
+            say(line)
 
     def lines(self) -> list[str]:
         """Return the result in words, the paper's beside it, and notes."""
