@@ -121,5 +121,5 @@ def test_mistakes_are_said(small_net: Callable, colours: Path, tmp_path: Path) -
     trunk = source(tmp_path / "trunk", small_net, trunk=True)
     with pytest.raises(UserError, match=r"would keep fc6 as it was drawn.*give --train-from fc6"):
         train_classifier(options(colours, trunk, tmp_path / "d", train_from="fc8"))
-    with pytest.raises(UserError, match="head-learning-rate -1"):
+    with pytest.raises(UserError, match="`head_learning_rate` -1: must be above 0"):
         Recipe(head_learning_rate=-1)
