@@ -209,7 +209,7 @@ def test_predict_stops_at_a_bad_image_or_leaves_it_out_and_tells(run_folder, tmp
     run_path = run_folder()
     names = write_images(tmp_path / "flat", [(80, 90), (90, 80), (75, 75)])
     (tmp_path / "flat" / names[1]).write_bytes(b"")
-    with pytest.raises(BadImage, match="--bad-images skip"):
+    with pytest.raises(BadImage, match="`bad_images` skip"):
         predict(run_path, [tmp_path / "flat"], device="cpu", precision="fp32")
     told = []
     found = predict(

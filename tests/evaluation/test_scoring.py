@@ -193,7 +193,7 @@ def test_bad_images_stop_or_are_listed(small_net, write_images, tmp_path):
     names = write_images(tmp_path, [(70, 70)] * 4)
     (tmp_path / names[1]).write_bytes(b"")
     split, model, view = unlabelled_folder(tmp_path), small_net("A"), View("center", 64)
-    with pytest.raises(BadImage, match=rf"{names[1]}: 0 bytes.*--bad-images skip") as raised:
+    with pytest.raises(BadImage, match=rf"{names[1]}: 0 bytes.*`bad_images` skip") as raised:
         score(model, split, [view])
     assert raised.value.path == split.path(1)
     scores = score(model, split, [view], Computing(bad_images="skip"))

@@ -69,14 +69,14 @@ def test_scales_by_hand(train_scale, crop, single, multiple):
 
 
 def test_no_recipe_needs_test_scales():
-    with pytest.raises(UserError, match="give --test-scale"):
+    with pytest.raises(UserError, match="give `test_scale`"):
         combinations([entrant(train_scale=())], protocol="table4")
     (row,) = combinations([entrant(train_scale=())], protocol="table4", test_scale=[512, 256])
     assert row.members == ((0, (View("dense", 256), View("dense", 512))),)
 
 
 def test_the_smallest_scale_is_not_clamped():
-    with pytest.raises(UserError, match=r"S - 32 = 208 is below its crop of 224: give --test-scale"):
+    with pytest.raises(UserError, match=r"S - 32 = 208 is below its crop of 224: give `test_scale`"):
         combinations([entrant(train_scale=(240,))], protocol="table4")
 
 
@@ -141,7 +141,7 @@ def test_rows_without_a_protocol():
 
 
 def test_what_does_not_go_together():
-    with pytest.raises(UserError, match="leave out --views"):
+    with pytest.raises(UserError, match="leave out `views`"):
         combinations([entrant()], protocol="table3", views=["dense"])
     with pytest.raises(UserError, match="table7 does not exist"):
         combinations([entrant()], protocol="table7")  # type: ignore[arg-type]

@@ -130,7 +130,7 @@ def test_convolutions_only_describe_up_to_pool5(small_net: Callable, colours: Pa
     settings = DescriptorSettings("pool5", (64,))
     monkey = describe_images([tmp_path / "trunk.safetensors"], [split], settings)
     np.testing.assert_allclose(monkey.values, describe_images([whole], [split], settings).values, atol=1e-6)
-    with pytest.raises(UserError, match="no fc7: give --layer pool5"):
+    with pytest.raises(UserError, match="no fc7: give `layer` pool5"):
         describe_images([tmp_path / "trunk.safetensors"], [split], DescriptorSettings())
 
 

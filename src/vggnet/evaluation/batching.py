@@ -1,9 +1,9 @@
-"""Which images go through the net together, within bounded memory.
+"""Choose which images go through the net together, within bounded memory.
 
-Notable: photographs come in a few common sizes and many rare ones. Images of exactly one shape form batches as they
-arrive; the rare ones wait until enough have come, are sorted, and go in buckets whose padding wastes little (it is
-masked, see `masking`). After an isotropic rescale one side of every image is Q, so a bucket is uneven in one direction.
-All limits are in pixels after rescaling, since activations grow with pixels and not with images.
+Notable: photographs come in a few common sizes and many rare ones. Images of the same shape form batches as they
+arrive. Images of rare shapes wait until there are enough of them, are sorted, and form buckets with little padding
+(see `masking`). After an isotropic rescale one side of every image is Q, so that a bucket is mostly uneven in one
+direction. All limits are in pixels after rescaling, because activations grow with pixels, not with images.
 """
 
 from collections.abc import Iterator
@@ -20,10 +20,10 @@ WAITING_PX = 2**25  # of rescaled images waiting for others of their shape: 100 
 
 
 def batch_limit_px(architecture: Architecture, device: torch.device) -> int:
-    """Pixels that may go through the net in one pass, by the memory at hand.
+    """Return how many pixels may go through the net in one pass, by the free memory.
 
-    About three maps of the first stage live at once, 64 channels of 4 bytes at most. A single image may exceed the
-    limit (to `rescaled.LARGEST_IMAGE_PX`); it then goes alone.
+    About three maps of the first stage are in memory at once, each of at most 64 channels of 4 bytes. A single image
+    may exceed the limit (up to `rescaled.LARGEST_IMAGE_PX`) and then forms a batch of its own.
     """
     bytes_per_px = 3 * 4 * max(1, round(CHANNELS[0] * architecture.width))
     if device.type == "cuda":
@@ -33,7 +33,7 @@ def batch_limit_px(architecture: Architecture, device: torch.device) -> int:
 
 @dataclass(frozen=True)
 class Item:
-    """A rescaled image on its way: its place in the result, and its uint8 pixels (H, W, 3) on the device."""
+    """A rescaled image: its place in the result, and its uint8 pixels (H, W, 3) on the device."""
 
     position: int
     pixels: Tensor
@@ -49,9 +49,9 @@ class Item:
 
 @dataclass
 class Batcher:
-    """Collects items and gives out batches of at most `limit_px` pixels, padding included, or of a single image.
+    """Collect items into batches of at most `limit_px` pixels, padding included, or of a single image.
 
-    `copies` is how often each image's pixels go through the net (2 with its mirror).
+    `copies` is how often each image's pixels go through the net (2 where its mirror image is averaged in).
     """
 
     limit_px: int
@@ -61,7 +61,7 @@ class Batcher:
     _px: int = 0
 
     def add(self, item: Item) -> Iterator[list[Item]]:
-        """Take an item; yields the batches that are complete now."""
+        """Take an item. Yield the batches that are complete now."""
         same = self._waiting.setdefault(item.size, [])
         same.append(item)
         self._px += item.area
@@ -73,14 +73,14 @@ class Batcher:
             yield from self.flush()
 
     def flush(self) -> Iterator[list[Item]]:
-        """Yield everything that waits, in buckets."""
+        """Yield the items that wait, in buckets."""
         items = [item for same in self._waiting.values() for item in same]
         self._waiting, self._px = {}, 0
         yield from buckets(items, self.limit_px // self.copies)
 
 
 def buckets(items: list[Item], limit_px: int) -> Iterator[list[Item]]:
-    """Split items into batches of similar size: padding at most WASTE of a batch, `limit_px` pixels with padding."""
+    """Yield batches of similar size: at most `limit_px` pixels with padding, of which padding is at most WASTE."""
     bucket: list[Item] = []
     height = width = used = 0
     for item in sorted(items, key=lambda item: (item.size, item.position)):
@@ -97,19 +97,19 @@ def buckets(items: list[Item], limit_px: int) -> Iterator[list[Item]]:
 
 @dataclass
 class CountingBatcher:
-    """Batches of at most `limit` images, whatever their size: for crops, which are all of one shape."""
+    """Collect items into batches of at most `limit` images of any size: for crops, which have one shape."""
 
     limit: int
     _waiting: list[Item] = field(default_factory=list)
 
     def add(self, item: Item) -> Iterator[list[Item]]:
-        """Take an item; yields the batch that is complete now."""
+        """Take an item. Yield the batch if it is complete now."""
         self._waiting.append(item)
         if len(self._waiting) >= self.limit:
             yield from self.flush()
 
     def flush(self) -> Iterator[list[Item]]:
-        """Yield what waits."""
+        """Yield the items that wait."""
         items, self._waiting = self._waiting, []
         if items:
             yield items

@@ -1,9 +1,10 @@
-"""Which rows of a table differ: paired tests, corrected for how many comparisons the table makes.
+"""Test which rows of a table differ, in pairs of rows, corrected for the number of comparisons.
 
 Notable: a table of several rows compares many pairs, and its best row is chosen after looking. Without a correction a
 third to two thirds of the tables of equally good rows would show a difference. Holm's correction keeps the probability
-of a single false one in a column at 5 %: over the rows' comparisons with the row above or with a baseline that was
-named beforehand; over all pairs of rows where the reference is the best row, since any pair might have been chosen.
+of one false difference or more in a column at 5 %. It is taken over the comparisons with the row above, and over those
+with a baseline that the user named beforehand. Where the reference is the best row, it is taken over all pairs of rows,
+since any pair might have been chosen.
 
 Shapes: n images.
 """
@@ -19,7 +20,7 @@ from vggnet.evaluation.metrics import PairedTest, compare
 
 @dataclass(frozen=True)
 class Comparisons:
-    """For each row its tests against the row above and against the `reference` row; None where there is none."""
+    """The tests of each row against the row above and against the row `reference`; None where there is no test."""
 
     above: tuple[PairedTest | None, ...]
     against: tuple[PairedTest | None, ...]
@@ -39,7 +40,7 @@ def holm(tests: Sequence[PairedTest]) -> list[PairedTest]:
 def compare_rows(wrong: Sequence[np.ndarray], baseline: int | None = None) -> Comparisons:
     """Compare rows on the same images: `wrong` holds a boolean (n,) for each row.
 
-    `baseline` is a row that was named beforehand; without one the reference is the row of fewest errors.
+    `baseline` is the row that the user named beforehand. None: the reference is the row of fewest errors.
     """
     rows = range(len(wrong))
     above = holm([compare(wrong[row - 1], wrong[row]) for row in rows[1:]])

@@ -48,7 +48,7 @@ class Computing:
     def skipped(self, error: BadImage) -> BadImage:
         """Return the error of an image that is skipped. Raise it where bad images stop the work."""
         if self.bad_images == "stop":
-            reason = f"{error.reason} (--bad-images skip leaves such images out, and lists and counts them)"
+            reason = f"{error.reason} (`bad_images` skip leaves such images out, and lists and counts them)"
             raise BadImage(error.path, reason)
         return error
 

@@ -1,7 +1,7 @@
 """`vggnet evaluate`, for the command line and for Python.
 
-Notable: all rows of a table count the same images, those that every view of every net could use, so that they can be
-compared in pairs. What needs no forward pass any more needs no weights either: nets are loaded when images are missing.
+Notable: all rows of a table count the same images, those that every view of every net could use, so that rows can be
+compared in pairs. Posteriors are stored (`store`): a net is loaded only where some are missing.
 
 Shapes: n images, K classes.
 """
@@ -64,16 +64,28 @@ def evaluate(
     markdown: str | Path | None = None,
     on_progress: ModelProgress | None = None,
 ) -> Table | Submission:
-    """Errors of `models` (run folders or weight files) on the val images of `data`, by the paper's test protocol.
+    """Return the errors of nets on the val images of `data`, by the paper's test protocol (Sect. 3.2).
 
-    `views` (dense, crops, center, ten; by default center and dense) and `test_scale` (Q; by default from each net's S)
-    choose what is shown to the nets, or `protocol` does (table3 to table6). `mirror` averages mirrored views in or
-    leaves them out (None: as each net was trained). `against` names the row that the others are compared with, such as
-    "A dense Q=73"; without it that is the best row, and the p values are corrected for the choice. Posteriors are
-    cached, so that only what is new goes through the nets. A flat folder of images has no labels: five classes an
-    image come back as a Submission. A folder without a validation part counts whole; where one of the nets was trained
-    on that folder, the part that was set aside then counts. `json`, `csv` and `markdown` are files to write. Raises
-    UserError (BadImage for an image).
+    A folder of images without class folders has no labels: the result is then a Submission, five classes an image. A
+    data set without a validation part counts whole, or, where one of the nets was trained on it, by the part that was
+    set aside in that training.
+
+    Args:
+        models: run folders or weight files. Several are also fused, in the rows that fuse nets.
+        data: a data set as for training, or a folder of images.
+        views: dense, crops, center, ten. None: center and dense.
+        test_scale: Q, the smallest side in pixels after rescaling, one or more. None: from each net's S.
+        protocol: table3 to table6 of the paper, which chooses the views.
+        mirror: whether mirrored views are averaged in. None: as each net was trained.
+        against: the label of the row that the others are compared with, such as "A dense Q=73". None: the best row; the
+            p values are then corrected for that choice.
+        device, precision, workers: "auto" and None choose by the machine.
+        bad_images: "stop" raises at an image that cannot be used, "skip" leaves such images out and lists them.
+        json, csv, markdown: files to write the result to.
+        on_progress: called with the images done, all images, and the net's name.
+
+    Raises:
+        UserError: what was given does not fit together or cannot be read; BadImage where it is an image.
     """
     entrants = open_entrants(models, mirror)
     if not entrants:
@@ -112,9 +124,9 @@ def _opened(data: str, models: Sequence[Path]) -> tuple[ImageData | None, Split]
 
 
 def _baseline(entrants: Sequence[Entrant], rows: Sequence[Combination], against: str, *, labelled: bool) -> int:
-    """The place of the row that `against` names."""
+    """Return the place of the row that `against` names."""
     if not labelled:
-        raise UserError(f"--against {against!r} compares errors, and images without labels have none: leave it out")
+        raise UserError(f"`against` {against!r} compares errors, and images without labels have none: leave it out")
     return find_row([row_of(entrants, row, Errors(Count(), None), 0).label for row in rows], against)
 
 
@@ -124,12 +136,12 @@ def _row_without_labels(
     views: Sequence[str] | None,
     test_scale: Sequence[int] | None,
 ) -> list[Combination]:
-    """The one row that images without labels are given classes by: the last of a table, by default all nets dense."""
+    """Return the row that names the classes of images without labels: the table's last, by default all nets dense."""
     if protocol is None and not views:
         views = ("dense",)
     row = combinations(entrants, protocol=protocol, views=views, test_scale=test_scale)[-1]
     if len(row.members) < len(entrants):
-        raise UserError(f"--protocol {protocol} does not fuse nets: give one model, or --protocol table6")
+        raise UserError(f"`protocol` {protocol} does not fuse nets: give one model, or `protocol` table6")
     return [row]
 
 
@@ -160,6 +172,7 @@ def _table(
     orders: dict[tuple[int, int], np.ndarray],
     protocol: str | None,
 ) -> Table:
+    """Count the errors of each row and compare the rows."""
     combined = RowPosteriors(stores, job.rows, orders)
     places, errors = [], []
     for row in job.rows:
@@ -182,7 +195,7 @@ def _table(
 
 
 def _notes(job: _Job) -> tuple[str, ...]:
-    """How the nets were shown images, where that is not as in the paper: of nets with views that have a mirror."""
+    """Return notes on nets that are shown images otherwise than in the paper. Centre crops have no mirror to note."""
     places = dict.fromkeys(
         place for row in job.rows for place, views in row.members if any(view.kind != "center" for view in views)
     )
@@ -190,6 +203,7 @@ def _notes(job: _Job) -> tuple[str, ...]:
 
 
 def _facts(job: _Job, data: str, stores: Sequence[Store]) -> dict[str, Any]:
+    """Return what the numbers come from, for JSON."""
     return {
         "data": data,
         "models": [

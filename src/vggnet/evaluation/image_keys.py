@@ -1,8 +1,9 @@
-"""Keys of images by their content: what a stored result of an image is found by.
+"""Keys of images by their content, under which results of an image are stored.
 
-Notable: a key is a hash of the file's bytes (and of the region, where only a part is shown), so a chmod, a touch, a
-rename or a copy loses nothing, and an overwritten file is noticed even when its size and date were set back. To read
-no file twice for that, hashes are cached in the user's cache, each under the file's path, size, times and inode.
+Notable: a key is a hash of the file's bytes, and of the region where only a part of the image is used. So a chmod, a
+touch, a rename or a copy loses no result, and an overwritten file has another key even where its size and date were set
+back. So that a file is read once only, hashes are stored in the user's cache under the file's path, size, times and
+inode.
 
 Shapes: n images, m cached hashes.
 """
@@ -31,7 +32,7 @@ _NONE = np.zeros((0, KEY_BYTES), np.uint8), np.zeros((0, KEY_BYTES), np.uint8)
 
 
 class ImageKeys:
-    """The keys of a split's images, computed when they are asked for."""
+    """The keys of a split's images. `compute` hashes the files; hashes in the user's cache are read at once."""
 
     def __init__(self, split: Split) -> None:
         self.split = split
@@ -44,29 +45,29 @@ class ImageKeys:
         self._find_cached()
 
     def compute(self, indices: Iterable[int]) -> None:
-        """Hash the images at `indices` that are not hashed yet; those that cannot be read stay without a key."""
+        """Hash the images at `indices` that are not hashed yet. Files that cannot be read have no key."""
         for index in indices:
             if not self._hashed[index] and self._states[index, SIZE] >= 0:
                 self._hash(index)
 
     def known(self) -> dict[bytes, list[int]]:
-        """{key: the images that have it}, of the images hashed so far."""
+        """Return {key: the images that have it} of the images hashed so far."""
         found: dict[bytes, list[int]] = {}
         for index in np.flatnonzero(self._hashed).tolist():
             found.setdefault(self.key(index), []).append(index)
         return found
 
     def key(self, index: int) -> bytes:
-        """The key of an image that has been hashed."""
+        """Return the key of an image that has been hashed."""
         content = self._hashes[index].tobytes()
         if self.split.regions is None:
             return content
         return hashlib.blake2b(content + self.split.regions[index].tobytes(), digest_size=KEY_BYTES).digest()
 
     def keys_of_read(self, indices: np.ndarray) -> np.ndarray:
-        """uint8 (n, KEY_BYTES) of images that have just been read.
+        """Return the keys, uint8 (n, KEY_BYTES), of images that have just been read.
 
-        Raises UserError where one was replaced meanwhile: what was read is then not what the key would name.
+        Raises UserError where a file was replaced meanwhile: its key would belong to other pixels than those read.
         """
         self.compute(indices.tolist())
         for index in indices.tolist():
@@ -93,7 +94,7 @@ class ImageKeys:
             self._new.append(index)
 
     def _fingerprint(self, index: int) -> bytes:
-        """What a cached hash is found by."""
+        """Return the key of a file's hash in the cache: it changes when the file is written to."""
         state = f"{os.path.abspath(self.split.path(index))}\0{self._states[index].tolist()}"
         return hashlib.blake2b(os.fsencode(state), digest_size=KEY_BYTES).digest()
 
@@ -109,7 +110,7 @@ class ImageKeys:
         self._hashes[self._hashed] = hashes[places][self._hashed]
 
     def save(self) -> None:
-        """Add the new hashes to the cached ones; a cache that cannot be written costs the next command their time."""
+        """Add the new hashes to the cache. Where it cannot be written, the next command hashes the files again."""
         if not self._new:
             return
         own = np.frombuffer(b"".join(map(self._fingerprint, self._new)), np.uint8).reshape(-1, KEY_BYTES)
@@ -125,7 +126,7 @@ class ImageKeys:
 
 
 def checksum(arrays: Iterable[np.ndarray], name: str = "") -> str:
-    """SHA-256 of a name and arrays, in their order."""
+    """Return the SHA-256 of a name and of arrays, in their order."""
     digest = hashlib.sha256(name.encode())
     for array in arrays:
         digest.update(np.ascontiguousarray(array).data)
@@ -138,7 +139,7 @@ def _cache_file(root: str) -> Path:
 
 
 def _read(file: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Fingerprints and hashes, uint8 (m, KEY_BYTES) both; none where the file is missing or damaged."""
+    """Return fingerprints and hashes, both uint8 (m, KEY_BYTES), empty where the file is missing or damaged."""
     try:
         with safe_open(file, framework="numpy") as content:
             found = content.get_tensor("fingerprints"), content.get_tensor("hashes")
@@ -151,7 +152,7 @@ def _read(file: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _state(path: str) -> tuple[int, int, int, int]:
-    """Size, time of the last writing, inode and time of the last change; -1 where there is no file to hash."""
+    """Return a file's size, time of writing, inode and time of change. The size is -1 for what cannot be hashed."""
     try:
         found = os.stat(path)
     except OSError:
@@ -162,5 +163,5 @@ def _state(path: str) -> tuple[int, int, int, int]:
 
 
 def _same_content(one: tuple[int, ...], other: np.ndarray) -> bool:
-    """Whether nobody wrote between two looks; a chmod between them (the time of change) is no writing."""
+    """Return whether a file was not written to between two states. The time of change does not count: chmod sets it."""
     return list(one[:CHANGED]) == other[:CHANGED].tolist()

@@ -1,10 +1,10 @@
-"""Images of unequal size in one batch, as if each were alone.
+"""Compute images of unequal size in one padded batch as if each were alone.
 
-Notable: a convolution sees zeros beyond an image's border. In a padded batch what lies beyond an image is not zero
-after the first layer (the bias alone sees to that), so before *every* convolution the padding is set to zero again:
-by a hook on the net's own convolutions, so that there is no second forward pass to keep in step. Nothing else needs
-care: pooling halves a side by floor, so a unit that counts never looks beyond its image; batch normalisation (in
-evaluation) and response normalisation look at no neighbours.
+Notable: a convolution pads an image with zeros. In a padded batch the positions beyond an image are not zero after the
+first layer, because of the bias. So they are set to zero again before *every* convolution, by a hook on the net's own
+convolutions: a second forward pass would have to be kept the same as the net's. The other layers need no care. Pooling
+halves a side rounded down, so that a position that counts covers only its image. Batch normalisation (in evaluation)
+and response normalisation use no neighbours.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,9 +21,10 @@ Size = tuple[int, int]  # rows, columns
 
 @contextmanager
 def padding_kept_zero(model: VGG, sizes: Sequence[Size], device: torch.device) -> Iterator[None]:
-    """Within the block, image i of a batch counts only to `sizes[i]` pixels, from its upper left corner.
+    """Compute image i of a batch, within the block, as if it ended after `sizes[i]` pixels from its upper left corner.
 
-    The batch's shape must be the largest height by the largest width. Changes activations in place: for inference.
+    The batch's shape must be the largest height by the largest width. Activations are changed in place, so this is for
+    inference only.
     """
     by_stage: dict[int, _Zeros] = {}
     handles = []
@@ -41,7 +42,7 @@ def padding_kept_zero(model: VGG, sizes: Sequence[Size], device: torch.device) -
 
 
 class _Zeros:
-    """A hook that zeroes what lies beyond each image: only the strips beyond the smallest image are touched."""
+    """A hook that sets the positions beyond each image to zero. It writes only beyond the smallest image."""
 
     def __init__(self, sizes: Sequence[Size], device: torch.device) -> None:
         rows = torch.tensor([height for height, _ in sizes])
@@ -56,7 +57,7 @@ class _Zeros:
         x: Tensor = inputs[0]
         if self.below.shape[2]:
             strip = x[:, :, self.first_row : self.first_row + self.below.shape[2]]
-            strip.masked_fill_(self.below, 0)  # not a product with 0: infinity times 0 is no zero
+            strip.masked_fill_(self.below, 0)  # not a product with 0: infinity times 0 is NaN
         if self.beside.shape[3]:
             strip = x[:, :, :, self.first_column : self.first_column + self.beside.shape[3]]
             strip.masked_fill_(self.beside, 0)

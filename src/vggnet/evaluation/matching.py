@@ -1,7 +1,7 @@
 """Open the nets and the data of an evaluation, and match their classes by name.
 
-The data may have fewer classes than a net (which then still chooses among all of its own); a class that the net does
-not know is an error, and nets whose classes differ are not fused.
+Data may have fewer classes than a net, which then still chooses among all of its own. A class that the net does not
+know is an error. Nets whose classes differ are not fused.
 
 Shapes: n images.
 """
@@ -24,7 +24,7 @@ from vggnet.network.weights import read_description
 def open_entrants(models: Sequence[str | Path], mirror: bool | None = None) -> tuple[Entrant, ...]:
     """Return the nets with names that tell them apart: D; or D (run-1) and D (run-2).
 
-    `mirror`: the user's choice for all of them; None: each as it was trained.
+    `mirror`: whether mirrored views are averaged in, for all of them. None: as each was trained.
     """
     paths = tuple(Path(model) for model in models)
     descriptions = [read_description(path) for path in paths]
@@ -41,18 +41,18 @@ def open_entrants(models: Sequence[str | Path], mirror: bool | None = None) -> t
 
 
 def refuse_without_classes(path: Path, description: ModelDescription) -> None:
-    """UserError for a model whose outputs are no class scores."""
+    """Raise UserError for a model whose outputs are not class scores."""
     if description.architecture.convolutions_only:
         raise UserError(
             f"{path}: this model has convolutions only, no head that could name classes: `vggnet features` and "
-            "`vggnet transfer` take it, or train a net from it (--init-from MODEL --new-head)"
+            "`vggnet transfer` take it, or train a net from it (`vggnet train --init-from MODEL --new-head`)"
         )
     if description.boxes:
         raise UserError(f"{path}: this model draws boxes and names no classes: `vggnet localize` takes it")
 
 
 def _short(path: Path) -> str:
-    """The run's name; the file's too where it is none of a run's own."""
+    """Return the run's name; for a weight file, its folder's name and its own."""
     return path.name if path.is_dir() else f"{path.resolve().parent.name}/{path.stem}"
 
 
@@ -67,7 +67,7 @@ def has_no_labels(data: str) -> bool:
 
 
 def match_labels(entrants: Sequence[Entrant], data: ImageData, split: Split) -> tuple[np.ndarray, ...]:
-    """For each entrant the labels (n,) of `split` as positions among *its* classes, matched by name.
+    """Return for each entrant the labels (n,) of `split` as positions among *its* classes, matched by name.
 
     Raises UserError for a class that a net does not know.
     """
@@ -76,7 +76,10 @@ def match_labels(entrants: Sequence[Entrant], data: ImageData, split: Split) -> 
 
 
 def positions_among(classes: Sequence[str], model: str | Path, data: ImageData) -> np.ndarray:
-    """Where each class of `data` stands among the `classes` of `model`. UserError for one that it does not know."""
+    """Return where each class of `data` stands among the `classes` of `model`, matched by name.
+
+    Raises UserError for a class that the model does not know.
+    """
     known = {name: position for position, name in enumerate(classes)}
     if not known:
         raise UserError(f"{model}: the model does not name its classes, so they cannot be matched")
@@ -91,7 +94,7 @@ def positions_among(classes: Sequence[str], model: str | Path, data: ImageData) 
 
 
 def match_outputs(entrants: Sequence[Entrant], rows: Sequence[Combination]) -> dict[tuple[int, int], np.ndarray]:
-    """(first, other) -> where the first net's classes stand in the other's outputs, for the nets that rows fuse.
+    """Return {(first, other): places of net `first`'s classes in the outputs of `other`} for the nets that rows fuse.
 
     Raises UserError where their classes are not the same.
     """

@@ -1,10 +1,10 @@
-"""Errors, how sure they are, and whether two differ.
+"""Count errors, with their 95 % intervals, and test whether two differ.
 
 Notable:
-- Counts are added and divided once at the end, so that ranks and shards may be of any size; an image counts once.
-- Equal posteriors are ranked by class index, so that a net that gives every class the same is at chance, not at 0 %.
-- Two protocols are compared on the same images, so the test is paired: McNemar's, exact (binomial), which looks only
-  at the images that one gets right and the other wrong.
+- Counts are added, and divided once at the end, so that ranks and shards may be of any size. An image counts once.
+- Equal posteriors are ranked by class index: a net that gives every class the same is at chance, not at 0 % error.
+- Two protocols are compared on the same images by McNemar's exact (binomial) test. It looks only at the images that
+  one protocol gets right and the other wrong.
 
 Shapes: n images, K classes, V views.
 """
@@ -35,12 +35,12 @@ class Count:
 
     @property
     def rate(self) -> float:
-        """The error, 0 to 1; not a number where no image was counted."""
+        """Return the error, 0 to 1; NaN where no image was counted."""
         return self.wrong / self.images if self.images else math.nan
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The error's 95 % interval, 0 to 1."""
+        """Return the error's 95 % interval, as fractions."""
         return wilson(self.wrong, self.images)
 
     def cell(self) -> str:
@@ -117,14 +117,14 @@ def count_ranks(places: np.ndarray, classes: int) -> Errors:
 
 
 def wilson(wrong: int, images: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of an error of wrong / images, as fractions; (0, 1) without images."""
+    """Return Wilson's 95 % interval of the error wrong / images, as fractions; (0, 1) without images."""
     if images == 0:
         return 0.0, 1.0
     p, z = wrong / images, NORMAL_95
     center = p + z * z / (2 * images)
     half = z * math.sqrt(p * (1 - p) / images + z * z / (4 * images * images))
     scale = 1 + z * z / images
-    # At 0 and at all the formula is exact; rounding must not leave a bound of 1e-19.
+    # At no error and at only errors the exact bounds are 0 and 1: rounding would give 1e-19 in their place.
     low = 0.0 if wrong == 0 else (center - half) / scale
     return low, 1.0 if wrong == images else (center + half) / scale
 
@@ -143,26 +143,28 @@ class PairedTest:
 
     @property
     def final_p(self) -> float:
-        """The p value to judge by: the corrected one where there is one."""
+        """Return the corrected p value, or the plain one where the test stands alone."""
         return self.p_value if self.corrected is None else self.corrected
 
     @property
     def significant(self) -> bool:
-        """At the 5 % level."""
+        """Return whether the outcomes differ at the 5 % level."""
         return self.final_p < 0.05
 
 
 def compare(first_wrong: np.ndarray, second_wrong: np.ndarray) -> PairedTest:
-    """Test whether two protocols differ on the same images: booleans (n,) and (n,), in one order of images."""
+    """Test whether two protocols differ on the same images: booleans (n,) and (n,), in the same order of images."""
     assert first_wrong.shape == second_wrong.shape
     b = int((first_wrong & ~second_wrong).sum())
     c = int((second_wrong & ~first_wrong).sum())
-    tail = float(bdtr(min(b, c), b + c, 0.5)) if b + c else 1.0  # both tails are alike, and meet where b = c
+    tail = (
+        float(bdtr(min(b, c), b + c, 0.5)) if b + c else 1.0
+    )  # the tails are equal; at b = c they overlap, hence the minimum below
     return PairedTest(b, c, min(1.0, 2 * tail))
 
 
 def combine(posteriors: Iterable[np.ndarray]) -> np.ndarray:
-    """The mean of posteriors (n, K) of several views or nets (Sect. 3.2, 4.5), one array in memory at a time."""
+    """Return the mean, float64, of posteriors (n, K) of several views or nets (Sect. 3.2, 4.5), read one at a time."""
     total: np.ndarray | None = None
     count = 0
     for array in posteriors:

@@ -1,4 +1,4 @@
-"""How images are shown to a net, as it was trained or as the user chose instead, and the sentences that say so."""
+"""Note in words where mirrored views are not used as in the paper."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,8 +16,11 @@ class Shown:
 
 
 def policy_notes(nets: Iterable[Shown]) -> tuple[str, ...]:
-    """Return the sentences that stand below a result: where mirrored views are left out, or are shown to a net that
-    never saw any. Nothing where all is as in the paper."""
+    """Return sentences to print below a result; none where everything is as in the paper.
+
+    There is one for nets whose mirrored views are left out, and one for nets that see mirrored views without having
+    been trained with them.
+    """
     found: dict[tuple[bool, bool], list[str]] = {}
     for net in nets:
         names = found.setdefault((net.trained.mirror, net.used.mirror), [])

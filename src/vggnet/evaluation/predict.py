@@ -47,7 +47,7 @@ def predict(
         UserError: what was given does not fit together or cannot be read; BadImage where it is an image.
     """
     if top < 1:
-        raise UserError(f"--top {top}: at least one class is needed")
+        raise UserError(f"`top` {top}: at least one class is needed")
     net = load_model(model)
     refuse_without_classes(Path(model), net.description)
     split = images_at(paths)

@@ -1,4 +1,4 @@
-"""An image as a net wants it, for those who call nets from Python."""
+"""Turn an image into a net's input, for those who call nets from Python."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from vggnet.network.vgg import VGG
 
 
 def preprocess(model: VGG, image: str | Path | Image.Image, scale: int | None = None) -> Tensor:
-    """An image, a file or one of Pillow's, as the net's input: float32 (1, 3, H, W) on the net's device.
+    """Return an image (a file, or an image of Pillow) as the net's input: float32 (1, 3, H, W) on the net's device.
 
     EXIF orientation and 16-bit pixels are treated as in the net's training. The image's smallest side becomes `scale`
     pixels (Q in the paper; by default the net's S), then the net's mean and deviation apply, as in `evaluate` and

@@ -1,4 +1,4 @@
-"""Which posteriors make up a row of the paper's Tables 3 to 6, and which of the paper's rows stands beside it.
+"""Choose the views that make up each row of the paper's Tables 3 to 6, and the paper's row beside it.
 
     table3   dense at one Q: S, or 0.5(Smin + Smax) when S was jittered                          (Sect. 4.1)
     table4   dense at three: {S - 32, S, S + 32}, or {Smin, 0.5(Smin + Smax), Smax}              (Sect. 4.2)
@@ -6,8 +6,8 @@
     table6   the same three ways, the posteriors of several nets averaged                        (Sect. 4.4);
              beside D and E, or, where it is nearer in number, the submission's seven nets (dense)
 
-Notable: every pixel size follows the crop in proportion (at a crop of 64, S=73 is tested at 64, 73, 82). Any nets may
-be given; a row says in words where it differs from the paper's.
+Notable: every size in pixels is in proportion to the crop (at a crop of 64, S=73 is tested at 64, 73, 82). Any nets
+may be given. Each row lists in words where it differs from the paper's.
 """
 
 from collections.abc import Iterable, Sequence
@@ -34,9 +34,9 @@ METHODS: dict[tuple[Kind, ...], str] = {("dense",): "dense", ("crops",): "multi-
 
 @dataclass(frozen=True)
 class Entrant:
-    """A net that takes part: its name in the tables, what is known about it, its run folder or weight file.
+    """A net of an evaluation: its name in the tables, its description, its run folder or weight file.
 
-    `mirror` is the user's choice to average mirrored views in or not; None: as the net was trained.
+    `mirror`: whether mirrored views are averaged in. None: as the net was trained.
     """
 
     name: str
@@ -46,25 +46,25 @@ class Entrant:
 
     @property
     def policy(self) -> InputPolicy:
-        """How images are shown to the net."""
+        """Return how images are shown to the net."""
         return self.description.policy.chosen(self.mirror)
 
     def views(self, kinds: Iterable[str], scales: Iterable[int]) -> tuple[View, ...]:
-        """Every kind of view at every scale, as this net is shown images."""
+        """Return every kind of view at every scale, with mirror images where this net is shown them."""
         return views_of(kinds, scales, mirror=self.policy.mirror)
 
     @property
     def shown(self) -> Shown:
-        """The net as `policy_notes` takes it."""
+        """Return what `policy_notes` needs to know about the net."""
         return Shown(self.name, self.description.policy, self.policy)
 
 
 @dataclass(frozen=True)
 class Combination:
-    """A row before its numbers: which views of which entrants (by their place) are averaged.
+    """The views whose posteriors a row averages, by entrant: `members` are (the entrant's place, its views).
 
-    `paper` is the row beside it (None where the paper has none) and `differences` says in words what is not the
-    paper's.
+    `paper` is the paper's row (None where the paper has none); `differences` lists in words what is not as in the
+    paper.
     """
 
     members: tuple[tuple[int, tuple[View, ...]], ...]
@@ -73,30 +73,33 @@ class Combination:
 
     @property
     def method(self) -> str:
-        """As the paper calls it (dense, multi-crop, both), or the kinds of views."""
+        """Return the paper's name for the kinds of views (dense, multi-crop, both), or the kinds."""
         kinds = tuple(dict.fromkeys(view.kind for _, views in self.members for view in views))
         return METHODS.get(kinds, " + ".join(kinds))
 
     @property
     def mirrors(self) -> tuple[bool, ...]:
-        """For each net whether mirrored views are averaged in."""
+        """Return for each net whether mirrored views are averaged in."""
         return tuple(any(view.mirror for view in views) for _, views in self.members)
 
 
 def single_scale(description: ModelDescription) -> tuple[int, ...]:
-    """The one Q of Table 3: S, or the middle of a jittered S. UserError where S is not known."""
+    """Return the one Q of Table 3: S, or the middle of a jittered S. Raises UserError where S is not known."""
     return (Recipe(train_scale=_train_scale(description)).judged_scale,)
 
 
 def default_scale(description: ModelDescription) -> int:
-    """The Q for whoever names none: Table 3's, and what S = 256 is for this crop where S is not known."""
+    """Return the Q to use where the user gives none: Table 3's, or S = 256 in proportion to the crop for unknown S."""
     if description.train_scale:
         return single_scale(description)[0]
     return scaled_px(FIXED_SCALE_PX, description.architecture.crop_px)
 
 
 def multiple_scales(description: ModelDescription) -> tuple[int, ...]:
-    """The three Q of Table 4. UserError where S is not known, or S - 32 (in proportion) is below the crop."""
+    """Return the three Q of Table 4.
+
+    Raises UserError where S is not known, or S - 32 (in proportion) is below the crop.
+    """
     scale, crop = _train_scale(description), description.architecture.crop_px
     if len(scale) == 2:
         return (scale[0], *single_scale(description), scale[1])
@@ -104,7 +107,7 @@ def multiple_scales(description: ModelDescription) -> tuple[int, ...]:
     if scale[0] - step < crop:
         raise UserError(
             f"the net was trained at S={scale[0]}, and the paper's smallest test scale S - {step} = {scale[0] - step} "
-            f"is below its crop of {crop}: give --test-scale, each at least {crop}"
+            f"is below its crop of {crop}: give `test_scale`, each at least {crop}"
         )
     return scale[0] - step, scale[0], scale[0] + step
 
@@ -116,19 +119,19 @@ def combinations(
     views: Sequence[str] | None = None,
     test_scale: Sequence[int] | None = None,
 ) -> list[Combination]:
-    """The rows of a table, in its order. `test_scale` takes the place of the scales that follow from S.
+    """Return the rows of a table, in its order. `test_scale` replaces the scales that follow from S.
 
-    Without a protocol: each view, by default center and dense; then each kind over all scales, dense and crops
-    together, and the entrants fused. Raises UserError for what does not go together.
+    Without a protocol: each view (by default center and dense), then each kind over all scales, dense and crops
+    together, and the entrants fused. Raises UserError for arguments that exclude each other.
     """
     if not entrants:
         raise UserError("give at least one model to evaluate")
     if protocol is None:
         rows = _free(entrants, views, test_scale)
     elif views:
-        raise UserError(f"--protocol {protocol} chooses the views itself: leave out --views, or --protocol")
+        raise UserError(f"`protocol` {protocol} chooses the views itself: leave out `views` or `protocol`")
     elif protocol not in PROTOCOLS:
-        raise UserError(f"--protocol {protocol} does not exist; the protocols are {', '.join(PROTOCOLS)}")
+        raise UserError(f"`protocol` {protocol} does not exist; the protocols are {', '.join(PROTOCOLS)}")
     elif protocol == "table3":
         rows = [
             Combination(((place, entrant.views(["dense"], [scale])),))
@@ -142,7 +145,7 @@ def combinations(
     else:
         if len(entrants) < 2:
             raise UserError(
-                "--protocol table6 averages several nets (the paper's are D and E): give two or more models"
+                "`protocol` table6 averages several nets (the paper's are D and E): give two or more models"
             )
         rows = [_fused(entrants, kinds, test_scale) for kinds in METHODS]
     for row in rows:
@@ -154,7 +157,7 @@ def combinations(
 
 def _train_scale(description: ModelDescription) -> tuple[int, ...]:
     if not description.train_scale:
-        raise UserError("the model does not say at which scale it was trained: give --test-scale")
+        raise UserError("the model does not say at which scale it was trained: give `test_scale`")
     return description.train_scale
 
 
@@ -189,10 +192,10 @@ def _fused(
 
 
 def _free(entrants: Sequence[Entrant], views: Sequence[str] | None, given: Sequence[int] | None) -> list[Combination]:
-    """Rows without a protocol: from single views to their combinations to the fused nets."""
+    """Return the rows without a protocol: single views, then their combinations, then the fused nets."""
     kinds: tuple[Kind, ...] = tuple(dict.fromkeys(views or DEFAULT_KINDS))  # type: ignore[arg-type]
     ways: list[tuple[Kind, ...]] = [(kind,) for kind in kinds]
-    if {"dense", "crops"} <= set(kinds):  # center and ten stand for other people's numbers: not mixed in
+    if {"dense", "crops"} <= set(kinds):  # center and ten are other libraries' protocols: never averaged with others
         ways.append(("dense", "crops"))
     rows: list[Combination] = []
     for place, entrant in enumerate(entrants):
@@ -206,21 +209,23 @@ def _free(entrants: Sequence[Entrant], views: Sequence[str] | None, given: Seque
 
 
 def _beside_paper(row: Combination, entrants: Sequence[Entrant], protocol: TableName | None) -> Combination:
-    """The row with the paper's row of the same table beside it, and what differs."""
+    """Return the row with the paper's row of the same table, and what differs from it."""
     descriptions = [entrants[place].description for place, _ in row.members]
     nets = tuple(sorted(description.architecture.net for description in descriptions))
     if protocol is not None:
         candidates = [paper for paper in TABLES[protocol] if paper.method == row.method]
-        if protocol == "table6":  # two nets, or the submission's seven: the nearest number stands beside what was fused
+        if protocol == "table6":  # D and E, or the submission's seven: the one nearer in number of nets
             candidates = [min(candidates, key=lambda paper: abs(len(paper.nets) - len(nets)))]
         else:
             candidates = [paper for paper in candidates if paper.nets == nets]
-    else:  # no table was asked for: only a row that is the same
+    else:  # without a table: only a row with the same scales
         candidates = [paper for paper in CLASSIFICATION if paper.nets == nets and paper.method == row.method]
         candidates = [paper for paper in candidates if not _scale_differences(row, descriptions, paper)]
     if not candidates:
         return row
-    jittered = len(descriptions[0].train_scale) == 2  # where S is none of the paper's, at least of the same kind
+    jittered = (
+        len(descriptions[0].train_scale) == 2
+    )  # where the paper has no row with this S, prefer one that is fixed or jittered likewise
     paper = min(
         candidates,
         key=lambda paper: (
@@ -275,7 +280,7 @@ def _member_differences(
 
 
 def _mirror_differences(row: Combination, descriptions: Sequence[ModelDescription]) -> list[str]:
-    """Whether mirrored crops were learnt and mirrored views are tested: both are in the paper's dense and crops."""
+    """Return where training or test does without the mirror images of the paper's dense and crops."""
     differences = []
     for description, mirror in zip(descriptions, row.mirrors, strict=True):
         if not description.policy.mirror:
@@ -286,7 +291,7 @@ def _mirror_differences(row: Combination, descriptions: Sequence[ModelDescriptio
 
 
 def architecture_differences(description: ModelDescription) -> list[str]:
-    """Return in words what is not the paper's about a net, whatever the row of whatever table."""
+    """Return in words what differs from the paper's nets, whatever the table."""
     architecture = description.architecture
     differences = []
     if architecture.crop_px != PAPER_CROP_PX:

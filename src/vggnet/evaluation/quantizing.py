@@ -1,7 +1,7 @@
-"""`vggnet quantize`: the ranges of a net's activations on the user's images, and what int8 then costs in accuracy.
+"""`vggnet quantize`: calibrate int8 on the user's images, and measure what it costs in accuracy.
 
-The weights stay as they are: what is written is the same model with `activation_limits` in its description, from which
-inference makes its integers (`network.quantized`). So nothing is lost, and one folder serves fp32, bf16 and int8.
+The model that is written has the same weights, and `activation_limits` in its description, by which int8 inference
+rounds (`backends.cpu_int8`). So one folder serves fp32, bf16 and int8.
 """
 
 from dataclasses import dataclass, replace
@@ -38,7 +38,10 @@ from vggnet.options.quantization import QuantizeOptions
 
 @dataclass(frozen=True)
 class QuantizeResult:
-    """Where the model lies; and, of the val images, wrong ones before and in int8, and whether the two differ."""
+    """The folder of the model; its wrong val images before and in int8, and the test whether the two differ.
+
+    The last three are None where there are no labelled val images.
+    """
 
     folder: Path
     before: Count | None
@@ -56,9 +59,9 @@ class QuantizeResult:
 
 
 def quantize_on_images(options: QuantizeOptions) -> QuantizeResult:
-    """Measure ranges, write the model, and judge it on labelled val images where there are any. Raises UserError."""
+    """Measure ranges, write the model, and print its error on labelled val images if any. Raises UserError."""
     if options.images < 1:
-        raise UserError(f"--images {options.images}: at least one image is needed")
+        raise UserError(f"`images` {options.images}: at least one image is needed")
     check_free(options.out)  # before anything is measured
     choose_inference_precision("int8", CPU)
     model = load_model(options.model)
@@ -66,7 +69,7 @@ def quantize_on_images(options: QuantizeOptions) -> QuantizeResult:
         refuse_without_classes(options.model, model.description)
     scale = default_scale(model.description) if options.test_scale is None else options.test_scale
     opened = open_split(options.data)
-    judged = _judged(options, model, opened)  # what does not fit is said before any image is read
+    judged = _judged(options, model, opened)  # before any image is read, since labels may not fit the model
     source = opened if isinstance(opened, Split) else opened.train or opened.val
     if source is None or not len(source):
         raise UserError(f"{options.data}: there are no images to measure on")
@@ -86,7 +89,7 @@ def quantize_on_images(options: QuantizeOptions) -> QuantizeResult:
 def _judged(
     options: QuantizeOptions, model: VGG, opened: ImageData | Split
 ) -> tuple[Entrant, Split, np.ndarray] | None:
-    """The model, the val images and their labels among its classes; None where there is nothing to judge by."""
+    """Return the model, the val images and their labels among its classes; None where val has no labels."""
     if isinstance(opened, Split) or opened.val is None or opened.val.labels is None or model.description.boxes:
         return None
     (entrant,) = open_entrants([options.model], options.mirror)
@@ -94,7 +97,7 @@ def _judged(
 
 
 def _measure(model: VGG, split: Split, scale: int, options: QuantizeOptions, workers: int) -> dict[str, float]:
-    """Activation limits on some images' centre crops, in fp32."""
+    """Return activation limits, measured on centre crops of some images, in fp32."""
     chosen = np.random.default_rng(options.seed).permutation(len(split))[: options.images]
     with progress("measuring ranges") as tick, measuring(model) as ranges:
         scored = score(
@@ -113,7 +116,7 @@ def _measure(model: VGG, split: Split, scale: int, options: QuantizeOptions, wor
 
 
 def _judge(entrant: Entrant, val: Split, labels: np.ndarray, folder: Path, scale: int, workers: int) -> QuantizeResult:
-    """Dense error of the model as it was and in int8, on the same images; said, too."""
+    """Return and print the dense error of the model before and in int8, on the same images."""
     (quantized,) = open_entrants([folder], entrant.mirror)
     usual = choose_precision("auto", CPU)
     (view,) = entrant.views(["dense"], [scale])
@@ -131,7 +134,7 @@ def _judge(entrant: Entrant, val: Split, labels: np.ndarray, folder: Path, scale
 def _posteriors(
     entrant: Entrant, val: Split, view: View, precision: Precision, workers: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Posteriors of all images and which are there, from the model's store, computed where they are missing."""
+    """Return posteriors of all images and which images have them, from the model's store, scored where missing."""
     store = Store.of(entrant.path, entrant.description, val, Computing(CPU, precision, workers, "skip"))
     with progress(f"scoring in {precision}") as tick:
         store.fill([view], on_progress=tick)

@@ -1,4 +1,4 @@
-"""A combination of views as a row of a table: its texts, and how a row is named by the user (`--against`)."""
+"""Turn a combination of views into a row of a table, and find the row that the user names."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,12 @@ def row_of(
     above: PairedTest | None = None,
     reference: PairedTest | None = None,
 ) -> Row:
-    """Return the row with its texts. `expected`: how many images there are, with those that could not be used."""
+    """Return the row with its texts.
+
+    Args:
+        expected: the number of images, with those that could not be used.
+        above, reference: the paired tests against the row above and the reference row.
+    """
     nets = [entrants[place] for place, _ in row.members]
     scales = [",".join(str(q) for q in sorted({view.scale for view in views})) for _, views in row.members]
     return Row(
@@ -54,5 +59,5 @@ def find_row(labels: Sequence[str], wanted: str) -> int:
     found = [place for place, label in enumerate(known) if wanted and label.startswith(wanted)]
     if len(found) == 1:
         return found[0]
-    problem = f"{len(found)} rows fit" if found else "no row of this table is called so"
-    raise UserError(f"--against {wanted!r}: {problem}; the rows are: {'; '.join(labels)}")
+    problem = f"{len(found)} rows fit" if found else "this table has no such row"
+    raise UserError(f"`against` {wanted!r}: {problem}; the rows are: {'; '.join(labels)}")

@@ -1,17 +1,18 @@
-"""Posteriors cached on disk: each (weights, image, view) goes through the net once (`score once, combine afterwards`).
+"""Store the values of views on disk, so that each (weights, image, view) goes through the net once.
 
-A folder for each view holds `provenance.json`, all that the numbers depend on besides the image, and shards of
-posteriors. Notable:
-- The folder's name is a hash of the provenance, so another weight, option or library version is another folder: a miss,
-  never a wrong hit. Images are told apart by their content (`image_keys`).
-- Shards are written to a temporary name and renamed, under names that no other process uses. Each names its folder and
-  holds its images' keys and a checksum: a kill loses the shard at work, a shard that was damaged or copied from another
-  folder is ignored, and two processes at once do the same work twice at worst.
-- The weights' hash is that of the file that was loaded: weights that are replaced in between are an error.
-- Where the model's folder cannot be written to, posteriors go to the user's cache, else they stay in memory.
-- Bad images are not cached: they are tried again each time, which costs no forward pass.
+Values are posteriors, or a layer's means. Each view has a folder. It holds shards of values, and `provenance.json` with
+everything that the values depend on besides the image. Notable:
+- The folder's name is a hash of the provenance. With other weights, options or library versions it is another folder:
+  values are then missing, never wrong. Images are identified by their content (`image_keys`).
+- A shard is written to a temporary name and renamed. Its name is unique, so that processes can write at once: at worst
+  they compute the same values twice. A kill loses only the shard in work.
+- A shard holds its folder's name, its images' keys and a checksum. A shard that is damaged, or was copied from another
+  folder, is ignored.
+- The hash of the weights is that of the file that was loaded. Weights that are replaced in between are an error.
+- Where the model's folder cannot be written to, values go to the user's cache, or else stay in memory.
+- Bad images are not stored. They are tried again each time, which costs no forward pass.
 
-Shapes: n images, K classes.
+Shapes: n images, D values of a view (K posteriors).
 """
 
 import hashlib
@@ -45,23 +46,23 @@ from vggnet.network.weights import find_weights, load_model, read_description
 from vggnet.options.choices import Precision
 from vggnet.paper.configurations import Architecture
 
-FORMAT = 2  # of what views mean and shards hold; a change makes every stored posterior a miss
-SHARD_IMAGES = {"cuda": 1024, "cpu": 128}  # seconds to minutes of work
-Shard = tuple[np.ndarray, np.ndarray]  # keys (n, 16) of images, and their posteriors (n, K)
+FORMAT = 2  # of views and shards; raise it when either changes its meaning: no stored value is then found
+SHARD_IMAGES = {"cuda": 1024, "cpu": 128}  # a shard takes seconds to minutes, which is what a kill loses
+Shard = tuple[np.ndarray, np.ndarray]  # keys (n, 16) of images, and their values (n, D)
 
 
 @dataclass(frozen=True)
 class Source:
-    """What posteriors come from, besides view and image: hashes, not places."""
+    """What values depend on besides view and image: content, never paths."""
 
     weights: str  # SHA-256 of the weight file
     preprocessing: Preprocessing
-    device: str  # cpu, cuda: they round differently
+    device: str  # cpu or cuda, which round differently
     precision: Precision
     reading: ImageReading = AS_STORED
 
     def provenance(self, view: View) -> dict[str, Any]:
-        """Everything but the image that the posteriors of a view depend on, as JSON values."""
+        """Return everything but the image that the values of a view depend on, as JSON values."""
         return {
             "format": FORMAT,
             "view": view.key,
@@ -79,7 +80,7 @@ class Source:
 
 
 def decoder() -> str:
-    """What decodes and rescales the images, with its versions."""
+    """Return the libraries that decode and rescale images, with their versions."""
     return f"Pillow {PIL.__version__}, libjpeg {features.version('jpg')}"
 
 
@@ -87,17 +88,17 @@ def _version() -> str:
     try:
         return version("vggnet")
     except PackageNotFoundError:
-        return "not installed"  # run from its source folder
+        return "not installed"  # imported from a source folder
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file's content."""
+    """Return the SHA-256 of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def store_folders(model_path: str | Path, content: str = "posteriors") -> tuple[Path, ...]:
-    """Where a model's posteriors may lie, by preference: in its run folder, and in the user's cache."""
+    """Return the folders for a model's values, the preferred first: in its run folder, then in the user's cache."""
     path = Path(model_path)
     cache = default_cache() / content
     return (path / content, cache) if path.is_dir() else (cache,)
@@ -154,12 +155,12 @@ class Store:
         return cls(Path(model_path), source, description.architecture, keys, computing, content=content, values=values)
 
     def name(self, view: View) -> str:
-        """Return the name of the folder of a view's posteriors."""
+        """Return the name of the folder of a view's values."""
         provenance = json.dumps(self.source.provenance(view), sort_keys=True)
         return f"{view.key}-{hashlib.sha256(provenance.encode()).hexdigest()[:20]}"
 
     def place(self, view: View) -> Path:
-        """Return the folder of a view's posteriors, where the model's folder can be written to."""
+        """Return the folder of a view's values, where the model's folder can be written to."""
         return self.folders[0] / self.name(view)
 
     def read(self, view: View) -> tuple[np.ndarray, np.ndarray]:
@@ -237,7 +238,7 @@ class Store:
         return model
 
     def _write(self, view: View, indices: np.ndarray, values: np.ndarray) -> None:
-        """Cache a shard in the first folder that can be written to, else in memory."""
+        """Store a shard in the first folder that can be written to, else in memory."""
         if not len(indices):
             return
         keys = self.keys.keys_of_read(indices)
@@ -248,12 +249,12 @@ class Store:
             except OSError as error:
                 self._refused.append((self._writable.pop(0), error.strerror or str(error)))
                 continue
-            return self._tell(f"are cached in {folder}")
-        self._tell("are not cached: the next command computes them again")
+            return self._note(f"are cached in {folder}")
+        self._note("are not cached: the next command computes them again")
         self._in_memory.setdefault(view, []).append((keys, values))
 
-    def _tell(self, where: str) -> None:
-        """Say once which folder could not be written to, and where posteriors are in its place."""
+    def _note(self, where: str) -> None:
+        """Note once which folder could not be written to, and where the values are instead."""
         if self._refused:
             folder, reason = self._refused[0]
             note(f"{folder}: cannot be written to ({reason}); {self.content} {where}")
@@ -265,6 +266,7 @@ class Store:
         if not provenance.exists():
             write_whole(provenance, json.dumps(self.source.provenance(view), indent=2) + "\n", alone=False)
         metadata = {"view": place.name, "sha256": checksum([keys, values], place.name)}
+        # The tensor is called posteriors whatever the values are: the stored files of every run have it so.
         file = place / f"{first}-{uuid.uuid4().hex[:12]}.safetensors"
         write_whole(file, save({"keys": keys, "posteriors": values}, metadata), alone=False)
 
@@ -284,9 +286,9 @@ def _shard_files(place: Path) -> list[Path]:
 
 
 def _read_shard(file: Path, name: str, wanted: Container[bytes]) -> Shard | None:
-    """A shard's keys (n, 16) and posteriors (n, K); None where it holds no image that is wanted, or is not whole.
+    """Return a shard's keys (n, 16) and values (n, D); None where it holds no wanted image, or is damaged.
 
-    A shard of another view's folder counts as damaged. The images of a damaged shard are missing, and scored again.
+    A shard of another view's folder counts as damaged. The images of a damaged shard are scored again.
     """
     try:
         with safe_open(file, framework="numpy") as content:
@@ -301,6 +303,6 @@ def _read_shard(file: Path, name: str, wanted: Container[bytes]) -> Shard | None
 
 
 def _key_list(keys: np.ndarray) -> list[bytes]:
-    """Rows of (n, 16) as bytes."""
+    """Return the rows of (n, 16) as bytes."""
     content = np.ascontiguousarray(keys).tobytes()
     return [content[start : start + KEY_BYTES] for start in range(0, len(content), KEY_BYTES)]

@@ -1,4 +1,4 @@
-"""Five classes an image where there are no labels, as ILSVRC's submissions are.
+"""Name the best classes of images: predictions, and submissions in the way of ILSVRC for images without labels.
 
 Shapes: n images, K classes.
 """
@@ -47,12 +47,12 @@ class Prediction:
 
 
 def best_classes(posteriors: np.ndarray, description: ModelDescription, top: int) -> list[tuple[ClassGuess, ...]]:
-    """Return the `top` classes of each image: posteriors (n, K) -> n tuples, the most probable first (equals by index).
+    """Return the `top` classes of n images, the most probable first, equal ones by index: posteriors (n, K).
 
     Raises UserError where the net does not name its classes, or its posteriors are not finite.
     """
     if not description.classes:
-        raise UserError("the model does not name its classes, so there is nothing to call its outputs")
+        raise UserError("the model does not name its classes, so its outputs cannot be named")
     refuse_not_finite(posteriors)
     order = np.argsort(-posteriors, axis=1, kind="stable")[:, :top]
     return [
@@ -77,7 +77,7 @@ class Submission:
     notes: tuple[str, ...] = ()
 
     def to_csv(self) -> str:
-        """One line an image: image, five classes, their posteriors."""
+        """Return a line for each image: the file, five classes, their posteriors."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         count = max((len(each.classes) for each in self.predictions), default=0)
@@ -101,14 +101,14 @@ class Submission:
         return {**content, "bad_images": bad}
 
     def to_markdown(self) -> str:
-        """A Markdown table of images and their best classes."""
+        """Return a Markdown table of images and their best classes."""
         lines = [f"**{self.protocol}**", "", "| image | classes |", "| --- | --- |"]
         lines += [f"| {each.path} | {each} |" for each in self.predictions]
         lines += [""] if self.notes else []
         return "\n".join([*lines, *self.notes]) + "\n"
 
     def print(self, console: Console | None = None) -> None:
-        """Print the first images; all of them are in the CSV."""
+        """Print the first SHOWN images; `to_csv` has all of them."""
         console = console or rich_console()
 
         def say(line: str) -> None:

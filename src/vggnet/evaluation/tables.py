@@ -1,9 +1,9 @@
-"""Rows of errors beside the paper's: for a terminal, as Markdown, CSV and JSON.
+"""Tables of errors beside the paper's: for a terminal, as Markdown, CSV and JSON.
 
-Notable: no number stands alone. Each has its protocol, its 95 % interval, how many images it counts (evaluated of
-expected) and whether it differs from the row above and from a reference row (the one that the user named, else the
-best), by paired tests on the same images, corrected for how many of them there are. The paper's numbers are for 50,000
-images of 1000 classes; what else differs is said in words.
+Notable: each number has its protocol, its 95 % interval, and the images that it counts (evaluated of expected). Paired
+tests on the same images tell whether a row differs from the row above and from a reference row (the one that the user
+named, else the best), corrected for the number of tests. The paper's numbers are for 50,000 images of 1000 classes;
+other differences are listed in words.
 """
 
 import csv
@@ -71,11 +71,11 @@ class Row:
 
     @property
     def label(self) -> str:
-        """The row's name, for `--against`: `A dense Q=73`."""
+        """Return the row's name, such as `A dense Q=73`, by which `evaluate(against=...)` finds it."""
         return f"{self.nets} {self.method} Q={self.test_scale}"
 
     def cells(self) -> tuple[str, ...]:
-        """The row as text, in the order of COLUMNS."""
+        """Return the row as texts, in the order of COLUMNS."""
         top1, top5 = self.errors.top1, self.errors.top5
         return (
             self.nets,
@@ -115,7 +115,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Reference:
-    """The row that all others are compared with: by its label; `named` by the user beforehand, else the best."""
+    """The row that all others are compared with: its label, and whether the user named it (else it is the best)."""
 
     label: str
     named: bool
@@ -123,7 +123,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows with what they are about: `print` for people, `to_markdown`, `to_csv` and `to_json` for files."""
+    """The rows of an evaluation, with title, notes and provenance."""
 
     title: str
     rows: tuple[Row, ...]
@@ -133,7 +133,7 @@ class Table:
     reference: Reference | None = None
 
     def print(self, console: Console | None = None) -> None:
-        """Print to a terminal: columns that say nothing left out, what is not as in the paper below the table."""
+        """Print to a terminal, without empty columns; differences from the paper are listed below the table."""
         console = console or rich_console()
         narrow = console.width < WIDE
         marks = {text: mark_of(place) for place, text in enumerate(self._all_differences())}
@@ -160,18 +160,18 @@ class Table:
 
     @property
     def images(self) -> str:
-        """How many images every row counts: `2,000 images`, or `1,999 of 2,000 images`."""
+        """Return how many images every row counts: `2,000 images`, or `1,999 of 2,000 images`."""
         counts = {row.cells()[IMAGES] for row in self.rows}
         assert len(counts) <= 1, counts
         count = counts.pop() if counts else "no"
         return "1 image" if count == "1" else f"{count} images"
 
     def _all_differences(self) -> list[str]:
-        """The different texts of the column `not as in the paper`, in order."""
+        """Return the different texts of the column `not as in the paper`, in order."""
         return [text for text in dict.fromkeys(row.cells()[NOT_AS] for row in self.rows) if text != NOTHING]
 
     def remarks(self) -> tuple[str, ...]:
-        """What stands below the table: how to read it, notes, bad images."""
+        """Return the lines below the table: how to read it, notes, bad images."""
         lines = ["Errors with 95 % intervals (Wilson).", *self._compared(), *self.notes]
         if self.bad:
             lines.append(f"not counted: {counted(len(self.bad), 'image')} that could not be used:")
@@ -180,7 +180,7 @@ class Table:
         return tuple(lines)
 
     def _compared(self) -> list[str]:
-        """What is compared with what, and corrected for what."""
+        """Return lines on which rows are compared, and the number of tests that they are corrected for."""
         if self.reference is None or len(self.rows) < 2:
             return []
         others = len(self.rows) - 1
@@ -198,13 +198,13 @@ class Table:
         ]
 
     def to_markdown(self) -> str:
-        """A Markdown table, with title and remarks."""
+        """Return a Markdown table, with title and remarks."""
         lines = [f"**{self.title}**", "", _markdown_line(COLUMNS), _markdown_line(["---"] * len(COLUMNS))]
         lines += [_markdown_line(row.cells()) for row in self.rows]
         return "\n".join([*lines, "", *(f"{line}  " for line in self.remarks())]) + "\n"
 
     def to_csv(self) -> str:
-        """One line a row, numbers unrounded: errors and bounds in percent."""
+        """Return CSV text, a line for each row, with errors and bounds in percent, unrounded."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(CSV_COLUMNS)
@@ -246,7 +246,7 @@ def _p_value(test: PairedTest | None) -> str:
 
 
 def mark_of(place: int) -> str:
-    """The mark of the text at `place` of what is not as in the paper: a to z, then aa, ab, ..."""
+    """Return the letter that marks the difference at `place` in the list of them: a to z, then aa, ab, ..."""
     rest, letter = divmod(place, 26)
     return (mark_of(rest - 1) if rest else "") + chr(ord("a") + letter)
 

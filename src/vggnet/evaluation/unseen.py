@@ -1,4 +1,4 @@
-"""Whether nets have seen the images that they are tested on."""
+"""Find out whether nets have learnt from the images that they are tested on."""
 
 import json
 from collections.abc import Sequence
@@ -19,10 +19,10 @@ _SAMPLE = 1000  # training images that are looked up to find out whether a net h
 def trained_on(models: Sequence[Path], data: str, opened: ImageData) -> bool:
     """Return whether one of the runs was trained on this undivided folder, wherever it lay then.
 
-    True, too, for nets that may have been: weights of vggnet that lie apart from their run, and runs of an earlier
-    version on a folder that is not found.
+    True also for nets that may have been trained on it: weights of vggnet that lie apart from their run, and runs
+    without a record of their images (version 0.1) whose folder is not found.
 
-    Raises UserError for a run of an earlier version that had the folder divided by another seed than 0: its validation
+    Raises UserError for a run without such a record that divided the folder by another seed than 0: its validation
     images are not those of `opened`.
     """
     train = opened.train
@@ -76,15 +76,15 @@ def note_learnt(models: Sequence[Path], opened: ImageData, split: Split) -> tupl
 
 
 def _may_know(model: Path) -> bool:
-    """Return whether vggnet trained a net without a record of its images, and the folder of these is not known."""
+    """Return whether a net was trained by vggnet, without a record of its images, on a folder that is not found."""
     data = _config(model).get("data")
     if isinstance(data, str) and (data in data_names() or Path(data).expanduser().is_dir()):
         return False
-    return data is not None or "learning_rate" in read_description(model).recipe  # a training's
+    return data is not None or "learning_rate" in read_description(model).recipe  # only training writes the recipe
 
 
 def _config(model: Path) -> dict[str, Any]:
-    """Return the options that a run was started with; nothing for other models, whose config.json is another."""
+    """Return the options that a run was started with; empty for other models, which may have another config.json."""
     file = (model if model.is_dir() else model.parent) / "config.json"
     try:
         content = json.loads(file.read_text(encoding="utf-8"))

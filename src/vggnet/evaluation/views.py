@@ -1,13 +1,13 @@
-"""Views: the ways in which an image is shown to a net, each giving one vector of posteriors (Sect. 3.2).
+"""Views: the ways to show an image to a net, each of which gives one vector of posteriors (Sect. 3.2).
 
     dense    the whole uncropped image through the fully convolutional net; the class score map is averaged over its
              positions, then the soft-max; the posteriors of the image and of its mirror are averaged
     crops    a regular 5x5 grid of crops and their mirrors: a soft-max for each, the 50 *posteriors* averaged
-    center   one crop in the middle, no mirror: what most libraries report
+    center   one crop in the middle, without a mirror image: what most libraries report
     ten      the middle and the four corners, with mirrors: the ten posteriors averaged (Krizhevsky et al.)
 
-Notable: the image is always rescaled isotropically first, its smallest side to Q, and Q need not be the S of training.
-A net that was trained without mirrored crops is shown no mirrors (`View.mirror`): they mean nothing to it.
+Notable: the image is first rescaled isotropically, its smallest side to Q, which need not be the S of training. A net
+that was trained without mirrored crops is shown no mirror images (`View.mirror`): it never learnt to classify them.
 """
 
 from collections.abc import Iterable, Sequence
@@ -43,12 +43,12 @@ class View:
 
     @property
     def key(self) -> str:
-        """A name for files, one for each different view: dense-384, dense-384-no-mirror."""
+        """Return the view's name in files, different for each view: dense-384, dense-384-no-mirror."""
         return f"{self.kind}-{self.scale}{self._without}"
 
     @property
     def copies(self) -> int:
-        """How often each pixel that is shown goes through the net: twice with its mirror."""
+        """Return how often each pixel goes through the net: twice where the mirror image is averaged in."""
         return 2 if self.mirror else 1
 
     @property
@@ -73,7 +73,7 @@ class View:
 
 
 def views_of(kinds: Iterable[str], scales: Iterable[int], *, mirror: bool = True) -> tuple[View, ...]:
-    """Every kind at every scale, in the order given; UserError for a kind that does not exist."""
+    """Return every kind at every scale, in the order given. Raises UserError for a kind that does not exist."""
     scales = tuple(scales)
     return tuple(View(kind, scale, mirror) for kind in kinds for scale in scales)  # type: ignore[arg-type]
 

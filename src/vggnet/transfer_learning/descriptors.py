@@ -1,9 +1,8 @@
-"""Descriptors of images: a layer's activations over the whole image, averaged, stacked, of unit length (App. B).
+"""Describe images by a layer's activations, averaged over the whole image, of unit length (App. B).
 
-Notable: over several Q a layer's means are averaged (the paper's way for VOC), stacked (Caltech), or the largest of
-each number is taken (max). Parts that are
-stacked (scales, nets, the image and a person's box) are of unit length each, so that none outweighs the others, and so
-is the whole.
+Notable: over several Q a layer's means are averaged (the paper's way for VOC), stacked (Caltech), or their maximum is
+taken. Parts that are stacked (scales, nets, the image and a person's box) are scaled to unit length first, so that none
+outweighs the others, and so is the whole.
 
 Shapes: n images, C channels of the layer, D numbers of a descriptor.
 """
@@ -35,9 +34,9 @@ Progress = Callable[[int, int, str], Any]  # images done, images in all, which n
 
 @dataclass(frozen=True)
 class DescriptorSettings:
-    """Which layer (a weight layer means its activations, after the ReLU), at which Q, and how scales are combined.
+    """The layer (of a weight layer its activations after the ReLU), the Q, and how scales are combined.
 
-    `mirror`: whether the mirrored image is averaged in; None: as each net was trained.
+    `mirror`: whether the mirror image is averaged in. None: as each net was trained.
     """
 
     layer: str = "fc7"
@@ -48,18 +47,18 @@ class DescriptorSettings:
 
     @property
     def tap(self) -> str:
-        """The layer's name among `network.taps`: after the ReLU where `layer` is a weight layer."""
+        """Return the layer's name among `network.taps`: after the ReLU where `layer` is a weight layer."""
         return activation(self.layer)
 
     def views(self, description: ModelDescription) -> tuple[LayerView, ...]:
-        """The views of one net; UserError for a layer that it does not have or a Q that is too small for it."""
+        """Return the views of one net. Raises UserError for a layer that it lacks, or a Q too small for the layer."""
         architecture = description.architecture
         if architecture.convolutions_only and self.layer == "fc7":
-            raise UserError("this model has convolutions only, no fc7: give --layer pool5, or another up to it")
+            raise UserError("this model has convolutions only, no fc7: give `layer` pool5, or one before it")
         check_names(architecture, [self.tap])
         scales = self.test_scale or (default_scale(description),)
         if len(set(scales)) < len(scales):
-            raise UserError(f"--test-scale {' '.join(map(str, scales))}: each Q once")
+            raise UserError(f"`test_scale` {' '.join(map(str, scales))}: each Q once")
         mirror = description.policy.chosen(self.mirror).mirror
         views = tuple(LayerView("dense", scale, mirror, self.tap) for scale in scales)
         for view in views:
@@ -88,7 +87,7 @@ def settings_of(
 ) -> DescriptorSettings:
     """Return settings, with what was left open chosen by the machine. Raises UserError for a choice that is none."""
     if pool not in get_args(Pool):
-        raise UserError(f"--pool {pool}: stack, average or max")
+        raise UserError(f"`pool` {pool}: stack, average or max")
     if precision not in get_args(PrecisionName):
         raise UserError(f"`precision` {precision}: use auto, bf16 or fp32")  # layers are not computed in int8
     computing = Computing.of(device, precision, workers, bad_images)
@@ -96,13 +95,13 @@ def settings_of(
 
 
 def shown_models(models: Sequence[Model], settings: DescriptorSettings) -> list[Shown]:
-    """How each model was trained and how images are shown to it, for `policy_notes` and for JSON."""
+    """Return how each model was trained and how images are shown to it, for `policy_notes` and for JSON."""
     policies = [(str(model), read_description(model).policy) for model in models]
     return [Shown(name, policy, policy.chosen(settings.mirror)) for name, policy in policies]
 
 
 def check_models(models: Sequence[Model]) -> None:
-    """Raise UserError where there is none, or one cannot be read."""
+    """Raise UserError where no model is given, or one cannot be read."""
     if not models:
         raise UserError("give at least one model: a run or model folder, or a weight file")
     for model in models:
@@ -116,10 +115,11 @@ def describe_images(
     on_progress: Progress | None = None,
     wanted: np.ndarray | None = None,
 ) -> Descriptors:
-    """Descriptors of images (those at `wanted`, by default all) by one or more nets, stacked.
+    """Return descriptors of images (those at `wanted`, by default all) by one or more nets, stacked.
 
-    `splits` show the same n examples in different parts (the image, a person's box), which are stacked too; mostly it
-    is one. Nets given as paths keep their layers' means on disk. Raises UserError, and BadImage where bad images stop.
+    `splits` hold the same n examples in different parts (the image, a person's box), which are stacked too; mostly
+    there is one. The means of nets given as paths are stored on disk. Raises UserError, and BadImage where bad images
+    stop.
     """
     parts: list[np.ndarray] = []
     wanted = np.arange(len(splits[0])) if wanted is None else np.asarray(wanted, np.int64)
@@ -193,6 +193,6 @@ def _combined(means: Sequence[np.ndarray], pool: Pool) -> np.ndarray:
 
 
 def unit(values: np.ndarray) -> np.ndarray:
-    """Rows of (n, D) at L2 norm 1, float32; rows of zeros stay."""
+    """Return the rows of (n, D) at L2 norm 1, float32; rows of zeros stay."""
     norms = np.linalg.norm(values.astype(np.float64), axis=1, keepdims=True)
     return (values / np.where(norms > 0, norms, 1)).astype(np.float32)
