@@ -1,7 +1,7 @@
 """Count errors, with their 95 % intervals, and test whether two differ.
 
 Notable:
-- Counts are added, and divided once at the end, so that ranks and shards may be of any size. An image counts once.
+- Counts are divided once, at the end, so that ranks and shards may be of any size. An image counts once.
 - Equal posteriors are ranked by class index: a net that gives every class the same is at chance, not at 0 % error.
 - Two protocols are compared on the same images by McNemar's exact (binomial) test. It looks only at the images that
   one protocol gets right and the other wrong.
@@ -25,13 +25,10 @@ TOP = 5
 
 @dataclass(frozen=True)
 class Count:
-    """Wrong images among `images`; counts of separate images add up."""
+    """The number of wrong images among `images`."""
 
     wrong: int = 0
     images: int = 0
-
-    def __add__(self, other: "Count") -> "Count":
-        return Count(self.wrong + other.wrong, self.images + other.images)
 
     @property
     def rate(self) -> float:
@@ -76,11 +73,6 @@ class Errors:
 
     top1: Count
     top5: Count | None
-
-    def __add__(self, other: "Errors") -> "Errors":
-        assert (self.top5 is None) == (other.top5 is None)
-        top5 = self.top5 + other.top5 if self.top5 is not None and other.top5 is not None else None
-        return Errors(self.top1 + other.top1, top5)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values: `Count.to_dict` of both; `top5` is None where there are fewer than five classes."""
