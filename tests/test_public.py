@@ -1,6 +1,7 @@
 """The names that a Python programmer finds in `vggnet`."""
 
 import dataclasses
+import pydoc
 import re
 import subprocess
 import sys
@@ -19,14 +20,35 @@ from vggnet.formats.exporting import export_model
 @pytest.mark.parametrize("name", sorted(set(vggnet.__all__) - {"__version__"}))
 def test_public_names_are_found_listed_and_documented(name: str) -> None:
     assert name in dir(vggnet)
+    assert name not in {path.stem for path in Path(vggnet.__file__).parent.iterdir()}  # a module would take its place
     assert name in (vggnet.__doc__ or "")
     assert (getattr(vggnet, name).__doc__ or "").strip()
+
+
+def test_help_lists_every_public_function_with_its_description() -> None:
+    text = pydoc.plain(pydoc.render_doc(vggnet))
+    for name in set(vggnet.__all__) - {"__version__", "localize"}:
+        assert re.search(rf"^    (class )?{name}\(", text, re.M), name
+    assert "Sizes are pixels" in text
+
+
+def test_the_help_of_the_command_line_imports_no_torch() -> None:
+    script = (
+        "import sys, vggnet, vggnet.cli\n"
+        "try: vggnet.cli.main(['train', '--help'])\n"
+        "except SystemExit: pass\n"
+        "assert vggnet.UserError and 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_type_checkers_see_what_a_public_name_is(tmp_path: Path) -> None:
     pytest.importorskip("mypy")
     script = tmp_path / "script.py"
-    script.write_text("import vggnet\nreveal_type(vggnet.load)\nreveal_type(vggnet.PerceptualLoss)\n")
+    script.write_text(
+        "import vggnet\nreveal_type(vggnet.load)\nreveal_type(vggnet.localize.train)\nreveal_type(vggnet.train)\n"
+    )
     checked = subprocess.run(
         [sys.executable, "-m", "mypy", "--follow-imports=silent", "--cache-dir", str(tmp_path), str(script)],
         capture_output=True,
@@ -37,6 +59,8 @@ def test_type_checkers_see_what_a_public_name_is(tmp_path: Path) -> None:
         check=False,
     )
     assert "-> vggnet.network.vgg.VGG" in checked.stdout, checked.stdout + checked.stderr
+    assert "-> vggnet.localization.training.LocalizeResult" in checked.stdout
+    assert "-> vggnet.training.classification.TrainResult" in checked.stdout
     assert '"Any"' not in checked.stdout
 
 

@@ -1,77 +1,62 @@
-"""VGG, the whole system. What is public in Python:
+"""VGG, the whole system: nets, training, the paper's test protocol, localisation and transfer.
 
-build, load, save                 a net of Table 1 with new weights; a trained one, from a run or a weight file
-preprocess                        an image (a file, or Pillow's) as a net wants it
-predict, evaluate                 as the commands: classes of images; errors by the paper's test protocol
-features, PerceptualLoss          activations of named layers, and a loss on them
-convert                           another library's weights
-from_pretrained, save_pretrained  the Hugging Face form
-UserError                         what all of them raise for a mistake in what they are given (a ValueError)
+A function has the name of its command, and the command's options as arguments: `vggnet train photos --net A --out
+runs/A` is `vggnet.train("photos", net="A", out="runs/A")`. Results are objects with what the command prints.
 
->>> model = vggnet.load("runs/mine")                                      # doctest: +SKIP
->>> model.posteriors(vggnet.preprocess(model, "photograph.jpg"))          # doctest: +SKIP
+>>> import vggnet
+>>> model = vggnet.load("runs/A")
+>>> posteriors = model.posteriors(vggnet.preprocess(model, "photograph.jpg"))
+>>> dict(zip(model.description.classes, posteriors[0].tolist()))  # doctest: +SKIP
 
-`model.description` says which classes, preprocessing and scales a net has.
+What holds for all functions:
+
+- A model on disk is a run folder, a model folder or a weight file.
+- Sizes are pixels. `scale` and `test_scale` (Q in the paper) and `train_scale` (S) are the smallest side of a rescaled
+  image; `crop` is the side of the square that a net sees.
+- Errors are counts: `error.wrong` of `error.images`, `error.rate` from 0 to 1. JSON and tables have percent.
+- Nothing is written unless a path is given. Only posteriors and descriptors are cached, in the run or in $VGGNET_CACHE.
+- A mistake in what is given raises UserError (a ValueError), a bad image BadImage, a subclass of it.
+- Trainings and `quantize` print their progress as the commands do.
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:  # for type checkers and editors; see `__getattr__`
-    from vggnet.errors import UserError
-    from vggnet.evaluation.evaluate import evaluate
-    from vggnet.evaluation.predict import predict
-    from vggnet.evaluation.preprocessing import preprocess
-    from vggnet.formats.converting import convert
-    from vggnet.network.initialization import build
-    from vggnet.network.perceptual import PerceptualLoss
-    from vggnet.network.pretrained import from_pretrained, save_pretrained
-    from vggnet.network.taps import features
-    from vggnet.network.weights import load_model as load
-    from vggnet.network.weights import save_model as save
-
-_PUBLIC = {
-    "build": ("vggnet.network.initialization", "build"),
-    "as_classifier": ("vggnet.network.vgg", "as_classifier"),
-    "load": ("vggnet.network.weights", "load_model"),
-    "save": ("vggnet.network.weights", "save_model"),
-    "preprocess": ("vggnet.evaluation.preprocessing", "preprocess"),
-    "predict": ("vggnet.evaluation.predict", "predict"),
-    "evaluate": ("vggnet.evaluation.evaluate", "evaluate"),
-    "features": ("vggnet.network.taps", "features"),
-    "PerceptualLoss": ("vggnet.network.perceptual", "PerceptualLoss"),
-    "convert": ("vggnet.formats.converting", "convert"),
-    "from_pretrained": ("vggnet.network.pretrained", "from_pretrained"),
-    "save_pretrained": ("vggnet.network.pretrained", "save_pretrained"),
-    "UserError": ("vggnet.errors", "UserError"),
-}
+from pathlib import Path
+from typing import Any
 
 __version__ = "0.1.0"
-__all__ = [
-    "PerceptualLoss",
-    "UserError",
-    "__version__",
-    "build",
-    "convert",
-    "evaluate",
-    "features",
-    "from_pretrained",
-    "load",
-    "predict",
-    "preprocess",
-    "save",
-    "save_pretrained",
-]
+
+
+def _public_names() -> tuple[dict[str, tuple[str, str | None]], str]:
+    """Return where each public name is defined (module, and name in it; None: it is the module), and a list as text.
+
+    `__init__.pyi`, which type checkers read, is the only place that lists the public names.
+    """
+    names: dict[str, tuple[str, str | None]] = {}
+    text = ""
+    for line in Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8").splitlines():
+        if line.startswith("# "):
+            text += f"\n{line[2:]}:"
+        elif line.startswith("from "):
+            _, module, _, name, _, public = line.split()
+            names[public] = (f"{module}.{name}", None) if module == "vggnet.api" else (module, name)
+            text += f" {public}"
+    return names, text
+
+
+_NAMES, _CONTENTS = _public_names()
+__all__ = ["__version__", *_NAMES]
+__doc__ = f"{__doc__ or ''}\nPublic names, by subject; `help(vggnet.NAME)` describes one:\n{_CONTENTS}\n"
 
 
 def __getattr__(name: str) -> Any:
-    """The public names, imported when they are first used: `vggnet --help` needs no torch."""
-    if name not in _PUBLIC:
+    """Import a public name when it is first used, so that `vggnet --help` needs no torch."""
+    if name not in _NAMES:
         raise AttributeError(f"module 'vggnet' has no attribute {name!r}")
-    module, attribute = _PUBLIC[name]
-    return getattr(importlib.import_module(module), attribute)
+    module, attribute = _NAMES[name]
+    imported = importlib.import_module(module)
+    return imported if attribute is None else getattr(imported, attribute)
 
 
 def __dir__() -> list[str]:
-    """With the public names, for those who complete them with a key."""
+    """List the public names, too, for completion."""
     return sorted({*globals(), *__all__})

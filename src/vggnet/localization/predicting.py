@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,20 @@ from vggnet.options.localization import LocalizePredictOptions
 
 
 def predict_boxes(run: str, images: Sequence[str], options: LocalizePredictOptions) -> BoxPredictions:
-    """Find the boxes of each image; write the pictures and boxes.json to `options.out`. Raises UserError.
+    """Find the boxes of each image; write the pictures and boxes.json to `options.out`. Raises UserError."""
+    found = find_boxes(run, images, options)
+    reading = read_description(run).policy.reading
+    drawn = [
+        replace(each, picture=_write_picture(options.out, place, each.image, reading, each.boxes))
+        for place, each in enumerate(found.images)
+    ]
+    result = BoxPredictions(tuple(drawn))
+    write_result(options.out / "boxes.json", json_text(result.to_dict()), option="--out")
+    return result
+
+
+def find_boxes(run: str, images: Sequence[str], options: LocalizePredictOptions) -> BoxPredictions:
+    """Find the boxes of each image; nothing is written. Raises UserError.
 
     An image that cannot be read is left out, and named on standard error, where `options.bad_images` is "skip".
     """
@@ -46,14 +59,8 @@ def predict_boxes(run: str, images: Sequence[str], options: LocalizePredictOptio
     posteriors, _ = classify(nets, split, classifier_views(options, nets.descriptions, [scales]), computing)
     sources = tuple((0, scale) for scale in scales)
     found = guess(nets, [sources], split, sizes, posteriors, np.arange(len(split)), computing, options.merging)[0]
-    predictions = []
-    for place, file in enumerate(split.files):
-        boxes = _labelled(nets, found, place)[: options.top]
-        picture = _write_picture(options.out, place, file, split.reading, boxes)
-        predictions.append(ImageBoxes(file, boxes, picture))
-    result = BoxPredictions(tuple(predictions))
-    write_result(options.out / "boxes.json", json_text(result.to_dict()), option="--out")
-    return result
+    boxes = [_labelled(nets, found, place)[: options.top] for place in range(len(split))]
+    return BoxPredictions(tuple(map(ImageBoxes, split.files, boxes)))
 
 
 @dataclass(frozen=True)

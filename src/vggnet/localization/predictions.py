@@ -22,11 +22,11 @@ class LabelledBox:
 
 @dataclass(frozen=True)
 class ImageBoxes:
-    """The boxes of one image, the most probable class first, and the file of the picture that shows them."""
+    """The boxes of one image, the most probable class first, and the picture that shows them, where it was drawn."""
 
     image: str
     boxes: tuple[LabelledBox, ...]
-    picture: Path
+    picture: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -36,16 +36,20 @@ class BoxPredictions:
     images: tuple[ImageBoxes, ...]
 
     def to_dict(self) -> list[dict[str, Any]]:
-        """Return JSON values: for each image its path, its picture and its boxes."""
+        """Return JSON values: for each image its path, its picture (None: not drawn) and its boxes."""
         return [
-            {"image": each.image, "picture": str(each.picture), "boxes": [asdict(box) for box in each.boxes]}
+            {
+                "image": each.image,
+                "picture": None if each.picture is None else str(each.picture),
+                "boxes": [asdict(box) for box in each.boxes],
+            }
             for each in self.images
         ]
 
     def print(self) -> None:
         """Print each image with its picture, and a line for each box."""
         for each in self.images:
-            say(f"{each.image} -> {each.picture}")
+            say(each.image if each.picture is None else f"{each.image} -> {each.picture}")
             for box in each.boxes:
                 corners = f"{box.xmin} {box.ymin} {box.xmax} {box.ymax}"
                 say(f"  {100 * box.posterior:5.1f} %  {box.title}: {corners}")

@@ -26,6 +26,7 @@ from vggnet.network.taps import check_names
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import read_description
 from vggnet.options.choices import BadImages, Pool, PrecisionName
+from vggnet.options.transfer import FeaturesOptions, TransferOptions
 from vggnet.transfer_learning.layer_means import LayerView, activation, layer_means, layer_store
 
 Model = str | Path
@@ -92,6 +93,20 @@ def settings_of(
         raise UserError(f"`precision` {precision}: use auto, bf16 or fp32")  # layers are not computed in int8
     computing = Computing.of(device, precision, workers, bad_images)
     return DescriptorSettings(layer, tuple(test_scale), pool, mirror, computing)
+
+
+def settings_from(options: FeaturesOptions | TransferOptions) -> DescriptorSettings:
+    """Return the settings that a command's options ask for."""
+    return settings_of(
+        options.layer,
+        options.test_scale,
+        options.pool,
+        options.device,
+        options.precision,
+        options.workers,
+        options.bad_images,
+        options.mirror,
+    )
 
 
 def shown_models(models: Sequence[Model], settings: DescriptorSettings) -> list[Shown]:

@@ -10,6 +10,7 @@ from vggnet.errors import BadImage, UserError
 from vggnet.evaluation.policy import policy_notes
 from vggnet.network.weights import read_description
 from vggnet.options.choices import TransferProtocol
+from vggnet.options.transfer import TransferOptions
 from vggnet.provenance import environment
 from vggnet.transfer_learning.baselines import describe_baseline, other_models
 from vggnet.transfer_learning.beside_paper import BesidePaper, Setting, beside_paper
@@ -20,9 +21,10 @@ from vggnet.transfer_learning.descriptors import (
     Progress,
     check_models,
     describe_images,
+    settings_from,
     shown_models,
 )
-from vggnet.transfer_learning.devkit import DevkitOptions, open_actions, open_voc
+from vggnet.transfer_learning.devkit import DevkitOptions, Sets, open_actions, open_voc
 from vggnet.transfer_learning.examples import open_labelled
 from vggnet.transfer_learning.protocols import (
     PrecisionResult,
@@ -78,6 +80,32 @@ def transfer(
     precision, bad, more, remarks = _average_precisions(models, data, settings, protocol, devkit, svm, on_progress)
     paper = _beside_paper(models, facts, sets=more["sets"], regions=devkit.regions)
     return TransferReport(precision, (), bad, facts | more, (*notes, *remarks), paper)
+
+
+def transfer_with(
+    options: TransferOptions, models: Sequence[Model], data: str, on_progress: Progress | None = None
+) -> TransferReport:
+    """Run `transfer` on the models and the data with a command's options."""
+    return transfer(
+        models,
+        data,
+        settings_from(options),
+        protocol=options.protocol,
+        train_per_class=options.train_per_class,
+        test_per_class=options.test_per_class,
+        splits=options.splits,
+        devkit=DevkitOptions(
+            Sets(options.train_set, options.test_set, options.cost_sets),
+            options.regions,
+            options.results,
+            options.competition,
+        ),
+        against=options.against,
+        costs=options.costs,
+        validation=options.validation,
+        seed=options.seed,
+        on_progress=on_progress,
+    )
 
 
 def _beside_paper(models: Sequence[Model], facts: dict[str, Any], **more: Any) -> BesidePaper | None:

@@ -1,0 +1,39 @@
+"""The public names. Type checkers read them here, and `__init__.py` reads from here where each is defined."""
+# ruff: isort: skip_file
+
+__version__: str
+
+# Train
+from vggnet.api.training import train as train
+from vggnet.api.training import ladder as ladder
+from vggnet.api.training import diagnose as diagnose
+
+# Test and use on images
+from vggnet.api.evaluation import evaluate as evaluate
+from vggnet.api.evaluation import classify as classify
+from vggnet.api.evaluation import predict as predict
+from vggnet.api import localize as localize
+
+# Features
+from vggnet.network.taps import features as features
+from vggnet.api.features import descriptors as descriptors
+from vggnet.api.features import transfer as transfer
+from vggnet.network.perceptual import PerceptualLoss as PerceptualLoss
+
+# Nets in memory
+from vggnet.network.initialization import build as build
+from vggnet.api.nets import load as load
+from vggnet.api.nets import save as save
+from vggnet.network.vgg import as_classifier as as_classifier
+from vggnet.evaluation.preprocessing import preprocess as preprocess
+
+# Weights of and for others
+from vggnet.api.weights import convert as convert
+from vggnet.api.weights import export as export
+from vggnet.api.weights import quantize as quantize
+from vggnet.network.pretrained import from_pretrained as from_pretrained
+from vggnet.network.pretrained import save_pretrained as save_pretrained
+
+# Errors
+from vggnet.errors import UserError as UserError
+from vggnet.errors import BadImage as BadImage

@@ -1,0 +1,187 @@
+"""Test nets on images from Python, and name the classes of images: `evaluate`, `classify`, `predict`."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from vggnet.api.arguments import like_command, options_of, several
+from vggnet.errors import BadImage, UserError
+from vggnet.evaluation.evaluate import evaluate as run_evaluation
+from vggnet.evaluation.matching import has_no_labels
+from vggnet.evaluation.predict import predict as run_prediction
+from vggnet.evaluation.submission import Prediction, Submission
+from vggnet.evaluation.tables import Table
+from vggnet.options.choices import BadImages, InferencePrecisionName, TableName
+from vggnet.options.evaluation import EvaluateOptions, PredictOptions
+
+Model = str | Path
+TEXTS = {
+    "models": "A run folder, a model folder or a weight file; or several, which are fused.",
+    "json": "A file to write the result to, as JSON. (default: not written)",
+    "on_progress": "Called with the number of images done, of all images, and the net's name. (default: nothing)",
+}
+
+
+@like_command(EvaluateOptions, **TEXTS, data="Images with labels: a folder or a name, as for `train`.")
+def evaluate(
+    models: Model | Sequence[Model],
+    data: str | Path,
+    *,
+    views: str | Sequence[str] = (),
+    test_scale: int | Sequence[int] = (),
+    mirror: bool | None = None,
+    protocol: TableName | None = None,
+    against: str | None = None,
+    device: str = "auto",
+    precision: InferencePrecisionName = "auto",
+    bad_images: BadImages = "stop",
+    workers: int | None = None,
+    json: str | Path | None = None,
+    csv: str | Path | None = None,
+    markdown: str | Path | None = None,
+    on_progress: Callable[[int, int, str], Any] | None = None,
+) -> Table:
+    """Measure the error of nets on labelled images by the paper's test protocol (Sect. 3.2).
+
+    Posteriors are cached in the run: only what is new goes through the nets. A folder without a val part counts whole;
+    where one of the nets was trained on that folder, the part that was set aside counts.
+
+    Returns:
+        The rows with their errors, each with a 95 % interval, what they are compared with, and notes. `print()` prints
+        the table; `to_markdown()`, `to_csv()` and `to_json()` return it as text.
+
+    Raises:
+        UserError: for nets and images that do not fit, for images without labels (`classify` takes them), and for
+            arguments that cannot be used; BadImage for a single image.
+
+    Example:
+        >>> table = vggnet.evaluate("runs/A", "photos", test_scale=[32, 40])
+        >>> [row.label for row in table.rows][:2]
+        ['A center Q=32', 'A center Q=40']
+        >>> table.rows[0].errors.top1.images
+        12
+    """
+    given = locals()
+    if has_no_labels(str(data)):
+        raise UserError(f"{data}: images without labels; `vggnet.classify` returns their classes")
+    table = _run(options_of(EvaluateOptions, given, inputs=[*several(models), data]), on_progress)
+    assert isinstance(table, Table)
+    return table
+
+
+@like_command(EvaluateOptions, **TEXTS, data="A folder of images without class folders.")
+def classify(
+    models: Model | Sequence[Model],
+    data: str | Path,
+    *,
+    views: str | Sequence[str] = (),
+    test_scale: int | Sequence[int] = (),
+    mirror: bool | None = None,
+    protocol: TableName | None = None,
+    device: str = "auto",
+    precision: InferencePrecisionName = "auto",
+    bad_images: BadImages = "stop",
+    workers: int | None = None,
+    json: str | Path | None = None,
+    csv: str | Path | None = None,
+    markdown: str | Path | None = None,
+    on_progress: Callable[[int, int, str], Any] | None = None,
+) -> Submission:
+    """Name the five most probable classes of images without labels by the paper's test protocol (Sect. 3.2).
+
+    `vggnet evaluate` does this for a folder without class folders. `predict` is the simpler way for a few images.
+
+    Returns:
+        `predictions`: for each image its path and its classes with name, title and posterior, the best first.
+        `to_csv()` returns them in the layout of ILSVRC's submissions.
+
+    Raises:
+        UserError: for nets and images that do not fit, for images in class folders, and for arguments that cannot be
+            used; BadImage for a single image.
+
+    Example:
+        >>> found = vggnet.classify(["runs/A"], "unlabelled", csv="submission.csv")
+        >>> len(found.predictions)
+        4
+        >>> round(sum(guess.posterior for guess in found.predictions[0].classes), 3)
+        1.0
+    """
+    given = locals()
+    if not has_no_labels(str(data)):
+        raise UserError(f"{data}: no folder of images without class folders; `vggnet.evaluate` takes labelled images")
+    found = _run(options_of(EvaluateOptions, given, inputs=[*several(models), data]), on_progress)
+    assert isinstance(found, Submission)
+    return found
+
+
+def _run(options: EvaluateOptions, on_progress: Callable[[int, int, str], Any] | None) -> Table | Submission:
+    *models, data = options.inputs
+    return run_evaluation(
+        models,
+        data,
+        views=options.views or None,
+        test_scale=options.test_scale or None,
+        protocol=options.protocol,
+        mirror=options.mirror,
+        against=options.against,
+        device=options.device,
+        precision=options.precision,
+        workers=options.workers,
+        bad_images=options.bad_images,
+        json=options.json,
+        csv=options.csv,
+        markdown=options.markdown,
+        on_progress=on_progress,
+    )
+
+
+@like_command(
+    PredictOptions,
+    model="A run folder, a model folder or a weight file.",
+    images="An image or a folder of images; or several.",
+    on_bad="Called with each image that is left out, as a BadImage. (default: nothing)",
+    on_progress="Called with the number of images done and of all images. (default: nothing)",
+)
+def predict(
+    model: Model,
+    images: Model | Sequence[Model],
+    *,
+    top: int = 5,
+    test_scale: int | None = None,
+    mirror: bool | None = None,
+    device: str = "auto",
+    precision: InferencePrecisionName = "auto",
+    bad_images: BadImages = "stop",
+    workers: int | None = None,
+    on_bad: Callable[[BadImage], Any] | None = None,
+    on_progress: Callable[[int, int], Any] | None = None,
+) -> list[Prediction]:
+    """Name the most probable classes of images, each seen as a whole (dense evaluation, Sect. 3.2).
+
+    Returns:
+        For each image its `path` and its `classes`, the best first, with `name`, `title` and `posterior` (0 to 1).
+
+    Raises:
+        UserError: for a model or arguments that cannot be used; BadImage for an image.
+
+    Example:
+        >>> predictions = vggnet.predict("runs/A", "photos/val", top=1)
+        >>> best = predictions[0].classes[0]
+        >>> best.name in ("class0", "class1", "class2"), 0 < best.posterior <= 1
+        (True, True)
+    """
+    options = options_of(PredictOptions, locals(), inputs=[model, *several(images)])
+    model, *images = options.inputs
+    return run_prediction(
+        model,
+        images,
+        top=options.top,
+        test_scale=options.test_scale,
+        mirror=options.mirror,
+        device=options.device,
+        precision=options.precision,
+        bad_images=options.bad_images,
+        workers=options.workers,
+        on_bad=on_bad,
+        on_progress=on_progress,
+    )
