@@ -1,10 +1,10 @@
-"""What a person sees while something runs: lines, and progress with time left.
+"""Print lines, notes and progress.
 
-On a terminal progress is a bar that moves; elsewhere it is a plain line on standard error now and then, where it spoils
-no results. Nothing is printed on the ranks of a distributed run other than the first.
+On a terminal, progress is a moving bar. Elsewhere it is a line on standard error from time to time. In a distributed
+run only the first rank prints.
 
-Where standard output is lost (`| head`, a full disk), `say` raises OutputLost. Lines on standard error are optional:
-where it is lost, they are dropped.
+Where standard output cannot be written to (`| head`, a full disk), `say` raises OutputLost. Where standard error cannot
+be written to, its lines are dropped.
 """
 
 import os
@@ -23,11 +23,12 @@ PLAIN_WIDTH = 160
 
 
 def is_first_rank() -> bool:
+    """Return whether this process is the one that prints: rank 0, or the only process."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def say(text: str = "") -> None:
-    """Print a line, as it is, to standard output. Raises OutputLost where that cannot be written to."""
+    """Print a line to standard output without formatting. Raises OutputLost where it cannot be written."""
     if not is_first_rank():
         return
     try:
@@ -37,7 +38,7 @@ def say(text: str = "") -> None:
 
 
 def warn(text: str) -> None:
-    """Print a line to standard error, where that can be written to."""
+    """Print a line to standard error; drop it where that cannot be written to."""
     if is_first_rank():
         with suppress(OSError):
             print(text, file=sys.stderr, flush=True)
@@ -47,26 +48,26 @@ _noted: set[str] = set()
 
 
 def note(text: str) -> None:
-    """Print a line to standard error, where it spoils no results; the same one once."""
+    """Print a line to standard error, each different line once."""
     if text not in _noted:
         _noted.add(text)
         warn(text)
 
 
 def rich_console() -> Console:
-    """Standard output for tables; wide where it is a file or a pipe, which no terminal breaks."""
+    """Return a console for tables on standard output; in a file or a pipe, lines have PLAIN_WIDTH characters."""
     width = None if sys.stdout.isatty() else PLAIN_WIDTH
     return Console(file=sys.stdout, quiet=not is_first_rank(), highlight=False, width=width)
 
 
 def counted(number: int, noun: str) -> str:
-    """So many of them: 1 image, 2,000 images, 3 classes, 4 batches."""
+    """Return a number with its noun: 1 image, 2,000 images, 3 classes, 4 batches."""
     ending = "" if number == 1 else "es" if noun.endswith(("s", "x", "tch")) else "s"
     return f"{number:,} {noun}{ending}"
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them: 8 s, 3 min 20 s, 2 h 5 min."""
+    """Return a time in words: 8 s, 3 min 20 s, 2 h 5 min."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -76,24 +77,24 @@ def duration(seconds: float) -> str:
 
 
 class Ticker:
-    """A progress display that callers feed with `(done, total, text)`."""
+    """A progress display. Call it with (done, total, text) after each piece of work."""
 
     def __init__(self, title: str, bar: Progress | None) -> None:
         self._title = title
         self._bar = bar
         self._task = bar.add_task(title, total=None, text="") if bar else None
-        self._started = self._spoken = time.monotonic()
+        self._started = self._printed = time.monotonic()
 
     def __call__(self, done: int, total: int, text: str = "") -> None:
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done, total=total, text=text)
             return
         now = time.monotonic()
-        if now - self._spoken >= PLAIN_INTERVAL_S and 0 < done < total:
-            self._spoken = now
+        if now - self._printed >= PLAIN_INTERVAL_S and 0 < done < total:
+            self._printed = now
             left = (now - self._started) / done * (total - done)
-            told = f"{self._title}: {done}/{total}" + (f" {text}" if text else "")
-            warn(f"{told}, about {duration(left)} left")
+            line = f"{self._title}: {done}/{total}" + (f" {text}" if text else "")
+            warn(f"{line}, about {duration(left)} left")
 
 
 @contextmanager
@@ -109,6 +110,6 @@ def progress(title: str) -> Iterator[Ticker]:
 
 
 def named(names: Sequence[str], at_most: int = 5) -> str:
-    """'a', 'b' and 3 more."""
+    """Return the first names in quotes: 'a', 'b' and 3 more."""
     shown = ", ".join(repr(name) for name in names[:at_most])
     return shown if len(names) <= at_most else f"{shown} and {len(names) - at_most} more"

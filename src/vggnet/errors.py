@@ -1,4 +1,4 @@
-"""Errors that a user can mend: each says what is wrong, where, and what to do next.
+"""Errors that a user can correct. The text says what is wrong, where, and what to do next.
 
 The command line prints their text without a traceback; from Python they are ordinary `ValueError`s.
 """
@@ -13,7 +13,7 @@ class UserError(ValueError):
 
 
 class Diverged(UserError):
-    """Weights, or what a net computes with them, are not finite. `what` says what was found, and what to do next."""
+    """Weights or outputs of a net are not finite. `what` says which, and what to do next."""
 
     RETRAIN = "take another epoch's weights, or train again at a lower learning rate"
 
@@ -22,7 +22,7 @@ class Diverged(UserError):
         self.what = what
 
     def __reduce__(self) -> tuple[type["Diverged"], tuple[str]]:
-        return Diverged, (self.what,)  # crosses process borders whole
+        return Diverged, (self.what,)  # pickled between processes
 
 
 class BadImage(UserError):
@@ -37,11 +37,11 @@ class BadImage(UserError):
         self.reason = reason
 
     def __reduce__(self) -> tuple[type["BadImage"], tuple[str, str]]:
-        return BadImage, (self.path, self.reason)  # crosses process borders whole
+        return BadImage, (self.path, self.reason)  # pickled between processes
 
 
 def describe_bad(bad: Sequence[BadImage]) -> str:
-    """Return the first few, a line each."""
+    """Return one line for each of the first images, and how many more there are."""
     lines = [f"  {error}" for error in bad[:LISTED_BAD_IMAGES]]
     if len(bad) > LISTED_BAD_IMAGES:
         lines.append(f"  ... and {len(bad) - LISTED_BAD_IMAGES} more")
@@ -51,10 +51,10 @@ def describe_bad(bad: Sequence[BadImage]) -> str:
 class OutputLost(Exception):
     """Standard output cannot be written to any more; the text says why.
 
-    No OSError: nobody who handles a file's errors may take it for one and go on in silence.
+    This is not an OSError, so that code that handles a file's errors does not catch it.
     """
 
 
 def reason_of(error: BaseException) -> str:
-    """What an exception of another library says, in one line: for a sentence that tells why something is off."""
+    """Return the first line of the message of another library's exception, or its class name."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,7 +1,7 @@
-"""How a file appears: whole or not at all, whatever is killed or cut off in between; and names that are not UTF-8.
+"""Write files whole or not at all; find the cache folder; print names that are not UTF-8.
 
-Linux names files by bytes. Python holds a byte that is not UTF-8 as a surrogate, which no text file can hold: in texts
-and on the terminal it is escaped (`caf\\xe9.jpg`).
+Linux names files by bytes. Python represents a byte that is not UTF-8 as a surrogate, which UTF-8 cannot encode. Such a
+byte is escaped in text files and on the terminal (`caf\\xe9.jpg`).
 """
 
 import codecs
@@ -19,7 +19,7 @@ from typing import Any
 
 from vggnet.errors import UserError
 
-_ABANDONED_S = 24 * 3600  # a temporary file that is older was left by a killed writer, whoever that was
+_ABANDONED_S = 24 * 3600  # an older temporary file was left by a killed process
 _cleaned: set[Path] = set()  # folders whose abandoned temporary files this process has removed
 
 
@@ -53,10 +53,13 @@ def json_text(content: Any) -> str:
 
 @contextmanager
 def replacing(path: Path, *, alone: bool = True) -> Iterator[Path]:
-    """A path beside `path` to write to; when the block ends well, it takes the place of `path`.
+    """Yield a temporary path beside `path`; when the block ends without an error, rename it to `path`.
 
-    `alone` True: one temporary name, used again after a kill. False: a name for each writer, since other processes may
-    write the same file at the same moment; the last writer wins. An OSError names `path`.
+    Args:
+        alone: True for one temporary name, reused after a crash. False for a unique name per writer, where other
+            processes may write the same file at the same time; the last writer wins.
+
+    Raises OSError with `path` as its filename.
     """
     temporary = path.with_name(f".{path.name}.part" if alone else f".{path.name}.{uuid.uuid4().hex[:12]}.part")
     if not alone and path.parent not in _cleaned:
@@ -75,16 +78,16 @@ def replacing(path: Path, *, alone: bool = True) -> Iterator[Path]:
 
 
 def write_whole(path: Path, content: bytes | str, *, alone: bool = True) -> None:
-    """Replace `path` by `content` (text in UTF-8, escaped), whole or not at all; `alone` as in `replacing`."""
+    """Write `content` to `path` whole or not at all; text as UTF-8, escaped. `alone`: see `replacing`."""
     with replacing(path, alone=alone) as temporary:
         temporary.write_bytes(_as_bytes(content))
 
 
 def write_result(path: str | Path, content: bytes | str, *, option: str = "") -> None:
-    """Write a result where the user wants it, whole or not at all; folders that are missing are made.
+    """Write a result to the user's `path` whole or not at all; create missing folders.
 
-    A link is followed, an earlier file's permissions stay, and a pipe or a device is written to as it is. Raises
-    UserError, naming the command line's `option`, where writing fails: an earlier file is then as it was.
+    A link is followed. An existing file keeps its permissions. A pipe or a device is written to directly. Raises
+    UserError, which begins with `option`, where writing fails; an existing file is then unchanged.
     """
     path = Path(path)
     try:
@@ -104,10 +107,10 @@ def write_result(path: str | Path, content: bytes | str, *, option: str = "") ->
 
 @contextmanager
 def replacing_several(path: Path) -> Iterator[Path]:
-    """A folder to write `path` and the files that belong to it into, under their own names.
+    """Yield a temporary folder for `path` and the files that belong to it.
 
-    When the block ends well, they take their places beside `path`, each whole, `path` last. Otherwise nothing changes
-    there. What a kill leaves behind is removed the next time.
+    When the block ends without an error, each file is renamed to its place beside `path`, `path` itself last.
+    Otherwise nothing changes there. The folder that a crash leaves behind is removed the next time.
     """
     folder = path.with_name(f".{path.name}.part")
     shutil.rmtree(folder, ignore_errors=True)
@@ -128,7 +131,7 @@ def replacing_several(path: Path) -> Iterator[Path]:
 
 
 def _name(error: BaseException, path: Path) -> None:
-    """Let the system's error name the file that was to be written, not the temporary one or none."""
+    """Put `path` into a system error in place of the temporary file."""
     if isinstance(error, OSError) and not isinstance(error.filename, int):
         error.filename = str(path)
 
@@ -138,7 +141,7 @@ def _as_bytes(content: bytes | str) -> bytes:
 
 
 def _flush(path: Path) -> None:
-    """Bring a file, or the names in a folder, to the disk: they must outlive a power cut."""
+    """Force a file, or a folder's entries, to the disk, so that they survive a power cut."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -150,7 +153,7 @@ def _flush(path: Path) -> None:
 
 
 def remove_abandoned(folder: Path, *, older_than_s: float = 0.0) -> int:
-    """Remove the temporary files that killed writers left in `folder`; how many there were."""
+    """Remove the temporary files that killed processes left in `folder`; return their number."""
     removed = 0
     latest = time.time() - older_than_s
     with suppress(OSError):
@@ -163,7 +166,7 @@ def remove_abandoned(folder: Path, *, older_than_s: float = 0.0) -> int:
 
 
 def default_cache() -> Path:
-    """$VGGNET_CACHE, or $XDG_CACHE_HOME/vggnet, or ~/.cache/vggnet. Not created here."""
+    """Return $VGGNET_CACHE, or $XDG_CACHE_HOME/vggnet, or ~/.cache/vggnet, without creating it."""
     if chosen := os.environ.get("VGGNET_CACHE"):
         return Path(chosen).expanduser()
     if base := os.environ.get("XDG_CACHE_HOME"):
@@ -172,9 +175,9 @@ def default_cache() -> Path:
 
 
 def made_once(target: Path, fill: Callable[[Path], None]) -> Path:
-    """`target`, which `fill` writes on first use: into a folder beside it that is renamed when complete.
+    """Return the folder `target`; on first use call `fill` on a temporary folder and rename that when complete.
 
-    Two processes may do so at once: the first to finish wins. UserError where the disk refuses.
+    Where two processes do so at once, the first to finish wins. Raises UserError where the disk cannot be written.
     """
     if target.is_dir():
         return target

@@ -11,12 +11,15 @@ from vggnet.options.choices import InferencePrecisionName, Precision, PrecisionN
 
 
 def cpu_has_bf16() -> bool:
-    """Whether the processor multiplies bf16 in hardware (AVX512_BF16 or AMX); emulated it is slower than fp32."""
+    """Return whether the processor multiplies bf16 in hardware (AVX512_BF16 or AMX).
+
+    Emulated bf16 is slower than fp32.
+    """
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def choose_precision(requested: PrecisionName, device: torch.device) -> TrainPrecision:
-    """Resolve `auto`; refuse bf16 where it would be emulated."""
+    """Resolve "auto" for a device. Raises UserError for bf16 where it would be emulated."""
     if requested not in ("auto", "bf16", "fp32"):
         raise UserError(f"`precision` {requested}: use auto, bf16 or fp32")
     capable = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else cpu_has_bf16()
@@ -28,7 +31,10 @@ def choose_precision(requested: PrecisionName, device: torch.device) -> TrainPre
 
 
 def choose_inference_precision(requested: InferencePrecisionName, device: torch.device) -> Precision:
-    """As `choose_precision`; int8 only where it is asked for, and refused where it would be emulated."""
+    """Resolve the precision of inference: as `choose_precision`, and int8 on request.
+
+    Raises UserError for int8 on a GPU, or on a CPU without VNNI, where it would be emulated.
+    """
     if requested != "int8":
         return choose_precision(requested, device)
     if device.type != "cpu":
@@ -39,10 +45,11 @@ def choose_inference_precision(requested: InferencePrecisionName, device: torch.
 
 
 def choose_device(name: str, local_rank: int | None = None) -> torch.device:
-    """`auto`, `cpu`, `cuda` or `cuda:N`. A GPU that was asked for and is not there is an error, never the CPU.
+    """Return the device `name`: auto, cpu, cuda or cuda:N.
 
-    A GPU has its number, of several processes on a machine that of the process, and becomes the current one: what asks
-    for no GPU in particular gets it, too.
+    The result for a GPU always has a number: `local_rank` where several processes share a machine, else the current
+    GPU's. That GPU becomes PyTorch's current one. Raises UserError for a GPU that does not exist; the CPU never takes
+    its place, except with "auto".
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -64,9 +71,9 @@ def choose_device(name: str, local_rank: int | None = None) -> torch.device:
 
 
 def free_on_gpu_bytes(device: torch.device) -> int:
-    """Memory that this process can still have on a GPU; what PyTorch keeps of freed memory is had again."""
-    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return int(torch.cuda.mem_get_info(device)[0]) + kept
+    """Return the bytes that this process can still allocate on a GPU, PyTorch's cache of freed memory included."""
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(torch.cuda.mem_get_info(device)[0]) + cached
 
 
 def training_workers(requested: int | None = None) -> int:
@@ -93,11 +100,11 @@ def scoring_workers(requested: int | None, device: torch.device) -> int:
 
 @cache
 def keep_freed_memory() -> bool:
-    """Let this process keep the memory that it frees, for its next activations; whether that could be set.
+    """Make the C library reuse freed memory instead of returning it to the system; return whether that was possible.
 
-    The C library gives large pieces back to the system at once, which hands out zeroed pages again a moment later: a
-    net's every activation pays for that. Changes no number. Net D's training step became 1.4 times as fast by it, its
-    peak memory 15 % higher (virtual machine, Xeon with AMX). Only glibc has these settings.
+    By default glibc returns large blocks at once, and the system must zero the pages of every next activation. No
+    result changes. Net D's training step became 1.4 times as fast, and its peak memory 15 % larger (virtual machine,
+    Xeon with AMX). Only glibc has these settings.
     """
     mmap_max, trim_threshold = -4, -1  # M_MMAP_MAX, M_TRIM_THRESHOLD of <malloc.h>
     try:

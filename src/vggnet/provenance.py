@@ -11,7 +11,7 @@ import torch
 
 
 def environment() -> dict[str, Any]:
-    """What a figure of this run depends on besides its options."""
+    """Return what a figure depends on besides the options: command, versions, processor, load, GPUs."""
     return {
         "command": [_program(), *sys.argv[1:]],
         "python": platform.python_version(),
@@ -29,20 +29,20 @@ def environment() -> dict[str, Any]:
 
 
 def in_words(facts: dict[str, Any]) -> str:
-    """A line of what `environment` found, for under a benchmark's figures."""
+    """Return the facts of `environment` in one line, for the end of a benchmark's output."""
     versions = ", ".join(f"{name} {facts[name]}" for name in ("python", "torch", "torchvision", "pillow"))
     cpu = f"{facts['cpu']}, {facts['threads']} threads of {facts['cores']} cores"
     return f"{cpu}, load average {facts['load_average']:.1f}, {versions}"
 
 
 def _program() -> str:
-    """What was called, without the folders it lies in: they are nobody's business and differ between machines."""
+    """Return the program's name without its folders, which are private and differ between machines."""
     path = Path(sys.argv[0])
     return path.parent.name if path.name == "__main__.py" else path.name
 
 
 def cpu_name() -> str:
-    """The processor's name, and which matrix instructions of reduced precision it has."""
+    """Return the processor's name."""
     name = platform.processor() or platform.machine()
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():

@@ -1,7 +1,7 @@
-"""Mean RGB, PCA of RGB, Krizhevsky's colour shift, and the step from 8-bit pixels to the net's input.
+"""Mean RGB and PCA of RGB over a training set, and Krizhevsky's colour shift.
 
-Everything is in gray levels, 0 to 255. Sect. 2.1: the training set's mean is subtracted. Sect. 3.1: "random RGB colour
-shift" is Krizhevsky et al. 2012, Sect. 4.1, second form.
+All values are gray levels, 0 to 255. The "random RGB colour shift" of Sect. 3.1 is that of Krizhevsky et al. 2012,
+Sect. 4.1, second form.
 """
 
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ _MOST_PIXELS = 1 << 20  # of an image that enter the sums; a larger one is sampl
 
 @dataclass(frozen=True)
 class ColorStatistics:
-    """Of RGB pixels in 0..255: mean and deviation by channel, and the principal axes of their covariance.
+    """Mean and deviation by channel of RGB pixels in 0..255, and the principal axes of their covariance.
 
     `eigenvalues` (variances) descend; column i of `eigenvectors` (three rows of three) is the axis of eigenvalue i,
     its sign chosen so that its largest component is positive.
@@ -29,7 +29,7 @@ class ColorStatistics:
     eigenvectors: tuple[Rgb, Rgb, Rgb]
 
     def to_json_dict(self) -> dict[str, Any]:
-        """Lists and numbers only."""
+        """Return the statistics as lists and numbers."""
         return {
             "mean": list(self.mean),
             "deviation": list(self.deviation),
@@ -39,7 +39,7 @@ class ColorStatistics:
 
     @classmethod
     def from_json_dict(cls, values: dict[str, Any]) -> "ColorStatistics":
-        """The inverse of `to_json_dict`; KeyError, TypeError or ValueError where `values` are something else."""
+        """Invert `to_json_dict`. Raises KeyError, TypeError or ValueError for other values."""
         rows = values["eigenvectors"]
         first, second, third = (rgb(row) for row in rows)
         mean, deviation, eigenvalues = (rgb(values[key]) for key in ("mean", "deviation", "eigenvalues"))
@@ -48,9 +48,9 @@ class ColorStatistics:
 
 @dataclass(frozen=True)
 class ColorSums:
-    """What adds up over images, in float64: each image counts once, by the means over its pixels.
+    """Sums over images, float64, of each image's mean pixel and mean products of channels.
 
-    Large images do not weigh more: training too sees one crop of each image.
+    Each image has the same weight whatever its size, because training uses one crop of each image.
     """
 
     count: int = 0
@@ -59,7 +59,7 @@ class ColorSums:
 
     @classmethod
     def of_image(cls, pixels: np.ndarray) -> "ColorSums":
-        """From one image, uint8 (H, W, 3)."""
+        """Return the sums of one image, uint8 (H, W, 3)."""
         height, width = pixels.shape[:2]
         step = 1 + isqrt((height * width - 1) // _MOST_PIXELS)
         values = pixels[::step, ::step].reshape(-1, 3).astype(np.float32).T.copy()
@@ -74,7 +74,7 @@ class ColorSums:
         return ColorSums(self.count + other.count, self.sum + other.sum, self.products + other.products)
 
     def statistics(self) -> ColorStatistics:
-        """Mean, deviation and principal axes. ValueError where nothing was added."""
+        """Return mean, deviation and principal axes. Raises ValueError where no image was added."""
         if not self.count:
             raise ValueError("no image was counted: there is no mean colour")
         mean = self.sum / self.count
@@ -89,7 +89,9 @@ class ColorSums:
 
 
 def color_shift(statistics: ColorStatistics, normals: np.ndarray, sigma: float) -> np.ndarray:
-    """float32 (3,): what is added to every pixel of one image, in gray levels; `normals` are three N(0, 1) draws.
+    """Return the shift that is added to every pixel of one image: float32 (3,), gray levels.
+
+    `normals` are three draws from N(0, 1).
 
     Along principal axis i the shift is sigma * normal_i * sqrt(eigenvalue_i), a part of the axis's standard deviation.
     Krizhevsky's text multiplies by the eigenvalue itself, which depends on the unit of the pixels (for ILSVRC's

@@ -1,7 +1,7 @@
-"""Isotropic rescaling and the places of crops (Sect. 3.1 and 3.2): integers in, integers out, rounding half up.
+"""Isotropic rescaling and positions of crops (Sect. 3.1 and 3.2), in integer pixels, halves rounded up.
 
-Rescaling is Pillow's antialiased bilinear filter. Training wants one crop of a rescaled image: `crop_of_rescaled`
-computes its pixels only, which is about twice as fast as rescaling everything.
+Rescaling is Pillow's antialiased bilinear filter. Training needs one crop of a rescaled image: `crop_of_rescaled`
+computes the crop's pixels only, which is about twice as fast as rescaling the whole image.
 """
 
 import numpy as np
@@ -11,28 +11,28 @@ from vggnet.errors import UserError
 
 
 def _rounded(numerator: int, denominator: int) -> int:
-    """numerator / denominator to the nearest integer, halves up (Python's own `round` goes to even)."""
+    """Return numerator / denominator rounded to the nearest integer, halves up (Python's `round` goes to even)."""
     return (2 * numerator + denominator) // (2 * denominator)
 
 
 def rescaled_size(width: int, height: int, scale: int) -> tuple[int, int]:
-    """(width, height) in pixels once the smallest side is `scale` (S or Q in the paper), the ratio kept."""
+    """Return (width, height) with the smallest side at `scale` pixels (S or Q in the paper) and the same ratio."""
     if width <= height:
         return scale, max(scale, _rounded(height * scale, width))
     return max(scale, _rounded(width * scale, height)), scale
 
 
 def rescale(image: Image.Image, scale: int) -> Image.Image:
-    """The whole image with its smallest side at `scale` pixels: bilinear, antialiased."""
+    """Return the whole image with its smallest side at `scale` pixels: bilinear, antialiased."""
     size = rescaled_size(*image.size, scale)
     return image if size == image.size else image.resize(size, Image.Resampling.BILINEAR)
 
 
 def crop_of_rescaled(image: Image.Image, scale: int, left: int, top: int, crop: int) -> np.ndarray:
-    """uint8 (crop, crop, 3): `rescale(image, scale)` cut to the square of side `crop` at (left, top).
+    """Return the square of side `crop` at (left, top) of `rescale(image, scale)`, uint8 (crop, crop, 3).
 
-    Only the crop's pixels are computed. Pillow may take rows before columns here and columns before rows there, with
-    rounding between, so a pixel may be off by one gray level (by two, rarely, in pure noise).
+    Only the crop's pixels are computed. Pillow may filter rows first in one case and columns first in the other, and
+    rounds in between, so a pixel may differ by one gray level (rarely by two, in pure noise).
     """
     full_width, full_height = rescaled_size(*image.size, scale)
     if left < 0 or top < 0 or left + crop > full_width or top + crop > full_height:
@@ -46,7 +46,7 @@ def crop_of_rescaled(image: Image.Image, scale: int, left: int, top: int, crop: 
 def source_box(
     width: int, height: int, scale: int, left: int, top: int, crop: int
 ) -> tuple[float, float, float, float]:
-    """(left, top, right, bottom) of that crop in pixels of the image of width x height, before it is rescaled."""
+    """Return (left, top, right, bottom) of that crop in pixels of the image before it is rescaled."""
     full_width, full_height = rescaled_size(width, height, scale)
     return (
         left * width / full_width,
@@ -57,13 +57,13 @@ def source_box(
 
 
 def center_crop_corner(width: int, height: int, crop: int) -> tuple[int, int]:
-    """(left, top) of the centre crop; an odd remainder leaves the extra pixel right and below."""
+    """Return (left, top) of the centre crop; an odd remainder leaves the extra pixel right and below."""
     _check_fits(width, height, crop)
     return (width - crop) // 2, (height - crop) // 2
 
 
 def crop_grid(width: int, height: int, crop: int, n: int = 5) -> list[tuple[int, int]]:
-    """(left, top) of a regular n x n grid of crops, row by row, the four corners included (Sect. 3.2: 5 x 5).
+    """Return (left, top) of a regular n x n grid of crops, row by row, the corners included (Sect. 3.2: 5 x 5).
 
     Column i stands at i (width - crop) / (n - 1), rounded half up; n = 1 is the centre crop.
     """
@@ -76,7 +76,7 @@ def crop_grid(width: int, height: int, crop: int, n: int = 5) -> list[tuple[int,
 
 
 def ten_crop_corners(width: int, height: int, crop: int) -> list[tuple[int, int]]:
-    """(left, top) of Krizhevsky's five crops: four corners row by row, then the centre. With mirrors they are ten."""
+    """Return (left, top) of Krizhevsky's five crops: the corners row by row, then the centre; ten with mirrors."""
     return [*crop_grid(width, height, crop, n=2), center_crop_corner(width, height, crop)]
 
 

@@ -1,9 +1,9 @@
-"""Decoded images held in memory that all reading processes share: small data sets are decoded once, not every epoch.
+"""Cache decoded images in memory that all workers share, so that a small data set is decoded once, not every epoch.
 
-Whoever reads an image first leaves its pixels for the others. Images are kept as long as they fit, the first ones read;
-the rest is decoded anew each time. Notable: the memory is an anonymous shared mapping, which forked processes inherit:
-no /dev/shm (containers give it 64 MB), no file, gone with the last process, and only touched pages count. Where
-processes are not forked there is nothing to share, and nothing is held.
+The process that reads an image first stores its pixels for the others. The first images read are cached as long as
+they fit; the rest is decoded every time. The memory is an anonymous shared mapping, which forked processes inherit: it
+needs no /dev/shm (64 MB in containers) and no file, ends with the last process, and only touched pages count. Where
+processes are not forked, nothing is cached.
 """
 
 import mmap
@@ -17,7 +17,7 @@ _ABSENT = -1
 
 
 class HeldImages:
-    """Up to `capacity` bytes of the pixels of `images` images. Make it before the processes that share it."""
+    """A cache of `capacity` bytes for the pixels of `images` images. Create it before the processes that share it."""
 
     def __init__(self, images: int, capacity: int) -> None:
         if "fork" not in multiprocessing.get_all_start_methods():
@@ -34,7 +34,7 @@ class HeldImages:
         self._lock = multiprocessing.get_context("fork").Lock()
 
     def get(self, index: int) -> Image.Image | None:
-        """The image, or None where it is not held."""
+        """Return the image, or None where it is not cached."""
         if not self._capacity:
             return None
         start, height, width = self._places[index].tolist()
@@ -44,7 +44,7 @@ class HeldImages:
         return Image.fromarray(pixels.reshape(height, width, 3))
 
     def put(self, index: int, image: Image.Image) -> None:
-        """Hold a decoded RGB image, where there is room for it and nobody has put it there yet."""
+        """Cache a decoded RGB image if there is room and no process has stored it."""
         if not self._capacity:
             return
         size = image.width * image.height * 3
@@ -60,5 +60,5 @@ class HeldImages:
 
     @property
     def used_bytes(self) -> int:
-        """Of pixels held by now, those that are being written included."""
+        """Return the bytes of cached pixels, those being written included."""
         return int(self._used[0]) if self._capacity else 0

@@ -33,7 +33,7 @@ _NO_INDEX = np.empty(0, np.int64)
 
 @dataclass
 class Batch:
-    """N crops of N images. N is less than asked for by the length of `bad`.
+    """N crops of N images; the images in `bad` are missing from it.
 
     `views` rows are (scale, left, top, mirrored): where the crop lies in the rescaled image, for boxes.
     """
@@ -59,7 +59,7 @@ class Batch:
         views: np.ndarray,
         bad: tuple[BadImage, ...],
     ) -> "Batch":
-        """With the labels that the split has."""
+        """Return a batch with the labels of the split."""
         labels = split.labels[indices] if split.labels is not None else np.full(len(indices), -1)
         return cls(
             pixels,
@@ -72,18 +72,19 @@ class Batch:
 
 
 class CropLoader(ABC):
-    """Batches of random crops of a split, epoch after epoch. A context manager."""
+    """Batches of random crops of a split. A context manager."""
 
     @abstractmethod
     def batches(self, epoch: int, order: Iterable[np.ndarray]) -> Iterator[Batch]:
-        """One Batch for each array of indices in `order`, in that order; an epoch left early is forgotten by the next.
+        """Yield a Batch for each array of indices in `order`.
 
-        A batch is a function of the seed, the epoch and its images only.
+        A batch depends on the seed, the epoch and its images only. Where the caller stops early, the next call drops
+        the batches that are left.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """End the processes or threads that read."""
+        """End the processes or threads that read images."""
 
     def __enter__(self) -> Self:
         return self
@@ -94,11 +95,11 @@ class CropLoader(ABC):
 
 @dataclass(frozen=True)
 class _CropReader:
-    """Reads the crops of some images of one epoch; runs in a worker.
+    """Read the crops of some images of one epoch, in a worker.
 
-    `slots`, shared with the reading process, take the pixels of pieces in turn: memory that is handed over anew for
-    each piece costs more than the crops themselves (its pages are cleared and mapped in both processes). The result
-    then names the slot in the place of the pixels.
+    `slots` is memory shared with the main process, reused in turn. New shared memory for each piece would cost more
+    than the crops themselves, because its pages are zeroed and mapped in both processes. With `slots` the result holds
+    the number of the slot instead of the pixels.
     """
 
     split: Split
@@ -140,10 +141,12 @@ class _CropReader:
 
 
 class TrainingLoader(CropLoader):
-    """Batches of random crops from processes that stay alive between epochs.
+    """Batches of random crops from processes that stay alive between epochs. A context manager.
 
-    `workers` 0 reads in this process; `pin` puts pixels in page-locked memory where there is a GPU; up to `hold_bytes`
-    of decoded images stay in memory between epochs. A context manager.
+    Args:
+        workers: number of processes; 0 reads in this process.
+        pin: put pixels in page-locked memory where there is a GPU.
+        hold_bytes: decoded images that stay in memory between epochs, in bytes.
     """
 
     def __init__(
@@ -163,7 +166,7 @@ class TrainingLoader(CropLoader):
         self._workers: Workers[tuple[int, np.ndarray, int], _Piece] = Workers(reader, workers, ahead=_AHEAD)
 
     def batches(self, epoch: int, order: Iterable[np.ndarray]) -> Iterator[Batch]:
-        """One Batch for each array of indices in `order`, in that order, the same for any number of workers."""
+        """Yield a Batch for each array of indices in `order`, the same for any number of workers."""
         pieces_of_batches = [chunks(np.asarray(indices, np.int64), _PIECE) for indices in order]
         pieces = [piece for pieces in pieces_of_batches for piece in pieces]
         slots = len(self._slots) if self._slots is not None else 1
@@ -172,7 +175,7 @@ class TrainingLoader(CropLoader):
             yield self._together(sum(map(len, wanted)), results, len(wanted))
 
     def _together(self, images: int, results: Iterator[_Piece], pieces: int) -> Batch:
-        """The next `pieces` results, of `images` images at most; each slot is copied before another piece is asked."""
+        """Join the next `pieces` results, of at most `images` images. Each slot is copied before the next request."""
         pixels = torch.empty((images, self.crop, self.crop, 3), dtype=torch.uint8, pin_memory=self.pin)
         shifts, views, read = [_NO_SHIFT], [_NO_VIEW], [_NO_INDEX]
         bad: list[BadImage] = []

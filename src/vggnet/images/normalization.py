@@ -11,18 +11,18 @@ def normalize(
     shift: torch.Tensor | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> torch.Tensor:
-    """(pixel + shift - mean) / deviation, on the device of `pixels`.
+    """Return (pixel + shift - mean) / deviation on the device of `pixels`.
 
     `pixels` uint8 (N, H, W, 3), `shift` float (N, 3) or None -> `dtype` (N, 3, H, W) in channels_last memory.
     Computed in float32 and rounded once.
     """
     images, height, width, _ = pixels.shape
-    # not made on the device: that would wait for all that it has to do
+    # made on the CPU: making it on a GPU would wait for the work queued there
     scale = (1.0 / torch.tensor(preprocessing.deviation)).to(pixels.device, non_blocking=True)
     offset = -torch.tensor(preprocessing.mean).to(pixels.device, non_blocking=True).expand(images, 3)
     if shift is not None:
         offset = offset + shift.to(pixels.device, torch.float32, non_blocking=True)
-    # RGBRGB... of a whole row at once: three channels innermost would leave nothing to vectorise.
+    # A whole row RGBRGB... at once: an innermost dimension of three channels cannot be vectorised.
     rows = pixels.reshape(images, height, width * 3).to(torch.float32)
     rows.add_(offset.repeat(1, width)[:, None])
     if preprocessing.deviation != (1.0, 1.0, 1.0):

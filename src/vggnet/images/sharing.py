@@ -1,4 +1,4 @@
-"""What a program shares with its reading processes: memory, what each is at, and its own end."""
+"""Share memory, the state of each worker and the end of the program with the processes that read images."""
 
 import ctypes
 import math
@@ -21,15 +21,15 @@ _LAST_SECONDS = 2.0
 
 
 def start_method() -> str:
-    """How reading processes are started here."""
+    """Return how worker processes are started on this system: fork or spawn."""
     return "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
 
 
 def shared_bytes(shape: tuple[int, ...]) -> Tensor:
-    """Zeros, uint8, that processes started from now on share with this one.
+    """Return zeros, uint8, that are shared with the processes started from now on.
 
-    Forked processes inherit an anonymous mapping: torch's shared memory is a file in /dev/shm, of which containers have
-    64 MB.
+    With fork the memory is an anonymous mapping. PyTorch's shared memory is a file in /dev/shm, which has 64 MB in
+    containers.
     """
     if start_method() == "fork":
         return torch.frombuffer(mmap.mmap(-1, math.prod(shape)), dtype=torch.uint8).view(shape)
@@ -37,41 +37,42 @@ def shared_bytes(shape: tuple[int, ...]) -> Tensor:
 
 
 def end_with_parent(parent: int) -> None:
-    """Let the system end this process together with process `parent`, even where it hangs. Linux only.
+    """Make Linux kill this process when process `parent` ends, even where this process hangs.
 
-    Elsewhere a reading process notices after some seconds that its parent is gone, if it does not hang.
+    On other systems a worker that does not hang ends some seconds after its parent.
     """
     try:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     except (AttributeError, OSError):
         return
-    if os.getppid() != parent:  # gone before it was asked for
+    if os.getppid() != parent:  # the parent ended before prctl was called
         os._exit(1)
 
 
 class Desks:
-    """Which process is which worker, and which item each is at: written by the workers, read by the main process."""
+    """The process id of each worker and the item it works on; written by the workers, read by the main process."""
 
     def __init__(self, workers: int) -> None:
         self._table = shared_bytes((workers, 16)).view(torch.int64) if workers else torch.zeros(0, 2)
 
     @contextmanager
     def at(self, number: int) -> Iterator[None]:
-        """In a worker: mark the item as this process's while the block runs."""
+        """Record item `number` as this worker's while the block runs. Call it in a worker."""
         worker = get_worker_info()
         assert worker is not None
         desk = self._table[worker.id]
         desk[1] = number
-        desk[0] = os.getpid()  # last: where there is a process there is an item
+        desk[0] = os.getpid()  # written last: a row with a process id has its item
         try:
             yield
         finally:
             desk[1] = _NOTHING
 
     def suspects(self, number: int) -> list[tuple[str, int]]:
-        """Which processes item `number` waits for, in words, each with the item that it is at.
+        """Return which processes item `number` waits for, in words, each with the item it works on.
 
-        The one that has it; else those that are stopped (a result may not have left them yet), or all.
+        That is the process with this item; if there is none, the stopped processes, which may not have sent their
+        result yet; if there are none, all.
         """
         desks = [(int(process), int(at)) for process, at in self._table.tolist() if process]
         chosen = [desk for desk in desks if desk[1] == number]
@@ -79,30 +80,30 @@ class Desks:
         return [(f"process {process}{_state(process)}", at) for process, at in chosen]
 
     def left_by_the_dead(self) -> list[int]:
-        """The items of processes that have ended."""
+        """Return the items of processes that have ended."""
         alive = {child.pid for child in self._processes()}
         return [int(at) for process, at in self._table.tolist() if process not in alive and at != _NOTHING and process]
 
     def wake(self) -> None:
-        """Let processes go on that were stopped: else they could not end."""
+        """Continue stopped processes, which could not end otherwise."""
         for process in self._processes():
             if process.pid is not None and _state(process.pid):
                 os.kill(process.pid, signal.SIGCONT)
 
     def kill(self) -> None:
-        """End the processes that are still there."""
+        """Kill the processes that are still alive."""
         for process in self._processes():
             process.kill()
             process.join(_LAST_SECONDS)
 
     def _processes(self) -> list[multiprocessing.process.BaseProcess]:
-        """The workers that are alive, as children of this process."""
+        """Return the workers that are alive, as children of this process."""
         own = {int(process) for process, _ in self._table.tolist()}
         return [child for child in multiprocessing.active_children() if child.pid in own]
 
 
 def _state(process: int) -> str:
-    """ " (stopped)" and the like; empty where the process runs, or this is no Linux."""
+    """Return " (stopped)" or the like; "" where the process runs, or where the system is not Linux."""
     try:
         status = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:

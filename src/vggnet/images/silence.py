@@ -1,4 +1,4 @@
-"""Name what a program waits for, when it waits for long: a file system that hangs looks like a slow one."""
+"""Report what the program waits for when no image arrives: a file system that hangs looks like a slow one."""
 
 import sys
 import threading
@@ -16,20 +16,20 @@ SILENT_S = 60.0
 
 
 def print_aside(message: str) -> None:
-    """Print a message to standard error, on every rank: each has reading processes of its own."""
+    """Print a message to standard error on every rank, since each rank has its own workers."""
     print(f"vggnet: {message}", file=sys.stderr, flush=True)
 
 
 def in_words(split: Split, indices: Sequence[int] | np.ndarray) -> str:
-    """Some images of a split: how many, and the first one's path."""
+    """Return the number of images and the path of the first one."""
     first = split.path(int(indices[0])) if len(indices) else "no image"
     return first if len(indices) <= 1 else f"{len(indices)} images, the first of them {first}"
 
 
 class Silence:
-    """Calls `report` once for each result that takes longer than `limit_s`; a thread looks at the clock meanwhile.
+    """Call `report` once for each result that takes longer than `limit_s` seconds. A thread watches the clock.
 
-    `describe(number)` names who should deliver result `number`.
+    `describe(number)` returns which process should deliver result `number`. A context manager.
     """
 
     def __init__(self, limit_s: float, report: Callable[[str], None], describe: Callable[[int], str]) -> None:
@@ -40,7 +40,7 @@ class Silence:
 
     @contextmanager
     def waiting_for(self, number: int) -> Iterator[None]:
-        """Within the block this program waits for result `number`."""
+        """Mark that the program waits for result `number` while the block runs."""
         self._waits = number, time.monotonic()
         try:
             yield

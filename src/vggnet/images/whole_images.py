@@ -16,9 +16,9 @@ from vggnet.images.workers import Workers
 
 
 def cut_region(image: Image.Image, path: str, region: np.ndarray) -> Image.Image:
-    """The part of an image within inclusive corners xmin, ymin, xmax, ymax, as far as they lie in it.
+    """Return the part of an image within inclusive corners xmin, ymin, xmax, ymax, clipped to the image.
 
-    BadImage where nothing is left.
+    Raises BadImage where the region lies outside the image.
     """
     left, top, right, bottom = (int(value) for value in region)
     left, top = max(0, left), max(0, top)
@@ -29,7 +29,7 @@ def cut_region(image: Image.Image, path: str, region: np.ndarray) -> Image.Image
 
 
 def read_whole(split: Split, index: int) -> Image.Image:
-    """Image `index` of the split, or its region where the split has regions; BadImage where there is none."""
+    """Return image `index` of the split, or its region where the split has regions. Raises BadImage."""
     image = decode(split.path(index), split.reading)
     if split.regions is None:
         return image
@@ -42,7 +42,7 @@ def read_whole(split: Split, index: int) -> Image.Image:
 
 @dataclass(frozen=True)
 class _ImageReader:
-    """Reads one whole image; runs in a worker."""
+    """Read one whole image, in a worker."""
 
     split: Split
     prepare: Callable[[Image.Image], Any]
@@ -64,10 +64,10 @@ def whole_images(
     workers: int,
     prepare: Callable[[Image.Image], Any] = np.array,
 ) -> Iterator[tuple[int, Any] | BadImage]:
-    """(index, uint8 (H, W, 3) array at its own size) of each image, in order, or the BadImage in its place.
+    """Yield (index, what `prepare` returns) for each image in order, or its BadImage.
 
-    `prepare` runs in the worker on the decoded image: rescaling there, for one, spares this process the work. What it
-    returns stands instead of the array.
+    `prepare` runs on the decoded image in the worker, so that rescaling, for example, costs the main process nothing.
+    By default it returns the pixels, uint8 (H, W, 3).
     """
     wanted = [int(index) for index in indices]
     with Workers(_ImageReader(split, prepare), min(workers, len(wanted)), ahead=4) as pool:

@@ -1,7 +1,7 @@
-"""A function applied to items in order, here or in worker processes that stay alive from one round to the next.
+"""Apply a function to items in order, in this process or in worker processes that stay alive between rounds.
 
-Underneath is torch's DataLoader: it moves tensors through shared memory, ends its workers with the main process and
-keeps Ctrl-C quiet. Results come in the order of the items, so nothing depends on the number of workers.
+The workers are those of torch's DataLoader, which moves tensors through shared memory and ends its workers with the
+main process. Results come in the order of the items and do not depend on the number of workers.
 """
 
 import os
@@ -26,7 +26,7 @@ Result = TypeVar("Result")
 
 
 class _Calls(Dataset):
-    """A data set whose indices are the numbered items themselves; writes down which one each process is at."""
+    """A data set whose indices are the numbered items themselves; records which item each process works on."""
 
     def __init__(self, function: Callable[[Any], Any], desks: Desks) -> None:
         self.function, self.desks = function, desks
@@ -39,8 +39,8 @@ class _Calls(Dataset):
 
 def _set_up(_worker: int, *, parent: int, by_main_thread: bool) -> None:
     torch.set_num_threads(1)
-    # Ctrl-C, `timeout` and schedulers signal the whole process group. A worker leaves it: the main process decides, and
-    # ends its workers when it is ready.
+    # Ctrl-C, `timeout` and schedulers signal the whole process group. A worker leaves the group, so that only the main
+    # process decides when its workers end.
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -54,11 +54,15 @@ def _as_is(result: Any) -> Any:
 
 
 class Workers(Generic[Item, Result]):
-    """`workers` processes (0: none, in this process) that apply `function`, each `ahead` items ahead of the reader.
+    """Worker processes that apply a function. A context manager; one round of `map` at a time.
 
-    A context manager; one round of `map` at a time, and a round that was left early is forgotten by the next one.
-    Where no result comes for `silent_s` seconds, `on_silence` gets a message that names the process and its item
-    (`function.describe(item)`, where it has that); by default it is printed. The waiting goes on.
+    Where no result comes for `silent_s` seconds, `on_silence` is called with a message that names the process and its
+    item (`function.describe(item)`, if the function has that method), and waiting continues. The next round drops what
+    is left of a round that was stopped early.
+
+    Args:
+        workers: number of processes; 0 applies the function in this process.
+        ahead: items that each process may be ahead of the reader.
     """
 
     def __init__(
@@ -97,10 +101,10 @@ class Workers(Generic[Item, Result]):
             )
 
     def map(self, items: Iterable[Item]) -> Iterator[Result]:
-        """`function` of each item, in order.
+        """Yield the function's result for each item, in order.
 
-        Where a worker process is killed: DataLoader's RuntimeError ("DataLoader worker ..."), raised here or, by a
-        signal handler of its own, wherever the main process happens to be.
+        Raises DataLoader's RuntimeError ("DataLoader worker ...") where a worker is killed. DataLoader's signal handler
+        may raise it anywhere in the main process.
         """
         if self._loader is None:
             yield from map(self.function, items)
@@ -116,7 +120,7 @@ class Workers(Generic[Item, Result]):
                 yield result
 
     def _describe(self, number: int) -> str:
-        """The processes that item `number` waits for, and what they read."""
+        """Return which processes item `number` waits for, and what they read."""
         describe: Callable[[Item], str] | None = getattr(self.function, "describe", None)
         words = []
         for process, at in self._desks.suspects(number)[:3]:
@@ -126,7 +130,7 @@ class Workers(Generic[Item, Result]):
 
     @contextmanager
     def _naming_the_dead(self) -> Iterator[None]:
-        """Add to DataLoader's error which item the process had that was killed."""
+        """Add the item of the killed process to DataLoader's error."""
         try:
             yield
         except RuntimeError as error:
@@ -136,12 +140,12 @@ class Workers(Generic[Item, Result]):
             raise RuntimeError(f"{error} {self._describe(at[0])}") from error
 
     def close(self) -> None:
-        """End the processes (they end with this object, too), also those that hang."""
+        """End the processes, hanging ones included."""
         results, self._loader, self._results = self._results, None, None
         if results is None:
             return
         self._desks.wake()
-        results._shutdown_workers()  # at once: an exception on its way may hold the iterator until the program's end
+        results._shutdown_workers()  # explicitly: a traceback may keep the iterator alive until the program ends
         self._desks.kill()
 
     def __enter__(self) -> "Workers[Item, Result]":
@@ -152,16 +156,15 @@ class Workers(Generic[Item, Result]):
 
 
 def chunks(items: np.ndarray, size: int) -> list[np.ndarray]:
-    """`items` (N,) in pieces of `size`, the last one maybe shorter."""
+    """Return `items` (N,) in pieces of `size`; the last one may be shorter."""
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 def places_for(workers: int, ahead: int, shape: tuple[int, ...]) -> torch.Tensor | None:
-    """uint8 (places, *shape) in shared memory, for item i of a round to write its result to place i % places.
+    """Return shared memory, uint8 (places, *shape), where item i of a round is written to place i % places.
 
-    That is safe where each result is copied out before the next is asked for: there is one place more than can be on
-    their way then, and one to spare. Forked processes inherit an anonymous mapping: torch's shared memory is a file in
-    /dev/shm, of which containers have 64 MB. None without workers.
+    It is safe if each result is copied before the next one is requested: at most workers * ahead + 1 results are in
+    flight, and there is one place more. Returns None without workers.
     """
     if not workers:
         return None
