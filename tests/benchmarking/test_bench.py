@@ -87,7 +87,7 @@ def test_without_the_reference_or_the_limit_nothing_is_timed(absent: str) -> Non
     names = (REFERENCE["inference"], running.LIMIT)
     results = {name: Result("inference", name, absent="no memory" if name == absent else "") for name in names}
     with pytest.raises(UserError, match=f"{absent}: no memory; everything is compared with it"):
-        running._need(names, results)
+        running._require(names, results)
 
 
 def test_a_way_that_a_gpu_has_no_memory_for_is_absent(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +130,7 @@ class Played:
 
 
 def test_figures_are_handed_over_after_every_round(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "_Helper", Played)
+    monkeypatch.setattr(running, "_WayProcess", Played)
     saved: list[dict[str, Any]] = []
     options = BenchOptions(tasks=("inference",), repeats=3, batch=4)
     running.run_benchmark(options, lambda report: saved.append(copy.deepcopy(report.to_dict())))

@@ -86,7 +86,7 @@ def test_result_files_for_the_server(
     content = json.loads((tmp_path / "t.json").read_text())
     assert content["mean_average_precision"] is None
     assert content["results"] == [str(written / name) for name in names]
-    assert "no label in test: the server counts" in said
+    assert "no labels in test: only VOC's server can count the result" in said
 
 
 def test_the_other_competition_and_what_does_not_go_together(
@@ -98,9 +98,9 @@ def test_the_other_competition_and_what_does_not_go_together(
     for arguments, message in (
         (["--protocol", "voc", *results, "--competition", "comp9"], "--protocol voc has comp1 and comp2"),
         (["--protocol", "voc", "--competition", "comp1"], "--competition comp1 names result files: give --results"),
-        (["--protocol", "voc", "--regions", "image"], "--regions image: of --protocol actions only"),
-        (["--protocol", "caltech", *results], "--results: of --protocol voc and actions only"),
-        (["--protocol", "caltech", "--cost-sets", "train", "val"], "--cost-sets: of --protocol voc and actions only"),
+        (["--protocol", "voc", "--regions", "image"], "--regions image: only for --protocol actions"),
+        (["--protocol", "caltech", *results], "--results: only for --protocol voc and actions"),
+        (["--protocol", "caltech", "--cost-sets", "train", "val"], "--cost-sets: only for --protocol voc and actions"),
         (["--protocol", "voc", "--cost-sets", "train"], "--cost-sets train: two sets, such as train val"),
         (["--protocol", "voc", "--cost-sets", "train", "val"], "such as 2012_000010, not in the training set train"),
         (["--protocol", "voc", "--cost-sets", "train", "dev"], "has no cat_dev.txt"),

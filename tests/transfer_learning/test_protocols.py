@@ -79,7 +79,7 @@ def test_an_unconverged_fit_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_costs_and_validation_parts() -> None:
-    assert svm.choose_cost({1.0: 0.5, 0.1: 0.7, 10.0: 0.7}.__getitem__, (1.0, 10.0, 0.1))[0] == 0.1
+    assert svm.choose_cost({1.0: 0.5, 0.1: 0.7, 10.0: 0.7}.__getitem__, (1.0, 10.0, 0.1)) == 0.1
     with pytest.raises(UserError, match="above 0"):
         svm.choose_cost(float, (0.0,))
     rest, held = svm.hold_out_places(np.array([0] * 10 + [1] * 2), 0.2, np.random.default_rng(0))
@@ -213,7 +213,7 @@ def test_caltechs_options_are_refused_where_they_would_do_nothing(
         ("--against", "pixels"),
     ):
         assert run([*arguments, option, value]) == 2
-        assert f"{option}: of --protocol caltech only" in capsys.readouterr().err
+        assert f"{option}: only for --protocol caltech" in capsys.readouterr().err
 
 
 def test_what_a_devkit_lacks_is_named(model_file: Path, voc: Path, colours: Path, capsys) -> None:
@@ -232,7 +232,7 @@ def test_what_a_devkit_lacks_is_named(model_file: Path, voc: Path, colours: Path
         assert run([*arguments[:-1], protocol, "--train-set", "trainval", "--test-set", "val"]) == 2
         assert "10 images in trainval and in val, such as 2008_000014" in capsys.readouterr().err
     assert run(["transfer", str(model_file), str(colours), "--train-set", "train"]) == 2
-    assert "--train-set: of --protocol voc and actions only" in capsys.readouterr().err
+    assert "--train-set: only for --protocol voc and actions" in capsys.readouterr().err
     (voc / "ImageSets" / "Main" / "cat_val.txt").write_text("2008_000014 maybe\n")
     assert run(arguments) == 2
     assert "cat_val.txt:1: expected 2 fields" in capsys.readouterr().err

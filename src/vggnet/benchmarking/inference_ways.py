@@ -1,4 +1,4 @@
-"""The ways to run net D forward: torchvision, timm, ONNX Runtime, OpenVINO, and this package."""
+"""Prepare net D's forward pass in torchvision, timm, ONNX Runtime, OpenVINO and this package."""
 
 import logging
 import tempfile
@@ -21,7 +21,7 @@ from vggnet.hardware import choose_inference_precision, choose_precision
 
 
 def torch_pass(problem: Problem, source: str, reduced: bool, compile_: bool) -> Ready:
-    """A forward pass; `reduced` is bf16 throughout (fp16 autocast never beat it) and channels_last."""
+    """Prepare a PyTorch net; `reduced` takes bf16 for everything (fp16 autocast was never faster) and channels_last."""
     model = vgg16(problem, source).eval()
     images = problem.images()
     if reduced:
@@ -38,7 +38,7 @@ def torch_pass(problem: Problem, source: str, reduced: bool, compile_: bool) -> 
 
 
 def our_pass(problem: Problem, *, cudnn: bool = False) -> Ready:
-    """What evaluation and prediction run; with `cudnn` the GPU's form that is not their default."""
+    """Prepare the forward pass of `vggnet evaluate`; `cudnn` takes a form for GPUs that is not the default."""
     device = torch.device(problem.device)
     precision = choose_precision("auto", device)
     model = fast_inference(problem.net().to(device).eval(), device, precision, cudnn=cudnn)
@@ -54,7 +54,7 @@ def our_pass(problem: Problem, *, cudnn: bool = False) -> Ready:
 
 
 def our_int8_pass(problem: Problem) -> Ready:
-    """What they run with --precision int8, on activation ranges measured on the timed images."""
+    """Prepare their forward pass with --precision int8, calibrated on the timed images."""
     device = torch.device(problem.device)
     try:
         choose_inference_precision("int8", device)
@@ -76,19 +76,19 @@ def our_int8_pass(problem: Problem) -> Ready:
 
 
 def onnx_file(problem: Problem, folder: str) -> str:
-    """Torchvision's vgg16 as an ONNX file."""
+    """Write torchvision's vgg16 as an ONNX file into `folder`, and return its path."""
     library("onnx")
     library("onnxscript")
     file = str(Path(folder) / "vgg16.onnx")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's own
+        warnings.simplefilter("ignore")  # of the exporter
         model = vgg16(problem, "torchvision").eval()
         torch.onnx.export(model, (problem.images(),), file, dynamo=True, external_data=True, verbose=False)
     return file
 
 
 def int8_onnx_file(problem: Problem, folder: str) -> str:
-    """The same, quantised by ONNX Runtime's own tool: weights by channel, activations by the timed images."""
+    """Write `onnx_file` quantised by ONNX Runtime: weights by channel, activations calibrated on the timed images."""
     tool = library("onnxruntime.quantization")
     source, target = onnx_file(problem, folder), str(Path(folder) / "int8.onnx")
     images = problem.images().numpy()
@@ -101,12 +101,13 @@ def int8_onnx_file(problem: Problem, folder: str) -> str:
         def get_next(self) -> dict[str, np.ndarray] | None:
             return next(self.batches, None)
 
-    logging.getLogger().setLevel(logging.ERROR)  # it advises on the root logger; this process does nothing else
+    logging.getLogger().setLevel(logging.ERROR)  # quantize_static logs advice; this process logs nothing else
     tool.quantize_static(source, target, Reader(), per_channel=True, use_external_data_format=True)
     return target
 
 
 def onnxruntime_pass(problem: Problem, write: Callable[[Problem, str], str] = onnx_file) -> Ready:
+    """Prepare ONNX Runtime on the file that `write` makes."""
     runtime = library("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = problem.threads
@@ -125,6 +126,7 @@ def onnxruntime_pass(problem: Problem, write: Callable[[Problem, str], str] = on
 
 
 def openvino_pass(problem: Problem, precision: str, write: Callable[[Problem, str], str] = onnx_file) -> Ready:
+    """Prepare OpenVINO in `precision` on the file that `write` makes."""
     openvino = library("openvino")
     core = openvino.Core()
     settings = {

@@ -1,4 +1,4 @@
-"""Yardsticks of one process: the time of a call, its peak memory, and the machine's matrix rate."""
+"""Measure the time of a call, the peak memory of this process, and the speed of a large matrix product."""
 
 import resource
 import sys
@@ -12,7 +12,7 @@ MATRIX_SIDES = {"cpu": (1024, 2048, 4096), "cuda": (8192,)}  # the fastest count
 
 
 def timed(call: Callable[[], object], times: int, device: torch.device) -> tuple[float, float]:
-    """Seconds of one of `times` calls: on the clock, and of this process's CPU time over all its threads."""
+    """Return the seconds of one call, averaged over `times` calls: wall time, and CPU time of all threads."""
     _wait_for(device)
     wall, cpu = time.perf_counter(), time.process_time()
     for _ in range(times):
@@ -22,7 +22,10 @@ def timed(call: Callable[[], object], times: int, device: torch.device) -> tuple
 
 
 def timed_in_turn(call: Callable[[], object], times: int, device: torch.device) -> tuple[float, float]:
-    """As `timed`, where others' calls come in between: on a GPU memory is taken by a call before, and given back."""
+    """Return what `timed` does, for a benchmark whose processes take turns on one GPU.
+
+    On a GPU an untimed call comes first, to allocate memory, and the memory is freed afterwards for the next process.
+    """
     if device.type != "cuda":
         return timed(call, times, device)
     call()
@@ -32,7 +35,7 @@ def timed_in_turn(call: Callable[[], object], times: int, device: torch.device) 
 
 
 def warm_up(call: Callable[[], object], device: torch.device) -> int:
-    """Call it; how often it is to be called in one timing. Peak memory counts from here on a GPU."""
+    """Warm up, and return how many calls one timing takes. On a GPU the peak memory is reset afterwards."""
     first_s, _ = timed(call, 1, device)  # compiles, on a GPU
     if device.type == "cpu" and first_s > CALL_S:
         return 1
@@ -49,7 +52,7 @@ def _wait_for(device: torch.device) -> None:
 
 
 def matrix_product(device: torch.device, dtype: torch.dtype) -> tuple[Callable[[], object], float]:
-    """A large matrix product, and its floating-point operations: what sets the limit."""
+    """Return the fastest large matrix product and its floating-point operations; its rate is the limit of a net."""
     choices = [_product(side, device, dtype) for side in MATRIX_SIDES[device.type]]
     if len(choices) == 1:
         return choices[0]
@@ -65,7 +68,7 @@ def _product(side: int, device: torch.device, dtype: torch.dtype) -> tuple[Calla
 
 
 def peak_bytes(device: torch.device) -> int:
-    """The most memory that this process has held: on the GPU where there is one, otherwise resident."""
+    """Return the peak memory of this process: allocated on the GPU if `device` is one, else resident."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,4 +1,4 @@
-"""Other libraries' net D with our weights, and what a way to run it needs of this machine."""
+"""Build net D of other libraries with our weights, and check what a way to run it needs."""
 
 import importlib
 import shutil
@@ -11,12 +11,11 @@ from torch import Tensor, nn
 
 from vggnet.benchmarking.problem import CLASSES, Absent, Problem, give_weights
 from vggnet.hardware import choose_precision
-
-PAPER_CROP_PX = 224
+from vggnet.paper.configurations import PAPER_CROP_PX
 
 
 def library(name: str) -> ModuleType:
-    """An optional library; Absent where it is not installed."""
+    """Import an optional library. Raises Absent where it is not installed."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -26,9 +25,9 @@ def library(name: str) -> ModuleType:
 
 
 def vgg16(problem: Problem, source: str) -> nn.Module:
-    """Another library's vgg16 with our weights, on the device.
+    """Return another library's vgg16 with our weights, on the device.
 
-    On a GPU its process lets cuDNN time algorithms, as torchvision's reference script does, and `vggnet train`.
+    On a GPU this process then lets cuDNN time its algorithms, as torchvision's reference script and `vggnet train` do.
     """
     if problem.device == "cuda":
         torch.backends.cudnn.benchmark = True
@@ -43,7 +42,7 @@ def vgg16(problem: Problem, source: str) -> nn.Module:
 
 
 def _small_vgg16(problem: Problem, source: str) -> nn.Module:
-    """Torchvision's, with fewer channels and another crop; timm has no such thing."""
+    """Return torchvision's vgg16 with fewer channels and another crop. Raises Absent for timm, which has none."""
     if source == "timm":
         raise Absent("timm has net D at full width and a crop of 224 only")
     from torchvision.models import vgg
@@ -58,13 +57,13 @@ def _small_vgg16(problem: Problem, source: str) -> nn.Module:
 
 
 def compiled(model: nn.Module) -> Callable[[Tensor], Tensor]:
-    """`model` through torch.compile, which needs a C++ compiler."""
+    """Return `model` compiled by torch.compile. Raises Absent without a C++ compiler."""
     if shutil.which("g++") is None and shutil.which("clang++") is None:
         raise Absent("torch.compile finds no C++ compiler: install g++")
     return torch.compile(model)
 
 
 def need_bf16(problem: Problem) -> None:
-    """Absent where the device has no bf16 arithmetic."""
+    """Raise Absent where the device has no bf16 instructions."""
     if choose_precision("auto", torch.device(problem.device)) != "bf16":
         raise Absent(f"this {problem.device} has no bf16 arithmetic")

@@ -1,6 +1,6 @@
-"""What every path computes: net D's scores of one batch, or a step of its training, from the same weights and images.
+"""Define what every way computes: net D's scores of one batch, or a training step, from equal weights and images.
 
-Torchvision's vgg16 and timm's list their parameters in the order of ours, and in the same shapes but for fc6's.
+The parameters of torchvision's and timm's vgg16 have the order of ours, and the same shapes except for the FC layers.
 """
 
 from collections.abc import Callable
@@ -15,21 +15,21 @@ from vggnet.network.initialization import build
 from vggnet.network.vgg import VGG
 from vggnet.paper.configurations import Architecture
 
-Task = Literal["training", "inference"]
+BenchTask = Literal["training", "inference"]
 CLASSES = 1000
 SAMPLES = 4096  # values of each gradient that are compared
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 1e-4, 0.9, 5e-4
 
 
 class Absent(Exception):
-    """A path that cannot run here: a library, a compiler or an instruction is missing. Its text says which."""
+    """A library, a compiler or an instruction that a way needs is missing; the text names it."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One batch of net D, its device, and what the machine has."""
+    """A task on one batch of images, the device, and the CPU threads; `width` and `crop` shrink net D for trials."""
 
-    task: Task
+    task: BenchTask
     device: str
     batch: int
     threads: int
@@ -37,19 +37,21 @@ class Problem:
     crop: int = 224
 
     def net(self) -> VGG:
-        """Our net D with the weights that all paths start from, on the CPU."""
+        """Return our net D on the CPU, with the weights that all ways start from."""
         return build("D", num_classes=CLASSES, width=self.width, crop=self.crop, init="he", seed=0)
 
     def images(self) -> Tensor:
+        """Return the batch on the device: normally distributed, (N, 3, crop, crop)."""
         generator = torch.Generator().manual_seed(1)
         return torch.randn(self.batch, 3, self.crop, self.crop, generator=generator).to(self.device)
 
     def labels(self) -> Tensor:
+        """Return the batch's labels on the device, (N,)."""
         return torch.randint(CLASSES, (self.batch,), generator=torch.Generator().manual_seed(2)).to(self.device)
 
     @property
     def flop(self) -> float:
-        """Of one call, in floating-point operations: a step is three forward passes, less conv1_1's data gradient."""
+        """Floating-point operations of one call; a step is three forward passes less conv1_1's input gradient."""
         architecture = Architecture("D", CLASSES, self.width, self.crop)
         forward = 2.0 * architecture.multiply_adds()
         first = next(architecture.convolutions())
@@ -59,7 +61,7 @@ class Problem:
 
 @dataclass
 class Ready:
-    """A path that can be timed. `scores` (N, K) fp32 on the CPU; `gradients` sampled, by parameter, in training."""
+    """A way that is ready to be timed; `scores` (N, K) and, in training, samples of each gradient check it."""
 
     call: Callable[[], object]
     scores: Tensor
@@ -74,7 +76,7 @@ def give_weights(source: VGG, target: nn.Module) -> None:
 
 
 def ready_step(model: nn.Module, forward: Callable[[], Tensor], labels: Tensor, step: Callable[[], object]) -> Ready:
-    """A training step with what checks it: scores and gradients without dropout, before any step was taken."""
+    """Return a training step, with the scores and gradients of the net without dropout, before the first step."""
     model.eval()
     model.zero_grad(set_to_none=True)
     scores = forward()
@@ -86,6 +88,6 @@ def ready_step(model: nn.Module, forward: Callable[[], Tensor], labels: Tensor, 
 
 
 def sampled(gradient: Tensor) -> Tensor:
-    """Some of a gradient's values, drawn from all of it; the same places whatever its shape and layout."""
+    """Return values of a gradient, (SAMPLES,) fp32, from places that depend on its size alone."""
     flat = gradient.detach().reshape(-1).float().cpu()
     return flat[torch.randint(len(flat), (SAMPLES,), generator=torch.Generator().manual_seed(3))]

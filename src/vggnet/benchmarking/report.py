@@ -1,4 +1,4 @@
-"""The table of a benchmark, for people."""
+"""Print the figures of a benchmark."""
 
 from rich.table import Table
 
@@ -8,7 +8,7 @@ from vggnet.console import counted, rich_console, say
 
 
 def show(report: BenchmarkReport) -> None:
-    """One table a task, then what the figures depend on."""
+    """Print a table for each task, then the hardware, the load and the versions that the figures depend on."""
     for task, problem in report.problems.items():
         what = "training step" if task == "training" else "scores"
         table = Table(title=f"net D, {what}, {problem['device']}, batch {problem['batch']}, {problem['crop']} px")

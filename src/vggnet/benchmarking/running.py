@@ -1,8 +1,9 @@
-"""`vggnet bench`: every way in a process of its own, checked against the reference, then timed in turn.
+"""Run every way in a process of its own, check it against the reference, and time all of them in turn.
 
-Notable: the processes are made one after another and stay; in each round every one is asked for one timing, alone, so
-that a busy moment of the machine meets them all. A GPU's memory is handed from one to the next, so that each has it to
-itself. Peak memory is each process's own, its libraries included (on a GPU: what its timed calls take).
+- The processes are started one after another and stay. In each round every process times itself once, while the others
+  wait, so that a busy moment of the machine slows all ways.
+- On a GPU a process frees its memory after its turn, so that each has the whole memory.
+- Peak memory is that of the process with its libraries; on a GPU that of the timed calls.
 """
 
 import importlib.metadata
@@ -18,7 +19,7 @@ import torch
 from torch.nn import functional as F
 
 from vggnet.benchmarking.measuring import matrix_product, peak_bytes, timed_in_turn, warm_up
-from vggnet.benchmarking.problem import Absent, Problem, Ready, Task
+from vggnet.benchmarking.problem import Absent, BenchTask, Problem, Ready
 from vggnet.benchmarking.ways import OURS, REFERENCE, WAYS, find
 from vggnet.console import progress
 from vggnet.errors import UserError
@@ -35,9 +36,9 @@ LIBRARIES = ("torch", "torchvision", "timm", "onnx", "onnxruntime", "openvino", 
 
 @dataclass
 class Result:
-    """One way's figures; `absent` says why there are none."""
+    """The figures of one way; `absent` tells why there are none."""
 
-    task: Task
+    task: BenchTask
     name: str
     absent: str = ""
     wall_s: list[float] = field(default_factory=list)
@@ -57,7 +58,7 @@ class Result:
 
 @dataclass
 class BenchmarkReport:
-    """All figures of one run, and what they depend on."""
+    """The figures of all ways, and what they depend on."""
 
     problems: dict[str, dict[str, Any]]
     results: list[Result]
@@ -71,16 +72,16 @@ class BenchmarkReport:
     versions: dict[str, str]
 
     def rate(self, result: Result) -> float:
-        """Images/s, of the median time."""
+        """Return images/s by the median time."""
         return float(self.problems[result.task]["batch"]) / result.median_s
 
     def ratio(self, task: str, other: Result) -> float | None:
-        """How many times as fast as `other` this package is."""
+        """Return how many times as fast as `other` this package is; None where one of them was not timed."""
         ours = self._ours(task)
         return None if ours is None or other.absent else other.median_s / ours.median_s
 
     def cpu_ratio(self, task: str, other: Result) -> float | None:
-        """The same in CPU time, which other programs on the machine disturb less; waiting threads count, too."""
+        """Return the same in CPU time, which other programs disturb less; waiting threads count, too."""
         ours = self._ours(task)
         return None if ours is None or other.absent else other.median_cpu_s / ours.median_cpu_s
 
@@ -88,14 +89,15 @@ class BenchmarkReport:
         return next((each for each in self.results if (each.task, each.name) == (task, OURS) and not each.absent), None)
 
     def share(self, result: Result) -> float:
-        """Of what the machine could do if all was one large matrix product."""
+        """Return the part of the rate of a large matrix product that `result` reaches."""
         return self.flop[result.task] / result.median_s / self.limit_flop_per_s[result.task]
 
     def cpu_share(self, result: Result) -> float:
-        """The same in CPU time."""
+        """Return the same in CPU time."""
         return self.flop[result.task] / result.median_cpu_s / self.limit_flop_per_cpu_s[result.task]
 
     def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
         rows = []
         for result in self.results:
             row: dict[str, Any] = asdict(result)
@@ -111,7 +113,7 @@ class BenchmarkReport:
 def run_benchmark(
     options: BenchOptions, save: Callable[[BenchmarkReport], None] = lambda report: None
 ) -> BenchmarkReport:
-    """Run what `options` ask for. UserError where a way disagrees with the reference.
+    """Check and time all ways that `options` ask for. Raises UserError where one disagrees with the reference.
 
     `save` is called after every round with what is known by then: a long run may be cut off.
     """
@@ -137,7 +139,7 @@ def _run_task(
     problem: Problem, repeats: int, compile_: bool, report: BenchmarkReport, save: Callable[[BenchmarkReport], None]
 ) -> None:
     with_limit = [LIMIT, *(way.name for way in WAYS if way.task == problem.task and problem.device in way.devices)]
-    helpers: dict[str, _Helper] = {}
+    processes: dict[str, _WayProcess] = {}
     results: dict[str, Result] = {}
     try:
         with progress(f"preparing {problem.task}") as tick:
@@ -147,45 +149,45 @@ def _run_task(
                 if name != LIMIT and find(problem.task, name).compiles and not compile_:
                     results[name].absent = "left out; --compile times it"
                     continue
-                helper = _Helper(problem, name)
-                reason = helper.prepare()
+                process = _WayProcess(problem, name)
+                reason = process.prepare()
                 if reason:
                     results[name].absent = reason
-                    helper.stop()
+                    process.stop()
                 else:
-                    helpers[name] = helper
-        _need((REFERENCE[problem.task], LIMIT), results)
-        _check(problem, helpers, results)
+                    processes[name] = process
+        _require((REFERENCE[problem.task], LIMIT), results)
+        _check(problem, processes, results)
         report.results += [result for name, result in results.items() if name != LIMIT]
         with progress(f"timing {problem.task}") as tick:
             for repeat in range(repeats):
-                for name, helper in helpers.items():
-                    wall_s, cpu_s = helper.time()
+                for name, process in processes.items():
+                    wall_s, cpu_s = process.time()
                     results[name].wall_s.append(wall_s)
                     results[name].cpu_s.append(cpu_s)
-                report.limit_flop_per_s[problem.task] = helpers[LIMIT].flop / results[LIMIT].median_s
-                report.limit_flop_per_cpu_s[problem.task] = helpers[LIMIT].flop / results[LIMIT].median_cpu_s
+                report.limit_flop_per_s[problem.task] = processes[LIMIT].flop / results[LIMIT].median_s
+                report.limit_flop_per_cpu_s[problem.task] = processes[LIMIT].flop / results[LIMIT].median_cpu_s
                 save(report)
                 tick(repeat + 1, repeats, "")
     finally:
-        for name, helper in helpers.items():
-            results[name].peak_bytes = helper.stop()
+        for name, process in processes.items():
+            results[name].peak_bytes = process.stop()
 
 
-def _need(names: Iterable[str], results: dict[str, Result]) -> None:
-    """Stop where what all others are compared with is absent."""
+def _require(names: Iterable[str], results: dict[str, Result]) -> None:
+    """Raise UserError where a way that all others are compared with is absent."""
     for name in names:
         if results[name].absent:
             raise UserError(f"{name}: {results[name].absent}; everything is compared with it: nothing was timed")
 
 
-def _check(problem: Problem, helpers: dict[str, "_Helper"], results: dict[str, Result]) -> None:
-    """Stop where a way does not compute what the reference computes."""
-    reference = helpers[REFERENCE[problem.task]].ready
-    for name, helper in helpers.items():
+def _check(problem: Problem, processes: dict[str, "_WayProcess"], results: dict[str, Result]) -> None:
+    """Raise UserError for a way whose scores or gradients differ from the reference's."""
+    reference = processes[REFERENCE[problem.task]].ready
+    for name, process in processes.items():
         if name == LIMIT:
             continue
-        result, ready = results[name], helper.ready
+        result, ready = results[name], process.ready
         assert ready is not None
         assert reference is not None
         if ready.scores.shape != reference.scores.shape:
@@ -204,8 +206,8 @@ def _check(problem: Problem, helpers: dict[str, "_Helper"], results: dict[str, R
                 )
 
 
-class _Helper:
-    """The other process of one way, seen from here."""
+class _WayProcess:
+    """The process of one way, as the main process controls it."""
 
     def __init__(self, problem: Problem, name: str) -> None:
         context = multiprocessing.get_context("spawn")
@@ -218,7 +220,7 @@ class _Helper:
         self.flop = 0.0
 
     def prepare(self) -> str:
-        """Wait until it can be timed; why it cannot, or nothing."""
+        """Wait until the way is ready. Return why it cannot be timed, or an empty text."""
         kind, content = self._receive()
         if kind == "absent":
             return str(content)
@@ -232,17 +234,18 @@ class _Helper:
         return ""
 
     def time(self) -> tuple[float, float]:
+        """Return the wall time and the CPU time of one call, in seconds."""
         self._connection.send("time")
         return self._receive()[1]
 
     def stop(self) -> int | None:
-        """End it; its peak memory."""
+        """End the process, and return its peak memory in bytes; None where it is unknown."""
         peak = None
         try:
             self._connection.send("stop")
             peak = self._receive()[1]
         except (OSError, UserError):
-            pass  # it is gone already
+            pass  # it has ended already
         self._process.join(20)
         if self._process.is_alive():
             self._process.kill()
@@ -262,7 +265,7 @@ class _Helper:
 
 
 def _serve(connection: Connection, problem: Problem, name: str) -> None:
-    """The other process: prepare, then a timing for each request."""
+    """Run in the process of a way: prepare the way, then answer each request with a timing."""
     torch.set_num_threads(problem.threads)
     device = torch.device(problem.device)
     try:
@@ -282,7 +285,7 @@ def _serve(connection: Connection, problem: Problem, name: str) -> None:
 
 
 def _prepared(problem: Problem, name: str, device: torch.device) -> tuple[Callable[[], object], tuple[str, Any], int]:
-    """What is timed, what is told of it before, and how often it is called in one timing. Raises Absent."""
+    """Return the call that is timed, the message that checks it, and the calls in one timing. Raises Absent."""
     try:
         if name == LIMIT:
             reduced = choose_precision("auto", device) == "bf16"
@@ -298,6 +301,7 @@ def _prepared(problem: Problem, name: str, device: torch.device) -> tuple[Callab
 
 
 def _versions() -> dict[str, str]:
+    """Return the versions of the libraries that are compared; "absent" for one that is not installed."""
     found = {}
     for name in LIBRARIES:
         try:

@@ -1,4 +1,4 @@
-"""The ways to take a training step of net D: torchvision's reference script, its faster forms, timm, and ours."""
+"""Prepare a training step of net D: torchvision's reference script, faster forms of it, timm, and this package."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,7 +24,7 @@ def _sgd(model: nn.Module) -> torch.optim.SGD:
 
 
 def reference_step(problem: Problem) -> Ready:
-    """The step of torchvision's references/classification/train.py; on a GPU with its --amp (fp16, scaled loss)."""
+    """Prepare the step of torchvision's references/classification/train.py, on a GPU with --amp (fp16, scaled loss)."""
     model = vgg16(problem, "torchvision")
     images, labels, optimizer = problem.images(), problem.labels(), _sgd(model)
     amp = problem.device == "cuda"
@@ -47,7 +47,7 @@ def reference_step(problem: Problem) -> Ready:
 
 
 def plain_step(problem: Problem, library: str, reduced: bool, compile_: bool) -> Ready:
-    """Forward, loss, backward and SGD; `reduced` is bf16 autocast and channels_last."""
+    """Prepare forward, loss, backward and SGD; `reduced` takes bf16 autocast and channels_last."""
     model = vgg16(problem, library)
     images, labels, optimizer = problem.images(), problem.labels(), _sgd(model)
     if reduced:
@@ -70,7 +70,7 @@ def plain_step(problem: Problem, library: str, reduced: bool, compile_: bool) ->
 
 
 def our_step(problem: Problem, step: StepName = "auto") -> Ready:
-    """The step of `vggnet train`, by the loop that it runs."""
+    """Prepare the step of `vggnet train`, taken by its training loop."""
     device = torch.device(problem.device)
     model = problem.net().to(device)
     recipe = Recipe(learning_rate=LEARNING_RATE, batch=problem.batch)
@@ -82,7 +82,7 @@ def our_step(problem: Problem, step: StepName = "auto") -> Ready:
 
 
 class _OneBatch:
-    """What the loop asks of a classification task while it takes a step."""
+    """A classification task with as much as the loop needs to take a step."""
 
     def __init__(self, images: int) -> None:
         self.images = images

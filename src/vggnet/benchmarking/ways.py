@@ -1,7 +1,7 @@
-"""The ways to run net D that are compared, each as its users would.
+"""List the ways to run net D that are compared, each as the users of its library run it.
 
-A way is a function from a `Problem` to what can be timed (`Ready`); it runs in a process of its own, so that no
-library's settings (threads, memory) reach another's. What a way needs and does not find, it says (`Absent`).
+A way is a function from a `Problem` to a call that can be timed (`Ready`). It runs in a process of its own, so that
+the settings of one library (threads, memory) do not affect another. It raises `Absent` where it cannot run here.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from vggnet.benchmarking.inference_ways import (
     our_pass,
     torch_pass,
 )
-from vggnet.benchmarking.problem import Problem, Ready, Task
+from vggnet.benchmarking.problem import BenchTask, Problem, Ready
 from vggnet.benchmarking.training_ways import our_step, plain_step, reference_step
 
 OURS, OURS_INT8 = "vggnet", "vggnet int8"
@@ -23,10 +23,10 @@ OURS, OURS_INT8 = "vggnet", "vggnet int8"
 
 @dataclass(frozen=True)
 class Way:
-    """A named way to run a net."""
+    """A way to run net D; `compiles` if it goes through torch.compile, which takes minutes."""
 
     name: str
-    task: Task
+    task: BenchTask
     devices: tuple[str, ...]
     prepare: Callable[[Problem], Ready]
     compiles: bool = False
@@ -70,5 +70,6 @@ WAYS = (
 )
 
 
-def find(task: Task, name: str) -> Way:
+def find(task: BenchTask, name: str) -> Way:
+    """Return the way of this name."""
     return next(way for way in WAYS if way.task == task and way.name == name)

@@ -1,10 +1,9 @@
-"""What a net's descriptors are compared with on the same images.
+"""Describe images by baselines, which a net's descriptors are compared with.
 
-`pixels` is the image at 32x32 as it is, `random` the same net as it was drawn; or any other model.
+`pixels` is the image at 32x32, `random` the same net with random weights. Any other model is a baseline, too.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,7 @@ BASELINES = ("pixels", "random")
 
 
 def other_models(names: Sequence[str]) -> list[str]:
-    """Those of the baselines called `names` that are models. Raises UserError for a name that is no baseline."""
+    """Return the baselines in `names` that are models. Raises UserError for a name that is no baseline."""
     models = [name for name in names if name not in BASELINES]
     for name in models:
         if not Path(name).exists():
@@ -40,7 +39,7 @@ def describe_baseline(
     on_progress: Progress | None,
     wanted: np.ndarray,
 ) -> Descriptors:
-    """Descriptors of the `wanted` images by the baseline called `name`: pixels, random, or a model's path."""
+    """Return the descriptors of the `wanted` images by the baseline `name`: pixels, random, or the path of a model."""
     if name == "pixels":
         reading = read_description(models[0]).policy.reading
         return _pixels(split.read_as(reading), settings, wanted)
@@ -50,24 +49,21 @@ def describe_baseline(
 
 
 def _untrained(model: Model, seed: int) -> VGG:
-    """The same net with the same preprocessing, its weights as they are drawn (Glorot)."""
+    """Return the same net with the same preprocessing and random weights (Glorot)."""
     net = on_meta(read_description(model)).to_empty(device="cpu")
     initialize(net, "glorot", seed=seed)
     return net.eval()
 
 
-@dataclass(frozen=True)
-class _Thumbnail:
-    """An image at 32x32; runs where images are decoded."""
-
-    def __call__(self, image: Image.Image) -> np.ndarray:
-        return np.array(image.resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BILINEAR))
+def _thumbnail(image: Image.Image) -> np.ndarray:
+    """Return the image at 32x32, uint8 (32, 32, 3); runs in a worker."""
+    return np.array(image.resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BILINEAR))
 
 
 def _pixels(split: Split, settings: DescriptorSettings, wanted: np.ndarray) -> Descriptors:
-    """Raw pixels, centred on gray, of unit length."""
+    """Return the pixels at 32x32, centred on gray, at unit length."""
     values, indices, bad = [], [], []
-    for result in whole_images(split, wanted, settings.computing.workers, _Thumbnail()):
+    for result in whole_images(split, wanted, settings.computing.workers, _thumbnail):
         if isinstance(result, BadImage):
             bad.append(settings.computing.skipped(result))
         else:

@@ -1,4 +1,4 @@
-"""Which row of the paper's Tables 11 and 12 stands beside a result of `vggnet transfer`, and what differs."""
+"""Find the row of the paper's Tables 11 and 12 for a result of `vggnet transfer`, and what is not as in the paper."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ SPLITS = 3
 
 @dataclass(frozen=True)
 class BesidePaper:
-    """The paper's row for the same data, and in words what is not as in the paper."""
+    """The paper's row for the same data, and what is not as in the paper, in words."""
 
     row: FeatureRow
     differences: tuple[str, ...] = ()
@@ -48,7 +48,7 @@ class BesidePaper:
 
 @dataclass(frozen=True)
 class Setting:
-    """What a result depends on besides its nets: `sets` are the devkit's, `sizes` those of Caltech's protocol."""
+    """What a result depends on besides its nets; `sets` are the devkit's, `sizes` those of Caltech's protocol."""
 
     protocol: str
     data: str

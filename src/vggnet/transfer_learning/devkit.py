@@ -1,9 +1,9 @@
-"""The PASCAL VOC devkit's lists: what its classification and action tasks learn from and are tested on.
+"""Read the lists of the PASCAL VOC devkit: what its classification and action tasks learn from and are tested on.
 
-Classification: `ImageSets/Main/CLASS_SET.txt` has an image and 1, -1 or 0 (difficult) a line. Actions:
-`ImageSets/Action/ACTION_SET.txt` has an image, the place of a person among its objects, and the target; the person's
-box is in `Annotations/IMAGE.xml`. The devkit's action "other" is none: it is neither learnt nor counted. A test set
-whose labels are on the server alone has `SET.txt` in place of these: images, or images and persons.
+- Classification: each line of `ImageSets/Main/CLASS_SET.txt` has an image and 1, -1 or 0 (difficult).
+- Actions: each line of `ImageSets/Action/ACTION_SET.txt` has an image, the place of a person among its objects, and the
+  target. The person's box is in `Annotations/IMAGE.xml`. "other" is no action: it is neither learnt nor counted.
+- A test set without public labels has `SET.txt` instead, with images, or images and persons.
 
 Shapes: n examples (images, or persons in them), K classes.
 """
@@ -40,7 +40,7 @@ class Sets:
 
 @dataclass(frozen=True)
 class DevkitOptions:
-    """What `vggnet transfer` was asked for with --protocol voc or actions; see `options.transfer`."""
+    """The options of `vggnet transfer` that only --protocol voc and actions have; see `options.transfer`."""
 
     sets: Sets = Sets()
     regions: Regions = "both"
@@ -80,7 +80,7 @@ class MultiLabelSet:
 
     @property
     def labelled(self) -> bool:
-        """Whether any test example has a label: VOC's server has those of the newer years to itself."""
+        """Whether any test example has a label; those of newer years are only on VOC's server."""
         return bool((self.targets[self.test] != 0).any())
 
 

@@ -1,4 +1,4 @@
-"""Images of class folders, which Caltech's protocol draws its random splits from."""
+"""Open class folders, from which the protocol of Caltech draws its random splits."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from vggnet.errors import UserError
 
 @dataclass(frozen=True, eq=False)
 class LabelledSet:
-    """Images with one class each; `note` says where they came from."""
+    """Images with one class each; `note` counts the images of each part of the data."""
 
     name: str
     split: Split
@@ -20,7 +20,7 @@ class LabelledSet:
 
 
 def open_labelled(data: str) -> LabelledSet:
-    """All labelled images of `data`, its training and validation parts together: protocols draw their own splits."""
+    """Return all labelled images of `data`, training and validation parts together. Raises UserError without any."""
     opened = open_data(data)
     parts = [part for part in (opened.train, opened.val) if part is not None and part.labels is not None and len(part)]
     if not parts:

@@ -1,11 +1,11 @@
-"""The protocols of Appendix B on descriptors that are there already: from descriptors and labels to numbers.
+"""Run the protocols of Appendix B on given descriptors.
 
     Caltech   random splits: n training images a class, at most m test images a class; a linear SVM; the mean over
               classes of the part recognised; its mean and deviation over the splits
     VOC       one SVM a class, one against the rest; the mean over classes of the average precision
 
-Notable: a split is a function of (seed, split, class) and of nothing else, so two descriptors are compared on the same
-test images, in pairs (McNemar's exact test, as protocols of classification are).
+A split depends on (seed, split, class) alone. So two kinds of descriptors are tested on the same images, and compared
+in pairs (McNemar's exact test, as in classification).
 
 Shapes: n images, D numbers of a descriptor, K classes.
 """
@@ -26,7 +26,7 @@ from vggnet.transfer_learning.svm import COSTS, VALIDATION, choose_cost, class_r
 
 @dataclass(frozen=True)
 class RandomSplit:
-    """Places of one split's training and test images."""
+    """The places of the training and test images of one split, int64 each."""
 
     train: np.ndarray
     test: np.ndarray
@@ -34,7 +34,7 @@ class RandomSplit:
 
 @dataclass(frozen=True)
 class SplitResult:
-    """One split's mean class recall in percent, the C that was chosen, and which test images were wrong (bool)."""
+    """The mean class recall of one split in percent, the chosen C, and which test images were wrong, bool (n,)."""
 
     mean_class_recall: float
     cost: float
@@ -44,34 +44,39 @@ class SplitResult:
 
 @dataclass(frozen=True)
 class RecallResult:
-    """Mean class recall in percent: the mean over splits, and its deviation (of a sample; 0 for a single split)."""
+    """The results of all splits."""
 
     splits: tuple[SplitResult, ...]
 
     @property
     def mean_class_recall(self) -> float:
+        """The mean over the splits, in percent."""
         return statistics.fmean(split.mean_class_recall for split in self.splits)
 
     @property
     def deviation(self) -> float:
+        """The sample deviation over the splits, in percent; 0 for a single split."""
         recalls = [split.mean_class_recall for split in self.splits]
         return statistics.stdev(recalls) if len(recalls) > 1 else 0.0
 
     def against(self, other: "RecallResult") -> tuple[PairedTest, ...]:
-        """A paired test for each split: first this result, second the other."""
+        """Return a paired test for each split: this result is the first, the other the second."""
         return tuple(compare(own.wrong, theirs.wrong) for own, theirs in zip(self.splits, other.splits, strict=True))
 
 
 def random_splits(
     labels: np.ndarray, classes: Sequence[str], *, train: int, test: int, splits: int, seed: int
 ) -> tuple[RandomSplit, ...]:
-    """`splits` times `train` images of each class, and at most `test` of the rest. UserError for a class too small."""
+    """Draw `splits` times `train` images of each class, and at most `test` of the rest.
+
+    Raises UserError for a class with too few images.
+    """
     if train < 2 or test < 1 or splits < 1:
         raise UserError(f"at least 2 training and 1 test image a class and 1 split, not {train}, {test} and {splits}")
     made = []
     for number in range(splits):
         chosen: list[np.ndarray] = []
-        kept: list[np.ndarray] = []
+        tested: list[np.ndarray] = []
         for label, name in enumerate(classes):
             places = np.flatnonzero(labels == label)
             if len(places) <= train:
@@ -82,8 +87,8 @@ def random_splits(
             rng = numbered_generator(seed, number, label)
             order = rng.permutation(places)
             chosen.append(order[:train])
-            kept.append(order[train : train + test])
-        made.append(RandomSplit(np.sort(np.concatenate(chosen)), np.sort(np.concatenate(kept))))
+            tested.append(order[train : train + test])
+        made.append(RandomSplit(np.sort(np.concatenate(chosen)), np.sort(np.concatenate(tested))))
     return tuple(made)
 
 
@@ -97,17 +102,20 @@ def class_recall_protocol(
     validation: float = VALIDATION,
     seed: int = 0,
 ) -> RecallResult:
-    """Caltech's: values (n, D), labels (n,). C is chosen anew in each split, the SVM then fitted on all its images."""
+    """Run the protocol of Caltech: values (n, D), labels (n,).
+
+    Each split chooses its C on a part of its training images, and then fits the SVM on all of them.
+    """
     results = []
     for number, split in enumerate(splits):
         rng = numbered_generator(seed, number, classes)
         rest, held = (split.train[part] for part in hold_out_places(labels[split.train], validation, rng))
 
-        def judge(cost: float, rest: np.ndarray = rest, held: np.ndarray = held) -> float:
+        def score(cost: float, rest: np.ndarray = rest, held: np.ndarray = held) -> float:
             predicted = fit(values[rest], labels[rest], cost, seed).predict(values[held])
             return float(np.nanmean(class_recalls(predicted, labels[held], classes)))
 
-        cost, _ = choose_cost(judge, costs)
+        cost = choose_cost(score, costs)
         predicted = fit(values[split.train], labels[split.train], cost, seed).predict(values[split.test])
         recall = 100 * float(np.nanmean(class_recalls(predicted, labels[split.test], classes)))
         results.append(SplitResult(recall, cost, len(split.train), predicted != labels[split.test]))
@@ -116,9 +124,9 @@ def class_recall_protocol(
 
 @dataclass(frozen=True)
 class PrecisionResult:
-    """Average precisions in percent by class, in both of VOC's forms, and the C that was chosen for all classes.
+    """Average precisions by class in percent, in both of VOC's forms, and the C that was chosen for all classes.
 
-    `scores` are the SVMs' for the test examples, (n, K); not a number for a class that could not be learnt.
+    `scores` (n, K) are those of the SVMs for the test examples; NaN for a class that could not be learnt.
     """
 
     classes: tuple[str, ...]
@@ -129,15 +137,17 @@ class PrecisionResult:
 
     @property
     def mean_eleven_point(self) -> float:
+        """The mean over the classes that can be counted, in percent; NaN where none can."""
         return _mean(self.eleven_point)
 
     @property
     def mean_area(self) -> float:
+        """The mean over the classes that can be counted, in percent; NaN where none can."""
         return _mean(self.area)
 
 
 def _mean(values: Sequence[float]) -> float:
-    """Return the mean of those that are numbers; not a number where none is."""
+    """Return the mean of the values that are not NaN; NaN without any."""
     counting = [value for value in values if not np.isnan(value)]
     return statistics.fmean(counting) if counting else float("nan")
 
@@ -155,11 +165,12 @@ def average_precision_protocol(
     validation: float = VALIDATION,
     seed: int = 0,
 ) -> PrecisionResult:
-    """Run VOC's: values (n, D), targets int8 (n, K) of 1, -1 or 0, which is left out of training and of counting.
+    """Run the protocol of VOC: values (n, D), targets int8 (n, K) of 1, -1, or 0.
 
-    C is learnt and judged on `cost_places`, by default on a random `validation` part of `train`. The final SVMs learn
-    from all of `train`. `labelled=False`: the labels of `test` are elsewhere, so that scores are all that is wanted.
-    Raises UserError where nothing is left to learn, to judge or to test.
+    An example with target 0 is left out of training and of counting. C is chosen by learning on the first of
+    `cost_places` and testing on the second, by default on a random `validation` part of `train`. The final SVMs learn
+    from all of `train`. With `labelled=False` the labels of `test` are unknown here, and only scores are wanted. Raises
+    UserError where there is nothing to learn from or to test on.
     """
     if not len(test):
         raise UserError("no test image could be described: nothing is left to test on")
@@ -167,11 +178,11 @@ def average_precision_protocol(
     if not len(rest) or not len(held):
         raise UserError("--cost-sets: no image of one of the sets could be described: C cannot be chosen on them")
 
-    def judge(cost: float) -> float:
+    def score(cost: float) -> float:
         area = _mean([area for _, area in _precisions(_scores(values, targets, rest, held, cost, seed), targets[held])])
         return 0.0 if np.isnan(area) else area
 
-    cost, _ = choose_cost(judge, costs)
+    cost = choose_cost(score, costs)
     scores = _scores(values, targets, train, test, cost, seed)
     found = _precisions(scores, targets[test])
     if np.isnan(scores).all() or (labelled and all(np.isnan(area) for _, area in found)):
@@ -197,7 +208,7 @@ def _divided(train: np.ndarray, validation: float, seed: int, classes: int) -> t
 def _scores(
     values: np.ndarray, targets: np.ndarray, train: np.ndarray, test: np.ndarray, cost: float, seed: int
 ) -> np.ndarray:
-    """Return each class's SVM scores (len(test), K); not a number where it has no positive or no negative to learn."""
+    """Return the SVM scores (len(test), K); NaN for a class without positive or negative examples in `train`."""
     scores = np.full((len(test), targets.shape[1]), np.nan)
     for column in range(targets.shape[1]):
         certain = train[targets[train, column] != 0]
@@ -208,7 +219,7 @@ def _scores(
 
 
 def _precisions(scores: np.ndarray, targets: np.ndarray) -> list[tuple[float, float]]:
-    """Return (11-point, area) of each class, from scores and targets (n, K); not a number where it was not learnt."""
+    """Return (11 points, area) of each class, from scores and targets (n, K); NaN for a class that was not learnt."""
     return [
         (float("nan"), float("nan")) if np.isnan(column).any() else average_precisions(column, wanted)
         for column, wanted in zip(scores.T, targets.T, strict=True)

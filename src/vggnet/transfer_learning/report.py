@@ -1,4 +1,4 @@
-"""What `vggnet transfer` found, in words and as JSON."""
+"""The result of `vggnet transfer`, in words and as JSON."""
 
 import dataclasses
 import math
@@ -17,13 +17,14 @@ _NOT_COUNTED = "not counted: the class has no positive, or no negative, image"
 
 @dataclass(frozen=True)
 class Against:
-    """A baseline on the same splits: its own result, and a paired test of each split (first the model)."""
+    """The result of a baseline on the same splits, and a paired test for each split, with the model as the first."""
 
     name: str
     result: RecallResult
     paired: tuple[PairedTest, ...]
 
     def to_dict(self) -> dict[str, Any]:
+        """Return JSON values; recalls are in percent."""
         return {
             "name": self.name,
             "mean_class_recall": self.result.mean_class_recall,
@@ -34,7 +35,7 @@ class Against:
 
 @dataclass(frozen=True)
 class TransferReport:
-    """What `transfer` found: recalls (Caltech) or average precisions (VOC, actions), and what they depend on."""
+    """Recalls (Caltech) or average precisions (VOC, actions), and what they depend on (`facts`, JSON values)."""
 
     result: RecallResult | PrecisionResult
     against: tuple[Against, ...]
@@ -48,7 +49,7 @@ class TransferReport:
         return json_text(self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values. Caltech: `mean_class_recall` in percent; VOC: `mean_average_precision` (area), and by class."""
+        """Return JSON values in percent: `mean_class_recall` (Caltech), or `mean_average_precision` (area)."""
         if isinstance(self.result, RecallResult):
             numbers: dict[str, Any] = {
                 "mean_class_recall": self.result.mean_class_recall,
@@ -113,7 +114,7 @@ class TransferReport:
 
 
 def _counted(value: float) -> float | None:
-    """JSON has no "not a number"."""
+    """Return `value`, or None for NaN, which JSON does not have."""
     return None if math.isnan(value) else value
 
 

@@ -1,6 +1,6 @@
-"""The linear SVM on descriptors, its C chosen on a part of the training images (App. B).
+"""Fit linear SVMs on descriptors, and choose C on a part of the training images (App. B).
 
-Notable: a fit that has not converged is an error and no result. scikit-learn's LinearSVC is one against the rest.
+A fit that does not converge raises an error. scikit-learn's LinearSVC learns each class against the rest.
 
 Shapes: n images, D numbers of a descriptor, K classes.
 """
@@ -24,8 +24,10 @@ VALIDATION = 0.2  # of the training images
 
 
 def fit(values: np.ndarray, labels: np.ndarray, cost: float, seed: int) -> "LinearSVC":
-    """A linear SVM with C = `cost`: values (n, D), labels (n,). Raises UserError where it does not converge."""
-    from sklearn.exceptions import ConvergenceWarning  # here: `vggnet features` does not wait a second for it
+    """Return a linear SVM with C = `cost`: values (n, D), labels (n,). Raises UserError where it does not converge."""
+    from sklearn.exceptions import (
+        ConvergenceWarning,  # not above: it takes a second, and `vggnet features` does not need it
+    )
     from sklearn.svm import LinearSVC
 
     for iterations in ITERATIONS:
@@ -38,16 +40,16 @@ def fit(values: np.ndarray, labels: np.ndarray, cost: float, seed: int) -> "Line
             continue
     raise UserError(
         f"the SVM with C={cost:g} did not converge in {ITERATIONS[-1]:,} iterations on "
-        f"{counted(len(labels), 'image')}: an unconverged fit is no result; give smaller --costs"
+        f"{counted(len(labels), 'image')}: give smaller --costs"
     )
 
 
-def choose_cost(judge: Callable[[float], float], costs: Sequence[float] = COSTS) -> tuple[float, dict[float, float]]:
-    """The cost with the best judgement (the smallest of equals), and all judgements."""
+def choose_cost(score: Callable[[float], float], costs: Sequence[float] = COSTS) -> float:
+    """Return the cost with the highest score, the smallest of equals. Raises UserError for a cost of 0 or less."""
     if not costs or min(costs) <= 0:
         raise UserError(f"--costs {' '.join(map(str, costs))}: one or more numbers above 0")
-    judged = {cost: judge(cost) for cost in sorted(costs)}
-    return max(judged, key=lambda cost: (judged[cost], -cost)), judged
+    scores = {cost: score(cost) for cost in sorted(costs)}
+    return max(scores, key=lambda cost: (scores[cost], -cost))
 
 
 def hold_out_places(labels: np.ndarray, fraction: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -67,7 +69,7 @@ def hold_out_places(labels: np.ndarray, fraction: float, rng: np.random.Generato
 
 
 def class_recalls(predicted: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
-    """(K,): the part of each class's images that were recognised; not a number for a class without images."""
+    """Return the part of each class's images that is recognised, (K,); NaN for a class without images."""
     images = np.bincount(labels, minlength=classes).astype(np.float64)
     right = np.bincount(labels[predicted == labels], minlength=classes)
     return np.divide(right, images, out=np.full(classes, np.nan), where=images > 0)

@@ -1,4 +1,4 @@
-"""`vggnet transfer`, for the command line and for Python: linear classifiers on descriptors of images (App. B)."""
+"""Learn other data from a net's descriptors by linear classifiers (App. B): `vggnet transfer`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -58,15 +58,15 @@ def transfer(
     seed: int = 0,
     on_progress: Progress | None = None,
 ) -> TransferReport:
-    """Fit linear classifiers on the nets' descriptors of `data`, by one of Appendix B's protocols; nets are stacked.
+    """Fit linear classifiers on descriptors of `data` by a protocol of Appendix B. The descriptors of nets are stacked.
 
-    `caltech` takes class folders and draws `splits` of `train_per_class` images; `voc` and `actions` take one year's
-    folder of the devkit and its own sets. `against` names baselines (caltech only): pixels, random, or a model. Raises
-    UserError for an option of the other protocols, which would do nothing, and BadImage where bad images stop.
+    `caltech` takes class folders and draws `splits` of `train_per_class` images. `voc` and `actions` take one year's
+    folder of the devkit, and its sets. `against` names baselines (caltech only): pixels, random, or a model. Raises
+    UserError for an option that the protocol does not have, and BadImage for an unreadable image unless it is skipped.
     """
     sizes = {"train_per_class": train_per_class, "test_per_class": test_per_class, "splits": splits}
     given = {name: value for name, value in sizes.items() if value is not None}
-    _refuse_the_others_options(protocol, [*given, *(["against"] if against else [])], devkit)
+    _refuse_options_of_others(protocol, [*given, *(["against"] if against else [])], devkit)
     check_models(models)
     svm: dict[str, Any] = {"costs": costs, "validation": validation, "seed": seed}
     facts = _facts(models, data, settings, protocol, svm)
@@ -118,24 +118,24 @@ def _beside_paper(models: Sequence[Model], facts: dict[str, Any], **more: Any) -
     return beside_paper([read_description(model) for model in models], setting)
 
 
-def _refuse_the_others_options(protocol: str, caltech: Sequence[str], devkit: DevkitOptions) -> None:
-    """Raise UserError for an option that was given and that this protocol would ignore.
+def _refuse_options_of_others(protocol: str, caltech: Sequence[str], devkit: DevkitOptions) -> None:
+    """Raise UserError for a given option that this protocol would ignore.
 
-    `caltech` are the names of those of class folders' protocol that were given.
+    `caltech` are the names of the given options that only the protocol of Caltech has.
     """
     if protocol not in ("caltech", "voc", "actions"):
         raise UserError(f"--protocol {protocol}: caltech, voc or actions")
     if protocol == "caltech" and (names := devkit.given()):
         raise UserError(
-            f"{_flags(names)}: of --protocol voc and actions only, which have the devkit's sets: leave it out"
+            f"{_flags(names)}: only for --protocol voc and actions, which have the devkit's sets: leave it out"
         )
     if protocol == "voc" and devkit.regions != "both":
-        raise UserError(f"--regions {devkit.regions}: of --protocol actions only, whose examples are persons")
+        raise UserError(f"--regions {devkit.regions}: only for --protocol actions, whose examples are persons")
     if devkit.competition is not None and devkit.results is None:
         raise UserError(f"--competition {devkit.competition} names result files: give --results FOLDER, too")
     if protocol != "caltech" and caltech:
         raise UserError(
-            f"{_flags(caltech)}: of --protocol caltech only; {protocol} learns from the devkit's own sets "
+            f"{_flags(caltech)}: only for --protocol caltech; {protocol} learns from the devkit's own sets "
             "(--train-set, --test-set) and gives average precisions: leave it out"
         )
 
@@ -153,7 +153,7 @@ def _average_precisions(
     svm: dict[str, Any],
     on_progress: Progress | None,
 ) -> tuple[PrecisionResult, tuple[BadImage, ...], dict[str, Any], tuple[str, ...]]:
-    """Run VOC's protocol on the nets' descriptors: the result, the bad images, facts for JSON, and notes."""
+    """Run the protocol of VOC. Return its result, the bad images, facts for JSON, and notes."""
     competition = check_competition(protocol, devkit.competition)
     examples = open_voc(data, devkit.sets) if protocol == "voc" else open_actions(data, devkit.sets, devkit.regions)
     test_set = examples.sets[1]
@@ -182,7 +182,7 @@ def _average_precisions(
     )
     facts: dict[str, Any] = {"sets": list(examples.sets), "cost_sets": list(devkit.sets.cost)}
     facts |= {"regions": devkit.regions} if protocol == "actions" else {}
-    notes = [] if examples.labelled else [f"no label in {test_set}: the server counts"]
+    notes = [] if examples.labelled else [f"no labels in {test_set}: only VOC's server can count the result"]
     if devkit.results is not None:
         ids = [examples.ids[place] for place in found.indices[test]]
         written = write_voc_results(
@@ -204,7 +204,7 @@ def _class_recalls(
     svm: dict[str, Any],
     on_progress: Progress | None,
 ) -> tuple[RecallResult, tuple[Against, ...], tuple[BadImage, ...], tuple[str, ...]]:
-    """Run Caltech's protocol on the nets' and the baselines' descriptors: results, the bad images, and the classes."""
+    """Run the protocol of Caltech on the nets and the baselines. Return results, the bad images, and the classes."""
     labelled = open_labelled(data)
     assert labelled.split.labels is not None
     labels, seed = labelled.split.labels, svm["seed"]
@@ -221,7 +221,7 @@ def _class_recalls(
     others = [
         (name, describe_baseline(name, models, labelled.split, settings, seed, on_progress, wanted)) for name in against
     ]
-    usable = found.indices  # in every descriptor: all are counted on the same images
+    usable = found.indices  # images that all of them describe: every result counts the same images
     for _, other in others:
         usable = np.intersect1d(usable, other.indices)
     chosen = [RandomSplit(*(part[np.isin(part, usable)] for part in (each.train, each.test))) for each in drawn]

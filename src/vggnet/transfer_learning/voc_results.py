@@ -1,11 +1,11 @@
-"""Result files for the PASCAL VOC evaluation server, as its devkit names and reads them.
+"""Write result files for the PASCAL VOC evaluation server, named and laid out as its devkit reads them.
 
     FOLDER/VOC2012/Main/comp2_cls_test_CLASS.txt         an image and a confidence a line
     FOLDER/VOC2012/Action/comp10_action_test_ACTION.txt  an image, the person's place and a confidence a line
 
 The server takes `tar czf results.tgz results` with FOLDER called results. comp1 and comp9 are for systems that learnt
-from VOC's images alone, comp2 and comp10 for all others. A net's own training counts: one that was trained on ImageNet
-enters comp2 and comp10.
+from VOC's images alone, comp2 and comp10 for all others. The training of the net counts: a net that was trained on
+ImageNet enters comp2 and comp10.
 """
 
 from collections.abc import Sequence

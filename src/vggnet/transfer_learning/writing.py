@@ -1,4 +1,4 @@
-"""`vggnet features`: descriptors of images into a file, for the command line and for Python."""
+"""Write descriptors of images to a file (`vggnet features`)."""
 
 import csv
 import io
