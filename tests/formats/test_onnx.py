@@ -84,7 +84,7 @@ def pooled_in_threes(net: nn.Module) -> nn.Module:
     [
         (without_relu, "no ReLU follows .*3.weight"),
         (unpadded, "has a padding of 0, conv1_1 of 1"),
-        (pooled_in_threes, "pools otherwise than a VGG"),
+        (pooled_in_threes, "a VGG pools 2x2 at stride 2"),
     ],
 )
 def test_what_only_has_a_vggs_weights_is_refused(
@@ -150,7 +150,7 @@ def test_pools_without_padding_are_a_vggs_at_any_size(torchvision_net: Callable,
     valid, odd = with_pools(file, "any", auto_pad="VALID"), torch.randn(1, 3, 75, 85)
     found = convert(valid, "onnx", preprocessing="paper").model.forward_features(odd)
     assert_close_to_largest(found, pool5_of_the_file(valid, odd))
-    with pytest.raises(UserError, match="pools otherwise"):
+    with pytest.raises(UserError, match="a VGG pools 2x2 at stride 2, without"):
         convert(with_pools(file, "any", dilations=[2, 2]), "onnx", preprocessing="paper")
 
 

@@ -7,14 +7,13 @@ checked as far as the file says them, since they are not in the shapes.
 
 import math
 import mmap
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from vggnet.errors import UserError
-from vggnet.formats.layers import ForeignLayer
+from vggnet.formats.layers import ForeignLayer, Found
 from vggnet.formats.protobuf import Damaged, Fields, fields, grouped, integer, integers, messages, numbers, text
 from vggnet.formats.untrusted import LARGEST_BYTES
 
@@ -26,17 +25,8 @@ _V1_FIELDS, _LAYER_FIELDS = (4, 5, 6, 10, 17, 19), (1, 2, 7, 106, 117, 121)
 _CHANGES = {"LRN", "Eltwise", "Concat", "PReLU", "Sigmoid", "TanH", "BatchNorm", "Scale", "Deconvolution", "Power"}
 
 
-@dataclass
-class CaffeNet:
-    """Weight layers in the file's order, after how many of them each max-pooling and each ReLU stands."""
-
-    layers: list[ForeignLayer] = field(default_factory=list)
-    pools: list[int] = field(default_factory=list)
-    relus: list[int] = field(default_factory=list)
-
-
-def read_caffemodel(path: Path) -> CaffeNet:
-    """Read a .caffemodel; UserError for a file that is none, is cut off, or holds another kind of net."""
+def read_caffemodel(path: Path) -> Found:
+    """Read a .caffemodel. Raises UserError for a file of another kind, a truncated one, and another kind of net."""
     if not path.is_file():
         raise UserError(f"{path}: there is no such file")
     size = path.stat().st_size
@@ -44,7 +34,7 @@ def read_caffemodel(path: Path) -> CaffeNet:
         raise UserError(f"{path}: refused: {size:,} bytes, more than any VGG")
     if not size:
         raise UserError(f"{path}: refused: the file is empty")
-    net, count = CaffeNet(), 0
+    net, count = Found(relus=[]), 0
     try:
         with path.open("rb") as file:
             content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
@@ -61,13 +51,11 @@ def read_caffemodel(path: Path) -> CaffeNet:
         ) from error
     if not net.layers:
         raise UserError(f"{path}: no layers with weights in it: not a .caffemodel, or one of a deploy description")
-    for place, layer in enumerate(net.layers[:-1], start=1):
-        if place not in net.relus:
-            raise UserError(f"{path}: no ReLU follows {layer.source}: not a VGG")
+    net.check_relus(str(path))
     return net
 
 
-def _take(net: CaffeNet, path: Path, message: memoryview, *, first_version: bool) -> None:
+def _take(net: Found, path: Path, message: memoryview, *, first_version: bool) -> None:
     """Add one layer of the file to what has been read."""
     found = grouped(message)
     name_at, type_at, blobs_at, convolution_at, dense_at, pooling_at = _V1_FIELDS if first_version else _LAYER_FIELDS
@@ -77,13 +65,13 @@ def _take(net: CaffeNet, path: Path, message: memoryview, *, first_version: bool
     kind = _V1_TYPES.get(integer(found, type_at, 0), "") if first_version else text(found, type_at)
     blobs = messages(found, blobs_at)
     if kind == "ReLU":
-        net.relus.append(len(net.layers))
+        net.add_relu()
     elif kind == "Pooling":
         _check_pooling(path, name, _parameters(found, pooling_at))
-        net.pools.append(len(net.layers))
+        net.add_pool()
     elif kind in ("Convolution", "InnerProduct"):
         if not 1 <= len(blobs) <= 2:
-            raise UserError(f"{path}: {name} has {len(blobs)} blobs, a layer has a weight and a bias: not a VGG")
+            raise UserError(f"{path}: {name} has {len(blobs)} blobs; expected a weight, or weight and bias")
         weight, bias = _blob(blobs[0]), _blob(blobs[1]).flatten() if len(blobs) == 2 else None
         if kind == "Convolution":
             padding = _check_convolution(path, name, _parameters(found, convolution_at), weight)
@@ -91,10 +79,13 @@ def _take(net: CaffeNet, path: Path, message: memoryview, *, first_version: bool
         else:
             given = tuple(weight.shape)
             if integer(_parameters(found, dense_at), 6, 0):
-                raise UserError(f"{path}: {name} has its weight transposed: not read")
+                raise UserError(f"{path}: {name} stores its weight transposed; expected (outputs, inputs)")
             net.layers.append(ForeignLayer(name, _matrix(path, name, weight), bias, given_shape=given))
     elif blobs or kind in _CHANGES:
-        raise UserError(f"{path}: {name} is a layer of another kind ({kind or 'unknown'}): not a VGG of the authors'")
+        raise UserError(
+            f"{path}: {name} is a layer of another kind ({kind or 'unknown'}); a VGG has Convolution, ReLU, Pooling "
+            "and InnerProduct"
+        )
 
 
 def _parameters(found: Fields, number: int) -> Fields:
@@ -103,7 +94,7 @@ def _parameters(found: Fields, number: int) -> Fields:
 
 
 def _check_convolution(path: Path, name: str, said: Fields, weight: Tensor) -> int | None:
-    """The padding, None where the file does not say it; UserError for what no VGG's convolution has."""
+    """Return the padding, None where the file does not say it. Raises UserError for another kind of convolution."""
     sizes = {
         "stride": integers(said, 6) + integers(said, 13) + integers(said, 14),
         "group": integers(said, 5),
@@ -113,18 +104,21 @@ def _check_convolution(path: Path, name: str, said: Fields, weight: Tensor) -> i
         if set(values) - {1}:
             raise UserError(f"{path}: {name} has a {what} of {values[0]}, a VGG's has 1")
     if weight.dim() != 4:
-        raise UserError(f"{path}: {name}'s weight is {tuple(weight.shape)}: not a convolution's")
+        raise UserError(f"{path}: {name}'s weight is {tuple(weight.shape)}; expected (out, in, rows, columns)")
     paddings = set(integers(said, 3) + integers(said, 9) + integers(said, 10))
     if len(paddings) > 1:
-        raise UserError(f"{path}: {name} is padded by {sorted(paddings)}: not a VGG")
+        raise UserError(f"{path}: {name} is padded by {sorted(paddings)}; a VGG pads all sides alike")
     return paddings.pop() if paddings else (0 if said else None)
 
 
 def _check_pooling(path: Path, name: str, said: Fields) -> None:
     if integer(said, 1, 0) != 0:
-        raise UserError(f"{path}: {name} pools by another function than the maximum: not a VGG")
+        raise UserError(f"{path}: {name} pools by another function than the maximum, which a VGG takes")
     if said and (integer(said, 2, 2), integer(said, 3, 1)) != (2, 2):
-        raise UserError(f"{path}: {name} pools {integer(said, 2, 2)} pixels with a stride of {integer(said, 3, 1)}")
+        raise UserError(
+            f"{path}: {name} pools {integer(said, 2, 2)} pixels with a stride of {integer(said, 3, 1)}; "
+            "a VGG pools 2 with a stride of 2"
+        )
 
 
 def _blob(message: memoryview) -> Tensor:
@@ -144,5 +138,5 @@ def _matrix(path: Path, name: str, weight: Tensor) -> Tensor:
     """A dense layer's weight (outputs, inputs); old blobs are (1, 1, outputs, inputs)."""
     sides = [side for place, side in enumerate(weight.shape) if not (side == 1 and place < weight.dim() - 2)]
     if len(sides) != 2:
-        raise UserError(f"{path}: {name}'s weight is {tuple(weight.shape)}: not a dense layer's")
+        raise UserError(f"{path}: {name}'s weight is {tuple(weight.shape)}; expected (outputs, inputs)")
     return weight.reshape(sides)

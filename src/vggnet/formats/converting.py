@@ -19,7 +19,7 @@ from vggnet.formats.class_names import classes_beside, read_classes
 from vggnet.formats.inputs import BESIDE, InputConvention, convention_beside, open_convention
 from vggnet.formats.keras import read_keras
 from vggnet.formats.kinds import refuse_programs
-from vggnet.formats.layers import ForeignLayer, LayerReport, assemble, recognise
+from vggnet.formats.layers import Found, LayerReport, assemble, recognise
 from vggnet.formats.matconvnet import read_matconvnet
 from vggnet.formats.numpy_files import read_numpy
 from vggnet.formats.onnx import read_onnx
@@ -58,8 +58,8 @@ def convert(
 
     `preprocessing` names what its pixels were (torchvision, caffe, tf, ..., or a JSON file), `classes` is a file of
     class names in the order of the outputs, `net` decides where shapes do not (A-LRN). `orientation` and `pixel_range`
-    say how the net's images are to be decoded (see `contract.ImageReading`). Raises UserError before anything is built
-    for files that are hostile, damaged or no VGG.
+    say how the net's images are to be decoded (see `description.ImageReading`). Raises UserError, before anything is
+    built, for files that are hostile, damaged or hold another net.
     """
     if layout not in LAYOUTS:
         raise UserError(f"--layout {layout!r}: the layouts are {', '.join(LAYOUTS)}")
@@ -81,9 +81,10 @@ def convert(
     convention = None if inside else open_convention(preprocessing, file=str(path), beside=beside)
     found = _read(path, layout, net, convolutions_only)
     convention = convention or found.convention or open_convention(None, file=str(path))
-    architecture = recognise(found.layers, str(path), net=found.net, convolutions_only=convolutions_only)
-    if found.pools is not None:
-        _check_pools(found.pools, architecture.convolutions(), str(path))
+    architecture = found.architecture or recognise(
+        found.layers, str(path), net=found.net or net, convolutions_only=convolutions_only
+    )
+    found.check_pools(architecture, str(path))
     taken = found.layers[: len(list(architecture.layers()))]
     left_out = [*(layer.source for layer in found.layers[len(taken) :]), *found.left_out]
     state, report = assemble(taken, architecture, convention, str(path), LEFT_OUT if left_out else MISSING)
@@ -124,49 +125,19 @@ def _said_beside(
     return notes
 
 
-@dataclass(frozen=True)
-class _Found:
-    """A file's weight layers in order, its poolings where it knows them (else None), and the net where one is named.
-
-    `left_out` are names of tensors that the reader passed over, `notes` what it had to believe. `convention`, `names`
-    and `titles` are what the file says about input and classes.
-    """
-
-    layers: list[ForeignLayer]
-    pools: list[int] | None = None
-    net: str | None = None
-    left_out: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    convention: InputConvention | None = None
-    names: tuple[str, ...] = ()
-    titles: tuple[str, ...] = ()
-
-
-def _read(path: Path, layout: str, net: str | None, convolutions_only: bool) -> _Found:
-    if layout == "keras":
-        found = read_keras(path, net=net, convolutions_only=convolutions_only)
-        return _Found(found.layers, found.pools, net, notes=found.notes)
-    if layout == "onnx" or path.suffix.lower() == ".onnx":
-        layers, pools, normalised = read_onnx(path)
-        return _Found(layers, pools, "A-LRN" if normalised else net)
+def _read(path: Path, layout: str, net: str | None, convolutions_only: bool) -> Found:
     suffix = path.suffix.lower()
+    if layout == "keras":
+        return read_keras(path, net=net, convolutions_only=convolutions_only)
+    if layout == "onnx" or suffix == ".onnx":
+        return read_onnx(path)
     if layout == "matconvnet":
-        mat = read_matconvnet(path)
-        about = (mat.convention, mat.names, mat.titles)
-        return _Found(mat.layers, mat.pools, net, (), tuple(mat.notes), *about)
+        return read_matconvnet(path)
     if layout == "caffe" and suffix == ".caffemodel":
-        caffe = read_caffemodel(path)
-        return _Found(caffe.layers, caffe.pools or None, net)
+        return read_caffemodel(path)
     if layout == "caffe" and suffix in (".npy", ".npz"):
-        return _Found(read_numpy(path), None, net)
-    layers, left_out = layers_of_state(read_state_dict(path), layout, str(path), convolutions_only=convolutions_only)
-    return _Found(layers, None, net, tuple(left_out))
-
-
-def _check_pools(pools: list[int], convolutions: Any, file: str) -> None:
-    expected = [place for place, layer in enumerate(convolutions, start=1) if layer.last_of_stage]
-    if pools[: len(expected)] != expected and pools != expected[:-1]:  # the last may be left out of a trunk
-        raise UserError(f"{file}: max-poolings after layers {pools}, a VGG has them after {expected}: not a VGG")
+        return read_numpy(path)
+    return layers_of_state(read_state_dict(path), layout, str(path), convolutions_only=convolutions_only)
 
 
 def _filled(description: ModelDescription, state: dict[str, torch.Tensor], path: Path) -> VGG:

@@ -12,7 +12,6 @@ import re
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from torch import Tensor
 
 from vggnet.errors import UserError
 from vggnet.formats.keras_config import read_facts
-from vggnet.formats.layers import ForeignLayer, recognise
+from vggnet.formats.layers import ForeignLayer, Found, recognise
 from vggnet.formats.untrusted import LARGEST_BYTES, refuse_packed
 
 MOST_PACKED = 20  # times that compression makes weights smaller: trained ones hardly twice, nine tenths zeros tenfold
@@ -36,23 +35,12 @@ NO_CONFIGURATION = (
 )
 
 
-@dataclass(frozen=True)
-class KerasNet:
-    """A file's weight layers in order, its poolings where it says them, and what had to be believed.
+def read_keras(path: str | Path, *, net: str | None = None, convolutions_only: bool = False) -> Found:
+    """Read a Keras file. Raises UserError for another kind of file, or of net.
 
-    Layers that the net does not take (a head that is left out) have a shape and no values.
-    """
-
-    layers: list[ForeignLayer]
-    pools: list[int] | None
-    notes: tuple[str, ...]
-
-
-def read_keras(path: str | Path, *, net: str | None = None, convolutions_only: bool = False) -> KerasNet:
-    """The weight layers of a Keras file; UserError for files that are no such thing, or no VGG.
-
-    Nothing is read before the shapes are found to be a VGG's, and not packed beyond what weights can be: what a
-    compressed file unpacks to is what the net needs.
+    Values are read only after the shapes were recognised as a VGG's, and only if they are not packed further than
+    weights can be: a compressed file unpacks to what the net needs, not more. Layers that the net does not take (a head
+    that is left out) have a shape and no values.
     """
     path = Path(path)
     if not path.is_file():
@@ -74,12 +62,12 @@ def read_keras(path: str | Path, *, net: str | None = None, convolutions_only: b
         for place, name in enumerate(names[:taken]):
             layers[place] = _layer(path, name, arrays[name], _tensor)
     if facts is None:
-        return KerasNet(layers, None, (NO_CONFIGURATION,))
+        return Found(layers, architecture=architecture, notes=[NO_CONFIGURATION])
     for layer, padding in zip(layers, facts.paddings, strict=False):
         layer.padding = padding
     for layer in layers:
         layer.flattened = "CHW" if facts.channels_first else "HWC"
-    return KerasNet(layers, facts.pools, ())
+    return Found(layers, facts.pools, architecture=architecture)
 
 
 @contextmanager
@@ -169,7 +157,7 @@ def _layer(path: Path, name: str, arrays: dict[str, Any], read: Callable[[Any], 
     bias = next((arrays[key] for key in arrays if key in _BIASES or "_b" in key), None)
     if kernel is None or kernel.ndim not in (2, 4) or len(arrays) > 2:
         shapes = ", ".join(f"{key} {array.shape}" for key, array in arrays.items())
-        raise UserError(f"{path}: layer {name} is neither a convolution nor a dense layer ({shapes}): not a VGG")
+        raise UserError(f"{path}: layer {name} is neither a convolution nor a dense layer: it has {shapes}")
     if bias is not None and bias.shape != kernel.shape[-1:]:
         raise UserError(f"{path}: layer {name} has {kernel.shape[-1]} outputs and a bias of {bias.shape}: damaged")
     weight = read(kernel)

@@ -59,7 +59,7 @@ def _flat(content: Any) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 class _Walk:
-    """Goes through the layers in order; raises UserError at the first that no VGG has there."""
+    """Goes through the layers in order; raises UserError at the first that a VGG does not have there."""
 
     def __init__(self, file: str, weights: int, head: bool) -> None:
         self.file, self.weights, self.head = file, weights, head
@@ -89,8 +89,9 @@ class _Walk:
             self._pool(name, options)
         else:
             raise UserError(
-                f"{self.file}: the layer {name} ({kind}) is in no VGG. Preprocessing inside a model is not read: say "
-                "it with --preprocessing and save the net without it; --convolutions-only leaves another head out"
+                f"{self.file}: the layer {name} ({kind}) is none of a VGG's layers. If it preprocesses images, "
+                "save the net without it and name the preprocessing with --preprocessing; if it belongs to another "
+                "head, --convolutions-only leaves that out"
             )
 
     def finish(self) -> None:
@@ -99,7 +100,7 @@ class _Walk:
                 f"{self.file}: its configuration has {self.taken} weight layers, its weights are of {self.weights}"
             )
         if self._lacks_relu and not self.head:
-            raise UserError(f"{self.file}: no ReLU follows {self._lacks_relu}: not a VGG")
+            raise UserError(f"{self.file}: no ReLU follows {self._lacks_relu}; in a VGG one does")
 
     def _convolution(self, name: str, options: dict[str, Any]) -> None:
         for key, usual in (("strides", 1), ("dilation_rate", 1), ("groups", 1)):
@@ -107,7 +108,7 @@ class _Walk:
                 raise UserError(f"{self.file}: {name} has {key} {options[key]}, a VGG's convolutions {usual}")
         kernel, padding = _sides(options.get("kernel_size", 3))[0], options.get("padding", "valid")
         if padding not in ("same", "valid"):
-            raise UserError(f"{self.file}: {name} is padded by {padding!r}: not a VGG")
+            raise UserError(f"{self.file}: {name} is padded by {padding!r}; expected 'same' or 'valid'")
         own = kernel // 2 if padding == "same" else 0
         self.facts.paddings.append(own + self._zeros)
         self._zeros = 0
@@ -115,7 +116,7 @@ class _Walk:
 
     def _weights(self, name: str, options: dict[str, Any]) -> None:
         if self._lacks_relu:
-            raise UserError(f"{self.file}: no ReLU follows {self._lacks_relu}: not a VGG")
+            raise UserError(f"{self.file}: no ReLU follows {self._lacks_relu}; in a VGG one does")
         self._no_zeros(name)
         self.taken += 1
         self._lacks_relu = name
@@ -135,7 +136,7 @@ class _Walk:
         given = options.get("padding", 1)
         sides = {side for each in (given if isinstance(given, list) else [given]) for side in _sides(each)}
         if len(sides) != 1:
-            raise UserError(f"{self.file}: {name} is padded by {given}: not a VGG")
+            raise UserError(f"{self.file}: {name} is padded by {given}; a VGG pads all sides alike")
         return sides.pop()
 
     def _pool(self, name: str, options: dict[str, Any]) -> None:
@@ -154,7 +155,7 @@ class _Walk:
 
     def _no_zeros(self, name: str) -> None:
         if self._zeros:
-            raise UserError(f"{self.file}: zeros are added before {name}: in no VGG")
+            raise UserError(f"{self.file}: zeros are added before {name}; a VGG pads before convolutions only")
 
 
 def _activation_of(kind: str, options: dict[str, Any]) -> Any:

@@ -1,8 +1,8 @@
-"""The common form of foreign weights, a list of weight layers in order, and the net of Table 1 that they make up.
+"""The common form of other libraries' weights, and the net of Table 1 that they make up.
 
-Names differ in every library; shapes do not. So a reader gives layers in order, and which net they are follows from
-their shapes: the convolutions must be one configuration's, the rest nothing (convolutions only) or fc6, fc7, fc8.
-Nothing is copied before every shape has been checked.
+Names differ in every library; shapes do not. A reader returns `Found`: weight layers in order, and what else the file
+says. `recognise` finds the net from the shapes: the convolutions must be one configuration's, the rest nothing
+(convolutions only) or fc6, fc7, fc8. `assemble` copies the weights, after every shape has been checked.
 """
 
 import math
@@ -57,6 +57,50 @@ class ForeignLayer:
         return tuple(self.weight.shape)
 
 
+@dataclass
+class Found:
+    """What a reader found in a file: weight layers in order, and the rest as far as the file says it.
+
+    `pools` and `relus`: after how many weight layers each max-pooling and each ReLU comes; None where the file does
+    not say. `net`: the net of Table 1 that the file names. `architecture`: set by a reader that had to recognise the
+    net before it read values. `left_out`: tensors that were not read. `notes`: assumptions that could not be checked.
+    """
+
+    layers: list[ForeignLayer] = field(default_factory=list)
+    pools: list[int] | None = None
+    relus: list[int] | None = None
+    net: str | None = None
+    architecture: Architecture | None = None
+    left_out: tuple[str, ...] = ()
+    notes: list[str] = field(default_factory=list)
+    convention: InputConvention | None = None
+    names: tuple[str, ...] = ()
+    titles: tuple[str, ...] = ()
+
+    def add_pool(self) -> None:
+        """Record a max-pooling after the layers so far."""
+        self.pools = [*(self.pools or ()), len(self.layers)]
+
+    def add_relu(self) -> None:
+        """Record a ReLU after the layers so far."""
+        self.relus = [*(self.relus or ()), len(self.layers)]
+
+    def check_relus(self, file: str) -> None:
+        """Raise UserError where a weight layer but the last has no ReLU after it."""
+        for place, layer in enumerate(self.layers[:-1], start=1):
+            if self.relus is not None and place not in self.relus:
+                raise UserError(f"{file}: no ReLU follows {layer.source}; in a VGG one follows each layer but the last")
+
+    def check_pools(self, architecture: Architecture, file: str) -> None:
+        """Raise UserError where max-poolings are not where the net has them; the last may be left out of a trunk."""
+        expected = [place for place, layer in enumerate(architecture.convolutions(), start=1) if layer.pool]
+        found = self.pools
+        if found is not None and found[: len(expected)] != expected and found != expected[:-1]:
+            raise UserError(
+                f"{file}: max-poolings after layers {found}; net {architecture.net} has them after {expected}"
+            )
+
+
 @dataclass(frozen=True)
 class LayerReport:
     """Where a layer came from: its source's name and shape, its own shape, what was done.
@@ -88,10 +132,10 @@ def recognise(
     `convolutions_only` whatever follows the convolutions is ignored.
     """
     if not layers or layers[0].weight.dim() != 4:
-        raise UserError(f"{file}: no convolutions in it that could be a VGG's")
+        raise UserError(f"{file}: expected convolutions as the first weight layers, found none")
     width = layers[0].shape[0] / CHANNELS[0]
     if not 0 < width <= 8:
-        raise UserError(f"{file}: {layers[0].source} has {layers[0].shape[0]} filters: not a VGG's first convolution")
+        raise UserError(f"{file}: {layers[0].source} has {layers[0].shape[0]} filters; a VGG has 1 to 512 there")
     channels = layers[0].shape[1]
     if channels not in (1, 3):
         raise UserError(
@@ -107,7 +151,9 @@ def recognise(
             continue
         normed = [layer.norm is not None for layer in layers[: len(expected)]]
         if any(normed) and not all(normed):
-            raise UserError(f"{file}: {sum(normed)} of {len(normed)} convolutions have a norm: all or none, in a VGG")
+            raise UserError(
+                f"{file}: {sum(normed)} of {len(normed)} convolutions have batch normalisation; all or none must"
+            )
         batch_norm = all(normed)
         if not rest:
             return Architecture(name, 0, width, batch_norm=batch_norm, convolutions_only=True)

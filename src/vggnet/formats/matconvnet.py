@@ -5,7 +5,6 @@ filters and biases stand in place of weights. FC layers are convolutions.
 """
 
 import math
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from vggnet.errors import UserError
 from vggnet.formats.inputs import InputConvention
-from vggnet.formats.layers import ForeignLayer
+from vggnet.formats.layers import ForeignLayer, Found
 from vggnet.formats.mat5 import Damaged, read_mat
 from vggnet.formats.untrusted import LARGEST_BYTES
 
@@ -23,25 +22,12 @@ _WANTED = ("layers", "meta", "classes", "normalization", "params")
 _PASSED_OVER = ("softmax", "softmaxloss", "loss", "dropout")
 
 
-@dataclass
-class MatNet:
-    """What a file holds. `convention` is None where it has no average image; `names` and `titles` may be ()."""
-
-    layers: list[ForeignLayer] = field(default_factory=list)
-    pools: list[int] = field(default_factory=list)
-    relus: list[int] = field(default_factory=list)
-    convention: InputConvention | None = None
-    names: tuple[str, ...] = ()
-    titles: tuple[str, ...] = ()
-    notes: list[str] = field(default_factory=list)
-
-
-def read_matconvnet(path: Path) -> MatNet:
-    """Read a MatConvNet file of the form "simplenn"; UserError for a file that is damaged, or another kind of net."""
+def read_matconvnet(path: Path) -> Found:
+    """Read a MatConvNet file of the form "simplenn". Raises UserError for a damaged file, or another kind of net."""
     if not path.is_file():
         raise UserError(f"{path}: there is no such file")
     content = _load(path)
-    net = MatNet()
+    net = Found(pools=[], relus=[])
     items = content.get("layers")
     if not isinstance(items, list) or not items:
         kind = (
@@ -51,10 +37,8 @@ def read_matconvnet(path: Path) -> MatNet:
     for item in items:
         _take(net, path, item)
     if not net.layers:
-        raise UserError(f"{path}: no layers with weights in it: not a VGG")
-    for place, layer in enumerate(net.layers[:-1], start=1):
-        if place not in net.relus:
-            raise UserError(f"{path}: no ReLU follows {layer.source}: not a VGG")
+        raise UserError(f"{path}: no layers with weights in it")
+    net.check_relus(str(path))
     about = content.get("meta")
     _read_classes(net, _part(about, "classes", content))
     _read_mean(net, path, _part(about, "normalization", content))
@@ -72,23 +56,23 @@ def _load(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: refused: not a whole MATLAB file ({error})") from error
 
 
-def _take(net: MatNet, path: Path, layer: Any) -> None:
+def _take(net: Found, path: Path, layer: Any) -> None:
     """Add one layer of the file to what has been read."""
     kind, name = _text(_get(layer, "type")), _text(_get(layer, "name")) or f"layer {len(net.layers) + 1}"
     if kind == "relu":
-        net.relus.append(len(net.layers))
+        net.add_relu()
     elif kind == "pool":
         sides = {*_integers(_get(layer, "pool")), *_integers(_get(layer, "stride"))}
         if sides - {2} or _text(_get(layer, "method")) not in ("", "max"):
-            raise UserError(f"{path}: {name} is no max-pooling of 2x2 pixels: not a VGG")
-        net.pools.append(len(net.layers))
+            raise UserError(f"{path}: {name} pools otherwise than a VGG, which takes the maximum of 2x2 at stride 2")
+        net.add_pool()
     elif kind == "conv":
         filters, biases = _weights(path, name, layer)
         if set(_integers(_get(layer, "stride"))) - {1} or set(_integers(_get(layer, "dilate"))) - {1}:
-            raise UserError(f"{path}: {name} has a stride or dilation other than 1: not a VGG")
+            raise UserError(f"{path}: {name} has a stride or dilation other than 1, a VGG's are 1")
         paddings = set(_integers(_get(layer, "pad")))
         if len(paddings) > 1:
-            raise UserError(f"{path}: {name} is padded by {sorted(paddings)}: not a VGG")
+            raise UserError(f"{path}: {name} is padded by {sorted(paddings)}; a VGG pads all sides alike")
         given = tuple(filters.shape)
         weight = _tensor(path, name, filters.reshape(given + (1,) * (4 - filters.ndim))).permute(3, 2, 0, 1)
         bias = None if biases is None else _tensor(path, name, biases).flatten()
@@ -96,7 +80,7 @@ def _take(net: MatNet, path: Path, layer: Any) -> None:
         notes = ["out channels first"]
         net.layers.append(ForeignLayer(name, weight, bias, given_shape=given, padding=padding, notes=notes))
     elif kind not in _PASSED_OVER:
-        raise UserError(f"{path}: {name} is a layer of another kind ({kind or 'unknown'}): not a VGG of the authors'")
+        raise UserError(f"{path}: {name} is a layer of another kind ({kind or 'unknown'}) than conv, relu, pool")
 
 
 def _weights(path: Path, name: str, layer: Any) -> tuple[np.ndarray, np.ndarray | None]:
@@ -106,7 +90,7 @@ def _weights(path: Path, name: str, layer: Any) -> tuple[np.ndarray, np.ndarray 
         parts = [part for part in (_get(layer, "filters"), _get(layer, "biases")) if part is not None]
     arrays = [part for part in parts if isinstance(part, np.ndarray)]
     if not 1 <= len(arrays) <= 2 or len(arrays) != len(parts) or not 2 <= arrays[0].ndim <= 4:
-        raise UserError(f"{path}: {name} has no {{filters, biases}}: not a VGG")
+        raise UserError(f"{path}: {name} has no {{filters, biases}} as arrays")
     return arrays[0], arrays[1] if len(arrays) == 2 else None
 
 
@@ -116,7 +100,7 @@ def _tensor(path: Path, name: str, array: np.ndarray) -> Tensor:
     return torch.from_numpy(array)
 
 
-def _read_classes(net: MatNet, classes: Any) -> None:
+def _read_classes(net: Found, classes: Any) -> None:
     """The names of classes, and their titles, where there is one for each output and none twice."""
     outputs = net.layers[-1].shape[0]
     names, titles = _texts(_get(classes, "name")), _texts(_get(classes, "description"))
@@ -126,7 +110,7 @@ def _read_classes(net: MatNet, classes: Any) -> None:
         net.notes.append(f"{outputs:,} class names from meta.classes")
 
 
-def _read_mean(net: MatNet, path: Path, normalization: Any) -> None:
+def _read_mean(net: Found, path: Path, normalization: Any) -> None:
     """The mean colour (RGB) out of averageImage: one pixel, or an image, whose mean is taken."""
     average = _get(normalization, "averageImage")
     if not isinstance(average, np.ndarray) or average.dtype.kind not in "fu" or average.size < 3:

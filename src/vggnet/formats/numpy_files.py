@@ -18,15 +18,15 @@ import numpy as np
 import torch
 
 from vggnet.errors import UserError
-from vggnet.formats.layers import ForeignLayer
+from vggnet.formats.layers import ForeignLayer, Found
 from vggnet.formats.untrusted import LARGEST_BYTES, MOST_TENSORS, refuse_packed
 
 _LAYER = re.compile(r"(conv[1-5]_[1-4]|fc[678])")
 _KINDS = {"f2": "<f2", "f4": "<f4", "f8": "<f8"}
 
 
-def read_numpy(path: Path) -> list[ForeignLayer]:
-    """The weight layers of a .npy or .npz file in order; UserError for files that are hostile or of another layout."""
+def read_numpy(path: Path) -> Found:
+    """Read a .npy or .npz file. Raises UserError for hostile files and other layouts."""
     if not path.is_file():
         raise UserError(f"{path}: there is no such file")
     if path.stat().st_size > LARGEST_BYTES:
@@ -36,12 +36,15 @@ def read_numpy(path: Path) -> list[ForeignLayer]:
     if strangers or "conv1_1" not in arrays:
         found = ", ".join(map(repr, list(arrays)[:3])) or "nothing"
         raise UserError(f"{path}: not the Caffe nets' layers conv1_1 ... fc8 (it holds {found})")
-    return [_layer(path, name, *arrays[name]) for name in sorted(arrays)]
+    return Found([_layer(path, name, *arrays[name]) for name in sorted(arrays)])
 
 
 def _layer(path: Path, name: str, kernel: np.ndarray, bias: np.ndarray) -> ForeignLayer:
     if kernel.ndim not in (2, 4) or bias.ndim != 1:
-        raise UserError(f"{path}: {name} is {kernel.shape} with a bias of {bias.shape}: not a VGG's layer")
+        raise UserError(
+            f"{path}: {name} is {kernel.shape} with a bias of {bias.shape}; expected a kernel of 4 or 2 "
+            "dimensions and a bias of 1"
+        )
     weight = torch.from_numpy(kernel)
     weight = weight.permute(3, 2, 0, 1) if kernel.ndim == 4 else weight.t()
     return ForeignLayer(

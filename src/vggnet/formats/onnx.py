@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from vggnet.errors import UserError
-from vggnet.formats.layers import ForeignLayer, Norm, rounding_is_alike
+from vggnet.formats.layers import ForeignLayer, Found, Norm, rounding_is_alike
 from vggnet.paper.configurations import LRN_ALPHA, LRN_BETA, LRN_K, LRN_NEIGHBOURS
 
 CHANNELS_LAST, CHANNELS_FIRST = [0, 2, 3, 1], [0, 3, 1, 2]  # a Transpose to them, from the other
@@ -27,10 +27,10 @@ OTHERS = ("Relu", "MaxPool", "BatchNormalization", "LRN", "Add", "Softmax")
 POOLED = ("AveragePool", "GlobalAveragePool", "ReduceMean")  # of the class score map; the identity at crop size
 
 
-def read_onnx(path: str | Path) -> tuple[list[ForeignLayer], list[int], bool]:
-    """Layers in the graph's order, after how many of them each max-pooling stands, and whether there is an LRN.
+def read_onnx(path: str | Path) -> Found:
+    """Read an ONNX graph; it names net A-LRN by its response normalisation.
 
-    UserError for a file that is none, or has operators that no VGG has.
+    Raises UserError for another kind of file, and for operators that a VGG does not have.
     """
     path = Path(path)
     try:
@@ -56,8 +56,9 @@ def read_onnx(path: str | Path) -> tuple[list[ForeignLayer], list[int], bool]:
     )
     for node in graph.node:
         reader.take(node)
-    reader.check_relus()
-    return reader.layers, reader.pools, reader.response_normalization
+    found = Found(reader.layers, reader.pools, reader.relus, "A-LRN" if reader.response_normalization else None)
+    found.check_relus(str(path))
+    return found
 
 
 class _Reader:
@@ -83,8 +84,9 @@ class _Reader:
             self._bias(node)
         elif kind in ("Sub", "Mul", "Div") and self._of_the_image(node):
             raise UserError(
-                f"{self.path}: {node.name} ({kind}) changes the image or a map: in no VGG. Preprocessing inside the "
-                "graph is not read: export the net without it, and say it with --preprocessing"
+                f"{self.path}: {node.name} ({kind}) changes the image or a map outside of a VGG's layers. "
+                "Preprocessing inside the graph is not read: export the net without it, and name it with "
+                "--preprocessing"
             )
         elif kind == "BatchNormalization":
             self._norm(node)
@@ -97,14 +99,8 @@ class _Reader:
         elif kind in POOLED:
             self._averaged |= self._of_the_image(node) and set(_attribute(node, "kernel_shape", [0])) != {1}
         elif kind not in (*SHAPES, *OTHERS):
-            raise UserError(f"{self.path}: the operator {kind} ({node.name}) is in no VGG: not read as one")
+            raise UserError(f"{self.path}: the operator {kind} ({node.name}) is none of a VGG's")
         self._follow(node)
-
-    def check_relus(self) -> None:
-        """Every weight layer but the last has its ReLU."""
-        for place, layer in enumerate(self.layers[:-1], start=1):
-            if place not in self.relus:
-                raise UserError(f"{self.path}: no ReLU follows {layer.source}: not a VGG")
 
     def _of_the_image(self, node: Any) -> bool:
         return any(name in self.channels_last for name in node.input)
@@ -117,10 +113,10 @@ class _Reader:
         if node.op_type == "Transpose":
             turn = _attribute(node, "perm", [])
             if turn not in (CHANNELS_LAST, CHANNELS_FIRST):
-                raise UserError(f"{self.path}: {node.name} turns a map by {turn}: in no VGG")
+                raise UserError(f"{self.path}: {node.name} permutes a map by {turn}, not to channels first or last")
             last = turn == CHANNELS_LAST
         elif node.op_type in ("Conv", "MaxPool") and last:
-            raise UserError(f"{self.path}: {node.name} takes rows for channels: not a VGG")
+            raise UserError(f"{self.path}: {node.name} gets a map with channels last; expected channels first")
         elif node.op_type in ("Gemm", "MatMul"):
             last = False
         self.channels_last.update(dict.fromkeys(node.output, last))
@@ -129,7 +125,10 @@ class _Reader:
         sizes = (_attribute(node, "kernel_shape", [2, 2]), _attribute(node, "strides", [1, 1]))
         odd = any(_attribute(node, "pads", [0])) or set(_attribute(node, "dilations", [1])) != {1}
         if sizes != ([2, 2], [2, 2]) or odd:
-            raise UserError(f"{self.path}: {node.name} pools otherwise than a VGG (2x2, stride 2)")
+            raise UserError(
+                f"{self.path}: {node.name} pools {sizes[0]} at strides {sizes[1]}; "
+                "a VGG pools 2x2 at stride 2, without padding or dilation"
+            )
         automatic = _attribute(node, "auto_pad", "NOTSET")
         rounds_up = _attribute(node, "ceil_mode", 0) or automatic not in ("NOTSET", "VALID")
         if rounds_up and not self.any_rounding:
@@ -152,7 +151,7 @@ class _Reader:
         weight = self._input(node, 1)
         odd = {"group": 1, "strides": [1, 1], "dilations": [1, 1]}
         if weight.dim() != 4 or any(_attribute(node, name, usual) != usual for name, usual in odd.items()):
-            raise UserError(f"{self.path}: {node.name} is no convolution of a VGG (stride, groups or dilation)")
+            raise UserError(f"{self.path}: {node.name} must be a 2-D convolution with stride, groups and dilation 1")
         bias = self._input(node, 2) if len(node.input) > 2 and node.input[2] else None
         self._add(ForeignLayer(node.input[1], weight, bias, padding=self._padding(node, weight.shape[2])))
 
@@ -165,13 +164,13 @@ class _Reader:
         automatic = _attribute(node, "auto_pad", "NOTSET")
         pads = _attribute(node, "pads", [0, 0, 0, 0]) if automatic in ("NOTSET", "VALID") else [kernel // 2]
         if len(set(pads)) != 1:
-            raise UserError(f"{self.path}: {node.name} is padded by {pads}: not a VGG")
+            raise UserError(f"{self.path}: {node.name} is padded by {pads}; a VGG pads all sides alike")
         return pads[0]
 
     def _dense(self, node: Any) -> None:
         weight = self._input(node, 1)
         if _attribute(node, "alpha", 1.0) != 1.0 or _attribute(node, "beta", 1.0) != 1.0:
-            raise UserError(f"{self.path}: {node.name} scales its product: in no VGG")
+            raise UserError(f"{self.path}: {node.name} has an alpha or beta; in a VGG both are 1")
         given = tuple(weight.shape)
         if not (node.op_type == "Gemm" and _attribute(node, "transB", 0)):
             weight = weight.t()
@@ -186,11 +185,11 @@ class _Reader:
         if len(known) == 1 and self.layers and self.layers[-1].bias is None:
             self.layers[-1].bias = self._value(known[0], node).flatten()
         elif self._of_the_image(node):
-            raise UserError(f"{self.path}: {node.name} adds something that is no layer's bias: not a VGG")
+            raise UserError(f"{self.path}: {node.name} adds to a map what is not a layer's bias")
 
     def _norm(self, node: Any) -> None:
         if not self.layers:
-            raise UserError(f"{self.path}: {node.name} normalises before any convolution: not a VGG")
+            raise UserError(f"{self.path}: {node.name} normalises before the first convolution")
         weight, bias, mean, variance = (self._input(node, place) for place in range(1, 5))
         self.layers[-1].norm = Norm(weight, bias, mean, variance, _attribute(node, "epsilon", 1e-5))
 
@@ -202,7 +201,7 @@ class _Reader:
 
     def _value(self, name: str, node: Any) -> Tensor:
         if name not in self.values:
-            raise UserError(f"{self.path}: {node.name}'s {name} is computed and not stored: not read")
+            raise UserError(f"{self.path}: {node.name}'s {name} is computed in the graph; expected a stored tensor")
         array = self.values[name]
         return torch.from_numpy(array.astype(array.dtype.newbyteorder("=")))
 

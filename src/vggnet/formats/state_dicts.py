@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vggnet.console import counted
 from vggnet.errors import UserError
-from vggnet.formats.layers import ForeignLayer, Norm
+from vggnet.formats.layers import ForeignLayer, Found, Norm
 
 HEADS = {
     "torchvision": ("classifier.0", "classifier.3", "classifier.6"),
@@ -26,21 +26,17 @@ NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
 _CAFFE = re.compile(r"((?:conv[1-5]_[1-4])|(?:fc[678]))(?:\.weight|\.bias|_w|_b|\.0|\.1)")
 
 
-def layers_of_state(
-    state: Mapping[str, Tensor], layout: str, file: str, *, convolutions_only: bool = False
-) -> tuple[list[ForeignLayer], list[str]]:
-    """(layers, names left out) of a state dict in one of the layouts; UserError for names that do not belong to it.
+def layers_of_state(state: Mapping[str, Tensor], layout: str, file: str, *, convolutions_only: bool = False) -> Found:
+    """Return the layers of a state dict in one of the layouts. Raises UserError for names that do not belong to it.
 
-    With `convolutions_only` whatever is no convolution of the trunk is left out.
+    With `convolutions_only` only the trunk's convolutions are taken; the names of the rest are in `left_out`.
     """
     if layout == "caffe":
         return _caffe_layers(state, file, convolutions_only)
     return _sequential_layers(state, layout, file, convolutions_only)
 
 
-def _sequential_layers(
-    state: Mapping[str, Tensor], layout: str, file: str, convolutions_only: bool
-) -> tuple[list[ForeignLayer], list[str]]:
+def _sequential_layers(state: Mapping[str, Tensor], layout: str, file: str, convolutions_only: bool) -> Found:
     used: set[str] = set()
     places: dict[int, str] = {}
     for name in state:
@@ -64,13 +60,13 @@ def _sequential_layers(
     expected = OLD_HEAD if old else HEADS[layout]
     heads = [name for name in expected if f"{name}.weight" in state]
     if convolutions_only:
-        return layers, [name for name in state if name not in used]
+        return Found(layers, left_out=tuple(name for name in state if name not in used))
     _check_heads(heads, expected, file)
     for name in heads:
         layers.append(ForeignLayer(name, state[f"{name}.weight"], state.get(f"{name}.bias")))
         used |= {f"{name}.weight", f"{name}.bias"}
     _refuse_strangers([name for name in state if name not in used], layout, file)
-    return layers, []
+    return Found(layers)
 
 
 def _add_norm(layers: list[ForeignLayer], state: Mapping[str, Tensor], prefix: str, file: str) -> None:
@@ -99,9 +95,7 @@ def _refuse_strangers(strangers: list[str], layout: str, file: str) -> None:
         )
 
 
-def _caffe_layers(
-    state: Mapping[str, Tensor], file: str, convolutions_only: bool
-) -> tuple[list[ForeignLayer], list[str]]:
+def _caffe_layers(state: Mapping[str, Tensor], file: str, convolutions_only: bool) -> Found:
     weights: dict[str, Tensor] = {}
     biases: dict[str, Tensor] = {}
     strangers = []
@@ -127,7 +121,7 @@ def _caffe_layers(
         if name.startswith("fc") and weight.dim() == 4 and given[:2] == (1, 1):
             weight = weight[0, 0]  # old blobs are (1, 1, outputs, inputs)
         layers.append(ForeignLayer(name, weight, None if bias is None else bias.flatten(), given_shape=given))
-    return layers, [*strangers, *heads] if convolutions_only else []
+    return Found(layers, left_out=(*strangers, *heads) if convolutions_only else ())
 
 
 def _some(state: Mapping[str, Tensor]) -> str:
