@@ -19,6 +19,8 @@ Rgb = tuple[float, float, float]
 BoxKind = Literal["", "scr", "pcr"]
 PixelRange = tuple[int, int]
 FULL_RANGE: PixelRange = (0, 65535)
+# weight files, by what they hold: of a run its best and its last epoch, of a folder that `save_pretrained` wrote
+BEST_FILE, LAST_FILE, MODEL_FILE = "best.safetensors", "last.safetensors", "model.safetensors"
 BOX_UNITS = (  # of a box net's four numbers, for people; `images.boxes.encode` makes them
     "centre x, centre y, width and height in units of the crop's side, the centre from the crop's middle (right and "
     "down): a box that fills the crop is (0, 0, 1, 1)"

@@ -1,1 +1,1 @@
-"""The same nets, computed faster on particular hardware."""
+"""Compute a net's function faster on particular hardware. Nothing outside knows how."""

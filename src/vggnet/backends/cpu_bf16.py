@@ -1,13 +1,13 @@
-"""A net made ready for inference on a CPU that multiplies bf16 in hardware: the same function, over twice as fast.
+"""A net prepared for inference on CPUs that multiply bf16 in hardware; over twice as fast as fp32.
 
 Notable:
-- Weights are cast to bf16 and brought into oneDNN's own order once, not in every call; batch normalisation, which in
-  evaluation is a scale and a shift, goes into the convolution before it.
-- Bias and ReLU happen while the convolution writes its output; they are no passes over memory of their own.
-- Pooling is two element-wise maxima of integers. PyTorch's computes an index of 8 bytes beside every value of 2.
+- Weights are cast to bf16 and packed in oneDNN's order once, not in every call. Batch normalisation, in evaluation a
+  scale and a shift, becomes part of the convolution before it.
+- Bias and ReLU are applied while the convolution writes its output, without another pass over memory.
+- Pooling is two element-wise maxima of integers. PyTorch's pooling writes an index of 8 bytes for every value of 2.
 - The first two stages, whose maps are the largest, run a few images at a time, so that maps stay in the caches.
 
-`choose_inference` selects it; `cpu_int8` is the same in 8-bit integers.
+`choose_inference` selects it. `cpu_int8` does the same in 8-bit integers.
 """
 
 import torch
@@ -17,13 +17,13 @@ from vggnet.backends.prepared import PreparedVGG, as_map, flat_patches, flat_wei
 from vggnet.network.vgg import VGG, check_images
 from vggnet.paper.configurations import TOTAL_STRIDE_PX, Layer
 
-PIECE_PX = 2 * 224 * 224  # of images that go through the first stages together; one image at least
+PIECE_PX = 2 * 224 * 224  # pixels that go through the first stages together; at least one image
 PIECEWISE_STAGES = 2
 ONES = [1, 1]
 
 
 class FastVGG(PreparedVGG):
-    """`model`'s function in bf16: for inference on a CPU, in evaluation mode only. Holds no parameters."""
+    """`model`'s function in bf16, for inference on a CPU. Holds packed weights, no parameters."""
 
     def _make_convolution(self, model: VGG, layer: Layer) -> nn.Module:
         return _Convolution(*with_normalization(model, layer), layer.padding)
@@ -36,7 +36,7 @@ class FastVGG(PreparedVGG):
         return self._through_convolutions(images.to(torch.bfloat16, memory_format=torch.channels_last))
 
     def _through_convolutions(self, x: Tensor) -> Tensor:
-        """Images (N, 3, H, W) -> the pool5 map, the first stages a few images at a time."""
+        """Return the pool5 map of images (N, 3, H, W), computing the first stages a few images at a time."""
         convolutions = list(self.architecture.convolutions())
         early = [layer for layer in convolutions if layer.stage <= PIECEWISE_STAGES]
         at_once = max(1, PIECE_PX // (x.shape[2] * x.shape[3]))
@@ -61,13 +61,13 @@ class FastVGG(PreparedVGG):
 
 
 def halve(x: Tensor) -> Tensor:
-    """`F.max_pool2d(x, 2)` of a channels_last map (N, C, H, W) without values below zero, as after a ReLU.
+    """Return `F.max_pool2d(x, 2)` of a channels_last map (N, C, H, W) without negative values, as after a ReLU.
 
-    There bf16 numbers are in the order of the integers that their bits spell, and integers compare twice as fast.
+    Non-negative bf16 numbers have the order of their bits read as integers, and integers compare twice as fast.
     """
     rows, columns = x.shape[2] // 2, x.shape[3] // 2
     bits = x.view(torch.int16) if x.dtype == torch.bfloat16 else x
-    bits = bits.permute(0, 2, 3, 1)[:, : 2 * rows, : 2 * columns]  # (N, H, W, C), as it lies in memory
+    bits = bits.permute(0, 2, 3, 1)[:, : 2 * rows, : 2 * columns]  # (N, H, W, C), the order in memory
     bits = torch.maximum(bits[:, 0::2], bits[:, 1::2]).unflatten(2, (columns, 2))
     return torch.maximum(bits[:, :, :, 0], bits[:, :, :, 1]).permute(0, 3, 1, 2).view(x.dtype)
 

@@ -2,14 +2,14 @@
 
 Notable:
 - Weights are int8 with one scale for each output channel. Activations are uint8 with one scale for each layer: after a
-  ReLU nothing is negative, so 0 is 0 and the padding of convolutions needs no care. The net's input, which is pixels
-  less a mean, has a zero point instead. Sums are exact (int32); the last layer's scores are fp32.
+  ReLU nothing is negative, so the integer 0 is the value 0, and zero padding is exact. The net's input (pixels less a
+  mean) has a zero point instead. Sums are exact (int32); the last layer's scores are fp32.
 - Convolution, bias, ReLU and rounding to the next layer's integers are one pass, and pooling compares bytes.
 - The scale of a layer's input follows from `ModelDescription.activation_limits`, which `measuring` finds on real
-  images: the limit whose clipping and rounding together err least (mean square). That of the net's input follows from
-  its preprocessing.
+  images: the limit with the least mean square error of clipping and rounding together. That of the net's input follows
+  from its preprocessing.
 
-The integers are PyTorch's oneDNN operators (those of its own quantised graphs): no other library, no second format.
+The operators are PyTorch's own of oneDNN, those of its quantised graphs.
 """
 
 import torch
@@ -23,14 +23,14 @@ from vggnet.paper.configurations import TOTAL_STRIDE_PX, Layer
 
 LEVELS = 255  # of uint8, above 0
 WEIGHT_LEVELS = 127  # of int8, on either side of 0
-SAMPLED = 2**14  # values of each layer's input that are kept of each batch
-TRIED = 40  # limits that are tried for each layer, up to the largest value seen
+SAMPLED = 2**14  # values sampled of each layer's input, in each batch
+TRIED = 40  # limits tried for each layer, up to the largest value seen
 
 
 class QuantizedVGG(FastVGG):
     """`model`'s function in int8, for inference on a CPU; its description must have `activation_limits`.
 
-    Between layers are integers: what a layer gives out, times a scale, is its activation.
+    Layers pass integers: a layer's output, times a scale, is its activation.
     """
 
     def forward_features(self, images: Tensor) -> Tensor:
@@ -58,7 +58,7 @@ class QuantizedVGG(FastVGG):
 class _Convolution(nn.Module):
     """Convolution, bias, ReLU and rounding in one pass. `out` is the scale of its output; None gives fp32.
 
-    Takes integers, or numbers (the net's input, and what response normalisation gives), which it rounds first.
+    Its input is integers, or floats that it rounds first (the net's input, and the output of response normalisation).
     """
 
     def __init__(self, weight: Tensor, bias: Tensor, padding: int, scale: float, zero: int, out: float | None) -> None:
@@ -97,7 +97,7 @@ class _Convolution(nn.Module):
 
 
 class _Linear(nn.Module):
-    """A fully connected layer in integers. With an `out` scale its output ends at 0, as after the ReLU that follows."""
+    """A fully connected layer in integers. With an `out` scale negative outputs become 0, as in the ReLU after it."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None, kernel: int, scale: float, out: float | None) -> None:
         super().__init__()
@@ -128,13 +128,13 @@ class _Linear(nn.Module):
 
 
 def to_integers(x: Tensor, scale: float, zero: int = 0) -> Tensor:
-    """A map (N, C, H, W) -> the uint8 whose product with `scale`, after `zero` is taken off, is nearest to it."""
+    """Return the uint8 map q (N, C, H, W) whose (q - zero) * scale is nearest to x."""
     rounded = x.float().div(scale).add_(zero).round_().clamp_(0, LEVELS)
     return rounded.to(torch.uint8, memory_format=torch.channels_last)
 
 
 def _integer_weights(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """int8 weights and the scale (K,) of each output channel: weight (K, ...)."""
+    """Return a weight (K, ...) as int8, and the scale (K,) of each output channel."""
     weight = weight.detach().float()
     scales = weight.flatten(1).abs().amax(1).clamp(min=1e-12) / WEIGHT_LEVELS
     rounded = (weight / scales.view(-1, *[1] * (weight.dim() - 1))).round()
@@ -142,7 +142,7 @@ def _integer_weights(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _input_scale(preprocessing: Preprocessing) -> tuple[float, int]:
-    """Scale and zero point of the net's input, which holds 0 to 255 by channel less a mean."""
+    """Return scale and zero point of the net's input: pixels of 0 to 255, less a mean, divided by a deviation."""
     ranges = list(zip(preprocessing.mean, preprocessing.deviation, strict=True))
     low = min(-mean / deviation for mean, deviation in ranges)
     high = max((255 - mean) / deviation for mean, deviation in ranges)
@@ -152,7 +152,7 @@ def _input_scale(preprocessing: Preprocessing) -> tuple[float, int]:
 
 
 def _following(model: VGG, layer: str) -> str | None:
-    """The layer that takes what `layer` gives out; None behind the last."""
+    """Return the weight layer after `layer`; None after the last."""
     names = [each.name for each in model.architecture.layers()]
     place = names.index(layer) + 1
     return names[place] if place < len(names) else None

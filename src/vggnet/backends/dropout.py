@@ -1,8 +1,8 @@
-"""Dropout whose draws follow from (seed, epoch, step, image, layer, unit) alone.
+"""Dropout whose draws depend on (seed, epoch, step, image, layer, unit) alone.
 
-So they are the same for any micro-batch, number of ranks or of workers, and on every device. Each image has a key, and
-each unit's bits are a hash of key and unit: SplitMix64 (Steele, Lea and Flood, 2014), a bijection of 64-bit words that
-passes BigCrush as a generator. PyTorch's integers are signed: products wrap, as is wanted, and shifts need a mask.
+The draws are the same for any micro-batch, any number of ranks or workers, and on every device. Each image has a key,
+and each unit's bits are a hash of key and unit: SplitMix64 (Steele, Lea and Flood, 2014), a bijection of 64-bit words
+that passes BigCrush as a generator. PyTorch's integers are signed: products wrap, as is wanted, and shifts need a mask.
 
 Shapes: n images, K units of a layer.
 """
@@ -18,14 +18,14 @@ _FACTORS = (0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64)
 
 
 def image_keys(seed: int, epoch: int, step: int, images: Tensor) -> Tensor:
-    """int64 (n,): the key of each image, which is given by its number in the training set, int64 (n,)."""
+    """Return the key of each image, int64 (n,), from `images`: their numbers in the training set, int64 (n,)."""
     return _mixed(images * _GOLDEN + step_key(seed, epoch, step))
 
 
 def dropout(x: Tensor, rate: float, keys: Tensor, layer: int) -> Tensor:
     """Zero each value of x (n, K, ...) with probability `rate` and divide the others by 1 - `rate`.
 
-    `keys` (n,) are the images' own; `layer` tells two layers of one net apart.
+    `keys` (n,) are of `image_keys`; `layer` makes the draws of two layers differ.
     """
     if rate == 0:
         return x
@@ -38,12 +38,12 @@ def dropout(x: Tensor, rate: float, keys: Tensor, layer: int) -> Tensor:
 
 
 def _mixed(words: Tensor) -> Tensor:
-    """SplitMix64's finalizer of each word."""
+    """Return SplitMix64's finalizer of each word."""
     words = (words ^ _shifted(words, 30)) * _FACTORS[0]
     words = (words ^ _shifted(words, 27)) * _FACTORS[1]
     return words ^ _shifted(words, 31)
 
 
 def _shifted(words: Tensor, places: int) -> Tensor:
-    """A shift to the right that fills up with zeros."""
+    """Shift to the right, filling up with zeros."""
     return (words >> places) & ((1 << (64 - places)) - 1)

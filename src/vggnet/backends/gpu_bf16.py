@@ -1,8 +1,8 @@
-"""A net made ready for inference in bf16 on an NVIDIA GPU.
+"""A net prepared for inference in bf16 on an NVIDIA GPU, on cuDNN's fused convolution.
 
 Notable:
-- Convolution, bias and ReLU are one cuDNN kernel (`torch.cudnn_convolution_relu`): run one after another they cost more
-  memory traffic than the convolution itself. Nothing is compiled, so images may have any size.
+- Convolution, bias and ReLU are one cuDNN kernel (`torch.cudnn_convolution_relu`). Three kernels would move more memory
+  than the convolution alone. Nothing is compiled, so images may have any size.
 - Weights are cast to bf16 and laid out channels-last once; batch normalisation goes into the convolution before it.
 - conv1_1 and pooling are kernels of our own where Triton works (`kernels`). Elsewhere the image gets five channels of
   zeros, since cuDNN's tensor-core kernels read channels by eight, and pooling is PyTorch's, which writes 64 bits of
@@ -62,7 +62,7 @@ class _Convolution(nn.Module):
 
 
 class _PaddedConvolution(_Convolution):
-    """Of an image, with channels of zeros."""
+    """A convolution of images, padded to `IMAGE_CHANNELS` channels with zeros."""
 
     def __init__(self, weight: Tensor, bias: Tensor, padding: int) -> None:
         super().__init__(F.pad(weight, (0, 0, 0, 0, 0, IMAGE_CHANNELS - 3)), bias, padding)
@@ -75,7 +75,7 @@ class _PaddedConvolution(_Convolution):
 
 
 class _ImageConvolution(nn.Module):
-    """Of an image, by our own kernel."""
+    """A convolution of images by vggnet's own kernel."""
 
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
         super().__init__()
@@ -103,7 +103,7 @@ class _Linear(nn.Module):
 
 
 def convolution_relu(x: Tensor, weight: Tensor, bias: Tensor, padding: int) -> Tensor:
-    """relu(convolution + bias) in one kernel, all in one type and channels_last."""
+    """Return relu(convolution + bias) by one cuDNN kernel; all tensors have one type and are channels_last."""
     y: Tensor = torch.cudnn_convolution_relu(x, weight, bias, [1, 1], [padding, padding], [1, 1], 1)
     return y
 

@@ -4,12 +4,13 @@ Notable:
 - Bias and ReLU are the convolution's epilogue. A stage's last layer is pooled before bias and ReLU, and keeps one byte
   for each pooled value (which of four it was, or that the ReLU gave zero) in the place of the whole map.
 - conv1_1 takes the image as it is, and its backward pass is one pass over the gradient (`kernels/first_layer`).
-- So a convolution keeps its input only. ReLU masks come from the output, which the next layer keeps anyway; masking
-  and the bias' gradient are one pass.
+- A convolution saves only its input for the backward pass. ReLU masks come from the output, which the next layer saves
+  anyway; masking and the bias' gradient are one pass.
 - Parameters are the net's own, in fp32; their bf16 copies live for a step.
 - A-LRN's first layer runs as the net has it. Batch normalisation is not fused here: such nets go through torch.compile.
 
-Written without a GPU at hand: tested on a CPU, kernels in Triton's interpreter; speed not measured (docs/speed.md).
+Tested on a CPU, the kernels in Triton's interpreter. Its speed is not yet measured (docs/speed.md), so only `--step
+fused` uses it.
 """
 
 from typing import Any
@@ -83,10 +84,10 @@ class _PooledConvolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, padding: int, dtype: torch.dtype) -> Tensor:
         quick = weight.to(dtype, memory_format=torch.channels_last)
-        map = F.conv2d(x, quick, padding=padding)
-        pooled, choice = elementwise.pool_bias_relu(map, bias)
+        activation = F.conv2d(x, quick, padding=padding)
+        pooled, choice = elementwise.pool_bias_relu(activation, bias)
         ctx.save_for_backward(x, quick, choice)
-        ctx.padding, ctx.size = padding, map.shape[-2:]
+        ctx.padding, ctx.size = padding, activation.shape[-2:]
         return pooled
 
     @staticmethod

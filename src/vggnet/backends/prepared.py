@@ -1,8 +1,8 @@
-"""A net made ready for inference: each layer replaced by one that computes the same and does more in one pass.
+"""A net prepared for inference: each layer is replaced by one that computes several steps in one pass.
 
-The layers of a `PreparedVGG` stand where the net's do, so whoever hooks into them (masking) notices nothing. What a
-convolution gives out has passed its normalisation and its ReLU, though: `taps` gives relu3_3 and what follows as it
-should, conv3_3 and norm3_3 only of the plain net.
+The layers of a `PreparedVGG` have the names of the net's, so hooks (masking) work on both. A convolution's output is
+already normalised and has passed its ReLU: `taps` gives relu3_3 and later layers, but conv3_3 and norm3_3 only of the
+plain net.
 """
 
 from abc import abstractmethod
@@ -19,9 +19,9 @@ from vggnet.paper.configurations import Layer
 
 
 class PreparedVGG(Form):
-    """`model`'s function, for inference only: in evaluation mode, without parameters, blind to later changes of it.
+    """`model`'s function for inference, always in evaluation mode. A copy: later changes of the model do not reach it.
 
-    Subclasses say what the layers are replaced by.
+    Subclasses make the layers.
     """
 
     def __init__(self, model: VGG) -> None:
@@ -45,18 +45,18 @@ class PreparedVGG(Form):
 
     @abstractmethod
     def _make_convolution(self, model: VGG, layer: Layer) -> nn.Module:
-        """A convolution of `model` with its normalisation, bias and ReLU."""
+        """Return a layer that computes a convolution of `model` with normalisation, bias and ReLU."""
 
     @abstractmethod
     def _make_linear(self, model: VGG, layer: Layer) -> nn.Module:
-        """A fully connected layer of `model`, without its ReLU."""
+        """Return a layer that computes a fully connected layer of `model`, without its ReLU."""
 
     @abstractmethod
     def _pool(self, x: Tensor) -> Tensor:
-        """Max-pooling of a map (N, C, H, W) that has passed its ReLU."""
+        """Return max-pooling of a map (N, C, H, W) after its ReLU."""
 
     def train(self, mode: bool = True) -> Self:
-        """Stays in evaluation mode: there is nothing in it that could train."""
+        """Stay in evaluation mode: there are no parameters to train."""
         return super().train(False)
 
     def convolve(self, layer: Layer, x: Tensor) -> Tensor:
@@ -78,24 +78,24 @@ class _Pooling(nn.Module):
 
 
 def flat_patches(x: Tensor, kernel: int) -> tuple[Tensor, tuple[int, ...]]:
-    """What each position of a fully connected layer sees of a channels_last map: (N H' W', k k C), and (N, H', W')."""
+    """Return the inputs of each position of a fully connected layer, (N H' W', k k C), and (N, H', W')."""
     patches = x.unfold(2, kernel, 1).unfold(3, kernel, 1).permute(0, 2, 3, 4, 5, 1)  # (N, H', W', k, k, C)
     return patches.reshape(-1, patches[0, 0, 0].numel()), tuple(patches.shape[:3])
 
 
 def as_map(outputs: Tensor, positions: tuple[int, ...]) -> Tensor:
-    """Outputs (N H' W', K) of the positions (N, H', W') -> (N, K, H', W')."""
+    """Return outputs (N H' W', K) of the positions (N, H', W') as a map (N, K, H', W')."""
     return outputs.unflatten(0, positions).permute(0, 3, 1, 2)
 
 
 def flat_weight(model: VGG, layer: Layer) -> tuple[Tensor, Tensor | None]:
-    """A fully connected layer's weight (K, k k C), as channels_last maps lie in memory, and its bias."""
+    """Return a fully connected layer's weight as (K, k k C), the order of channels_last maps, and its bias."""
     source: nn.Conv2d = getattr(model, layer.name)
     return source.weight.permute(0, 2, 3, 1).flatten(1).contiguous(), source.bias
 
 
 def with_normalization(model: VGG, layer: Layer) -> tuple[Tensor, Tensor]:
-    """A convolution's weight and bias, with the batch normalisation that follows it."""
+    """Return a convolution's weight and bias with the batch normalisation after it folded in."""
     convolution: nn.Conv2d = getattr(model, layer.name)
     weight = convolution.weight
     bias = convolution.bias if convolution.bias is not None else weight.new_zeros(len(weight))

@@ -18,7 +18,7 @@ SCALE = LRN_ALPHA / LRN_NEIGHBOURS
 
 
 class ResponseNormalization(nn.Module):
-    """Activations (N, C, H, W) to the same shape and type."""
+    """Normalise activations (N, C, H, W) over neighbouring channels; shape and type stay."""
 
     def forward(self, x: Tensor) -> Tensor:
         return _Normalize.apply(x)[0]
@@ -49,7 +49,7 @@ class _Normalize(torch.autograd.Function):
 
 
 def _over_neighbours(x: Tensor, scale: float) -> Tensor:
-    """`scale` times the sum over each channel and its neighbours, two on either side."""
+    """Return `scale` times the sum over each channel and its neighbours, two on either side."""
     total = x * scale
     for distance in range(1, min(LRN_NEIGHBOURS // 2, x.shape[1] - 1) + 1):
         total[:, distance:].add_(x[:, :-distance], alpha=scale)
@@ -58,6 +58,6 @@ def _over_neighbours(x: Tensor, scale: float) -> Tensor:
 
 
 def _to_minus_beta(x: Tensor) -> Tensor:
-    """x ** -0.75 as two roots; pow() is many times slower."""
+    """Return x ** -0.75 by two roots; pow() is many times slower."""
     root = x.rsqrt()
     return root.sqrt().mul_(root)

@@ -16,10 +16,11 @@ from vggnet.console import counted, named
 from vggnet.data.image_files import IMAGE_EXTENSIONS, begins_like_image
 from vggnet.data.names import is_hidden, is_system
 from vggnet.data.splits import Split
+from vggnet.description import BEST_FILE, LAST_FILE, MODEL_FILE
 from vggnet.errors import UserError
 
 OUTPUT_MARK = ".vggnet"  # an empty file in a folder of pictures that vggnet drew
-_WEIGHTS = ("best.safetensors", "last.safetensors", "state.safetensors", "model.safetensors")
+_WEIGHTS = (BEST_FILE, LAST_FILE, MODEL_FILE, "state.safetensors")
 _STARTED = (".lock", "config.json")  # all that a run has before its first weights are saved
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vggnet.hardware import free_on_gpu_bytes
-from vggnet.paper.configurations import CHANNELS, Architecture
+from vggnet.paper.configurations import Architecture
 
 WASTE = 0.1  # largest share of padding in a bucket
 WAITING_PX = 2**25  # of rescaled images waiting for others of their shape: 100 MB
@@ -25,7 +25,7 @@ def batch_limit_px(architecture: Architecture, device: torch.device) -> int:
     About three maps of the first stage are in memory at once, each of at most 64 channels of 4 bytes. A single image
     may exceed the limit (up to `rescaled.LARGEST_IMAGE_PX`) and then forms a batch of its own.
     """
-    bytes_per_px = 3 * 4 * max(1, round(CHANNELS[0] * architecture.width))
+    bytes_per_px = 3 * 4 * next(architecture.convolutions()).out_channels
     if device.type == "cuda":
         return max(2**18, min(2**24, int(free_on_gpu_bytes(device) * 0.6) // bytes_per_px))
     return max(2**18, min(2**22, 2**30 // bytes_per_px))  # a gigabyte

@@ -169,7 +169,8 @@ def recognise(
 def _with_head(name: str, width: float, batch_norm: bool, rest: Sequence[ForeignLayer], file: str) -> Architecture:
     """The architecture with these three FC layers, each checked."""
     fc6, _, fc8 = rest
-    channels = max(1, round(CHANNELS[-1] * width))
+    *_, last = Architecture(name, 0, width, convolutions_only=True).convolutions()
+    channels = last.out_channels
     kernel = fc6.shape[2] if fc6.weight.dim() == 4 else math.isqrt(fc6.shape[1] // channels)
     if not 1 <= kernel <= 64:
         raise UserError(f"{file}: {fc6.source} {_text(fc6.shape)} fits no pool5 map of {channels} channels")

@@ -88,7 +88,7 @@ def build(
 def _draw(layer: Layer, method: str, sigma: float, seed: int) -> torch.Tensor:
     """Weights (out, in, k, k) of one layer, fp32."""
     spread = deviation(layer, method, sigma)
-    weight = torch.empty(layer.out_channels, layer.in_channels, layer.kernel, layer.kernel, device="cpu")
+    weight = torch.empty(layer.shape, device="cpu")
     generator = torch.Generator().manual_seed(layer_seed(seed, layer.name))
     if method == "glorot":
         bound = spread * math.sqrt(3)

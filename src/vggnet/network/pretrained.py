@@ -12,12 +12,11 @@ from typing import Any
 import torch
 
 from vggnet.console import counted
-from vggnet.description import BOX_UNITS, ModelDescription
+from vggnet.description import BOX_UNITS, MODEL_FILE, ModelDescription
 from vggnet.errors import UserError
 from vggnet.files import replacing_several, write_whole
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import (
-    MODEL_FILE,
     check_described,
     load_model,
     read_description,

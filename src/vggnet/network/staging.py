@@ -24,7 +24,7 @@ HEAD, RESIZED = "fc8", "fc6"
 
 
 @dataclass(frozen=True)
-class Transfer:
+class LayerOrigin:
     """One layer's origin: a `source` layer ("A conv1_1"), or None for as initialised; `note` says more."""
 
     layer: str
@@ -39,10 +39,10 @@ def stage_from(
     source_description: ModelDescription,
     *,
     new_head: bool = False,
-) -> list[Transfer]:
+) -> list[LayerOrigin]:
     """Copy a source net's layers into `target`, in place; the rest stays as initialised.
 
-    `new_head` leaves fc8 as initialised, for other classes. Returns one Transfer per layer, in the paper's order.
+    `new_head` leaves fc8 as initialised, for other classes. Returns one LayerOrigin per layer, in the paper's order.
     Raises UserError, before anything is copied, where a layer or the classes do not fit.
     """
     source = source_description.architecture
@@ -67,7 +67,7 @@ def stage_from(
     for layer in target.architecture.layers():
         if layer.name not in wanted:
             note = f"random ({target.initialization})" + (", new head" if layer.name == HEAD and new_head else "")
-            transfers.append(Transfer(layer.name, None, note))
+            transfers.append(LayerOrigin(layer.name, None, note))
             continue
         for key in _tensors_of(layer, own_state):
             values = source_state[key]
@@ -80,7 +80,7 @@ def stage_from(
         given = layers[layer.name].kernel
         if layer.kernel != given:
             note = f"resized from {given}x{given} to {layer.kernel}x{layer.kernel}"
-        transfers.append(Transfer(layer.name, f"{source.net} {layer.name}", note))
+        transfers.append(LayerOrigin(layer.name, f"{source.net} {layer.name}", note))
     return transfers
 
 
@@ -95,7 +95,7 @@ def resized(weight: Tensor, kernel: int) -> Tensor:
     return torch.einsum("ih,jw,kchw->kcij", share, share, weight.double()).to(weight.dtype)
 
 
-def explain(transfers: list[Transfer]) -> list[str]:
+def explain(transfers: list[LayerOrigin]) -> list[str]:
     """One printable line per layer: 'conv1_1 <- A conv1_1', 'conv1_2 random (gaussian 0.01)'."""
     lines = []
     for transfer in transfers:

@@ -23,7 +23,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from vggnet.console import counted
-from vggnet.description import ModelDescription
+from vggnet.description import BEST_FILE, LAST_FILE, MODEL_FILE, ModelDescription
 from vggnet.errors import Diverged, UserError
 from vggnet.files import replacing
 from vggnet.network.vgg import VGG, evaluating, on_meta
@@ -32,8 +32,7 @@ from vggnet.paper.configurations import TOTAL_STRIDE_PX
 DESCRIPTION_KEY, CHECKSUM_KEY = "vggnet", "vggnet_crc32"  # in a file's metadata
 TRIES = 5  # to read a file that is being replaced
 PICKLES = {".pth", ".pt", ".pkl", ".pickle", ".bin", ".ckpt"}
-MODEL_FILE = "model.safetensors"  # of a folder that `vggnet convert` or `save_pretrained` wrote
-RUN_FILES = ("best.safetensors", "last.safetensors", MODEL_FILE)  # by preference
+RUN_FILES = (BEST_FILE, LAST_FILE, MODEL_FILE)  # of a run or model folder, by preference
 
 
 def save_model(path: str | Path, model: VGG) -> None:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from vggnet.description import BEST_FILE, LAST_FILE
 from vggnet.errors import BadImage, UserError
 from vggnet.files import remove_abandoned, write_whole
 from vggnet.network.weights import check_undamaged
@@ -31,7 +32,7 @@ CONFIG = "config.json"
 IMAGES = "images.csv.gz"
 SKIPPED = "skipped.csv"
 IMAGES_HASH = "images_sha256"  # in config.json: of the list in IMAGES
-RESULTS = ("best.safetensors", "last.safetensors", "metrics.csv", "val.json")  # there is a state where one of them is
+RESULTS = (BEST_FILE, LAST_FILE, "metrics.csv", "val.json")  # there is a state where one of them is
 SPARE_BYTES = 50_000_000  # beside the weights: metrics, events, posteriors
 
 
@@ -40,7 +41,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.best, self.last = path / "best.safetensors", path / "last.safetensors"
+        self.best, self.last = path / BEST_FILE, path / LAST_FILE
         self.state, self.report = path / STATE, path / "val.json"
 
     @property
@@ -82,8 +83,8 @@ class RunFolder:
             missing, holds = CONFIG, "the options that the run was started with"
         elif STATE not in there and set(there) & set(RESULTS):
             missing, holds = STATE, "weights and momentum to continue from"
-        elif "best.safetensors" not in there and STATE in there and (self.progress or TrainingProgress()).epoch:
-            missing, holds = "best.safetensors", "the weights of the best epoch so far"
+        elif BEST_FILE not in there and STATE in there and (self.progress or TrainingProgress()).epoch:
+            missing, holds = BEST_FILE, "the weights of the best epoch so far"
         if missing:
             weights = [name for name in RESULTS[:2] if name in there]
             source = f", from its weights with --init-from {self.path / weights[0]}" if weights else ""

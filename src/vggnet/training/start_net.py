@@ -13,7 +13,7 @@ from vggnet.images.loading import TrainingLoader
 from vggnet.images.normalization import normalize
 from vggnet.images.workers import chunks
 from vggnet.network.initialization import initialize
-from vggnet.network.staging import Transfer, explain, stage_from
+from vggnet.network.staging import LayerOrigin, explain, stage_from
 from vggnet.network.vgg import VGG, evaluating, on_meta
 from vggnet.network.weights import load_model
 from vggnet.options.training import TrainOptions
@@ -97,7 +97,7 @@ def fit_head(model: VGG, pictures: Pictures, recipe: Recipe, seed: int) -> None:
     say(f"fc6       drawn for features of size {size:.3g} (root mean square), and learns as if they were of size 1")
 
 
-def _check_kept(transfers: list[Transfer], train_from: str | None) -> None:
+def _check_kept(transfers: list[LayerOrigin], train_from: str | None) -> None:
     """Refuse to keep a layer as it is that the source does not have: it would stay as it was drawn."""
     names = [transfer.layer for transfer in transfers]
     if train_from not in names:  # no such option, or no such layer, which the net itself says

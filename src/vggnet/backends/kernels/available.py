@@ -1,4 +1,4 @@
-"""Whether the kernels can be used on a device: compiled, run and compared with their definition there."""
+"""Check whether the kernels can be used on a device: compile, run and compare them with their definition."""
 
 import importlib.util
 
@@ -24,31 +24,33 @@ def kernels_unavailable(device: torch.device) -> str | None:
 
 
 def _difference(device: torch.device) -> str | None:
-    """The first kernel whose results are not its reference's, in words."""
+    """Return which kernel gives other results than its reference; None where none does."""
     from vggnet.backends.kernels import elementwise, first_layer  # only where Triton is
 
     draw = torch.Generator().manual_seed(0)
-    map = torch.randn(2, _CHANNELS, _SIDE, _SIDE, generator=draw).to(device, torch.bfloat16)
+    activation = torch.randn(2, _CHANNELS, _SIDE, _SIDE, generator=draw).to(device, torch.bfloat16)
     bias = torch.randn(_CHANNELS, generator=draw).to(device)
-    pooled, choice = reference.pool_bias_relu(map, bias)
-    found = elementwise.pool_bias_relu(map, bias)
+    pooled, choice = reference.pool_bias_relu(activation, bias)
+    found = elementwise.pool_bias_relu(activation, bias)
     spread = elementwise.pool_backward(pooled, choice, _SIDE, _SIDE)
-    masked = elementwise.relu_backward(map, map.flip(0))
+    masked = elementwise.relu_backward(activation, activation.flip(0))
     pairs = {
         "pooling": [*zip((pooled, choice), found, strict=True)],
         "the backward pass of pooling": [
             *zip(reference.pool_backward(pooled, choice, _SIDE, _SIDE), spread, strict=True)
         ],
-        "the backward pass of the ReLU": [*zip(reference.relu_backward(map, map.flip(0)), masked, strict=True)],
+        "the backward pass of the ReLU": [
+            *zip(reference.relu_backward(activation, activation.flip(0)), masked, strict=True)
+        ],
     }
     for kernel in (3, 5):
         images = torch.randn(2, 3, _SIDE, _SIDE, generator=draw).to(device, torch.bfloat16)
         weight = torch.randn(_CHANNELS, 3, kernel, kernel, generator=draw).to(device, torch.bfloat16)
         output = reference.image_convolution(images, weight, bias)
-        exact = reference.image_convolution_backward(map, images, weight, bias)
+        exact = reference.image_convolution_backward(activation, images, weight, bias)
         pairs[f"a first layer of {kernel}x{kernel}"] = [(output, first_layer.convolution(images, weight, bias))]
         pairs[f"the backward pass of a first layer of {kernel}x{kernel}"] = [
-            *zip(exact, first_layer.convolution_backward(map, images, weight, bias), strict=True)
+            *zip(exact, first_layer.convolution_backward(activation, images, weight, bias), strict=True)
         ]
     for name, results in pairs.items():
         if not all(_same(exact, result) for exact, result in results):
@@ -57,6 +59,6 @@ def _difference(device: torch.device) -> str | None:
 
 
 def _same(exact: Tensor, found: Tensor) -> bool:
-    """Equal but for the order in which sums are taken, and the last bit of bf16."""
+    """Return whether both are equal to the order of summation and the last bit of bf16."""
     precision = 1e-2 if exact.dtype == torch.bfloat16 else 1e-3
     return torch.allclose(exact.float(), found.float(), rtol=precision, atol=1e-3)

@@ -3,7 +3,7 @@
 Run one by one (mask, bias sum, pooling, its backward, its indices in int64) they take a third of a training step's
 time. Maps are channels_last, so a map is a matrix of pixels x channels; a program takes some channels of some pixels.
 Pixels are counted in 32 bits (divided faster), values in 64. Sums over pixels are taken in fp32, a partial sum for each
-program and then all partial sums, in a fixed order: the same inputs give the same bits. `reference` says what each
+program and then all partial sums, in a fixed order: the same inputs give the same bits. `reference` defines what each
 function computes.
 """
 
@@ -21,24 +21,24 @@ _OFF = tl.constexpr(OFF)
 
 @triton.jit
 def _larger(one, other):  # type: ignore[no-untyped-def]
-    """What is not a number wins, as in PyTorch."""
+    """Maximum of two values; NaN wins, as in PyTorch."""
     return tl.maximum(one, other, propagate_nan=tl.PropagateNan.ALL)
 
 
 @triton.jit
-def _window(map, pixel, channel, channels, height, width):  # type: ignore[no-untyped-def]
-    """Where the left ones of the four values lie that become each `channel` of each pooled `pixel`."""
+def _window(activation, pixel, channel, channels, height, width):  # type: ignore[no-untyped-def]
+    """Pointers to the two left elements (upper and lower row) of each 2x2 window."""
     rows, columns = height // 2, width // 2
     image, place = pixel // (rows * columns), pixel % (rows * columns)
     corner = (image * height + 2 * (place // columns)) * width + 2 * (place % columns)
-    upper = map + corner.to(tl.int64)[:, None] * channels + channel[None, :]
-    lower = map + (corner + width).to(tl.int64)[:, None] * channels + channel[None, :]
+    upper = activation + corner.to(tl.int64)[:, None] * channels + channel[None, :]
+    lower = activation + (corner + width).to(tl.int64)[:, None] * channels + channel[None, :]
     return upper, lower
 
 
 @triton.jit
 def _pool_bias_relu(  # type: ignore[no-untyped-def]
-    map,
+    activation,
     bias,
     pooled,
     choice,
@@ -53,7 +53,7 @@ def _pool_bias_relu(  # type: ignore[no-untyped-def]
     pixel = tl.program_id(0) * pixels_ + tl.arange(0, pixels_)
     channel = tl.program_id(1) * channels_ + tl.arange(0, channels_)
     inside = (pixel < count)[:, None] & (channel < channels)[None, :]
-    upper, lower = _window(map, pixel, channel, channels, height, width)
+    upper, lower = _window(activation, pixel, channel, channels, height, width)
     one, two = tl.load(upper, mask=inside, other=0), tl.load(upper + channels, mask=inside, other=0)
     three, four = tl.load(lower, mask=inside, other=0), tl.load(lower + channels, mask=inside, other=0)
     best = _larger(_larger(one, two), _larger(three, four))
@@ -116,36 +116,38 @@ def _relu_backward(  # type: ignore[no-untyped-def]
     tl.store(sums + target, tl.sum(total, axis=0), mask=channel < channels)
 
 
-def pool(map: Tensor) -> Tensor:
-    """Max-pooling over 2x2 of a map (N, C, H, W) that has passed its ReLU, without a gradient."""
-    return _pool(map, torch.zeros(map.shape[1], device=map.device), chosen=False)[0]
+def pool(activation: Tensor) -> Tensor:
+    """Return max-pooling over 2x2 of an activation (N, C, H, W) after its ReLU, without a gradient."""
+    return _pool(activation, torch.zeros(activation.shape[1], device=activation.device), chosen=False)[0]
 
 
-def pool_bias_relu(map: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """As `reference.pool_bias_relu`."""
-    return _pool(map, bias, chosen=True)
+def pool_bias_relu(activation: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """Compute `reference.pool_bias_relu`."""
+    return _pool(activation, bias, chosen=True)
 
 
-def _pool(map: Tensor, bias: Tensor, *, chosen: bool) -> tuple[Tensor, Tensor]:
-    """`pool_bias_relu`; where not `chosen`, no choice is written, and the second result means nothing."""
-    map = _channels_last(map)
-    images, channels, height, width = map.shape
+def _pool(activation: Tensor, bias: Tensor, *, chosen: bool) -> tuple[Tensor, Tensor]:
+    """Compute `pool_bias_relu`; without `chosen` no choice is written, and the second result has no meaning."""
+    activation = _channels_last(activation)
+    images, channels, height, width = activation.shape
     pooled = torch.empty(
         (images, channels, height // 2, width // 2),
-        dtype=map.dtype,
-        device=map.device,
+        dtype=activation.dtype,
+        device=activation.device,
         memory_format=torch.channels_last,
     )
-    choice = torch.empty_like(pooled, dtype=torch.uint8) if chosen else pooled  # a kernel wants some pointer
+    choice = torch.empty_like(pooled, dtype=torch.uint8) if chosen else pooled  # a kernel needs some pointer
     pixels = pooled.numel() // channels
     grid = (triton.cdiv(pixels, _PIXELS), triton.cdiv(channels, _CHANNELS))
-    with torch.cuda.device_of(map):  # Triton launches on the current one
-        _pool_bias_relu[grid](map, bias, pooled, choice, pixels, channels, height, width, _PIXELS, _CHANNELS, chosen)
+    with torch.cuda.device_of(activation):  # Triton launches on the current one
+        _pool_bias_relu[grid](
+            activation, bias, pooled, choice, pixels, channels, height, width, _PIXELS, _CHANNELS, chosen
+        )
     return pooled, choice
 
 
 def pool_backward(gradient: Tensor, choice: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """As `reference.pool_backward`."""
+    """Compute `reference.pool_backward`."""
     gradient, choice = _channels_last(gradient), _channels_last(choice)
     images, channels, rows, columns = gradient.shape
     covered = (2 * rows, 2 * columns) == (height, width)  # an odd row or column is in no window
@@ -167,7 +169,7 @@ def pool_backward(gradient: Tensor, choice: Tensor, height: int, width: int) -> 
 
 
 def relu_backward(gradient: Tensor, output: Tensor) -> tuple[Tensor, Tensor]:
-    """As `reference.relu_backward`."""
+    """Compute `reference.relu_backward`."""
     gradient, output = _channels_last(gradient), _channels_last(output)
     masked = torch.empty_like(output)
     channels = output.shape[1]
@@ -178,12 +180,12 @@ def relu_backward(gradient: Tensor, output: Tensor) -> tuple[Tensor, Tensor]:
     return masked, sums.sum(0)
 
 
-def _channels_last(map: Tensor) -> Tensor:
-    return map.contiguous(memory_format=torch.channels_last)
+def _channels_last(activation: Tensor) -> Tensor:
+    return activation.contiguous(memory_format=torch.channels_last)
 
 
 def _partial_sums(gradient: Tensor, pixels: int) -> tuple[Tensor, tuple[int, int]]:
-    """Where the programs put their sums, (programs, C) in fp32, and the grid that they run on."""
+    """Return memory for the programs' partial sums, (programs, C) in fp32, and the grid of programs."""
     channels = gradient.shape[1]
     programs = triton.cdiv(pixels, _PIXELS * _TILES)
     sums = torch.empty((programs, channels), dtype=torch.float32, device=gradient.device)

@@ -1,14 +1,14 @@
-"""conv1_1 as Triton kernels: the one layer that has next to nothing to compute and much to move.
+"""conv1_1 as Triton kernels: the one layer whose time is memory traffic, not arithmetic.
 
-Its patch is 27 numbers (3x3x3), its output 64: time is what writing the output takes, and reading its gradient. A
-convolution for eight channels at least computes on padding, and masking the gradient, summing it up for the bias and
-convolving it with the image are three passes over the largest map of the net. Here they are one, which computes the
-output again for its mask: that is cheaper than to read it. The image is read as it is: any strides, any float type,
-three channels.
+Its patch is 27 numbers (3x3x3), its output 64: it takes as long as writing the output, or reading its gradient. cuDNN's
+tensor-core kernels need eight input channels, so they compute on padding. Their backward pass reads the largest map of
+the net three times: to mask the gradient, to sum it up for the bias, and to convolve it with the image. Here that is
+one pass, which computes the output again for its mask, because reading it would take longer. Images may have any
+strides and any float type.
 
 A program gathers the patches of some pixels as a matrix, pixels x taps, and multiplies it. Sums over pixels are a
 partial sum for each program and then all partial sums, in a fixed order: the same inputs give the same bits.
-`reference` says what each function computes.
+`reference` defines what each function computes.
 """
 
 import torch
@@ -37,9 +37,9 @@ def _patches(  # type: ignore[no-untyped-def]
     kernel: tl.constexpr,
     taps_: tl.constexpr,
 ):
-    """What the kernel sees around each pixel: (taps, pixels), a tap being row, column and channel; zero outside.
+    """The inputs under the kernel at each pixel: (taps, pixels), a tap being row, column and channel; zero outside.
 
-    Pixels are side by side, so that a thread has all taps of its own: it finds its place in the image once.
+    A thread has all taps of its pixel, so it computes its place in the image once.
     """
     tap = tl.arange(0, taps_)
     down, right = tap // (3 * kernel) - kernel // 2, tap // 3 % kernel - kernel // 2
@@ -149,7 +149,7 @@ def _backward(  # type: ignore[no-untyped-def]
 
 
 def convolution(images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """As `reference.image_convolution`."""
+    """Compute `reference.image_convolution`."""
     count, (channels, _, kernel, _) = len(images), weight.shape
     height, width = images.shape[-2:]
     output = torch.empty(
@@ -162,7 +162,12 @@ def convolution(images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     pixels, tile = count * height * width, _tile(kernel, channels, images.device)
     grid = (triton.cdiv(pixels, tile["pixels_"]), triton.cdiv(channels, tile["channels_"]))
     values = (pixels, channels, height, width)
-    tensors = (images, matrix, matrix if bias is None else bias, output)  # a kernel wants some pointer
+    tensors = (
+        images,
+        matrix,
+        matrix if bias is None else bias,
+        output,
+    )  # a kernel needs some pointer
     with torch.cuda.device_of(images):  # Triton launches on the current one
         _forward[grid](*tensors, *images.stride(), *values, **tile, activated=bias is not None)
     return output
@@ -171,7 +176,7 @@ def convolution(images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 def convolution_backward(
     gradient: Tensor, images: Tensor, weight: Tensor, bias: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """As `reference.image_convolution_backward`."""
+    """Compute `reference.image_convolution_backward`."""
     gradient = gradient.contiguous(memory_format=torch.channels_last)
     kernel, matrix = weight.shape[-1], _as_matrix(weight)
     count, channels, height, width = gradient.shape
@@ -189,12 +194,12 @@ def convolution_backward(
 
 
 def _as_matrix(weight: Tensor) -> Tensor:
-    """(C, 3, k, k) -> (k, k, 3, C): taps x channels, since a program reads all channels of a tap."""
+    """Return a weight (C, 3, k, k) as (k, k, 3, C), taps x channels: a program reads all channels of a tap."""
     return weight.permute(2, 3, 1, 0).contiguous()
 
 
 def _tile(kernel: int, channels: int, device: torch.device) -> dict[str, int | bool]:
-    """Sizes of a program's matrices: powers of two, 16 at least, as tensor cores take them."""
+    """Return the sizes of a program's matrices: powers of two of at least 16, as tensor cores need them."""
     taps, interpreted = triton.next_power_of_2(3 * kernel * kernel), device.type != "cuda"
     return {
         "kernel": kernel,
