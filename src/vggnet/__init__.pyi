@@ -1,5 +1,4 @@
 """The public names. Type checkers read them here, and `__init__.py` reads from here where each is defined."""
-# ruff: isort: skip_file
 
 __version__: str
 

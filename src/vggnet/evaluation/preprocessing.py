@@ -16,11 +16,23 @@ from vggnet.network.vgg import VGG
 
 
 def preprocess(model: VGG, image: str | Path | Image.Image, scale: int | None = None) -> Tensor:
-    """Return an image (a file, or an image of Pillow) as the net's input: float32 (1, 3, H, W) on the net's device.
+    """Return an image as the net's input: float32 (1, 3, H, W) on the net's device.
 
-    EXIF orientation and 16-bit pixels are treated as in the net's training. The image's smallest side becomes `scale`
-    pixels (Q in the paper; by default the net's S), then the net's mean and deviation apply, as in `evaluate` and
-    `predict`. Raises UserError (BadImage for an image that cannot be used).
+    The image is read, rescaled and normalised as in the net's training and in `evaluate` and `predict`: EXIF
+    orientation, 16-bit pixels, mean and deviation are the net's.
+
+    Args:
+        model: the net.
+        image: a file, or an image of Pillow.
+        scale: the image's smallest side becomes this many pixels (Q in the paper). (default: the net's S)
+
+    Raises:
+        UserError: for a scale below 1; BadImage for an image that cannot be used.
+
+    Example:
+        >>> model = vggnet.build("A", num_classes=3, width=0.1, crop=32)
+        >>> vggnet.preprocess(model, "photograph.jpg", scale=64).shape
+        torch.Size([1, 3, 64, 64])
     """
     side = default_scale(model.description) if scale is None else scale
     if side < 1:

@@ -74,10 +74,28 @@ def build(
     sigma: float = 0.01,
     seed: int = 0,
 ) -> VGG:
-    """A new net of Table 1, its weights drawn by `init` (gaussian, glorot, he; `sigma` is gaussian's) from `seed`.
+    """Return a new net of Table 1 in training mode, with random weights.
 
-    `width` scales the channels of all layers but the last, `crop` is the image side (pixels) that gives one position.
-    Raises UserError for what does not exist.
+    Args:
+        net: A, A-LRN, B, C, D, E or 5x5 (Table 1, Sect. 4.1).
+        num_classes: outputs of the last layer.
+        width: scales the channels of all layers but the last; 1 is the paper's.
+        crop: the side in pixels of the image that gives a map of one position; a multiple of 32.
+        batch_norm: batch normalisation after every convolution (not in the paper).
+        dropout: the part of the outputs of fc6 and fc7 that training drops.
+        init: how weights are drawn: gaussian (the paper's), glorot or he.
+        sigma: the deviation of gaussian.
+        seed: of the weights; the same seed gives the same weights.
+
+    Raises:
+        UserError: for a net, an initialisation or a size that does not exist.
+
+    Example:
+        >>> model = vggnet.build("D", num_classes=10, width=0.1, crop=64)
+        >>> model(torch.zeros(2, 3, 96, 128)).shape  # the class score map
+        torch.Size([2, 10, 2, 3])
+        >>> model.scores(torch.zeros(2, 3, 96, 128)).shape  # its mean
+        torch.Size([2, 10])
     """
     architecture = Architecture(net, num_classes, width, crop, batch_norm, dropout)
     model = on_meta(ModelDescription(architecture)).to_empty(device="cpu")

@@ -35,10 +35,26 @@ Weights = Mapping[str, float] | Sequence[str]
 
 
 class PerceptualLoss(nn.Module):
-    """Distance of images to their targets in a net's layers.
+    """A loss module: the distance of images to their targets in a net's layers, both RGB (N, 3, H, W).
 
-    `content` and `style` name layers, with a weight each or all with 1. By default content is the third stage's
-    last ReLU (relu3_3 of net D) and there is no style.
+    Args:
+        model: a net, or a run folder, a model folder or a weight file. Its layers are copied and frozen.
+        kind: features (content and style), or lpips (Zhang et al. 2018 without learnt weights).
+        content: names of layers, or their weights by name. (default: relu3_3, the third stage's last ReLU)
+        style: names of layers whose Gram matrices are compared, or their weights by name. (default: none)
+        pooling: max, or average, which averages where the net takes the maximum.
+        value_range: the values of black and white in the images.
+        reduction: mean returns one number, none one for each image (N,).
+
+    Raises:
+        UserError: for a layer or a choice that does not exist.
+
+    Example:
+        >>> loss = vggnet.PerceptualLoss("runs/A", content=["relu3_2"], style={"relu1_1": 10.0})
+        >>> image = torch.rand(1, 3, 64, 64, requires_grad=True)
+        >>> loss(image, torch.rand(1, 3, 64, 64)).backward()
+        >>> image.grad.shape
+        torch.Size([1, 3, 64, 64])
     """
 
     def __init__(

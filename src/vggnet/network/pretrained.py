@@ -30,10 +30,21 @@ MODEL_TYPE = "vggnet"
 
 
 def save_pretrained(model: VGG, folder: str | Path) -> Path:
-    """Write `model` into `folder` as config.json, model.safetensors and README.md; the folder.
+    """Write a net in the Hugging Face form, and return the folder: config.json, model.safetensors and README.md.
 
-    Raises UserError where one of these is another's there (a run's config.json, a project's README.md), and for a net
-    that is not what its description says.
+    Every command and `load` take the folder, too.
+
+    Args:
+        model: the net.
+        folder: made where it does not exist; an older net of this form in it is replaced.
+
+    Raises:
+        UserError: where one of these files is another's (a run's config.json, a project's README.md), and for a net
+            that is not what its description says; Diverged for weights that are not finite.
+
+    Example:
+        >>> vggnet.save_pretrained(vggnet.load("runs/A"), "model").name
+        'model'
     """
     folder, model = Path(folder), unwrapped(model)
     check_free(folder)
@@ -65,9 +76,20 @@ def check_free(folder: Path) -> None:
 def from_pretrained(
     name: str | Path, *, revision: str | None = None, device: str | torch.device = "cpu", **hub: Any
 ) -> VGG:
-    """The net in a folder that `save_pretrained` or `vggnet convert` wrote, or in a repository of the hub.
+    """Return a net, in evaluation mode, from a folder in the Hugging Face form or from a repository of the hub.
 
-    In evaluation mode on `device`. `hub` goes to `snapshot_download` (token, cache_dir, local_files_only, ...).
+    Args:
+        name: a folder that `save_pretrained` or `vggnet convert` wrote, or OWNER/NAME on the hub.
+        revision: of the repository: a branch, a tag or a commit. (default: its main branch)
+        device: where the weights go.
+        hub: passed to huggingface_hub's `snapshot_download` (token, cache_dir, local_files_only, ...).
+
+    Raises:
+        UserError: for a folder or repository that cannot be read, and for files that describe different nets.
+
+    Example:
+        >>> vggnet.from_pretrained("model").description.classes
+        ('class0', 'class1', 'class2')
     """
     folder = Path(name) if Path(name).is_dir() else _fetched(str(name), revision, hub)
     described = read_description(folder)

@@ -80,12 +80,26 @@ def check_names(architecture: Architecture, names: Sequence[str]) -> None:
 
 
 def features(model: VGG, images: Tensor, names: Sequence[str], *, pooling: Pooling = "max") -> dict[str, Tensor]:
-    """{name: activations (N, C, h, w)} of preprocessed images (N, 3, H, W) at the layers `names`.
+    """Return a net's activations at named layers; gradients flow through them.
 
-    h and w are H and W halved as often as poolings come before the layer (rounded down); fc maps are
-    floor(H / 32) - fc_kernel + 1. `pooling="average"` averages where the net takes the maximum (style transfer's
-    habit). Gradients flow; the net's own mode (dropout, batch statistics) holds. Raises UserError for a layer that does
-    not exist and for an image that is too small for it.
+    Args:
+        model: the net. Its mode holds: in training mode dropout drops and batch statistics count.
+        images: preprocessed images (N, 3, H, W), as `vggnet.preprocess` returns them.
+        names: layers, such as conv3_3 (before the ReLU), relu3_3, pool3, fc7 and relu7.
+        pooling: max, or average, which averages where the net takes the maximum (usual in style transfer).
+
+    Returns:
+        {name: activations (N, C, h, w)}. h and w are H and W halved, rounded down, once for each pooling before the
+        layer; at an fc layer h is floor(H / 32) - fc_kernel + 1, w likewise.
+
+    Raises:
+        UserError: for a layer that does not exist, and for an image that is too small for it.
+
+    Example:
+        >>> model = vggnet.load("runs/A")
+        >>> found = vggnet.features(model, vggnet.preprocess(model, "photograph.jpg", scale=64), ["pool3", "fc7"])
+        >>> found["pool3"].shape[2:], found["fc7"].shape[2:]
+        (torch.Size([8, 8]), torch.Size([2, 2]))
     """
     if not isinstance(model, VGG):
         raise UserError(f"features takes a net, such as vggnet.load(...), not {model!r:.80}")

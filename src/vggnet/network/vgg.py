@@ -188,7 +188,10 @@ class Classifier(nn.Module):
 def as_classifier(model: VGG) -> Classifier:
     """Return a module that gives `model.logits`: (N, K), with gradients, for losses, metrics and other libraries.
 
-    >>> scores = vggnet.as_classifier(vggnet.build("A", num_classes=10))(torch.zeros(2, 3, 224, 224))  # (2, 10)
+    Example:
+        >>> classifier = vggnet.as_classifier(vggnet.build("A", num_classes=10, width=0.1, crop=32))
+        >>> classifier(torch.zeros(2, 3, 40, 50)).shape
+        torch.Size([2, 10])
     """
     return Classifier(model)
 

@@ -74,8 +74,7 @@ def check_numbers(options: Any) -> None:
             continue
         for number in value if isinstance(value, tuple) else (value,):
             if number not in allowed:
-                flag = "--" + field.name.replace("_", "-")
-                raise UserError(f"{flag} {number}: give a number {allowed}")
+                raise UserError(f"`{field.name}` {number}: give a number {allowed}")
 
 
 def _number(value: float) -> str:
