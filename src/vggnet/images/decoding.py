@@ -1,9 +1,10 @@
-"""One `decode()` for every image file: RGB, 8 bits, fully loaded, or a `BadImage` that says why not.
+"""Decode any image file to RGB with 8 bits, or raise `BadImage` with the reason.
 
-The content decides, not the name. Only raster formats are opened (Pillow would hand an EPS to Ghostscript). An
-`ImageReading` says whether the EXIF orientation is applied, and which range of 16-bit pixels becomes 0..255. Pillow
-turns TIFF files upright itself, whatever is asked for; it saturates 16-bit gray and cuts 16-bit colour to its upper
-bytes, so these are scaled here. Its bomb check is neither an `OSError` nor always an error.
+A file's content decides its format, not its name. Only raster formats are opened (Pillow would run Ghostscript for an
+EPS). An `ImageReading` says whether the EXIF orientation is applied, and which range of 16-bit pixels becomes 0..255.
+
+Pillow's behaviour that matters here: it always turns TIFF files upright; it saturates 16-bit gray and drops the lower
+bytes of 16-bit colour, so both are scaled here; its DecompressionBombError is no OSError.
 """
 
 import io
@@ -34,9 +35,9 @@ _SIDEWAYS = 5  # from here on width and height are exchanged
 
 @dataclass(frozen=True)
 class Decoded:
-    """An image in mode RGB, and what was found in its file.
+    """An image in mode RGB, with facts about its file.
 
-    `note` says what was changed on the way to RGB ("CMYK converted to RGB"); None for a plain RGB image.
+    `note` is the conversion that was made ("CMYK converted to RGB"); None for a plain RGB image.
     `orientation` is EXIF's, 1 to 8, whether it was applied or not. `brightest` is the largest value of 16-bit pixels;
     None where they have 8 bits.
     """
@@ -56,21 +57,21 @@ def decode(path: str, reading: ImageReading = AS_STORED) -> Image.Image:
 
 
 def as_rgb(image: Image.Image, reading: ImageReading = AS_STORED) -> Image.Image:
-    """Return an image that is open already as `decode` would have read it from its file."""
+    """Convert an open image as `decode` converts a file. Raises BadImage."""
     try:
         _check_size("the image", *image.size)
         return _to_rgb("the image", image, reading).image
     except BadImage:
         raise
-    except Exception as error:  # as above: Pillow reads a file when its pixels are asked for
+    except Exception as error:  # Pillow decodes on first access to the pixels, and raises exceptions of any kind
         raise BadImage("the image", f"damaged or truncated ({error})") from None
 
 
 def read_image(path: str, reading: ImageReading = AS_STORED) -> Decoded:
-    """Decode the image at `path`, and report what its file holds. Raises as `decode` does."""
+    """Decode the image at `path` and return facts about its file. Raises BadImage, as `decode` does."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # damaged EXIF, large images: what matters is judged below
+            warnings.simplefilter("ignore")  # damaged EXIF, large images: checked below
             with open_image(path) as image:
                 _check_size(path, *image.size)
                 return _to_rgb(path, image, reading)
@@ -88,7 +89,7 @@ def read_image(path: str, reading: ImageReading = AS_STORED) -> Decoded:
         raise BadImage(path, f"{error}: damaged, or made to be slow; replace it or take it out") from None
     except MemoryError:
         raise BadImage(path, "does not fit in memory: reduce it or take it out") from None
-    except Exception as error:  # the formats' decoders raise whatever their damaged data trips over
+    except Exception as error:  # decoders raise exceptions of any kind for damaged data
         raise BadImage(path, f"damaged or truncated ({error}): replace it or take it out") from None
 
 
@@ -101,14 +102,14 @@ def _check_size(path: str, width: int, height: int) -> None:
 
 
 def upright_size(image: Image.Image, reading: ImageReading) -> tuple[int, int]:
-    """Return width and height of an image that is open, but not loaded, as `decode` gives them."""
+    """Return width and height of an open image as `decode` returns it, without loading its pixels."""
     width, height = image.size
     turned = reading.orientation == "apply" and image.format != "TIFF" and orientation_of(image) >= _SIDEWAYS
     return (height, width) if turned else (width, height)
 
 
 def contradiction(stated: tuple[int, int], size: tuple[int, int], reading: ImageReading) -> str:
-    """Return why boxes cannot lie on an image of another size (width, height) than their annotation states."""
+    """Return the message for boxes whose annotation states another image size (width, height) than the image has."""
     (wide, high), (width, height) = stated, size
     reason = f"its annotation is of an image of {wide}x{high}, and it is read as {width}x{height}"
     if stated == size[::-1]:
@@ -121,7 +122,7 @@ def orientation_of(image: Image.Image) -> int:
     try:
         found = image.getexif().get(ExifTags.Base.Orientation, UPRIGHT)
         return found if found in _TURNS else UPRIGHT
-    except Exception:  # Pillow's parser raises whatever damaged EXIF trips over
+    except Exception:  # Pillow's parser raises exceptions of any kind for damaged EXIF
         return UPRIGHT
 
 
@@ -132,12 +133,12 @@ def orientation_in(content: bytes | memoryview) -> int:
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 return orientation_of(image)
-    except Exception:  # not an image, or a damaged one: whoever decodes it gives the reason
+    except Exception:  # not an image, or damaged: decoding it raises the reason
         return UPRIGHT
 
 
 def _to_rgb(path: str, image: Image.Image, reading: ImageReading) -> Decoded:
-    """The first frame as RGB, and what was done to it."""
+    """Convert the first frame to RGB."""
     image_format, animated = image.format, getattr(image, "is_animated", False)
     deep = _is_16_bit_color(image)
     rgb, note, brightest = _deep_color(path, image, reading.pixel_range) if deep else _shallow(path, image, reading)
@@ -150,7 +151,7 @@ def _to_rgb(path: str, image: Image.Image, reading: ImageReading) -> Decoded:
 
 
 def _shallow(path: str, image: Image.Image, reading: ImageReading) -> tuple[Image.Image, str | None, int | None]:
-    """RGB, the note and the brightest 16-bit pixel of all that Pillow reads as it is."""
+    """Return RGB, the note and the brightest 16-bit pixel of an image that Pillow reads without loss."""
     mode = image.mode
     transparent = "transparency" in image.info or mode in ("LA", "La", "PA", "RGBA", "RGBa")
     if mode.startswith("I"):
@@ -178,15 +179,15 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def _is_16_bit_color(image: Image.Image) -> bool:
-    """Whether Pillow would cut the colours of an image that is not loaded yet to their upper bytes."""
+    """Return whether Pillow would drop the lower bytes of the colours. The image must not be loaded yet."""
     tiles = getattr(image, "tile", None) or []
     return any(";16" in str(tile.args) for tile in tiles) and image.mode in ("RGB", "RGBA")
 
 
 def _deep_color(path: str, image: Image.Image, pixel_range: PixelRange) -> tuple[Image.Image, str | None, int | None]:
-    """RGB, the note and the brightest value of 16-bit colours.
+    """Return RGB, the note and the brightest value of an image with 16-bit colours.
 
-    Pillow has no mode for them. Its unpackers take the upper or the lower bytes, so a PNG file is decoded twice.
+    Pillow has no mode for them. It unpacks the upper or the lower bytes, so a PNG file is decoded twice.
     """
     raw = str(image.tile[0].args)  # type: ignore[attr-defined]
     if image.format != "PNG" or raw not in ("RGB;16B", "RGBA;16B") or "transparency" in image.info:
@@ -210,7 +211,7 @@ def _deep_color(path: str, image: Image.Image, pixel_range: PixelRange) -> tuple
 
 
 def _content(image: Image.Image) -> bytes:
-    """The file of an image that is not loaded yet."""
+    """Return the file content of an image that is not loaded yet."""
     file = image.fp  # type: ignore[attr-defined]
     place = file.tell()
     file.seek(0)
@@ -225,12 +226,12 @@ def _scaled(what: str, pixel_range: PixelRange) -> str:
 
 
 def _to_8_bits(pixels: np.ndarray, pixel_range: PixelRange) -> np.ndarray:
-    """int64 -> uint8: the range becomes 0..255, rounded; values beyond it are clipped."""
+    """Scale int64 pixels so that `pixel_range` becomes 0..255, uint8, rounded; clip values beyond it."""
     low, high = pixel_range
     span = high - low
     return ((2 * 255 * (np.clip(pixels, low, high) - low) + span) // (2 * span)).astype(np.uint8)
 
 
 def _detached(image: Image.Image) -> Image.Image:
-    """The loaded pixels without the file plugin around them (which holds the file and does not pickle)."""
+    """Return a plain image with the same pixels: a plugin's object holds the file and cannot be pickled."""
     return image._new(image.im)  # shares the pixels; what Pillow's own operations use

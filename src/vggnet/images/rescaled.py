@@ -1,8 +1,8 @@
-"""Whole images rescaled to every scale of a test protocol, read by processes and brought to the device (Sect. 3.2).
+"""Read whole images in worker processes, rescale them to every test scale and copy them to the device (Sect. 3.2).
 
-Notable: pixels travel once, as bytes. A process writes all scales of an image into a place in shared memory that is
-used again and again (memory that is handed over anew costs more than the copy: a file handle, cleared pages); from
-there they go through page-locked memory to a GPU, which computes in the meantime.
+A worker writes all scales of an image, as bytes, into a place in shared memory. The places are reused, because new
+shared memory costs more than the copy (a file handle, zeroed pages). From there the pixels go through page-locked
+memory to a GPU, which computes in the meantime.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,13 +22,13 @@ from vggnet.images.workers import Workers, places_for
 # Of one rescaled image: 2048 x 2048, or 512 x 8192. Net D at full width then takes 3.0 GB in bf16 and 4.3 GB in fp32,
 # weights and libraries included (measured, Linux on x86).
 LARGEST_IMAGE_PX = 2**22
-_AHEAD = 4  # images that a process may be ahead
-_USUAL_ASPECT = 2  # what is longer than this has no place in the shared memory that is used again
+_AHEAD = 4  # images that a worker may be ahead of the reader
+_USUAL_ASPECT = 2  # a longer image does not fit into its place in shared memory
 Size = tuple[int, int]  # rows, columns
 
 
 def size_limit(width: int, height: int, scale: int) -> str | None:
-    """Why an image of width x height, as read, would be too large when rescaled to `scale`; None where it is not."""
+    """Return why an image of width x height pixels is too large when rescaled to `scale`; None where it is not."""
     wide, high = rescaled_size(width, height, scale)
     if wide * high <= LARGEST_IMAGE_PX:
         return None
@@ -41,9 +41,10 @@ def size_limit(width: int, height: int, scale: int) -> str | None:
 def rescaled_images(
     split: Split, indices: Sequence[int] | np.ndarray, scales: Sequence[int], *, workers: int, device: torch.device
 ) -> Iterator[tuple[int, list[Tensor]] | BadImage]:
-    """(index, [uint8 (H, W, 3) on the device for each of `scales`]) of each image, in order, or the BadImage instead.
+    """Yield (index, one uint8 (H, W, 3) on the device for each scale) of each image in order, or its BadImage.
 
-    Decoded once; the smallest side of each result is its scale. An image beyond LARGEST_IMAGE_PX at any scale is bad.
+    An image is decoded once. The smallest side of each result is its scale. An image of more than LARGEST_IMAGE_PX
+    pixels at any scale is bad.
     """
     wanted = [int(index) for index in indices]
     workers = min(workers, len(wanted))
@@ -65,15 +66,15 @@ def rescaled_images(
 
 
 def _on_device(pixels: Tensor, device: torch.device) -> Tensor:
-    """A copy on the device; a GPU's is queued only, and this process goes on."""
+    """Return a copy on the device; on a GPU the copy is queued, not awaited."""
     if device.type != "cuda":
-        return pixels.to(device, copy=True)  # shared memory is used again, or costs a file handle while it lives
+        return pixels.to(device, copy=True)  # shared memory is reused, or costs a file handle while it exists
     return torch.empty_like(pixels, pin_memory=True).copy_(pixels).to(device, non_blocking=True)
 
 
 @dataclass(frozen=True)
 class _Reader:
-    """Reads one image at all scales, one after another in one piece of memory; runs in a worker."""
+    """Read one image at all scales into one piece of memory, in a worker."""
 
     split: Split
     scales: tuple[int, ...]
@@ -83,7 +84,7 @@ class _Reader:
         return in_words(self.split, [item[0]])
 
     def __call__(self, item: tuple[int, int]) -> tuple[list[Size], Tensor | int] | BadImage:
-        """Each scale's size, and the pixels: the number of their place, or where they have none, themselves."""
+        """Return each scale's size, and the number of the place with the pixels, or the pixels if they do not fit."""
         index, place = item
         try:
             image = read_whole(self.split, index)

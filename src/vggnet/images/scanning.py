@@ -1,8 +1,8 @@
-"""Reads a training set once before the first epoch: its mean colour and PCA, and every image that cannot be used.
+"""Read a training set once before the first epoch: colour statistics, PCA, and every image that cannot be used.
 
-Up to `exhaustive_limit` images all are decoded. Beyond, a fixed random sample gives the statistics and the rest is
-looked at by its first bytes only. The result is kept as JSON, found again by names, sizes and times of the files.
-Copies of an image are found by `content_digests` of all.
+Up to `exhaustive_limit` images are all decoded. Of a larger set, a fixed random sample is decoded for the statistics,
+and of the other images only the first bytes are checked. The result is cached as JSON under a hash of the files' names,
+sizes and times. Copies of an image are found by the content digests of all images.
 """
 
 import base64
@@ -26,13 +26,13 @@ from vggnet.images.decoding import UPRIGHT, read_image
 from vggnet.images.silence import in_words
 from vggnet.images.workers import Workers, chunks
 
-_VERSION = 2  # of the kept results: counts changes of what is computed
+_VERSION = 2  # part of the cached results' name: counts changes of what is computed
 _DECODED_PIECE, _GLANCED_PIECE = 64, 2048  # images to a worker at once
 
 
 @dataclass(frozen=True)
 class Scan:
-    """`checked` images were decoded; `conversions` counts what happened to those that were not plain RGB.
+    """The result of a scan. `checked` images were decoded; `conversions` counts those that were not plain RGB by kind.
 
     `oriented` of them have an EXIF orientation other than upright. `deep` of them have 16 bits, and `brightest` is the
     largest value of their pixels (0 where there are none). `digests` are the `content_digest` of every image, 8 bytes
@@ -51,7 +51,7 @@ class Scan:
 
 @dataclass(frozen=True)
 class _Part:
-    """What a worker found in some images."""
+    """The result of a worker for some images."""
 
     images: int
     sums: ColorSums
@@ -65,7 +65,7 @@ class _Part:
 
 @dataclass(frozen=True)
 class _Look:
-    """Looks at some images: thoroughly (decodes) or by their headers; runs in a worker."""
+    """Check some images, in a worker: decode them, or read their first bytes only."""
 
     split: Split
 
@@ -109,22 +109,26 @@ def scan(
     seed: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Scan:
-    """Decode the images of `split` once (a sample of a very large one) in `workers` processes.
+    """Decode the images of `split` once (of a very large one, a sample) in `workers` processes.
 
-    `on_progress(done, total)` counts images. With `cache` (a folder) the result is kept and found again. UserError
-    where no image at all can be read.
+    Args:
+        cache: folder for the result, which is read from there the next time; None caches nothing.
+        exhaustive_limit: of a split with more images, only `sample` images are decoded, drawn by `seed`.
+        on_progress: called with (images done, all images).
+
+    Raises UserError where no image can be read.
     """
-    kept = _kept_path(split, cache, exhaustive_limit, sample, seed) if cache else None
-    if kept and (found := _read(kept)):
+    cached = _cached_path(split, cache, exhaustive_limit, sample, seed) if cache else None
+    if cached and (found := _read(cached)):
         return found
     result = _scan(split, workers, _items(len(split), exhaustive_limit, sample, seed), on_progress)
-    if kept and not any("cannot be read" in error.reason for error in result.bad):  # permissions may be mended
-        _write(kept, result)
+    if cached and not any("cannot be read" in error.reason for error in result.bad):  # permissions may be corrected
+        _write(cached, result)
     return result
 
 
 def _items(count: int, exhaustive_limit: int, sample: int, seed: int) -> list[tuple[bool, np.ndarray]]:
-    """Pieces of work: (thorough, indices). The same pieces for any number of workers, so sums are the same too."""
+    """Return pieces of work (decode them?, indices), the same for any number of workers, and so the same sums."""
     if count <= exhaustive_limit:
         return [(True, piece) for piece in chunks(np.arange(count), _DECODED_PIECE)]
     chosen = np.zeros(count, bool)
@@ -164,10 +168,10 @@ def _scan(
     return Scan(sums.statistics(), tuple(bad), counts, checked, digests.tobytes(), oriented, deep, brightest)
 
 
-def _kept_path(split: Split, cache: Path, *options: int) -> Path | None:
-    """Named by a hash of how files are decoded and of each one's relative path, size and time.
+def _cached_path(split: Split, cache: Path, *options: int) -> Path | None:
+    """Return the cache file, named by a hash of the options and of each image's relative path, size and time.
 
-    None where a file cannot be looked up.
+    None where a file's size and time cannot be read.
     """
     reading = (split.reading.orientation, split.reading.pixel_range)
     digest = hashlib.sha256(repr((_VERSION, options, reading, os.path.abspath(split.root))).encode())
@@ -181,7 +185,7 @@ def _kept_path(split: Split, cache: Path, *options: int) -> Path | None:
 
 
 def _read(path: Path) -> Scan | None:
-    """A kept result; None where there is none, or a damaged one (which is then made again)."""
+    """Return the cached result; None where it is missing or damaged."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         bad = tuple(BadImage(str(each["path"]), str(each["reason"])) for each in values["bad"])

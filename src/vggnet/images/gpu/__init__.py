@@ -1,1 +1,1 @@
-"""The same pixels on a GPU: decoding, crops and batches."""
+"""Decode images, cut crops and make batches on a GPU."""

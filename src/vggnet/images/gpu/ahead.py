@@ -1,4 +1,4 @@
-"""The items of an iterator, made some ahead by a thread while the reader works on the ones before."""
+"""Run an iterator in a thread, some items ahead of its reader."""
 
 import queue
 import threading
@@ -12,25 +12,25 @@ _PATIENCE_S = 0.05
 
 
 class _End:
-    """Takes the place of an item where there are no more; `error` is what the iterator raised."""
+    """Mark the end of the items; `error` is the exception that the iterator raised, if any."""
 
     def __init__(self, error: BaseException | None = None) -> None:
         self.error = error
 
 
 class Ahead(Generic[Item]):
-    """An iterator over what `items` yields, up to `ahead` items further than they are read.
+    """An iterator over `items` that runs up to `ahead` items ahead of its reader.
 
-    `items` (a generator) runs in one thread, from its first line to its last, and is closed there. What it raises, the
-    reader gets in the place of the next item. `close` ends both sides; at the end of the program it is called for
-    whoever forgot it, since a thread that Python cuts off within PyTorch takes the whole process down.
+    The generator `items` runs in one thread from beginning to end and is closed there. An exception that it raises is
+    raised to the reader in the place of the next item. `close` ends the thread. It is also called when the program
+    ends, because a thread that Python stops inside PyTorch crashes the process.
     """
 
     def __init__(self, items: Iterator[Item], ahead: int) -> None:
         self._made: queue.Queue[Item | _End] = queue.Queue(ahead)
         self._ended = False
         stopping = threading.Event()
-        # a daemon, or the program would wait for it before it comes to `_stop`
+        # a daemon: otherwise the program would wait for the thread before it calls `_stop`
         thread = threading.Thread(target=_make, args=(items, self._made, stopping), name="vggnet-ahead", daemon=True)
         thread.start()
         self._stop = weakref.finalize(self, _stop, self._made, stopping, thread)
@@ -50,13 +50,13 @@ class Ahead(Generic[Item]):
         raise StopIteration
 
     def close(self) -> None:
-        """Forget what was made, and wait until the thread has ended; it finishes the item that it is at."""
+        """Drop the items that are ready, and wait until the thread has finished its current item and ended."""
         self._ended = True
         self._stop()
 
 
 def _make(items: Iterator[Any], made: queue.Queue[Any], stopping: threading.Event) -> None:
-    """What the thread does."""
+    """Put the items into the queue `made`, then an _End; runs in the thread."""
     end = _End()
     try:
         for item in items:
@@ -75,7 +75,7 @@ def _stop(made: queue.Queue[Any], stopping: threading.Event, thread: threading.T
     stopping.set()
     while thread.is_alive():
         try:
-            made.get(timeout=_PATIENCE_S)  # the thread may wait for room
+            made.get(timeout=_PATIENCE_S)  # the thread may be waiting for room in the queue
         except queue.Empty:
             continue
     thread.join()

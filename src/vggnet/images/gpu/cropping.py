@@ -1,10 +1,10 @@
-"""Crops of decoded images on the device that holds them: `geometry.crop_of_rescaled` for a whole batch.
+"""Cut the crops of a batch of decoded images on their device, as `geometry.crop_of_rescaled` does for one image.
 
-Two ways to the same pixels: `crops_by_kernel`, one Triton launch for all images, and `crops_by_matrices`, plain PyTorch
-image by image, which says what the kernel computes and stands in where Triton is absent. Both follow Pillow's filter:
-triangles of at least one source pixel's half width around each output pixel's centre, along rows first, rounded to gray
-levels in between. Pillow may take columns first and has weights of 22 bits, so a pixel may be off by one gray level (by
-two, rarely).
+Two implementations give the same pixels. `crops_by_kernel` is one Triton launch for all images. `crops_by_matrices` is
+plain PyTorch, image by image: the definition of the kernel, and its replacement where Triton is absent. Both use
+Pillow's filter: a triangle around each output pixel's centre, at least one source pixel to each side, along rows first,
+rounded to gray levels in between. Pillow may filter columns first and has weights of 22 bits, so a pixel may differ by
+one gray level (rarely by two).
 """
 
 import importlib.util
@@ -35,9 +35,9 @@ class CropBoxes:
 
     @classmethod
     def of_views(cls, sizes: Sequence[tuple[int, int]], views: np.ndarray, crop: int) -> "CropBoxes":
-        """Of images of `sizes` (width, height), from rows (scale, left, top, mirrored) as `Batch.views` has them."""
+        """Return the boxes of `views` (scale, left, top, mirrored; as `Batch.views`) in images of (width, height)."""
         pairs = zip(sizes, views[:, :3].astype(int).tolist(), strict=True)
-        # in single precision, since that is how Pillow takes a box
+        # in single precision, as Pillow stores a box
         corners = np.array(
             [source_box(*size, scale, left, top, crop) for size, (scale, left, top) in pairs], np.float32
         ).reshape(-1, 4)
@@ -48,11 +48,11 @@ class CropBoxes:
 
 
 def crops_by_kernel(images: Sequence[Tensor], boxes: CropBoxes, crop: int) -> Tensor:
-    """uint8 (N, crop, crop, 3) of N images, uint8 (3, H, W) of any strides, on their device.
+    """Cut crops, uint8 (N, crop, crop, 3), from N images, uint8 (3, H, W) of any strides, on their device.
 
-    The work is queued on the device's current stream: the images must not be written to before it is done.
+    The work is queued on the device's current stream. The images must not be overwritten before it is done.
     """
-    from vggnet.images.gpu.cropping_kernel import launch  # only where Triton is
+    from vggnet.images.gpu.cropping_kernel import launch  # Triton may be absent
 
     device = images[0].device
     assert all(image.dtype == torch.uint8 and image.device == device for image in images)
@@ -65,7 +65,7 @@ def crops_by_kernel(images: Sequence[Tensor], boxes: CropBoxes, crop: int) -> Te
 
 
 def crops_by_matrices(images: Sequence[Tensor], boxes: CropBoxes, crop: int) -> Tensor:
-    """As `crops_by_kernel`: along each axis a matrix of weights (crop, source pixels), in double precision."""
+    """Cut crops as `crops_by_kernel`, with a matrix of weights (crop, source pixels) for each axis, in float64."""
     out = torch.empty((len(images), crop, crop, 3), dtype=torch.uint8, device=images[0].device)
     for place, image, box, mirrored in zip(out, images, boxes.places.tolist(), boxes.mirrored, strict=True):
         left, right, across = _weights(box[0], box[1], image.shape[2], crop)
@@ -78,7 +78,7 @@ def crops_by_matrices(images: Sequence[Tensor], boxes: CropBoxes, crop: int) -> 
 
 
 def _weights(begin: float, step: float, size: int, crop: int) -> tuple[int, int, Tensor]:
-    """First and last (exclusive) of the source pixels that count along an axis, and their weights float64 (crop, n)."""
+    """Return the first and last (exclusive) source pixel with a weight along an axis, and weights float64 (crop, n)."""
     center = begin + (torch.arange(crop, dtype=torch.float64) + 0.5) * step
     reach = max(step, 1.0)
     first = (center - reach + 0.5).long().clamp(min=0)
@@ -91,7 +91,7 @@ def _weights(begin: float, step: float, size: int, crop: int) -> tuple[int, int,
 
 
 def why_no_kernel(device: torch.device) -> str | None:
-    """Why the kernel cannot be used on `device`; None where it gives there what the matrices give."""
+    """Return why the kernel cannot be used on `device`; None where its crops equal those of the matrices."""
     if importlib.util.find_spec("triton") is None:
         return "Triton is not installed"
     generator = np.random.default_rng(0)
@@ -105,13 +105,13 @@ def why_no_kernel(device: torch.device) -> str | None:
         difference = (crops_by_kernel(images, boxes, 16).int() - exact.int()).abs().max()
     except torch.OutOfMemoryError:
         raise
-    except Exception as error:  # whatever a compiler and a driver raise
+    except Exception as error:  # a compiler and a driver raise exceptions of any kind
         return reason_of(error)
     return None if difference <= _MOST_DIFFERENCE else "the kernel gives other pixels than PyTorch here"
 
 
 def choose_cropper(device: torch.device) -> Cropper:
-    """The kernel on a GPU where it works, else the matrices; one line says why."""
+    """Return the kernel on a GPU where it works, else the matrices; a note says why."""
     if device.type != "cuda":
         return crops_by_matrices
     if (reason := why_no_kernel(device)) is None:

@@ -1,8 +1,8 @@
-"""The Triton kernel behind `cropping.crops_by_kernel`: the crops of a batch of images in one launch.
+"""The Triton kernel of `cropping.crops_by_kernel`: the crops of a batch of images in one launch.
 
-A program makes some pixels of one crop. It filters along the rows, rounds to gray levels and filters along the columns,
-as Pillow does, and recomputes the rows that its pixels share: they lie in the cache. Where an output pixel lies in the
-source is computed in double precision, once a pixel; the weights follow from it in single precision.
+A program computes some pixels of one crop. As Pillow does, it filters along rows, rounds to gray levels and filters
+along columns. Rows that several of its pixels need are filtered anew for each; their source pixels are in the cache. An
+output pixel's position in the source is computed in double precision, the weights in single precision.
 """
 
 import torch
@@ -16,7 +16,7 @@ _INTERPRETED_PIXELS = 4096  # where programs run one after another, in NumPy
 
 @triton.jit
 def _taps(begin, step, position, size):  # type: ignore[no-untyped-def]
-    """First and last (exclusive) source pixel of output `position`, and the first one's distance from its centre."""
+    """Return first and last (exclusive) source pixel of output `position`, and the first's distance to its centre."""
     center = begin + (position.to(tl.float64) + 0.5) * step
     reach = tl.maximum(step, 1.0)  # the triangle is widened where the image shrinks: antialiasing
     first = tl.maximum((center - reach + 0.5).to(tl.int32), 0)
@@ -26,14 +26,14 @@ def _taps(begin, step, position, size):  # type: ignore[no-untyped-def]
 
 @triton.jit
 def _weight(first, last, distance, narrowness, tap):  # type: ignore[no-untyped-def]
-    """Of source pixel `first + tap`, not yet divided by the sum of all; `narrowness` is 1 / half the base."""
+    """Return the weight of source pixel `first + tap`, not normalised; `narrowness` is 1 / half the triangle's base."""
     triangle = tl.maximum(1.0 - tl.abs(distance + tap) * narrowness, 0.0)
     return tl.where(first + tap < last, triangle, 0.0)
 
 
 @triton.jit
 def _rounded(value):  # type: ignore[no-untyped-def]
-    """To the nearest gray level, halves up."""
+    """Round to the nearest gray level, halves up."""
     return tl.floor(value + 0.5)
 
 
@@ -45,7 +45,7 @@ def _crop(table, boxes, out, side: tl.constexpr, block: tl.constexpr):  # type: 
     pixel = tl.minimum(pixel, side * side - 1)
     row, column = pixel // side, pixel % side
 
-    facts = table + 7 * image
+    facts = table + 7 * image  # address, strides by channel, row and column, height, width, mirrored: see `launch`
     source = tl.load(facts).to(tl.pointer_type(tl.uint8))
     to_channel, to_row, to_column = tl.load(facts + 1), tl.load(facts + 2), tl.load(facts + 3)
     height, width = tl.load(facts + 4).to(tl.int32), tl.load(facts + 5).to(tl.int32)
@@ -87,11 +87,14 @@ def _crop(table, boxes, out, side: tl.constexpr, block: tl.constexpr):  # type: 
 
 
 def launch(table: Tensor, boxes: Tensor, side: int) -> Tensor:
-    """uint8 (N, side, side, 3) on the device of the tables, queued on its current stream.
+    """Return crops, uint8 (N, side, side, 3), on the device of the tables; the work is queued on its current stream.
 
-    `table` int64 (N, 7): an image's address, the distances of its elements (bytes) along channels, rows and columns,
-    its height and width, and whether it is mirrored. `boxes` float64 (N, 4): left, columns per output pixel, top, rows
-    per output pixel. The images must stay as they are until the launch is done.
+    Args:
+        table: int64 (N, 7): each image's address, its strides (bytes) along channels, rows and columns, its height and
+            width, and whether it is mirrored.
+        boxes: float64 (N, 4): left, columns per output pixel, top, rows per output pixel.
+
+    The images must not change until the launch is done.
     """
     images, device = len(table), table.device
     out = torch.empty((images, side, side, 3), dtype=torch.uint8, device=device)

@@ -1,8 +1,8 @@
-"""JPEGs decoded in a batch on the device: nvJPEG through torchvision on a GPU; on a CPU, for tests, torchvision's own.
+"""Decode JPEGs in batches on a GPU with nvJPEG through torchvision; on a CPU, for tests, with torchvision's decoder.
 
 nvJPEG's pixels differ from Pillow's by some gray levels (another inverse cosine transform, another interpolation of
-the chroma). On data-centre GPUs it has a decoder in hardware. Elsewhere it uses one CPU thread, which is slower than
-many processes. Its speed is not yet measured (docs/speed.md), so a training uses it only with `--decoder gpu`.
+the chroma). Data-centre GPUs decode in hardware. On other GPUs nvJPEG uses one CPU thread, which is slower than several
+processes. Its speed is not yet measured (docs/speed.md), so a training uses it only with `--decoder gpu`.
 """
 
 import io
@@ -22,9 +22,9 @@ _MOST_DIFFERENCE = 16  # gray levels, of a smooth picture: more is another pictu
 
 
 def decode_jpegs(files: Sequence[Tensor], device: torch.device) -> list[Tensor | None]:
-    """uint8 (3, H, W) on `device` of each file (uint8 (bytes,), on the CPU); None where the decoder refuses one.
+    """Decode each file, uint8 (bytes,) on the CPU, to uint8 (3, H, W) on `device`; None where decoding fails.
 
-    The decoder refuses a batch as a whole, so that is halved until the culprits stand alone.
+    The decoder fails for a whole batch, so a batch is halved until the files at fault are alone.
     """
     if not files:
         return []
@@ -40,11 +40,11 @@ def decode_jpegs(files: Sequence[Tensor], device: torch.device) -> list[Tensor |
 
 
 def _decoded(files: Sequence[Tensor], device: torch.device) -> Sequence[Tensor]:
-    """By the operators under `torchvision.io.decode_jpeg`: it warns at each call that it will be replaced one day.
+    """Call the operators behind `torchvision.io.decode_jpeg`, which itself prints a deprecation warning at each call.
 
-    Warnings cannot be switched off for one thread, and this is called in one. On a GPU the operator decodes on a stream
-    of its own which waits for no other, into memory that was freed on the current one: work that is still queued there
-    (the crops of the images before) would find other pixels, so it is awaited first.
+    Warnings cannot be switched off for one thread, and this runs in a thread. On a GPU the operator decodes on its own
+    stream without synchronising, into memory that the current stream may still be reading (for the crops of earlier
+    images). So the current stream is synchronised first.
     """
     import torchvision.io  # noqa: F401 (loads the operators)
 
@@ -88,7 +88,7 @@ def nvjpeg_unavailable(device: torch.device) -> str | None:
 
 
 def read_file(path: str) -> np.ndarray | None:
-    """The file's content, uint8 (bytes,); None where it cannot be read."""
+    """Return the file's content, uint8 (bytes,); None where it cannot be read."""
     try:
         refuse_special(path)
         with open(path, "rb", buffering=0) as file:

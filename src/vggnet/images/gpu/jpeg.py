@@ -1,7 +1,7 @@
-"""What a JPEG file is, from its markers (ITU-T T.81, Annex B): whether any decoder gives the same picture of it.
+"""Recognise plain JPEG files by their markers (ITU-T T.81, Annex B), without decoding.
 
-Decoders differ in what they make of the rare kinds: CMYK and RGB inside, one channel, 12 bits, arithmetic coding, a
-file that ends too early. Those are told from the plain ones here, without decoding.
+Decoders agree on plain files. They differ on rare kinds: CMYK or RGB data, one channel, 12 bits, arithmetic coding, a
+file that ends too early.
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ _TAIL = 64  # bytes in which a complete file ends; some writers pad it with zero
 
 
 def plain_size(data: np.ndarray) -> tuple[int, int] | None:
-    """(width, height) of a plain JPEG: complete, 8 bits, luma and chroma in a usual sampling. None for all else.
+    """Return (width, height) of a plain JPEG: complete, 8 bits, luma and chroma in a usual sampling; None for others.
 
     `data` is the file's content, uint8 (bytes,).
     """
@@ -53,12 +53,12 @@ def has_metadata(data: np.ndarray) -> bool:
 
 
 def _is_ycc(adobe: bytes) -> bool:
-    """Whether Adobe's marker says luma and chroma (0 is RGB or CMYK, 2 YCCK); true where it is another program's."""
+    """Return whether Adobe's marker says luma and chroma (0: RGB or CMYK, 2: YCCK); True for another's marker."""
     return not adobe.startswith(b"Adobe") or (len(adobe) > 11 and adobe[11] == _ADOBE_YCC)
 
 
 def _frame_size(frame: bytes) -> tuple[int, int] | None:
-    """(width, height) of a frame of 8 bits with luma and chroma; None for another, or where a size is left open."""
+    """Return (width, height) of a frame with 8 bits, luma and chroma; None for others, or where a size is missing."""
     if len(frame) != 6 + 3 * 3 or frame[0] != 8 or frame[5] != 3:
         return None
     names, samplings = frame[6::3], frame[7::3]

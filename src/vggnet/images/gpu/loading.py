@@ -1,9 +1,9 @@
-"""Batches of random crops that are decoded and cut on the GPU: what `loading.TrainingLoader` is to a CPU.
+"""Batches of random crops that are decoded and cut on a GPU; on a CPU `images.loading.TrainingLoader` does this.
 
-Threads read files; one more decodes them in batches (nvJPEG), cuts the crops (a Triton kernel) and runs some batches
-ahead of the training, on a stream of its own. Whatever is no plain JPEG is decoded on the CPU by `decoding.decode`, as
-everywhere. The views are drawn as everywhere, too: the same crops for the same seed, epoch and image, but for the gray
-levels by which decoders differ. On a CPU the same code runs without streams, for tests.
+Threads read files. Another thread decodes them in batches (nvJPEG) and cuts the crops (a Triton kernel), some batches
+ahead of the training, on its own stream. An image that is no plain JPEG is decoded on the CPU by `decoding.decode`. The
+crops are those of `TrainingLoader` for the same seed, epoch and image; only decoders differ, by some gray levels. On a
+CPU the same code runs without streams, for tests.
 """
 
 from collections import deque
@@ -34,9 +34,9 @@ _MOST_BYTES = 1 << 29  # of pixels that are decoded at once; a single image may 
 
 @dataclass(frozen=True)
 class _Read:
-    """An image on its way: the content of its file where it is a plain JPEG, else its pixels uint8 (3, H, W).
+    """An image that was read: the content of its file where it is a plain JPEG, else its pixels uint8 (3, H, W).
 
-    `size` is that of the pixels in the file; `orientation` is EXIF's, which is still to be applied.
+    `size` is the size before `orientation`, which is EXIF's and not applied yet.
     """
 
     index: int
@@ -57,7 +57,7 @@ class _Part:
 
 
 class HeldOnDevice:
-    """Decoded images that stay on the device between epochs: the first ones read, up to `capacity` bytes."""
+    """Cache decoded images on the device between epochs: the first ones read, up to `capacity` bytes."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity, self.used_bytes = capacity, 0
@@ -67,7 +67,7 @@ class HeldOnDevice:
         return self._images.get(index)
 
     def put(self, index: int, pixels: Tensor) -> None:
-        """Hold an image, where there is room for it."""
+        """Cache an image where there is room for it."""
         size = pixels.numel()
         if index not in self._images and self.used_bytes + size <= self._capacity:
             self.used_bytes += size
@@ -79,7 +79,7 @@ class HeldOnDevice:
 
 
 class _Reader:
-    """Reads images as far as a CPU has to; several threads call it."""
+    """Read files, and decode those that the device cannot; called by several threads."""
 
     def __init__(self, split: Split, held: HeldOnDevice) -> None:
         self.split, self.held = split, held
@@ -101,7 +101,7 @@ class _Reader:
         return self.decoded_here(index)
 
     def decoded_here(self, index: int) -> _Read | BadImage:
-        """By the CPU; what cannot be read has the reason that it has everywhere."""
+        """Decode an image on the CPU; return the BadImage where that fails."""
         try:
             image = decode(self.split.path(index), self.split.reading)
         except BadImage as error:
@@ -110,15 +110,17 @@ class _Reader:
 
 
 def _is_within_limits(width: int, height: int) -> bool:
-    """Whether `decode` takes an image of this size; where it does not, it says why."""
+    """Return whether `decode` accepts an image of this size (if not, `decode` raises the reason)."""
     return width * height <= MAX_PIXELS and max(width, height) <= MAX_ASPECT * min(width, height)
 
 
 class DeviceLoader(CropLoader):
-    """As `TrainingLoader`, its batches' pixels on `device`, cut there by `cropper` (the best one where none is given).
+    """Batches of random crops on `device`. A context manager.
 
-    `workers` threads read files (at least one); up to `hold_bytes` of decoded images stay on the device. A context
-    manager.
+    Args:
+        workers: number of threads that read files, at least one.
+        hold_bytes: decoded images that stay on the device between epochs, in bytes.
+        cropper: cuts the crops; None chooses the fastest.
     """
 
     def __init__(
@@ -136,13 +138,13 @@ class DeviceLoader(CropLoader):
         self._held = HeldOnDevice(hold_bytes)
         self._reader = _Reader(split, self._held)
         self._cropper = cropper or choose_cropper(device)
-        # first in line: the crops of the next batches are small work, and nothing goes on without them
+        # high priority: small kernels on which the next training step waits
         self._stream = torch.cuda.Stream(device, priority=-1) if device.type == "cuda" else None
         self._threads = ThreadPoolExecutor(max(1, workers), "vggnet-read")
         self._round: Ahead[tuple[Batch, torch.cuda.Event | None]] | None = None
 
     def batches(self, epoch: int, order: Iterable[np.ndarray]) -> Iterator[Batch]:
-        """One Batch for each array of indices in `order`, in that order."""
+        """Yield a Batch for each array of indices in `order`."""
         self._end_round()
         wanted = [np.asarray(indices, np.int64) for indices in order]
         self._round = made = Ahead(self._make(epoch, wanted), _MADE_AHEAD)
@@ -151,13 +153,13 @@ class DeviceLoader(CropLoader):
                 if done is not None:
                     reader = torch.cuda.current_stream(self.device)
                     reader.wait_event(done)
-                    batch.pixels.record_stream(reader)  # its memory is free when the reader is done with it, too
+                    batch.pixels.record_stream(reader)  # no reuse of its memory before that stream is done
                 yield batch
         finally:
             made.close()
 
     def _make(self, epoch: int, order: list[np.ndarray]) -> Iterator[tuple[Batch, torch.cuda.Event | None]]:
-        """Each batch, and the event at which its pixels are there; runs in the thread that makes batches ahead."""
+        """Yield each batch and the event after which its pixels are complete; runs in the thread of `Ahead`."""
         on_stream: AbstractContextManager[object] = nullcontext()
         if self._stream is not None:
             on_stream = torch.cuda.stream(self._stream)
@@ -166,7 +168,7 @@ class DeviceLoader(CropLoader):
                 yield self._batch(epoch, reads), self._stream.record_event() if self._stream is not None else None
 
     def _read_ahead(self, order: list[np.ndarray]) -> Iterator[list[_Read | BadImage]]:
-        """What was read for each batch, by threads that are some batches ahead."""
+        """Yield the images read for each batch, by threads that are some batches ahead."""
         pending: deque[list[Future[list[_Read | BadImage]]]] = deque()
         try:
             for indices in order:
@@ -191,7 +193,7 @@ class DeviceLoader(CropLoader):
         return Batch.of(self.split, whole.pixels, whole.indices, shift=whole.shift, views=whole.views, bad=tuple(bad))
 
     def _together(self, parts: list[_Part]) -> _Part:
-        """Several parts as one, or none."""
+        """Join parts; none gives an empty part."""
         nothing = torch.empty((0, self.crop, self.crop, 3), dtype=torch.uint8, device=self.device)
         return _Part(
             torch.cat([nothing, *(part.pixels for part in parts)]),
@@ -201,7 +203,7 @@ class DeviceLoader(CropLoader):
         )
 
     def _cut(self, epoch: int, images: list[tuple[int, Tensor]]) -> _Part:
-        """The crops of the views of (index, pixels) in this epoch."""
+        """Cut the crops of this epoch from images (index, pixels)."""
         indices, pixels = [index for index, _ in images], [pixels for _, pixels in images]
         sizes = [(each.shape[2], each.shape[1]) for each in pixels]
         drawn = [self._augmentation.view(epoch, index, *size) for index, size in zip(indices, sizes, strict=True)]
@@ -210,7 +212,7 @@ class DeviceLoader(CropLoader):
         return _Part(crops, np.stack([view.shift for view in drawn]), views, np.array(indices, np.int64))
 
     def _decoded(self, reads: Sequence[_Read | BadImage]) -> Iterator[tuple[int, Tensor] | BadImage]:
-        """(index, pixels uint8 (3, H, W) on the device) of each image, or why it is none."""
+        """Yield (index, pixels uint8 (3, H, W) on the device) of each image, or its BadImage."""
         files = [read.file for read in reads if isinstance(read, _Read) and read.file is not None]
         decoded = iter(decode_jpegs(files, self.device))
         for read in reads:
@@ -237,14 +239,14 @@ class DeviceLoader(CropLoader):
             self._round = None
 
     def close(self) -> None:
-        """End the threads, and give the memory back."""
+        """End the threads and free the memory."""
         self._end_round()
         self._threads.shutdown(cancel_futures=True)
         self._held.clear()
 
 
 def _pieces(reads: list[_Read | BadImage]) -> Iterator[list[_Read | BadImage]]:
-    """Parts of a batch whose decoded pixels fit into memory together."""
+    """Yield parts of a batch whose decoded pixels have at most _MOST_BYTES."""
     piece: list[_Read | BadImage] = []
     size = 0
     for read in reads:
