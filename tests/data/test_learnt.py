@@ -15,7 +15,9 @@ from vggnet.training.prepare_images import Pictures, learnt_before, prepare_pict
 
 def prepared(data: Path, **options) -> Pictures:
     return prepare_pictures(
-        str(data), **{"holdout": 0.2, "bad_images": "stop", "workers": 0, "reading": AS_STORED} | options
+        open_data(str(data)),
+        str(data),
+        **{"holdout": 0.2, "bad_images": "stop", "workers": 0, "reading": AS_STORED} | options,
     )
 
 

@@ -1,15 +1,13 @@
 """`vggnet localize train`: a classification net becomes one that draws boxes (App. A).
 
 The loop is the classifier's; what differs is the task: crops with the box that they see, a Euclidean loss, and test 1
-on the held-out images, which moves the schedule. Preprocessing, crop, width and scale come from the net that it starts
-from, since its weights expect them.
+on the held-out images, which moves the schedule.
 """
 
 import dataclasses
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,38 +16,27 @@ import torch
 from torch import Tensor
 
 from vggnet.console import say
-from vggnet.data.ilsvrc import find_base
-from vggnet.data.learnt import Learnt
 from vggnet.description import ModelDescription
-from vggnet.errors import BadImage, UserError
+from vggnet.errors import BadImage
 from vggnet.evaluation.computing import Computing
 from vggnet.evaluation.metrics import Count
-from vggnet.hardware import training_workers
 from vggnet.images.loading import CropLoader
 from vggnet.localization.baselines import baselines
 from vggnet.localization.boxes import Windows
 from vggnet.localization.judging import center_test
-from vggnet.localization.objects import Objects, objects_of, open_localizable
-from vggnet.localization.regression import draw_boxes, outputs_of, regression_losses, targets_of
+from vggnet.localization.objects import Objects, objects_of
+from vggnet.localization.plan import SOURCE, LocalizePlan, plan_localizer
+from vggnet.localization.regression import draw_boxes, regression_losses, targets_of
 from vggnet.network.initialization import initialize
 from vggnet.network.staging import explain, stage_from
 from vggnet.network.vgg import VGG, on_meta
-from vggnet.network.weights import load_model, read_description
-from vggnet.options.flat import changed
+from vggnet.network.weights import load_model
 from vggnet.options.localization import LocalizeTrainOptions
-from vggnet.paper.configurations import Architecture
-from vggnet.paper.recipes import FIXED_SCALE_PX, scaled_px
-from vggnet.training.agreement import continued, settle_together
-from vggnet.training.continuing import as_started, check_as_started
 from vggnet.training.distributed import join_world
 from vggnet.training.loop import Inputs
 from vggnet.training.lost_images import HELD_OUT, TRAIN, VAL
-from vggnet.training.plan import default_run, mirror_of, policy_of, reading_of, recipe_of
-from vggnet.training.prepare_images import AsStarted, Pictures, prepare_pictures
-from vggnet.training.runs import RunFolder
-from vggnet.training.session import Session, open_session
-
-SOURCE = "source"  # in config.json: the description of the net that the run started from
+from vggnet.training.prepare_run import prepare_run
+from vggnet.training.session import Session, start_session
 
 
 @dataclass
@@ -75,7 +62,7 @@ class LocalizationTask:
         for batch, images in self.session.inputs(self.loader.batches(epoch, batches), self.images):
             indices = batch.indices.numpy()
             windows = Windows.of_views(self.train.sizes[indices], batch.views.numpy(), crop)
-            boxes = draw_boxes(self.train, self.session.options.seed, epoch, indices)
+            boxes = draw_boxes(self.train, self.session.plan.options.seed, epoch, indices)
             targets = torch.from_numpy(targets_of(boxes, batch.labels.numpy(), windows))
             targets, numbers = (each.to(images.device, non_blocking=True) for each in (targets, batch.indices))
             yield Inputs(images, targets, numbers)
@@ -125,99 +112,35 @@ class LocalizeResult:
 
 
 def train_localizer(options: LocalizeTrainOptions) -> LocalizeResult:
-    """From options to a finished run. Raises UserError."""
+    """Train a box net, from options to a finished run. Raises UserError."""
     with join_world(options.machine.device) as world:
-        options, source = settle_together(options, world, _settled, workers=training_workers())
-        with open_session(options, world, _prepare, partial(_build, source)) as session:
-            return _train(session, options, source)
+        plan = plan_localizer(options, world)
+        with prepare_run(plan, world) as prepared:
+            model = build_box_net(plan, resumed=prepared.resuming)
+            return _train(start_session(prepared, model), plan)
 
 
-def _settled(options: LocalizeTrainOptions) -> tuple[LocalizeTrainOptions, ModelDescription]:
-    """The options with nothing left open, and the net to start from."""
-    if (out := options.out) is not None:
-        options = continued(options, out)
-        if options.resume:
-            options = as_started(options, out)
-    source = _source(options)
-    options = _resolve(options, source)
-    assert options.out is not None
-    options = continued(options, options.out)
-    check_as_started(options)
-    _architecture(options, source, 4)  # a net that does not exist is known before anything is read
-    return options, source
+def build_box_net(plan: LocalizePlan, *, resumed: bool) -> VGG:
+    """Return the box net with its starting weights, on the CPU; print which layer came from where.
 
-
-def _source(options: LocalizeTrainOptions) -> ModelDescription:
-    """The net to start from; a run that goes on knows it already, and does not need its file any more."""
-    config = RunFolder(options.out).config if options.resume and options.out is not None else None
-    if config is not None and SOURCE in config:
-        return ModelDescription.from_json(json.dumps(config[SOURCE]), str(options.out))
-    return read_description(options.init_from)
-
-
-def _resolve(options: LocalizeTrainOptions, source: ModelDescription) -> LocalizeTrainOptions:
-    net = options.net or source.architecture.net
-    given = source.architecture.crop_px
-    crop = options.crop or given
-    scale = options.train_scale or tuple(round(px * crop / given) for px in source.train_scale)
-    scale = scale or (scaled_px(FIXED_SCALE_PX, crop),)
-    out = options.out or default_run(options.data, f"{net}-{options.boxes}")
-    reading = reading_of(options, out, source.policy, "ignore" if _is_ilsvrc(options) else "apply")
-    return changed(
-        options,
-        net=net,
-        crop=crop,
-        train_scale=tuple(scale),
-        mirror=mirror_of(options, out, source.policy),
-        out=out,
-        orientation=reading.orientation,
-        pixel_range=reading.pixel_range,
-        workers=training_workers(options.machine.workers),
-    )
-
-
-def _is_ilsvrc(options: LocalizeTrainOptions) -> bool:
-    """Whether the boxes are those of the ILSVRC download, which refer to the pixels as they are stored."""
-    folder = Path(options.data).expanduser()
-    return options.annotations is None and folder.is_dir() and find_base(folder) is not None
-
-
-def _prepare(options: LocalizeTrainOptions, learnt: Learnt | None, started: AsStarted | None) -> Pictures:
-    opened = open_localizable(options.data, options.annotations, options.val_annotations)
-    if opened.train is None:
-        raise UserError(f"{options.data}: no training image has a box")
-    return prepare_pictures(
-        options.data,
-        holdout=options.holdout,
-        bad_images=options.machine.bad_images,
-        workers=options.machine.workers or 0,
-        reading=policy_of(options).reading,
-        opened=opened,
-        learnt_before=learnt,
-        started=started,
-    )
-
-
-def _build(
-    source: ModelDescription, options: LocalizeTrainOptions, pictures: Pictures, resumed: RunFolder | None
-) -> VGG:
-    """The box net with its starting weights; prints which layer came from where."""
-    classes = pictures.data.classes
+    A `resumed` net will be filled with a saved state: it takes no weights from the source, whose file may be gone.
+    """
+    options, source = plan.options, plan.source
     description = ModelDescription(
-        architecture=_architecture(options, source, outputs_of(options.boxes, len(classes))),
+        architecture=plan.architecture,
         preprocessing=source.preprocessing,
-        classes=classes,
-        class_titles=pictures.data.titles,
-        train_scale=options.train_scale,
-        recipe=dataclasses.asdict(recipe_of(options)) | {"layers": options.layers},
+        classes=plan.data.classes,
+        class_titles=plan.data.titles,
+        train_scale=plan.recipe.train_scale,
+        recipe=dataclasses.asdict(plan.recipe) | {"layers": options.layers},
         boxes=options.boxes,
-        policy=policy_of(options),
+        policy=plan.policy,
         epochs_seen=source.epochs_seen,
         feature_scale=source.feature_scale,
     )
     model = on_meta(description).to_empty(device="cpu")
     initialize(model, options.init, seed=options.seed)
-    if resumed is None:
+    if not resumed:
         given = load_model(options.init_from)
         transfers = stage_from(model, given.state_dict(), given.description, new_head=True)
         say("weights:")
@@ -228,30 +151,19 @@ def _build(
     return model
 
 
-def _architecture(options: LocalizeTrainOptions, source: ModelDescription, outputs: int) -> Architecture:
-    assert options.net is not None
-    assert options.crop is not None
-    changes = {"net": options.net, "outputs": outputs, "crop_px": options.crop, "dropout": options.dropout}
-    return dataclasses.replace(source.architecture, **changes)  # type: ignore[arg-type]
-
-
-def _train(session: Session, options: LocalizeTrainOptions, source: ModelDescription) -> LocalizeResult:
-    pictures, workers = session.pictures, session.workers
+def _train(session: Session, plan: LocalizePlan) -> LocalizeResult:
+    options, pictures = plan.options, session.pictures
     lost = {error.path for _, error in pictures.lost}
     train, judged = (
-        objects_of(split, bad_boxes=options.bad_boxes, workers=workers, name=name, unreadable=lost)
+        objects_of(split, bad_boxes=options.bad_boxes, workers=plan.workers, name=name, unreadable=lost)
         for split, name in ((pictures.train, "train"), (pictures.judge, "held out"))
     )
-    computing = Computing(session.world.device, session.settings.precision, workers, options.machine.bad_images)
+    computing = Computing(session.world.device, session.settings.precision, plan.workers, options.machine.bad_images)
     learnt = "all layers" if options.layers == "all" else "the fully connected layers"
-    outputs = session.model.architecture.outputs
+    boxes = f"boxes     {options.boxes}: {plan.architecture.outputs} outputs; {learnt} are fine-tuned"
     with session.loader(train.split) as loader:
         task = LocalizationTask(session, loader, train, judged, computing)
-        session.train(
-            task,
-            {SOURCE: json.loads(source.to_json())},
-            f"boxes     {options.boxes}: {outputs} outputs; {learnt} are fine-tuned",
-        )
+        session.train(task, {SOURCE: json.loads(plan.source.to_json())}, boxes)
         return _report(task, options)
 
 
@@ -262,7 +174,7 @@ def _report(task: LocalizationTask, options: LocalizeTrainOptions) -> LocalizeRe
     if session.pictures.val is None:
         say("no val images with boxes: nothing to report an error on")
         return LocalizeResult(run.path, None, float("nan"), {})
-    val = objects_of(session.pictures.val, bad_boxes=options.bad_boxes, workers=session.workers, name="val")
+    val = objects_of(session.pictures.val, bad_boxes=options.bad_boxes, workers=session.plan.workers, name="val")
     error, _, overlap = task.test(session.best(), val, VAL)
     readable = task.train.subset(np.flatnonzero(task.train.sizes.all(1)))
     free = baselines(readable, val, len(task.description.classes))

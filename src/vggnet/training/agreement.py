@@ -1,7 +1,6 @@
 """What all ranks of a training must have in common before its first step, and what the first rank gives the others."""
 
 import dataclasses
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,7 +11,7 @@ from vggnet.console import say
 from vggnet.data.fingerprints import fingerprint
 from vggnet.data.splits import Split
 from vggnet.description import ModelDescription
-from vggnet.options.flat import changed, flat
+from vggnet.options.flat import flat
 from vggnet.options.localization import LocalizeTrainOptions
 from vggnet.options.training import TrainOptions
 from vggnet.training.distributed import World
@@ -23,7 +22,6 @@ from vggnet.training.runs import RunFolder
 OF_THE_MACHINE = ("data", "out", "init_from", "annotations", "val_annotations", "workers", "threads")
 
 Options = TypeVar("Options", TrainOptions, LocalizeTrainOptions)
-Extra = TypeVar("Extra")
 
 
 class RunOfFirst(RunFolder):
@@ -38,28 +36,20 @@ class RunOfFirst(RunFolder):
         return self._config
 
 
-def settle_together(
-    options: Options, world: World, settle: Callable[[Options], tuple[Options, Extra]], *, workers: int
-) -> tuple[Options, Extra]:
-    """Return `settle(options)` of the first rank, which sees the run folder, with what is each machine's own matter.
-
-    Args:
-        workers: reading processes of this machine, where the options leave it open.
-
-    Raises:
-        UserError: on all ranks, where they were given other options.
-    """
-    values = flat(options)
-    own = {name: values[name] for name in OF_THE_MACHINE if values.get(name) is not None}
+def check_same_options(options: TrainOptions | LocalizeTrainOptions, world: World) -> None:
+    """Raise UserError on all ranks where they were given other options, beside those that are each machine's own."""
     given = {
-        "--" + name.replace("_", "-"): plain(value) for name, value in values.items() if name not in OF_THE_MACHINE
+        "--" + name.replace("_", "-"): plain(value)
+        for name, value in flat(options).items()
+        if name not in OF_THE_MACHINE
     }
     world.check_same(given, "Give all processes the same options")
-    settled, extra = world.from_first(lambda: settle(options))
-    if world.is_first:
-        return settled, extra
-    own.setdefault("workers", workers)
-    return changed(settled, **own), extra
+
+
+def of_this_machine(options: TrainOptions | LocalizeTrainOptions) -> dict[str, Any]:
+    """Return the options by name that were given and that may differ between machines."""
+    values = flat(options)
+    return {name: values[name] for name in OF_THE_MACHINE if values.get(name) is not None}
 
 
 def check_same_start(world: World, splits: dict[str, Split | None], net: ModelDescription, precision: str) -> None:
@@ -76,7 +66,8 @@ def check_same_start(world: World, splits: dict[str, Split | None], net: ModelDe
 
 def continued(options: Options, out: Path) -> Options:
     """Return options with `resume` where the same launch of `torchrun` started the run in `out`: it has restarted."""
-    if options.resume or not set((RunFolder(out).config or {}).get("launch", ())) & set(launch_names()):
+    names = set(launch_names())
+    if options.resume or not names or not names & set((RunFolder(out).config or {}).get("launch", ())):
         return options
     say(f"{out}: this launch of torchrun has restarted: continuing the run that it started")
     return dataclasses.replace(options, resume=True)

@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +13,21 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vggnet.console import note, say
-from vggnet.data.learnt import Learnt
 from vggnet.data.splits import Split
-from vggnet.description import Preprocessing
 from vggnet.errors import UserError
 from vggnet.evaluation.computing import Computing
 from vggnet.evaluation.metrics import Count, Errors, count_errors
 from vggnet.evaluation.scoring import score
 from vggnet.evaluation.views import View
-from vggnet.hardware import training_workers
 from vggnet.images.loading import CropLoader
 from vggnet.network.vgg import VGG
 from vggnet.options.training import TrainOptions
-from vggnet.training.agreement import settle_together
 from vggnet.training.distributed import join_world
 from vggnet.training.loop import Inputs
 from vggnet.training.lost_images import HELD_OUT, TRAIN, VAL
-from vggnet.training.plan import policy_of, settled
-from vggnet.training.prepare_images import AsStarted, Pictures, prepare_pictures
-from vggnet.training.runs import RunFolder
-from vggnet.training.session import Session, open_session
+from vggnet.training.plan import TrainPlan, plan_training
+from vggnet.training.prepare_run import prepare_run
+from vggnet.training.session import Session, start_session
 from vggnet.training.start_net import build_model
 
 CHANCE_LOSS, CHANCE_ERROR = 0.995, 0.9  # of a guess's: a net that has begun to learn is below in one of them
@@ -72,13 +68,13 @@ class ClassificationTask:
         """
         assert split.labels is not None
         session = self.session
+        bad_images = session.plan.options.machine.bad_images
+        computing = Computing(session.world.device, session.settings.precision, session.plan.workers, bad_images)
         scores = score(
             model,
             split,
             views,
-            Computing(
-                session.world.device, session.settings.precision, session.workers, session.options.machine.bad_images
-            ),
+            computing,
             indices=session.world.share(np.arange(len(split))),
         )
         session.lost.add(part, scores.bad, len(split))
@@ -113,45 +109,27 @@ class TrainResult:
 
 
 def train_classifier(options: TrainOptions) -> TrainResult:
-    """`vggnet train`: from options to a finished run."""
+    """Train a classifier (`vggnet train`), from options to a finished run. Raises UserError."""
     with join_world(options.machine.device) as world:
-        options, _ = settle_together(options, world, lambda given: (settled(given), None), workers=training_workers())
-        with (
-            open_session(options, world, _prepare, _build) as session,
-            session.loader(session.pictures.train) as loader,
-        ):
-            task = ClassificationTask(session, loader)
-            preprocessing = dataclasses.asdict(session.model.description.preprocessing)
-            progress = session.train(task, {"preprocessing": preprocessing})
-            return TrainResult(session.run.path, _report(task), progress.epoch, progress.wall_s)
+        plan = plan_training(options, world)
+        world.from_first(partial(_check_classes, plan))
+        with prepare_run(plan, world) as prepared:
+            model = build_model(plan, prepared.pictures, prepared.started if prepared.resuming else None)
+            session = start_session(prepared, model)
+            with session.loader(session.pictures.train) as loader:
+                task = ClassificationTask(session, loader)
+                preprocessing = dataclasses.asdict(model.description.preprocessing)
+                progress = session.train(task, {"preprocessing": preprocessing})
+                return TrainResult(session.run.path, _report(task), progress.epoch, progress.wall_s)
 
 
-def _prepare(options: TrainOptions, learnt: Learnt | None, started: AsStarted | None) -> Pictures:
-    pictures = prepare_pictures(
-        options.data,
-        holdout=options.holdout,
-        bad_images=options.machine.bad_images,
-        workers=options.machine.workers or 0,
-        reading=policy_of(options).reading,
-        learnt_before=learnt,
-        started=started,
-    )
-    if len(pictures.data.classes) < 2:
+def _check_classes(plan: TrainPlan[TrainOptions]) -> None:
+    """Raise UserError where the data have one class only."""
+    if len(plan.data.classes) == 1:
         raise UserError(
-            f"{options.data}: one class only, {pictures.data.classes[0]!r}: there is nothing to tell it from. Give the "
-            "folder that holds a folder for each class"
+            f"{plan.options.data}: one class only, {plan.data.classes[0]!r}: there is nothing to tell it from. Give "
+            "the folder that holds a folder for each class"
         )
-    return pictures
-
-
-def _build(options: TrainOptions, pictures: Pictures, resumed: RunFolder | None) -> VGG:
-    """The net as it starts; of a continued run, one that is to be filled with its state."""
-    if resumed is None:
-        return build_model(options, pictures)
-    # weights come from the saved state; the source of a staged start may be gone
-    kept = (resumed.config or {}).get("preprocessing")
-    preprocessing = Preprocessing(tuple(kept["mean"]), tuple(kept["deviation"])) if kept else None
-    return build_model(dataclasses.replace(options, init_from=None, new_head=False), pictures, preprocessing)
 
 
 def _is_chance(wrong: Count, loss: float, classes: int) -> bool:
@@ -161,7 +139,7 @@ def _is_chance(wrong: Count, loss: float, classes: int) -> bool:
 
 def _advice(session: Session) -> str:
     """For a net that has not begun to learn."""
-    options, architecture = session.options, session.model.architecture
+    options, architecture = session.plan.options, session.model.architecture
     shape = f"--net {architecture.net} --crop {architecture.crop_px} --width {architecture.width:g}"
     return (
         f"the net answers by chance so far (held-out loss ln {architecture.outputs} or above). Where that lasts, "

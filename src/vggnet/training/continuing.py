@@ -42,10 +42,9 @@ def as_started(options: Options, out: Path) -> Options:
     return changed(options, **missing)
 
 
-def check_as_started(options: TrainOptions | LocalizeTrainOptions) -> None:
-    """`--resume` continues the run that was started; an option that says otherwise is an error, not ignored."""
-    assert options.out is not None
-    saved = RunFolder(options.out).config if options.resume else None
+def check_as_started(options: TrainOptions | LocalizeTrainOptions, out: Path) -> None:
+    """Raise UserError where `--resume` continues the run in `out` and an option differs from those of its start."""
+    saved = RunFolder(out).config if options.resume else None
     if saved is None:
         return
     saved = READ_BEFORE | saved

@@ -8,8 +8,8 @@ from rich.table import Table
 
 from vggnet.console import counted, note, rich_console, say
 from vggnet.data.learnt import Learnt
-from vggnet.data.opening import open_data
-from vggnet.data.splits import Split
+from vggnet.data.splits import ImageData, Split
+from vggnet.description import ImageReading
 from vggnet.errors import BadImage, UserError
 from vggnet.hardware import choose_device
 from vggnet.images.augmentation import Augmentation, epoch_order
@@ -19,8 +19,9 @@ from vggnet.images.loading import TrainingLoader
 from vggnet.images.normalization import normalize
 from vggnet.network.diagnosis import Diagnosis, diagnose
 from vggnet.options.training import DiagnoseOptions, TrainOptions
+from vggnet.training.distributed import World
 from vggnet.training.image_list import ImageList
-from vggnet.training.plan import policy_of, recipe_of, resolve
+from vggnet.training.plan import plan_training
 from vggnet.training.prepare_images import Pictures
 from vggnet.training.start_net import build_model
 
@@ -57,7 +58,7 @@ def diagnose_on_images(options: DiagnoseOptions) -> DiagnosisReport:
     if options.images < 2:
         raise UserError(f"--images {options.images}: at least 2 are needed, since what differs between images counts")
     device = choose_device(options.device)
-    training = resolve(
+    plan = plan_training(
         TrainOptions(
             options.data,
             net=options.net,
@@ -70,13 +71,12 @@ def diagnose_on_images(options: DiagnoseOptions) -> DiagnosisReport:
             divide=options.divide,
             learning_rate=options.learning_rate,
             seed=options.seed,
-        )
+        ),
+        World(),
     )
-    pictures = _draw_images(options, training)
-    model = build_model(training, pictures)
-    assert training.crop is not None
-    scale = recipe_of(training).train_scale
-    augmentation = Augmentation(options.seed, scale, training.crop, pictures.statistics)
+    pictures = _draw_images(options, plan.data, plan.policy.reading)
+    model = build_model(plan, pictures)
+    augmentation = Augmentation(options.seed, plan.recipe.train_scale, plan.architecture.crop_px, pictures.statistics)
     with TrainingLoader(pictures.train, augmentation, workers=0) as loader:
         (batch,) = loader.batches(0, [np.arange(len(pictures.train))])
     images = normalize(batch.pixels, model.description.preprocessing, batch.shift).to(device)
@@ -85,14 +85,13 @@ def diagnose_on_images(options: DiagnoseOptions) -> DiagnosisReport:
     return DiagnosisReport(title, found)
 
 
-def _draw_images(options: DiagnoseOptions, training: TrainOptions) -> Pictures:
-    """Open the data and draw --images training images that can be read; the others of the data are not read."""
-    opened = open_data(options.data)
+def _draw_images(options: DiagnoseOptions, opened: ImageData, reading: ImageReading) -> Pictures:
+    """Draw --images training images that can be read; the others of the data are not read."""
     for line in opened.notes:
         say(f"note: {line}")
     if opened.train is None or not len(opened.train):
         raise UserError(f"{options.data}: there are no training images; put them into train/CLASS/ folders")
-    split, statistics = _first_readable(opened.train.read_as(policy_of(training).reading), options)
+    split, statistics = _first_readable(opened.train.read_as(reading), options)
     learnt = Learnt.of(split, np.zeros(len(split), np.uint64))
     return Pictures(opened, split, split, None, "", statistics, learnt, None, ImageList.of(opened))
 

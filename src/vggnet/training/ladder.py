@@ -26,8 +26,7 @@ from vggnet.paper.recipes import PAPER_EPOCHS, Recipe, fixed_scale, jittered_sca
 from vggnet.training.checkpoints import TrainingProgress, read_progress
 from vggnet.training.classification import train_classifier
 from vggnet.training.distributed import World, join_world
-from vggnet.training.plan import architecture_of, recipe_of, settled
-from vggnet.training.prepare_images import choose_crop
+from vggnet.training.plan import architecture_of, choose_crop, default_run, recipe_of, resolve_training
 from vggnet.training.runs import RunFolder
 
 DESK_EPOCHS, DESK_BATCH, DESK_CPU_WIDTH = 20, 64, 0.25
@@ -46,9 +45,13 @@ class Stage:
     source: str | None = None
 
     @property
+    def out(self) -> Path:
+        """The stage's run folder."""
+        return self.options.out or default_run(self.options.data, self.options.net)
+
+    @property
     def name(self) -> str:
-        assert self.options.out is not None
-        return self.options.out.name
+        return self.out.name
 
 
 @dataclass(frozen=True)
@@ -97,19 +100,14 @@ def stages_of(options: LadderOptions) -> list[Stage]:
         for recipe in recipes:
             stages.append(_stage(common, options.out, net, recipe, source))
             source = stages[-1].name
-    _check(stages)
+    for stage in stages:  # what a later stage would refuse is refused before the first one is trained
+        architecture_of(stage.options, crop)
+        recipe_of(stage.options, crop)
     return stages
 
 
 def _given(value: Number | None, default: Number) -> Number:
     return default if value is None else value
-
-
-def _check(stages: list[Stage]) -> None:
-    """Refuse what a later stage would refuse, before the first one is trained."""
-    for stage in stages:
-        architecture_of(stage.options, 2)
-        recipe_of(stage.options)
 
 
 def _stage(common: TrainOptions, folder: Path, net: str, recipe: Recipe, source: str | None) -> Stage:
@@ -138,7 +136,7 @@ def _run_in(stages: list[Stage], world: World) -> list[StageResult]:
         result = world.from_first(partial(finished, stage))
         say(f"\n[{number}/{len(stages)}] {stage.name}{origin}" + (": finished before" if result else ""))
         if result is not None:
-            world.from_first(partial(settled, stage.options))
+            world.from_first(partial(resolve_training, stage.options))
         else:
             train_classifier(stage.options)
             result = world.from_first(partial(finished, stage))
@@ -149,8 +147,7 @@ def _run_in(stages: list[Stage], world: World) -> list[StageResult]:
 
 def finished(stage: Stage) -> StageResult | None:
     """Return the stage's result; None where its run is not complete, or its report was made with other views."""
-    assert stage.options.out is not None
-    run = RunFolder(stage.options.out)
+    run = RunFolder(stage.out)
     if not (run.state.exists() and run.best.exists()):
         return None
     progress = read_progress(run.state)

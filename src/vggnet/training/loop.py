@@ -29,12 +29,12 @@ from vggnet.errors import Diverged
 from vggnet.hardware import keep_freed_memory
 from vggnet.images.augmentation import epoch_order
 from vggnet.network.vgg import VGG
-from vggnet.network.weights import save_model
 from vggnet.options.choices import StepName, TrainPrecision
 from vggnet.paper.recipes import Recipe
-from vggnet.training.checkpoints import TrainingProgress, read_progress, share_state, write_state
+from vggnet.training.checkpoints import TrainingProgress, share_state, write_state
 from vggnet.training.distributed import Votes, World
 from vggnet.training.divergence import Watch, diverged, not_finite
+from vggnet.training.epoch_results import describe_epoch, is_best_so_far, write_results
 from vggnet.training.optimization import Plateau, build_optimizer
 from vggnet.training.runs import RunFolder
 from vggnet.training.stopping import Interrupted, StopRequested, StopRequests, stop_requests
@@ -122,7 +122,7 @@ class Loop:
 
     def restore(self) -> bool:
         """Continue from the run folder's state, if it holds one: the first rank reads it, and the others receive it."""
-        progress = self.world.from_first(self._read_progress)
+        progress = self.world.from_first(lambda: self.run.progress)
         if progress is None:
             return False
         self.progress = progress
@@ -136,9 +136,6 @@ class Loop:
             sums = [progress.epoch_loss, progress.epoch_wrong, progress.epoch_images]
             self._sums.copy_(torch.tensor(sums, dtype=torch.float64))
         return True
-
-    def _read_progress(self) -> TrainingProgress | None:
-        return read_progress(self.run.state) if self.run.state.exists() else None
 
     @property
     def _draws(self) -> int:
@@ -161,7 +158,7 @@ class Loop:
         return f"epoch {self.progress.epoch + 1}, batch {self.progress.step}, {self._activity}"
 
     def _run_epoch(self, stop: StopRequests) -> tuple[float, float]:
-        """Run what is left of the epoch; the share of time spent waiting for images, and images/s."""
+        """Run the rest of the epoch. Return the share of time spent waiting for images, and images/s."""
         epoch, first_step = self.progress.epoch, self.progress.step
         order = epoch_order(self.settings.seed, self._draws, self.task.images)
         batches = [order[i * self.batch : (i + 1) * self.batch] for i in range(self.steps_per_epoch)]
@@ -203,7 +200,7 @@ class Loop:
         return diverged(what, self.progress, self.run.path, self.schedule.learning_rate)
 
     def _next(self, inputs: Iterator[Inputs], stop: StopRequests) -> Inputs:
-        """The next batch. A process that trains alone can be stopped while it waits for one that does not come."""
+        """Return the next batch. A process that trains alone can be stopped while it waits for a batch."""
         self._activity = "reading images"
         try:
             with stop.waiting(self.world.size == 1):
@@ -225,7 +222,7 @@ class Loop:
         return f"loss {mean_loss:.3f}, error {error:.1f} %, {rate_text}"
 
     def _step(self, inputs: Inputs, step: int) -> None:
-        """One update with the gradient of the whole global batch."""
+        """Update the weights once, with the gradient of the whole global batch."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule.learning_rate * group["rate_factor"]
         self.optimizer.zero_grad(set_to_none=True)
@@ -239,7 +236,7 @@ class Loop:
         self.optimizer.step()
 
     def _synchronised(self, last: bool) -> AbstractContextManager[None]:
-        """Ranks exchange gradients once a step, after the last micro-batch."""
+        """Return a context in which ranks exchange gradients after the last micro-batch of a step only."""
         if isinstance(self._trained, DistributedDataParallel) and not last:
             return self._trained.no_sync()
         return nullcontext()
@@ -258,14 +255,14 @@ class Loop:
         self._sums += torch.stack([losses.detach().sum(), wrong.sum(), count]).double()
 
     def _forward(self, *inputs: Tensor) -> Tensor:
-        """The net's outputs (n, K), fp32, for images and, in training, their keys for dropout."""
+        """Return the net's outputs (n, K), fp32, for images and, in training, their keys for dropout."""
         reduced = self.settings.precision == "bf16"
         with torch.autocast(self.world.device.type, dtype=torch.bfloat16, enabled=reduced):
             outputs: Tensor = self._net(*inputs)
         return outputs.flatten(1).float()
 
     def _judge(self, stop: StopRequests) -> dict[str, float]:
-        """The task's figures. A process that trains alone can be stopped meanwhile, and will judge again."""
+        """Return the task's figures. A process that trains alone can be stopped meanwhile; resumed, it judges again."""
         self._activity = "judging"
         try:
             with stop.waiting(self.world.size == 1):
@@ -278,7 +275,7 @@ class Loop:
             raise
 
     def _end_epoch(self, wait_share: float, rate: float, stop: StopRequests) -> bool:
-        """Judge, write weights and metrics, move the schedule; whether training goes on."""
+        """Judge, write weights and metrics, move the schedule. Return whether training goes on."""
         progress = self.progress
         loss, wrong, images = self.world.total([float(value) for value in self._sums])
         if not math.isfinite(loss):
@@ -297,8 +294,7 @@ class Loop:
             "images_per_s": rate,
             "waiting_share": wait_share,
         }
-        best_before = (progress.best.get("error", math.inf), progress.best.get("loss", math.inf))
-        is_best = (judged["error"], judged.get("loss", 0.0)) <= best_before
+        is_best = is_best_so_far(judged, progress.best)
         if is_best:
             progress.best = {"epoch": progress.epoch + 1, **judged}
         progress.rows.append(row)
@@ -308,32 +304,16 @@ class Loop:
         progress.finished = not going
         self._sums.zero_()
         if self.world.is_first:
-            self._write_epoch(row, is_best)
+            self._write_epoch(is_best)
         self._save()
-        unit = {"error": " %"}
-        figures = ", ".join(
-            f"{name.replace('_', ' ')} {value:.4g}{unit.get(name, '')}" for name, value in judged.items()
-        )
-        say(
-            f"epoch {progress.epoch}/{self.recipe.epochs}: train loss {row['train_loss']:.3f}, "
-            f"train error {row['train_error']:.1f} %, held out: {figures}; {rate:.0f} images/s"
-            + (" (best so far)" if is_best else "")
-        )
+        say(describe_epoch(row, judged, self.recipe.epochs, is_best=is_best))
         for note in self.schedule.log[notes:]:
             say(f"  {note}")
         return going
 
-    def _write_epoch(self, row: dict[str, float], is_best: bool) -> None:
+    def _write_epoch(self, is_best: bool) -> None:
         self.model.description = replace(self.model.description, epochs_seen=self._draws)
-        save_model(self.run.last, self.model)
-        if is_best:
-            save_model(self.run.best, self.model)
-        self.run.write_metrics(self.progress.rows)
-        from torch.utils.tensorboard import SummaryWriter  # slow to import, and only the first rank needs it
-
-        with SummaryWriter(self.run.path / "events", purge_step=int(row["epoch"])) as events:
-            for name, value in row.items():
-                events.add_scalar(name, value, int(row["epoch"]))
+        write_results(self.run, self.model, self.progress.rows, is_best=is_best)
 
     def _save_at_failure(self) -> None:
         """Save the state where images cannot be read between two steps; the weights are whole then.
@@ -364,5 +344,5 @@ class Loop:
 
 
 def slice_of(rows: np.ndarray) -> slice:
-    """Consecutive row numbers as a slice, which copies nothing."""
+    """Return consecutive row numbers as a slice, so that indexing copies nothing."""
     return slice(int(rows[0]), int(rows[-1]) + 1) if len(rows) else slice(0, 0)

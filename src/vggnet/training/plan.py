@@ -1,129 +1,213 @@
-"""Resolve a training's options: what the user left open, what depends on the data, what a resumed run must repeat."""
+"""Plan a training: decide everything that can be decided before its images are checked.
+
+The first rank resolves the options and the other ranks receive them. How a training starts or goes on:
+
+1. Nothing is in `--out`: a new run. Options that were not given follow from the images and from `--init-from`.
+2. `--resume`, and config.json is in `--out`: the run goes on. Options that were not given are those of its start. An
+   option that was given and differs is an error, unless it is in `FREE_ON_RESUME` (`continuing`).
+3. No `--resume`, but the same launch of `torchrun` started the run in `--out`, and has restarted: as 2.
+4. `--resume`, and nothing is in `--out`: as 1, so that one command serves for the start and for all that follows.
+5. Something else is in `--out`, or a run without `--resume`: an error of `runs.open_run`, which takes the folder.
+
+In cases 2 and 3 the weights come from state.safetensors. A run that was stopped before it saved a state has none: its
+starting weights are made again, as in case 1.
+"""
 
 import dataclasses
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
+
+import numpy as np
 
 from vggnet.data.opening import open_data
-from vggnet.description import FULL_RANGE, ImageReading, InputPolicy
-from vggnet.errors import UserError
+from vggnet.data.splits import ImageData, Split
+from vggnet.description import FULL_RANGE, InputPolicy
+from vggnet.errors import BadImage, UserError
 from vggnet.hardware import training_workers
+from vggnet.images.decoding import decode
 from vggnet.network.weights import read_description
 from vggnet.options.choices import Orientation
-from vggnet.options.flat import changed
+from vggnet.options.flat import changed, flat
 from vggnet.options.localization import LocalizeTrainOptions
 from vggnet.options.training import TrainOptions
-from vggnet.paper.configurations import Architecture
+from vggnet.paper.configurations import PAPER_CROP_PX, TOTAL_STRIDE_PX, Architecture
 from vggnet.paper.recipes import FIXED_SCALE_PX, LATER_STAGE_RATE, Recipe, scaled_px
-from vggnet.training.agreement import continued
+from vggnet.training.agreement import check_same_options, continued, of_this_machine
 from vggnet.training.continuing import READ_BEFORE, as_started, check_as_started
-from vggnet.training.prepare_images import choose_crop
+from vggnet.training.distributed import World
 from vggnet.training.runs import RunFolder
 
+SIDES_SAMPLED = 50  # images that the crop is chosen by
 
-def resolve(options: TrainOptions) -> TrainOptions:
-    """Fill in what depends on the data: crop, S, learning rate, run folder, workers."""
+Options = TypeVar("Options", TrainOptions, LocalizeTrainOptions)
+Extra = TypeVar("Extra")
+
+
+@dataclass(frozen=True)
+class Resolved(Generic[Options]):
+    """Options of a training with no value left open.
+
+    The same on all ranks, but for where files lie and for the number of workers.
+
+    Attributes:
+        options: With every value filled in, as config.json stores them.
+        architecture: Of the net, with one output: the data decide how many there are.
+        policy: How images become the net's input.
+    """
+
+    options: Options
+    out: Path
+    workers: int
+    architecture: Architecture
+    recipe: Recipe
+    policy: InputPolicy
+
+
+@dataclass(frozen=True)
+class TrainPlan(Resolved[Options]):
+    """All that a training is given: resolved options, the architecture with all its outputs, and the opened data."""
+
+    data: ImageData
+
+    @classmethod
+    def of(cls, resolved: Resolved[Options], data: ImageData, outputs: int) -> "TrainPlan[Options]":
+        """Return the plan of a training of a net with `outputs` outputs on `data`."""
+        architecture = dataclasses.replace(resolved.architecture, outputs=outputs)
+        return TrainPlan(**vars(resolved) | {"architecture": architecture}, data=data)
+
+
+def plan_training(options: TrainOptions, world: World) -> TrainPlan[TrainOptions]:
+    """Plan a classifier's training. All ranks call.
+
+    Raises:
+        UserError: for options that contradict each other, the run to continue, the data, or those of another rank.
+    """
+    opened: list[ImageData] = []  # where the first rank needs the images to choose the crop
+    resolved, _ = resolve_together(options, world, lambda given: (resolve_training(given, opened), None))
+    data = world.in_turn(lambda: opened[0] if opened else open_data(resolved.options.data))
+    return TrainPlan.of(resolved, data, len(data.classes))
+
+
+def resolve_training(given: TrainOptions, opened: list[ImageData] | None = None) -> Resolved[TrainOptions]:
+    """Resolve the options of a classifier's training. Data that had to be opened for it are appended to `opened`.
+
+    A net or a crop that does not exist is an error before any image is read.
+    """
+    out = given.out or default_run(given.data, given.net)
+    options = continued(given, out)
+    if options.resume:
+        options = as_started(options, out)
+    _check_combination(options)
+    source = None if options.init_from is None else partial(read_description, options.init_from)
     crop = options.crop
+    if crop is None and source is not None and not source().architecture.convolutions_only:
+        crop = source().architecture.crop_px
+    if crop is None:
+        architecture_of(options, PAPER_CROP_PX)
+        data = open_data(options.data)
+        crop = PAPER_CROP_PX if data.train is None else choose_crop(data.train)
+        if opened is not None:
+            opened.append(data)
+    rate = options.learning_rate
+    if rate is None:
+        later = source is not None and source().architecture.net == options.net
+        rate = LATER_STAGE_RATE if later else Recipe.learning_rate
+    # a run that goes on has its own policy, and the file of its source may be gone
+    goes_on = options.resume and RunFolder(out).config is not None
+    policy = policy_of(options, out, None if source is None or goes_on else source().policy)
+    options = changed(options, crop=crop, learning_rate=rate)
+    return resolved_with(options, out, architecture_of(options, crop), policy)
+
+
+def _check_combination(options: TrainOptions) -> None:
+    """Raise UserError for options that have no effect without another one."""
     if options.sigma != TrainOptions.sigma and options.init != "gaussian":
         raise UserError(f"--sigma {options.sigma:g} is the deviation of --init gaussian, not of {options.init}")
     if options.train_from is not None and options.init_from is None and not options.resume:
         raise UserError("--train-from keeps layers as they are, which needs trained ones: give --init-from, too")
     if options.new_head and options.init_from is None and not options.resume:
         raise UserError("--new-head puts a new last layer on a trained net: give --init-from, too")
-    if crop is None and options.init_from is not None:
-        source = read_description(options.init_from).architecture
-        crop = None if source.convolutions_only else source.crop_px
-    if crop is None:
-        opened = open_data(options.data)
-        assert opened.train is not None
-        crop = choose_crop(opened.train)
-    scale = options.train_scale or (scaled_px(FIXED_SCALE_PX, crop),)
-    rate = options.learning_rate
-    if rate is None:
-        rate = Recipe.learning_rate
-        if options.init_from is not None and _same_net(options.net, options.init_from):
-            rate = LATER_STAGE_RATE
-    out = options.out or default_out(options)
-    # a run that goes on has its own policy, and the file of its source may be gone
-    starts = options.init_from is not None and not (options.resume and RunFolder(out).config is not None)
-    source_policy = read_description(options.init_from).policy if starts and options.init_from is not None else None
-    reading = reading_of(options, out, source_policy)
-    return changed(
+
+
+def resolved_with(options: Options, out: Path, architecture: Architecture, policy: InputPolicy) -> Resolved[Options]:
+    """Return options with `out`, `policy`, S and the number of workers filled in, beside what follows from them.
+
+    Raises:
+        UserError: where the run to continue has other options, or S is smaller than the crop.
+    """
+    crop = architecture.crop_px
+    workers = training_workers(options.machine.workers)
+    options = changed(
         options,
-        crop=crop,
-        train_scale=tuple(scale),
-        learning_rate=rate,
         out=out,
-        workers=training_workers(options.machine.workers),
-        mirror=mirror_of(options, out, source_policy),
-        orientation=reading.orientation,
-        pixel_range=reading.pixel_range,
+        train_scale=tuple(options.train_scale) or (scaled_px(FIXED_SCALE_PX, crop),),
+        mirror=policy.mirror,
+        orientation=policy.orientation,
+        pixel_range=policy.pixel_range,
+        workers=workers,
     )
+    check_as_started(options, out)
+    return Resolved(options, out, workers, architecture, recipe_of(options, crop), policy)
 
 
-def default_out(options: TrainOptions) -> Path:
-    """The run folder where none is named."""
-    return default_run(options.data, options.net)
+def resolve_together(
+    options: Options, world: World, resolve: Callable[[Options], tuple[Resolved[Options], Extra]]
+) -> tuple[Resolved[Options], Extra]:
+    """Return `resolve(options)` of the first rank, which sees the run folder, with this machine's paths and workers.
+
+    Raises:
+        UserError: on all ranks, where they were given other options.
+    """
+    check_same_options(options, world)
+    resolved, extra = world.from_first(lambda: resolve(options))
+    if world.is_first:
+        return resolved, extra
+    workers = training_workers(options.machine.workers)
+    own = of_this_machine(options) | {"workers": workers}
+    here = changed(resolved.options, **own)
+    return dataclasses.replace(resolved, options=here, out=options.out or resolved.out, workers=workers), extra
 
 
-def _same_net(net: str, source: Path) -> bool:
-    return read_description(source).architecture.net == net
+def architecture_of(options: TrainOptions, crop: int) -> Architecture:
+    """Return the net that the options name, with one output. UserError where there is no such net."""
+    return Architecture(options.net, 1, options.width, crop, options.batch_norm, options.dropout)
 
 
-def architecture_of(options: TrainOptions, classes: int) -> Architecture:
-    assert options.crop is not None
-    return Architecture(options.net, classes, options.width, options.crop, options.batch_norm, options.dropout)
-
-
-Options = TypeVar("Options", TrainOptions, LocalizeTrainOptions)
-
-
-def recipe_of(options: TrainOptions | LocalizeTrainOptions) -> Recipe:
-    """The recipe that resolved options ask for: an option is called as what it sets."""
-    assert options.crop is not None
-    values = dataclasses.asdict(options)
+def recipe_of(options: TrainOptions | LocalizeTrainOptions, crop: int) -> Recipe:
+    """Return the recipe of resolved options: each option has the name of the field that it sets."""
+    values = flat(options)
     recipe = Recipe(**{field.name: values[field.name] for field in dataclasses.fields(Recipe) if field.name in values})
-    recipe.check_crop(options.crop)
+    recipe.check_crop(crop)
     return recipe
 
 
-def reading_of(
+def policy_of(
     options: TrainOptions | LocalizeTrainOptions,
     out: Path,
     source: InputPolicy | None,
     orientation: Orientation = "apply",
-) -> ImageReading:
-    """Return how a training decodes its images: as its options say, else as the run to continue does.
+) -> InputPolicy:
+    """Return how images become the net's input: as the options say, else as in the run to continue.
 
-    A new run does `orientation`. It takes the range of 16-bit pixels from the net that it starts from, whose `source`
-    policy is given, since its weights expect such pixels.
+    A new run mirrors crops and reads 16-bit pixels as the net that it starts from was trained (`source`), since its
+    weights expect such pixels. It treats EXIF orientations by `orientation`.
     """
     started = RunFolder(out).config if options.resume else None
-    pixel_range = FULL_RANGE if source is None else source.pixel_range
     if started is not None:
         before = READ_BEFORE | started
+        mirror = bool(started.get("mirror", True))
         orientation, pixel_range = before["orientation"], tuple(before["pixel_range"])
-    return ImageReading(options.orientation or orientation, options.pixel_range or pixel_range)
-
-
-def mirror_of(options: TrainOptions | LocalizeTrainOptions, out: Path, source: InputPolicy | None) -> bool:
-    """Return whether a training mirrors crops: as its options say, else as the run to continue does.
-
-    A new run mirrors them as the net that it starts from was trained, whose `source` policy is given.
-    """
-    if options.mirror is not None:
-        return options.mirror
-    started = RunFolder(out).config if options.resume else None
-    return (source is None or source.mirror) if started is None else bool(started.get("mirror", True))
-
-
-def policy_of(options: TrainOptions | LocalizeTrainOptions) -> InputPolicy:
-    """Return what resolved options say of the net's input."""
-    assert options.mirror is not None
-    assert options.orientation is not None
-    assert options.pixel_range is not None
-    return InputPolicy(options.mirror, options.orientation, options.pixel_range)
+    else:
+        mirror, pixel_range = (True, FULL_RANGE) if source is None else (source.mirror, source.pixel_range)
+    return InputPolicy(
+        mirror if options.mirror is None else options.mirror,
+        options.orientation or orientation,
+        options.pixel_range or pixel_range,
+    )
 
 
 def default_run(data: str, kind: str) -> Path:
@@ -131,17 +215,16 @@ def default_run(data: str, kind: str) -> Path:
     return Path("runs") / f"{os.path.basename(os.path.abspath(os.path.expanduser(data))) or 'root'}-{kind}"
 
 
-def settled(options: TrainOptions) -> TrainOptions:
-    """The options with nothing left open. UserError for what cannot be, or is not as the run to continue has it.
-
-    So a net or a crop that does not exist is known before anything is read.
-    """
-    out = options.out or default_out(options)
-    options = continued(options, out)
-    if options.resume:
-        options = as_started(options, out)
-    options = resolve(options)
-    check_as_started(options)
-    architecture_of(options, 1)
-    recipe_of(options)
-    return options
+def choose_crop(split: Split) -> int:
+    """Return the paper's crop of 224, or for smaller images the multiple of 32 below their median smallest side."""
+    sides = []
+    for index in np.linspace(0, len(split) - 1, min(len(split), SIDES_SAMPLED)).astype(int):
+        try:
+            sides.append(min(decode(split.path(int(index))).size))
+        except BadImage:
+            continue  # reported by the check that follows
+    median = float(np.median(sides)) if sides else PAPER_CROP_PX
+    # images somewhat smaller than 224 are enlarged; of half that size they would be mostly blur
+    if median >= 0.7 * PAPER_CROP_PX:
+        return PAPER_CROP_PX
+    return max(TOTAL_STRIDE_PX, int(median) // TOTAL_STRIDE_PX * TOTAL_STRIDE_PX)

@@ -1,4 +1,4 @@
-"""The user's images made ready for a training: opened, checked, held out, their colours measured, a crop chosen."""
+"""Prepare the images of a training: check each one, measure the colours, hold out the part that judges the epochs."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,24 +8,20 @@ import numpy as np
 from vggnet.console import counted, progress, say
 from vggnet.data.dividing import hold_out
 from vggnet.data.learnt import Learnt, read_learnt, read_learnt_before, same_content
-from vggnet.data.opening import open_data
 from vggnet.data.splits import ImageData, Split
 from vggnet.description import FULL_RANGE, ImageReading
 from vggnet.errors import BadImage, UserError, describe_bad
 from vggnet.files import default_cache
 from vggnet.images.color import ColorStatistics
-from vggnet.images.decoding import decode
 from vggnet.images.scanning import Scan, scan
-from vggnet.paper.configurations import PAPER_CROP_PX, TOTAL_STRIDE_PX
 from vggnet.training.image_list import Changes, ImageList
 
-SIDES_SAMPLED = 50
 Skipped = tuple[tuple[str, BadImage], ...]  # with their part, train or val
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """What one training sees: `train` is learnt from, `judge` steers the schedule, `val` is only reported.
+    """The checked images of a training: `train` is learnt from, `judge` moves the schedule, `val` is only reported.
 
     `learnt` are the images of `train`, `learnt_before` those of the net that the training starts from.
     """
@@ -38,14 +34,14 @@ class Pictures:
     statistics: ColorStatistics
     learnt: Learnt
     learnt_before: Learnt | None
-    listed: ImageList  # all of them, as they are written down for a run that goes on
+    listed: ImageList  # all images, as images.csv.gz stores them for --resume
     skipped: Skipped = ()  # bad images left out
     lost: Skipped = ()  # bad images of a continued run that were good at its start
 
 
 @dataclass(frozen=True)
 class AsStarted:
-    """What a continued run had at its start: its images (None: not written down), and whether others are accepted."""
+    """The images of a run at its start (None: not stored), and whether others are accepted."""
 
     images: ImageList | None
     changed: bool = False  # --data-changed
@@ -69,27 +65,32 @@ class _Checked:
 
 
 def prepare_pictures(
+    opened: ImageData,
     data: str,
     *,
     holdout: float,
     bad_images: str,
     workers: int,
     reading: ImageReading,
-    opened: ImageData | None = None,
     learnt_before: Learnt | None = None,
     started: AsStarted | None = None,
 ) -> Pictures:
-    """Open `data`, check every image before anything is trained, and hold out the part that judges.
+    """Check every image before anything is trained, and hold out the part that judges.
 
-    `reading` says how image files are decoded. `opened` is the data where the caller has opened it already.
-    `learnt_before` are the images that the net which the training starts from has learnt from: they do not judge. A run
-    that goes on (`started`) has the images of its start, in their order, those included that cannot be read any more.
-    UserError where they are others now.
+    Args:
+        opened: The data set.
+        data: Its name or folder as the user gave it, for messages.
+        holdout: Part of the training images that judges the epochs; 0 judges on val.
+        bad_images: Whether images that cannot be read stop the training or are left out.
+        reading: How image files are decoded.
+        learnt_before: Images that the net which the training starts from has learnt from: they do not judge.
+        started: The images of a run that goes on. They are used in their order, those included that cannot be read now.
+
+    Raises:
+        UserError: for images that cannot be used, or that are not those of the run's start.
     """
     if not 0 <= holdout < 1:
         raise UserError(f"--holdout {holdout}: a part of the training images, at least 0 and below 1; 0 judges on val")
-    if opened is None:
-        opened = open_data(data)
     for note in opened.notes:
         say(f"note: {note}")
     if opened.train is None or not len(opened.train):
@@ -192,7 +193,7 @@ def _note_copies(train: _Checked, tested: _Checked, name: str) -> None:
 
 
 def _as_started(now: ImageData, listed: ImageList, started: AsStarted, bad_images: str) -> ImageData:
-    """The data with the images of the run's start, or (--data-changed) as they are now."""
+    """Return the data with the images of the run's start, or (--data-changed) as they are now."""
     if started.images is None:
         return now
     assert now.train is not None
@@ -281,18 +282,3 @@ def reading_notes(found: Scan, reading: ImageReading) -> list[str]:
             line += f": less than half of {low} to {high} is used; --pixel-range 0 {enough} makes {enough} white"
         lines.append(line)
     return lines
-
-
-def choose_crop(split: Split) -> int:
-    """The paper's 224, or the multiple of 32 that fits images which are smaller than that (median smallest side)."""
-    sides = []
-    for index in np.linspace(0, len(split) - 1, min(len(split), SIDES_SAMPLED)).astype(int):
-        try:
-            sides.append(min(decode(split.path(int(index))).size))
-        except BadImage:
-            continue  # reported by the check that follows
-    median = float(np.median(sides)) if sides else PAPER_CROP_PX
-    # images somewhat smaller than 224 are enlarged; of half that size they would be mostly blur
-    if median >= 0.7 * PAPER_CROP_PX:
-        return PAPER_CROP_PX
-    return max(TOTAL_STRIDE_PX, int(median) // TOTAL_STRIDE_PX * TOTAL_STRIDE_PX)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import torch
 
@@ -18,35 +19,38 @@ from vggnet.network.vgg import VGG, evaluating, on_meta
 from vggnet.network.weights import load_model
 from vggnet.options.training import TrainOptions
 from vggnet.paper.recipes import Recipe
-from vggnet.training.plan import (
-    architecture_of,
-    policy_of,
-    recipe_of,
-)
+from vggnet.training.plan import TrainPlan
 from vggnet.training.prepare_images import Pictures
 
 FITTED_ON, FITTED_AT_ONCE = 64, 8  # images that a new head's features are measured on, and in one pass
 
 
-def build_model(options: TrainOptions, pictures: Pictures, preprocessing: Preprocessing | None = None) -> VGG:
-    """The net with its starting weights; prints which layer came from where.
+def build_model(plan: TrainPlan[TrainOptions], pictures: Pictures, resumed: dict[str, Any] | None = None) -> VGG:
+    """Return the net with its starting weights, on the CPU; print which layer came from where.
 
-    `preprocessing` is a continued run's. Otherwise it is the source's where weights come from one: its conv1_1, which
-    is always taken, knows no other pixels. Else it is the images' own mean.
+    The preprocessing is that of the source net, if there is one: its conv1_1, which is always taken, expects such
+    pixels. Otherwise it follows from the training images.
+
+    Args:
+        resumed: config.json of a run whose saved state the net will be filled with. The file of its source net is not
+            read, since it may be gone.
     """
-    source = load_model(options.init_from) if options.init_from is not None else None
+    options = plan.options
+    source = load_model(options.init_from) if options.init_from is not None and resumed is None else None
     statistics = pictures.statistics
-    measured = Preprocessing(statistics.mean, statistics.deviation if options.divide else (1.0, 1.0, 1.0))
+    preprocessing = Preprocessing(statistics.mean, statistics.deviation if options.divide else (1.0, 1.0, 1.0))
     if source is not None:
         preprocessing = source.description.preprocessing
+    elif at_start := (resumed or {}).get("preprocessing"):
+        preprocessing = Preprocessing(tuple(at_start["mean"]), tuple(at_start["deviation"]))
     description = ModelDescription(
-        architecture=architecture_of(options, len(pictures.data.classes)),
-        preprocessing=preprocessing or measured,
-        classes=pictures.data.classes,
-        class_titles=pictures.data.titles,
-        train_scale=options.train_scale,
-        recipe=dataclasses.asdict(recipe_of(options)),
-        policy=policy_of(options),
+        architecture=plan.architecture,
+        preprocessing=preprocessing,
+        classes=plan.data.classes,
+        class_titles=plan.data.titles,
+        train_scale=plan.recipe.train_scale,
+        recipe=dataclasses.asdict(plan.recipe),
+        policy=plan.policy,
         epochs_seen=source.description.epochs_seen if source is not None else 0,
         feature_scale=source.description.feature_scale if source is not None else 1.0,
     )
@@ -64,7 +68,7 @@ def build_model(options: TrainOptions, pictures: Pictures, preprocessing: Prepro
             say(f"draws     order, crops and dropout go on after the {seen} that the source was trained for")
         _check_kept(transfers, options.train_from)
         if source.architecture.convolutions_only:
-            fit_head(model, pictures, recipe_of(options), options.seed)
+            fit_head(model, pictures, plan.recipe, options.seed)
     if options.train_from is not None:
         model.freeze_before(options.train_from)
         trained = sum(each.numel() for each in model.parameters() if each.requires_grad)

@@ -1,0 +1,39 @@
+"""What an epoch leaves behind: its row of figures, the weights of the last and the best epoch, a line for the user."""
+
+import math
+
+from vggnet.network.vgg import VGG
+from vggnet.network.weights import save_model
+from vggnet.training.runs import RunFolder
+
+Row = dict[str, float]  # a row of metrics.csv
+
+
+def is_best_so_far(judged: dict[str, float], best: dict[str, float]) -> bool:
+    """Whether the figures of an epoch are no worse than the best ones before: by error, then by loss."""
+    before = (best.get("error", math.inf), best.get("loss", math.inf))
+    return (judged["error"], judged.get("loss", 0.0)) <= before
+
+
+def write_results(run: RunFolder, model: VGG, rows: list[Row], *, is_best: bool) -> None:
+    """Write the epoch's weights, the table of metrics with `rows`, and the last row as an event of TensorBoard."""
+    save_model(run.last, model)
+    if is_best:
+        save_model(run.best, model)
+    run.write_metrics(rows)
+    from torch.utils.tensorboard import SummaryWriter  # slow to import, and only the first rank needs it
+
+    epoch = int(rows[-1]["epoch"])
+    with SummaryWriter(run.path / "events", purge_step=epoch) as events:
+        for name, value in rows[-1].items():
+            events.add_scalar(name, value, epoch)
+
+
+def describe_epoch(row: Row, judged: dict[str, float], epochs: int, *, is_best: bool) -> str:
+    """Return the line that is printed after an epoch."""
+    unit = {"error": " %"}
+    figures = ", ".join(f"{name.replace('_', ' ')} {value:.4g}{unit.get(name, '')}" for name, value in judged.items())
+    return (
+        f"epoch {row['epoch']}/{epochs}: train loss {row['train_loss']:.3f}, train error {row['train_error']:.1f} %, "
+        f"held out: {figures}; {row['images_per_s']:.0f} images/s" + (" (best so far)" if is_best else "")
+    )
