@@ -7,7 +7,7 @@ Shapes: n images, K classes.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,13 +37,18 @@ ModelProgress = Callable[[int, int, str], Any]  # images done, images in all, th
 
 @dataclass(frozen=True)
 class _Job:
-    """The nets, the rows of the table, the images, and where and how to compute."""
+    """The nets, the rows of the result, the images, and where and how to compute.
 
+    `orders`: as `RowPosteriors` takes them. `baseline`: the row that the others are compared with; None: the best.
+    """
+
+    data: str
     entrants: tuple[Entrant, ...]
     rows: tuple[Combination, ...]
     split: Split
     computing: Computing
-    baseline: int | None = None  # the row that the others are compared with
+    orders: dict[tuple[int, int], np.ndarray]
+    baseline: int | None = None
 
 
 def evaluate(
@@ -97,14 +102,10 @@ def evaluate(
         rows = combinations(entrants, protocol=protocol, views=views, test_scale=test_scale)
     baseline = None if against is None else _baseline(entrants, rows, against, labelled=opened is not None)
     computing = Computing.of(device, precision, workers, bad_images)
-    job = _Job(entrants, tuple(rows), split, computing, baseline)
-    orders = match_outputs(entrants, rows)
-    if opened is None:
-        result: Table | Submission = _submission(job, str(data), *_fill(job, on_progress), orders)
-    else:
-        labels = match_labels(entrants, opened, split)  # before any image is read
-        opened = replace(opened, notes=opened.notes + note_learnt([each.path for each in entrants], opened, split))
-        result = _table(job, str(data), opened, labels, *_fill(job, on_progress), orders, protocol)
+    job = _Job(str(data), entrants, tuple(rows), split, computing, match_outputs(entrants, rows), baseline)
+    result: Table | Submission = (
+        _submission(job, on_progress) if opened is None else _table(job, opened, protocol, on_progress)
+    )
     for path, text in ((json, result.to_json), (csv, result.to_csv), (markdown, result.to_markdown)):
         if path is not None:
             write_result(path, text())
@@ -145,8 +146,8 @@ def _row_without_labels(
     return [row]
 
 
-def _fill(job: _Job, on_progress: ModelProgress | None) -> tuple[list[Store], dict[str, BadImage]]:
-    """Score what the rows need and is not stored yet. Return the stores of the nets, and the bad images by path."""
+def _score(job: _Job, on_progress: ModelProgress | None) -> tuple[RowPosteriors, tuple[BadImage, ...]]:
+    """Score what the rows need and is not stored yet. Return the rows' posteriors, and the bad images."""
     stores: list[Store] = []
     bad: dict[str, BadImage] = {}
     for place, entrant in enumerate(job.entrants):
@@ -155,25 +156,19 @@ def _fill(job: _Job, on_progress: ModelProgress | None) -> tuple[list[Store], di
         tick = None if on_progress is None else partial(_tick, on_progress, entrant.name)
         bad |= {error.path: error for error in store.fill(views, on_progress=tick)}
         stores.append(store)
-    return stores, bad
+    return RowPosteriors(stores, job.rows, job.orders), tuple(bad.values())
 
 
 def _tick(on_progress: ModelProgress, net: str, done: int, total: int) -> None:
     on_progress(done, total, net)
 
 
-def _table(
-    job: _Job,
-    data: str,
-    opened: ImageData,
-    labels: tuple[np.ndarray, ...],
-    stores: Sequence[Store],
-    bad: dict[str, BadImage],
-    orders: dict[tuple[int, int], np.ndarray],
-    protocol: str | None,
-) -> Table:
+def _table(job: _Job, opened: ImageData, protocol: str | None, on_progress: ModelProgress | None) -> Table:
     """Count the errors of each row and compare the rows."""
-    combined = RowPosteriors(stores, job.rows, orders)
+    # Labels and notes come before any image is read: both can end the evaluation.
+    labels = match_labels(job.entrants, opened, job.split)
+    learnt = note_learnt([entrant.path for entrant in job.entrants], opened, job.split)
+    combined, bad = _score(job, on_progress)
     places, errors = [], []
     for row in job.rows:
         posteriors = combined.of(row)
@@ -187,11 +182,11 @@ def _table(
     name = protocol.replace("table", "Table ") if protocol else "Evaluation"
     part = " (val)" if opened.train is not None else ""
     title = f"{name} on {opened.name}{part}, {job.computing.precision} on {job.computing.device.type}"
-    notes = [*_notes(job), *opened.notes]
+    notes = [*_notes(job), *opened.notes, *learnt]
     if any(row.paper is not None for row in rows):
         notes.append("Paper: ILSVRC-2012 val, 50,000 images, 1000 classes, arXiv 1409.1556v6.")
     reference = Reference(rows[compared.reference].label, job.baseline is not None)
-    return Table(title, tuple(rows), tuple(notes), tuple(bad.values()), _facts(job, data, stores), reference)
+    return Table(title, tuple(rows), tuple(notes), bad, _facts(job, combined.stores), reference)
 
 
 def _notes(job: _Job) -> tuple[str, ...]:
@@ -202,10 +197,10 @@ def _notes(job: _Job) -> tuple[str, ...]:
     return policy_notes(job.entrants[place].shown for place in places)
 
 
-def _facts(job: _Job, data: str, stores: Sequence[Store]) -> dict[str, Any]:
+def _facts(job: _Job, stores: Sequence[Store]) -> dict[str, Any]:
     """Return what the numbers come from, for JSON."""
     return {
-        "data": data,
+        "data": job.data,
         "models": [
             {
                 "name": entrant.name,
@@ -221,14 +216,9 @@ def _facts(job: _Job, data: str, stores: Sequence[Store]) -> dict[str, Any]:
     }
 
 
-def _submission(
-    job: _Job,
-    data: str,
-    stores: Sequence[Store],
-    bad: dict[str, BadImage],
-    orders: dict[tuple[int, int], np.ndarray],
-) -> Submission:
-    combined = RowPosteriors(stores, job.rows, orders)
+def _submission(job: _Job, on_progress: ModelProgress | None) -> Submission:
+    """Name five classes of each image by the only row of the job."""
+    combined, bad = _score(job, on_progress)
     row = job.rows[0]
     posteriors = combined.of(row)
     described = row_of(job.entrants, row, Errors(Count(), None), len(job.split))
@@ -241,7 +231,7 @@ def _submission(
             for name, classes in zip(images, best_classes(posteriors, description, 5), strict=True)
         ),
         len(job.split),
-        tuple(bad.values()),
-        _facts(job, data, stores) | {"mirror": list(row.mirrors)},
+        bad,
+        _facts(job, combined.stores) | {"mirror": list(row.mirrors)},
         _notes(job),
     )
