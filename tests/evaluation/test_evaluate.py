@@ -180,8 +180,8 @@ def test_a_row_named_beforehand_is_the_reference(animals, run_folder, tmp_path, 
     (tmp_path / "flat").symlink_to(animals / "val" / "bee")
     for wanted, message, data in (
         ("D", r"4 rows fit; the rows are: D center Q=73; D dense Q=73; A center Q=73", animals),
-        ("E dense", "no row of this table is called so; the rows are: D center", animals),
-        ("", "no row of this table is called so", animals),
+        ("E dense", "this table has no such row; the rows are: D center", animals),
+        ("", "this table has no such row", animals),
         ("A dense", "images without labels have none: leave it out", tmp_path / "flat"),
     ):
         with pytest.raises(UserError, match=message):
