@@ -189,7 +189,7 @@ def test_a_model_is_not_written_over_a_run_or_a_project(
         assert "config.json is there" in fails(capsys, "quantize", out, data, "--out", out, "--workers", "0")
         (tmp_path / "project").mkdir()
         (tmp_path / "project" / "README.md").write_text("# My project")
-        assert "README.md is there and is no model's" in fails(capsys, *convert, "--out", tmp_path / "project")
+        assert "README.md exists and is not a model's" in fails(capsys, *convert, "--out", tmp_path / "project")
     assert {file.name: file.read_bytes() for file in out.iterdir() if file.is_file()} == before
     for _ in range(2):  # its own it may write again
         assert run([str(argument) for argument in [*convert, "--out", tmp_path / "model"]]) == 0

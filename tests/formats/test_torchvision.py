@@ -134,7 +134,7 @@ def test_convolutions_only_end_at_pool5(
     with torch.no_grad():
         expected = theirs.features(their_input(pixels[:, :70, :96], CONVENTIONS["torchvision"]))
         assert_close_to_largest(model.forward_features(images), expected)
-    with pytest.raises(UserError, match="convolutions only: it has no head"):
+    with pytest.raises(UserError, match="convolutions only, no FC layers"):
         model.scores(normalize(pixels, model.description.preprocessing))
 
 

@@ -274,7 +274,7 @@ def test_a_net_inside_a_wrapper_is_saved_as_itself(tmp_path: Path) -> None:
     assert equal(load_model(path), net())
     save_model(path, torch.nn.DataParallel(net(1)))  # type: ignore[arg-type]
     assert equal(load_model(path), net(1))
-    with pytest.raises(UserError, match=r"Linear is no vggnet\.VGG"):
+    with pytest.raises(UserError, match=r"Linear is not a vggnet\.VGG"):
         save_model(path, torch.nn.Linear(1, 1))  # type: ignore[arg-type]
 
 

@@ -1,17 +1,17 @@
-"""Can a net learn from where it stands? Signal and gradient of each layer on real images, and a verdict in words.
+"""Judge whether a net can learn from its weights, by each layer's signal and gradient on real images.
 
-One forward and backward pass in fp32, dropout off, tells. The verdict weighs two ratios, both of the loss's gradient to
-the weights (rms over a layer), so it knows nothing of nets or initialisations:
+One forward and backward pass in fp32, without dropout, is enough. The verdict uses two ratios of the loss's gradient to
+the weights (rms over a layer), for any net and initialisation:
 
 - *pull*: gradient / (weight decay * weights), the mean over the layers. The net is homogeneous, its logits are
   proportional to the product of the layers' sizes; that product grows only if the loss pulls on the layers harder than
   weight decay does. Below 1 it shrinks, and every gradient with it: the net never leaves chance (**vanishes**).
 - *step*: learning rate / (1 - momentum) * gradient / weights, the largest layer's. It is how far momentum carries the
-  layer for one batch. Beyond its own size the first steps overshoot into infinity (**explodes**): at width 0.25,
+  layer for one batch. Above 1 the first steps overshoot into infinity (**explodes**): at width 0.25,
   A with 0.35 learned, with 1.8, 7, 8 and 81 (Glorot and He, several learning rates) it was infinite within 60 steps.
 
-With batch normalisation only the FC layers are judged: a convolution before a norm is free of scale, its weights grow
-until its steps are small.
+With batch normalisation only the FC layers are judged: the scale of a convolution before a norm has no effect, and its
+weights grow until its steps are small.
 
 Measured at width 1 on 8 photographs (learning rate 0.01, momentum 0.9, decay 5e-4), at crop 64 / crop 224:
 
@@ -46,7 +46,7 @@ from vggnet.paper.recipes import Recipe
 Verdict = Literal["learns", "vanishes", "explodes"]
 LEAST_PULL = 1.0  # of the loss against weight decay
 LARGEST_STEP = 1.0  # of a layer, in its own size
-CLOSE = 3.0  # a ratio within this factor of its limit is called a close call
+CLOSE = 3.0  # a ratio within this factor of its limit is reported as a close call
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class LayerSignal:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Layers in the paper's order, the loss, `pull` and `step` (see the module), and the verdict with its reason."""
+    """The result: layers in the paper's order, loss, `pull` and `step` (see the module), the verdict and its reason."""
 
     layers: tuple[LayerSignal, ...]
     loss: float
@@ -84,10 +84,10 @@ def diagnose(
     labels: Tensor,
     learning_rate: float = Recipe.learning_rate,
 ) -> Diagnosis:
-    """Whether SGD can move `model` on preprocessed images (N, 3, H, W) with class labels (N,); 8 images are enough.
+    """Judge whether SGD can train `model` on preprocessed images (N, 3, H, W) with class labels (N,).
 
-    Leaves the model's weights, gradients, modes and statistics as they are. Raises UserError for fewer than two images
-    or for labels that do not fit.
+    8 images are enough. Leaves the model's weights, gradients, modes and statistics as they are. Raises UserError for
+    fewer than two images or for labels that do not fit.
     """
     _check(model, images, labels)
     if any(parameter.dtype != torch.float32 for parameter in model.parameters()):
@@ -118,7 +118,7 @@ def diagnose(
     ]
     pull = sum(pulls) / len(pulls)
     updates = torch.tensor([layer.relative_update for layer in judged], dtype=torch.float64)
-    step = float(updates.max()) / (1 - Recipe.momentum)  # not Python's max(), which passes over what is no number
+    step = float(updates.max()) / (1 - Recipe.momentum)  # not Python's max(), which ignores NaN
     verdict, words = _judge(model.architecture.net, layers, loss.item(), pull, step)
     return Diagnosis(tuple(layers), loss.item(), pull, step, verdict, words)
 
@@ -134,7 +134,7 @@ def _check(model: VGG, images: Tensor, labels: Tensor) -> None:
 
 
 def _forward(model: VGG, images: Tensor, labels: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-    """The weight layers' outputs by name, and the cross-entropy of the score map's mean."""
+    """Return the weight layers' outputs by name, and the cross-entropy of the score map's mean."""
     outputs: dict[str, Tensor] = {}
 
     def keeper(name: str) -> Any:
@@ -157,7 +157,7 @@ def _forward(model: VGG, images: Tensor, labels: Tensor) -> tuple[dict[str, Tens
 
 @contextmanager
 def _measuring(model: VGG) -> Iterator[None]:
-    """Dropout off; batch normalisation as in training (the batch's statistics), but keeping nothing."""
+    """Switch dropout off in the block; batch normalisation uses the batch's statistics and records none."""
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     tracking = [norm.track_running_stats for norm in norms]
     with evaluating(model):
@@ -171,7 +171,7 @@ def _measuring(model: VGG) -> Iterator[None]:
 
 
 def _judge(net: str, layers: list[LayerSignal], loss: float, pull: float, step: float) -> tuple[Verdict, str]:
-    """The verdict and its reason, for people."""
+    """Return the verdict and a sentence with its reason."""
     first, last = layers[0], layers[-1]
     if not math.isfinite(loss) or not step <= LARGEST_STEP:
         words = (
@@ -204,7 +204,7 @@ def _rms(tensor: Tensor) -> float:
 
 
 def _ratio(numerator: float, denominator: float) -> float:
-    """0 for 0 / 0 and infinity for other divisions by zero."""
+    """Return the quotient; 0 for 0 / 0, infinity for other divisions by zero."""
     if denominator == 0:
         return 0.0 if numerator == 0 else math.inf
     return numerator / denominator

@@ -1,10 +1,10 @@
-"""Weights to start from: Gaussian (Sect. 3.1), Glorot and He.
+"""Draw initial weights: Gaussian (Sect. 3.1), Glorot and He.
 
-Notable: a layer's weights are drawn by its own generator, seeded by (seed, layer name), so they do not depend on which
-other layers a net has. Draws are made on the CPU in fp32 and then moved: the same on every device.
+Each layer has its own generator, seeded by (seed, layer name): its weights do not depend on the net's other layers.
+Draws are made on the CPU in fp32 and then moved, so they are the same on every device.
 
 The paper draws from "the normal distribution with the zero mean and 10^-2 variance", which is sigma 0.1. Read so, the
-logits explode at width 1; with sigma 0.01 net A trains and the deep nets get no signal, which is the paper's story. So
+logits explode at width 1. With sigma 0.01 net A trains and the deep nets get no signal, as the paper describes. So
 sigma is a parameter, 0.01 by default. Its later note, that Glorot and Bengio's procedure needs no pre-training, is the
 uniform one: U(-a, a) with a = sqrt(6 / (fan_in + fan_out)).
 """
@@ -26,7 +26,7 @@ METHODS = get_args(InitMethod)
 
 
 def deviation(layer: Layer, method: str, sigma: float = 0.01) -> float:
-    """The standard deviation that `method` gives a layer's weights.
+    """Return the standard deviation that `method` gives a layer's weights.
 
     An FC layer is linear: its fan_out is its number of units. A convolution's is units * kernel^2.
     """
@@ -104,7 +104,7 @@ def build(
 
 
 def _draw(layer: Layer, method: str, sigma: float, seed: int) -> torch.Tensor:
-    """Weights (out, in, k, k) of one layer, fp32."""
+    """Return the weights (out, in, k, k) of one layer, fp32."""
     spread = deviation(layer, method, sigma)
     weight = torch.empty(layer.shape, device="cpu")
     generator = torch.Generator().manual_seed(layer_seed(seed, layer.name))

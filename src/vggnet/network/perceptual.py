@@ -8,11 +8,10 @@
                       squared differences summed over channels, averaged over positions, summed over five layers; the
                       `lpips` package's LPIPS(net="vgg", lpips=False), whose weights are torchvision's net D
 
-Notable: images are RGB of 0..1 (or `value_range`), and the net's own preprocessing is applied here, so that nobody
-feeds BGR to a net of RGB. The loss keeps a copy of the layers it needs, frozen and in evaluation mode,
-whatever becomes of the model it was given and whatever mode the training loop puts it in. Under autocast, or with
-images and layers of half precision, the net computes in that format; differences, Gram matrices, lengths and sums are
-computed in fp32, since a sum over positions goes beyond fp16's largest number (65,504).
+Images are RGB of 0..1 (or `value_range`); the loss applies the net's preprocessing. It holds a copy of the layers that
+it needs, frozen and always in evaluation mode, so neither changes of the model nor `train()` reach them. Under
+autocast, or with half-precision images and layers, the net computes in that format. Differences, Gram matrices, lengths
+and sums are computed in fp32: a sum over positions exceeds fp16's largest number (65,504).
 """
 
 import copy
@@ -25,7 +24,7 @@ from torch import Tensor, nn
 
 from vggnet.description import Preprocessing
 from vggnet.errors import UserError
-from vggnet.network.taps import Pooling, check_names, features
+from vggnet.network.taps import Pooling, check_names, features, taps
 from vggnet.network.vgg import VGG, without_head
 from vggnet.network.weights import load_model
 
@@ -84,12 +83,12 @@ class PerceptualLoss(nn.Module):
         self.content, self.style = _weights(content), _weights(style)
         self.layers = LPIPS_LAYERS if kind == "lpips" else tuple({**self.content, **self.style})
         check_names(net.architecture, self.layers)
-        deep = any("_" not in name and not name.startswith("pool") for name in self.layers)
-        self.backbone = copy.deepcopy(net) if deep else without_head(net)
+        in_head = any(taps(net.architecture)[name].fc_kernel for name in self.layers)
+        self.backbone = copy.deepcopy(net) if in_head else without_head(net)
         self.backbone.eval().requires_grad_(False)
 
     def train(self, mode: bool = True) -> "PerceptualLoss":
-        """The backbone stays in evaluation mode."""
+        """Set the mode; the backbone stays in evaluation mode."""
         super().train(mode)
         self.backbone.eval()
         return self
@@ -107,7 +106,7 @@ class PerceptualLoss(nn.Module):
         return distance.mean() if self.reduction == "mean" else distance
 
     def _activations(self, images: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
-        if images.dim() != 4 or images.shape[1] != 3:  # gray would pass for RGB by itself
+        if images.dim() != 4 or images.shape[1] != 3:  # one gray channel would broadcast to three
             raise UserError(f"the loss takes RGB images as (N, 3, H, W), not as {tuple(images.shape)}")
         if not images.is_floating_point():
             raise UserError(f"the loss takes images of {self.value_range}, not {images.dtype}: divide by 255")
@@ -171,7 +170,7 @@ def _default_content(net: VGG) -> str:
 
 
 def net_input(images: Tensor, preprocessing: Preprocessing, low: float = 0.0, high: float = 1.0) -> Tensor:
-    """RGB images (N, 3, H, W) with values from `low` to `high` -> the net's input, with gradients."""
+    """Return the net's input from RGB images (N, 3, H, W) with values from `low` to `high`, with gradients."""
     mean, deviation = (
         torch.tensor(values, dtype=images.dtype, device=images.device).view(3, 1, 1)
         for values in (preprocessing.mean, preprocessing.deviation)

@@ -1,8 +1,8 @@
 """Models as folders in the Hugging Face form: config.json, model.safetensors and a model card (README.md).
 
-Notable: works on a folder without any network; a name that is no folder is a repository of the Hugging Face hub and
-needs the huggingface_hub package. The description stands in config.json for people and other programs; the weights
-carry it too, and a folder whose two copies differ is refused.
+A folder is opened without a network. A name that is not a folder is a repository of the Hugging Face hub and needs the
+huggingface_hub package. The description is in config.json, for people and other programs, and in the weights; a folder
+whose two copies differ raises UserError.
 """
 
 import json
@@ -63,14 +63,14 @@ def save_pretrained(model: VGG, folder: str | Path) -> Path:
 
 
 def check_free(folder: Path) -> None:
-    """Raise UserError where a model in `folder` would overwrite a file that is no model's."""
+    """Raise UserError where a model in `folder` would overwrite a file of something else."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; give a folder for the model")
     kind = f'"model_type": "{MODEL_TYPE}"'
     for name, own in ((CONFIG_FILE, kind), (CARD_FILE, f"library_name: {MODEL_TYPE}")):
         file = folder / name
         if file.exists() and own not in file.read_text(encoding="utf-8", errors="replace"):
-            raise UserError(f"{file} is there and is no model's ({name} of a run?): give another folder for the model")
+            raise UserError(f"{file} exists and is not a model's ({name} of a run?): give another folder for the model")
 
 
 def from_pretrained(
@@ -128,12 +128,12 @@ def _fetched(name: str, revision: str | None, hub: dict[str, Any]) -> Path:
     wanted = [MODEL_FILE, CONFIG_FILE, CARD_FILE]
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=wanted, **hub))
-    except Exception as error:  # the hub's errors are many, and all mean the same to the caller
+    except Exception as error:  # the hub raises many kinds
         raise UserError(f"{name}: no such folder, and the hub does not give it ({error})") from error
 
 
 def _card(description: ModelDescription) -> str:
-    """A model card: what the net is, what its input must be, how it is opened."""
+    """Return a model card: what the net is, what its input must be, how to open it."""
     architecture, preprocessing = description.architecture, description.preprocessing
     norm = ", with batch normalisation" if architecture.batch_norm else ""
     scale = " to ".join(map(str, description.train_scale)) or "unknown"
@@ -160,14 +160,14 @@ model = vggnet.from_pretrained("FOLDER")
 
 
 def _task(description: ModelDescription) -> str:
-    """The hub's name for what the net does."""
+    """Return the hub's name for the net's task."""
     if description.boxes:
         return "object-detection"
     return "image-feature-extraction" if description.architecture.convolutions_only else "image-classification"
 
 
 def _outputs(description: ModelDescription) -> str:
-    """What the net's outputs are."""
+    """Describe the net's outputs."""
     if description.architecture.convolutions_only:
         return "Convolutions only: features up to pool5, no classes."
     named = "named in config.json" if description.classes else "unnamed"

@@ -2,10 +2,11 @@
 
 The paper: "we initialised the first four convolutional layers and the last three fully-connected layers with the layers
 of net A (the intermediate layers were initialised randomly)". A source's first four convolutions go where the target
-has a layer of the same name: B's are conv1_1, conv1_2, conv2_1, conv2_2 (by position, the deeper nets begin so too),
-A's are conv1_1, conv2_1, conv3_1, conv3_2 (its channels 64, 128, 256, 256 fit by stage only). From a net of the same
-configuration every layer is taken (S=384 from S=256). The classes' rows of fc8 are matched by name, never by position.
-A net of another crop takes fc6 resized: each weight is shared out over the places of the new map that it covered.
+has a layer of the same name: B's are conv1_1, conv1_2, conv2_1, conv2_2 (the deeper nets begin with the same four
+layers), A's are conv1_1, conv2_1, conv3_1, conv3_2 (its channels 64, 128, 256, 256 fit by stage only). From a net of
+the same configuration every layer is taken (S=384 from S=256). The rows of fc8 are matched by the classes' names,
+never by position. A net of another crop takes fc6 resized: each weight is divided among the places of the new map that
+it covered.
 """
 
 from collections.abc import Mapping
@@ -25,7 +26,7 @@ HEAD, RESIZED = "fc8", "fc6"
 
 @dataclass(frozen=True)
 class LayerOrigin:
-    """One layer's origin: a `source` layer ("A conv1_1"), or None for as initialised; `note` says more."""
+    """Where a layer's weights came from: a `source` layer ("A conv1_1"), or None as initialised, with a `note`."""
 
     layer: str
     source: str | None
@@ -85,7 +86,7 @@ def stage_from(
 
 
 def resized(weight: Tensor, kernel: int) -> Tensor:
-    """fc6's weight (K, C, k, k) for a map of kernel x kernel, shared out by area: all sums stay as they are."""
+    """Return fc6's weight (K, C, k, k) for a map of kernel x kernel, divided by area: sums stay the same."""
     given = weight.shape[-1]
     if given == kernel:
         return weight
@@ -96,7 +97,7 @@ def resized(weight: Tensor, kernel: int) -> Tensor:
 
 
 def explain(transfers: list[LayerOrigin]) -> list[str]:
-    """One printable line per layer: 'conv1_1 <- A conv1_1', 'conv1_2 random (gaussian 0.01)'."""
+    """Return one line for each layer: 'conv1_1 <- A conv1_1', 'conv1_2 random (gaussian 0.01)'."""
     lines = []
     for transfer in transfers:
         if transfer.source is None:
@@ -107,7 +108,7 @@ def explain(transfers: list[LayerOrigin]) -> list[str]:
 
 
 def _layers_to_take(target: Architecture, source: Architecture) -> set[str]:
-    """Names of the layers that the source gives: all of the same net's, else its first four convolutions and its FC."""
+    """Return the names of the layers to take: all of the same net, else four convolutions and the FC layers."""
     if target.configuration.kernels == source.configuration.kernels:
         return {layer.name for layer in source.layers()}
     first = [layer.name for layer in source.convolutions()][:FIRST_CONVOLUTIONS]
@@ -122,7 +123,7 @@ def _layers_to_take(target: Architecture, source: Architecture) -> set[str]:
 
 
 def _check_fit(own: Layer, given: Layer, target: Architecture, source: Architecture) -> None:
-    """Refuse a layer of another shape, with both shapes and the option that is the reason."""
+    """Raise UserError for a layer of another shape, with both shapes and the option that caused it."""
     if own.shape == given.shape or (own.name == HEAD and own.in_channels == given.in_channels):
         return
     if own.name == RESIZED and own.shape[:2] == given.shape[:2]:
@@ -138,7 +139,7 @@ def _check_fit(own: Layer, given: Layer, target: Architecture, source: Architect
 
 
 def _check_complete(wanted: set[str], target: VGG, source_state: Mapping[str, Tensor]) -> None:
-    """Refuse a source that lacks a tensor of its own description."""
+    """Raise UserError where the source lacks a tensor of its description."""
     given = {
         name for layer in target.architecture.layers() if layer.name in wanted for name in (layer.name, layer.norm)
     }
@@ -149,7 +150,7 @@ def _check_complete(wanted: set[str], target: VGG, source_state: Mapping[str, Te
 
 
 def _row_order(target: ModelDescription, source: ModelDescription) -> list[int] | None:
-    """For each of the target's classes the source's row of fc8; None where the rows already agree."""
+    """Return for each of the target's classes the source's row of fc8; None where the rows already agree."""
     if target.architecture.outputs != source.architecture.outputs:
         raise UserError(
             f"fc8 has {source.architecture.outputs} outputs in the source net and {target.architecture.outputs} in the "
@@ -169,6 +170,6 @@ def _row_order(target: ModelDescription, source: ModelDescription) -> list[int] 
 
 
 def _tensors_of(layer: Layer, state: Mapping[str, Tensor]) -> list[str]:
-    """State-dict keys of a layer and of its normalisation."""
+    """Return the state-dict keys of a layer and of its normalisation."""
     prefixes = (f"{layer.name}.", f"{layer.norm}.")
     return [key for key in state if key.startswith(prefixes)]

@@ -1,12 +1,12 @@
-"""Named layers: any activation of a net by the paper's names, exact, from images of any size, with gradients.
+"""Return activations of a net by the paper's layer names, exact, from images of any size, with gradients.
 
     conv3_3   the convolution's output, before everything else      norm3_3   after its batch normalisation
     relu3_3   after the ReLU, at the convolution's full resolution  pool3     after the stage's pooling
     fc6, fc7  before the ReLU          relu6, relu7  after it       fc8       the class score map
     lrn1_1    net A-LRN's response normalisation, after relu1_1
 
-Nothing deeper than the deepest layer asked for is computed, nothing changes in place what is handed out, and hooks on
-the net's layers run as in the net's own forward pass.
+Layers after the deepest one that is asked for are not computed. Returned activations are not changed in place. Hooks on
+the net's layers run as in its forward pass.
 """
 
 import difflib
@@ -26,26 +26,26 @@ Pooling = Literal["max", "average"]
 
 @dataclass(frozen=True)
 class Tap:
-    """Where a named layer is: its channels, how often the image's sides were halved before it, and its kernel if FC."""
+    """A named layer's place: its channels, how often the image's sides were halved before it, and its kernel if FC."""
 
     channels: int
     halvings: int
     fc_kernel: int = 0  # the pool5 positions that one position of an FC layer covers, to a side
 
     def map_size(self, height: int, width: int) -> tuple[int, int]:
-        """(rows, columns) for an image of `height` x `width` pixels; not above 0 where it is too small."""
+        """Return (rows, columns) for an image of `height` x `width` pixels; 0 or less where it is too small."""
         outside = max(0, self.fc_kernel - 1)
         return (height >> self.halvings) - outside, (width >> self.halvings) - outside
 
     @property
     def least_px(self) -> int:
-        """The smallest image side that gives a position."""
+        """The smallest image side, in pixels, that gives a position."""
         return max(1, self.fc_kernel) << self.halvings
 
 
 @cache
 def taps(architecture: Architecture) -> dict[str, Tap]:
-    """All names that `features` knows for a net, from the image on."""
+    """Return all layers that `features` accepts for a net, in order."""
     found: dict[str, Tap] = {}
     for layer in architecture.convolutions():
         here = Tap(layer.out_channels, layer.stage - 1)

@@ -122,7 +122,7 @@ class VGG(nn.Module):
     def walk(self, images: Tensor, pooling: nn.Module | None = None) -> Iterator[tuple[str, Tensor]]:
         """Yield (name, activation) layer by layer, with `pooling` in the place of every max-pooling where it is given.
 
-        A generator: what nobody asks for is not computed.
+        A generator: layers after the last one that is asked for are not computed.
         """
         x = images
         for name, layer in self.named_children():
@@ -175,7 +175,7 @@ class VGG(nn.Module):
 
 
 class Classifier(nn.Module):
-    """`model` as other libraries expect a classifier: preprocessed images (N, 3, H, W) -> class scores (N, K)."""
+    """`model` as a classifier of other libraries: from preprocessed images (N, 3, H, W) to class scores (N, K)."""
 
     def __init__(self, model: VGG) -> None:
         super().__init__()
@@ -198,7 +198,7 @@ def as_classifier(model: VGG) -> Classifier:
 
 @torch.fx.wrap
 def check_images(images: Tensor, least_px: int) -> None:
-    """Raise UserError for what is no batch of preprocessed images, or is smaller than `least_px` on a side."""
+    """Raise UserError unless `images` are preprocessed, (N, 3, H, W), and at least `least_px` on each side."""
     if images.dim() != 4 or images.shape[1] != 3:
         raise UserError(f"the net takes images as (N, 3, H, W), not as {tuple(images.shape)}")
     if not images.is_floating_point():
@@ -216,14 +216,14 @@ def check_images(images: Tensor, least_px: int) -> None:
 def raise_without_head() -> None:
     """Raise UserError: a net of convolutions only cannot name classes."""
     raise UserError(
-        "this model has convolutions only: it has no head that could name classes. Its features up to pool5 "
-        "work; for classes, train a net from it (--init-from MODEL --new-head)"
+        "this model has convolutions only, no FC layers that name classes. Its features up to pool5 work; for "
+        "classes, train a net from it (--init-from MODEL --new-head)"
     )
 
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode for a while; every submodule gets its own mode back."""
+    """Put `model` in evaluation mode within the block; afterwards every submodule has its own mode again."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -240,7 +240,7 @@ def on_meta(description: ModelDescription) -> VGG:
 
 
 def without_head(model: VGG) -> VGG:
-    """The same net without its FC layers, sharing no memory with it."""
+    """Return a copy of the net without its FC layers; it shares no memory with `model`."""
     description = model.description
     architecture = replace(description.architecture, outputs=0, convolutions_only=True)
     trunk = on_meta(replace(description, architecture=architecture, classes=(), class_titles=(), boxes=""))

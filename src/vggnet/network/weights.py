@@ -1,9 +1,9 @@
 """Weight files: one .safetensors holding the tensors and, in its metadata, the model's description.
 
-Notable: written whole or not at all (a temporary file in the same folder, fsync, then a rename), so a kill or a full
-disk leaves the previous file as it was. Pickles are never read or written. A file is loaded only when every tensor is
-there, has its shape and is finite, and when description and tensors have the checksum that was written with them (older
-files have none). A net that would not pass is not written either.
+A file is written whole or not at all (a temporary file in the same folder, fsync, then a rename): a kill or a full disk
+leaves the previous file as it was. Pickles are never read or written. A file is loaded only if every tensor is there,
+has its shape and is finite, and if description and tensors have the checksum that was written with them (files
+without a checksum are accepted). A net that could not be loaded again is not written.
 """
 
 import hashlib
@@ -38,8 +38,8 @@ RUN_FILES = (BEST_FILE, LAST_FILE, MODEL_FILE)  # of a run or model folder, by p
 def save_model(path: str | Path, model: VGG) -> None:
     """Write `model` with its description, atomically.
 
-    Raises UserError for a net that is not what its description says (a layer replaced by hand), Diverged where a weight
-    is not finite, and OSError where the disk refuses (no space, no permission); the file that was there is then
+    Raises UserError for a net that differs from its description (a layer replaced by hand), Diverged where a weight is
+    not finite, and OSError where the file cannot be written (no space, no permission). A previous file is then
     untouched.
     """
     path, model = Path(path), unwrapped(model)
@@ -55,9 +55,9 @@ def save_model(path: str | Path, model: VGG) -> None:
 
 
 def ordered_header(content: bytes) -> bytes:
-    """Return the header of a safetensors file with its metadata in order: the library writes them in a random one.
+    """Return the header of a safetensors file with its metadata sorted; the library writes them in random order.
 
-    The same weights make the same file, byte by byte.
+    So the same weights make the same file, byte by byte.
     """
     length = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + length])
@@ -72,7 +72,7 @@ def unwrapped(model: Any) -> VGG:
     while not isinstance(inner, VGG):
         inner = getattr(inner, "_orig_mod", None) or getattr(inner, "module", None)
         if inner is None:
-            raise UserError(f"{type(model).__name__} is no vggnet.VGG: only nets of this package are written")
+            raise UserError(f"{type(model).__name__} is not a vggnet.VGG: only nets of this package are written")
     return inner
 
 
@@ -89,9 +89,9 @@ def check_described(model: VGG, tensors: Mapping[str, Tensor] | None = None) -> 
 
 
 def load_model(path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> VGG:
-    """The net in a weight file, or in a run folder (its best weights, else its last), in evaluation mode.
+    """Return the net in a weight file or a run folder (its best weights, else its last), in evaluation mode.
 
-    Its `file_sha256` is the hash of what was loaded. Raises UserError for a file that is missing, damaged, of another
+    `file_sha256` of the net is the hash of the file. Raises UserError for a file that is missing, damaged, of another
     kind, or does not fit its own description, and Diverged for weights that are not finite.
     """
     file = find_weights(path)
@@ -112,7 +112,7 @@ def load_model(path: str | Path, device: str | torch.device = "cpu", dtype: torc
 
 @dataclass(frozen=True)
 class _Content:
-    """A whole weight file: its metadata, its tensors (copied, so they do not change with the file), and its hash."""
+    """The content of a weight file: metadata, tensors (copies, which do not change with the file), and its hash."""
 
     metadata: Mapping[str, str]
     tensors: dict[str, Tensor]
@@ -120,7 +120,7 @@ class _Content:
 
 
 def _read_unchanged(file: Path) -> _Content:
-    """Read a file that may be replaced at any moment: metadata, tensors and hash of one and the same version."""
+    """Read metadata, tensors and hash of one version of a file that may be replaced at any moment."""
     for _ in range(TRIES):
         with _held(file) as held, _opened(file) as content:
             before = os.fstat(held.fileno())
@@ -134,14 +134,14 @@ def _read_unchanged(file: Path) -> _Content:
     expected = metadata.get(CHECKSUM_KEY)
     if expected is not None and expected != checksum(metadata.get(DESCRIPTION_KEY, ""), tensors):
         raise UserError(
-            f"{file}: damaged: its weights or its description have changed since they were written (their checksum is "
-            "another): copy or train it again"
+            f"{file}: damaged: its weights or its description have changed since they were written (the checksum "
+            "differs): copy or train it again"
         )
     return _Content(metadata, tensors, sha256)
 
 
 def read_description(path: str | Path) -> ModelDescription:
-    """The description in a weight file or run folder; raises UserError as `load_model` does."""
+    """Return the description in a weight file or run folder. Raises UserError as `load_model` does."""
     file = find_weights(path)
     with _opened(file) as content:
         metadata = content.metadata() or {}
@@ -152,18 +152,18 @@ def _description_in(file: Path, metadata: Mapping[str, str]) -> str:
     if DESCRIPTION_KEY not in metadata:
         raise UserError(
             f"{file}: no model description inside (the metadata key {DESCRIPTION_KEY!r}), so its net and preprocessing "
-            "are unknown: vggnet reads weights that vggnet wrote"
+            "are unknown: `vggnet convert` reads other programs' weights"
         )
     return metadata[DESCRIPTION_KEY]
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
-    """The tensors in a weight file or run folder, on the CPU, as they were stored; raises as `load_model` does."""
+    """Return the tensors in a weight file or run folder as stored, on the CPU. Raises as `load_model` does."""
     return _read_unchanged(find_weights(path)).tensors
 
 
 def find_weights(path: str | Path) -> Path:
-    """The weight file that `path` means: itself, or the best (else the last) one of a run folder."""
+    """Return the weight file that `path` names: itself, or the best (else the last) one of a run folder."""
     path = Path(path)
     if path.is_dir():
         for name in RUN_FILES:
@@ -191,7 +191,7 @@ def _held(file: Path) -> BufferedReader:
 
 @contextmanager
 def _opened(file: Path) -> Iterator[Any]:
-    """`safe_open`, with the library's complaints turned into messages about the file."""
+    """Open a file by `safe_open`; its errors become UserErrors that name the file."""
     try:
         with safe_open(file, framework="pt", device="cpu") as content:
             yield content
@@ -203,7 +203,7 @@ def _opened(file: Path) -> Iterator[Any]:
 
 
 def _problems(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
-    """Tensors that are missing, left over or of another shape, in words."""
+    """Return one line for each tensor that is missing, left over, or of another type or shape."""
     problems = [f"{name} is missing" for name in expected if name not in tensors]
     problems += [f"{name} does not belong to the net" for name in tensors if name not in expected]
     for name, tensor in tensors.items():
@@ -222,7 +222,7 @@ def _listed(problems: Sequence[str]) -> str:
 
 
 def _version(found: os.stat_result) -> tuple[int, ...]:
-    """What changes when a file is replaced or written to."""
+    """Return what changes when a file is replaced or written to."""
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
@@ -238,7 +238,7 @@ def hash_of(path: str | Path) -> str:
 
 
 def checksum(description: str, tensors: Mapping[str, Tensor]) -> str:
-    """CRC-32 of the description and of every tensor's name, type, shape and values."""
+    """Return the CRC-32 of the description and of every tensor's name, type, shape and values."""
     crc = zlib.crc32(description.encode())
     for name in sorted(tensors):
         tensor = tensors[name]
@@ -256,7 +256,7 @@ def refuse_not_finite(tensors: Mapping[str, Tensor], consequence: str) -> None:
 
 
 def check_outputs(model: VGG) -> None:
-    """Raise Diverged where `model` computes what is not finite from one image of noise: finite weights may do so."""
+    """Raise Diverged where finite weights give scores that are not finite, on one image of noise."""
     architecture, deviation = model.architecture, torch.tensor(model.description.preprocessing.deviation)
     side = TOTAL_STRIDE_PX if architecture.convolutions_only else architecture.crop_px
     noise = 60 * torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0)) / deviation.view(3, 1, 1)
@@ -268,5 +268,5 @@ def check_outputs(model: VGG) -> None:
 
 
 def is_finite(tensor: Tensor) -> bool:
-    """Whether all values are finite, without a boolean copy of the whole tensor."""
+    """Return whether all values are finite, without a boolean copy of the whole tensor."""
     return bool(torch.isfinite(torch.stack(torch.aminmax(tensor))).all()) if tensor.is_floating_point() else True
