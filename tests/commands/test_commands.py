@@ -73,14 +73,14 @@ def test_a_net_at_chance_is_told_and_one_that_learns_is_not(
     data = class_folders(train=20)
     assert run(["train", str(data), "--net", "E", "--init", "gaussian", "--out", str(tmp_path / "e"), *SMALL]) == 0
     said = capsys.readouterr().err
-    assert said.count("answers by chance so far (held-out loss ln 3 or above)") == 1  # of two epochs
+    assert said.count("no better than chance so far (held-out loss ln 3 or above)") == 1  # of two epochs
     command = f"vggnet diagnose {data} --net E --crop 32 --width 0.05 --init gaussian"
     assert f"`{command}`" in said
     assert run(command.split()[1:]) == 0
     assert "Start from larger weights (--init glorot)" in capsys.readouterr().out
     monkeypatch.setattr("vggnet.console._noted", set())
     assert run(["train", str(data), "--net", "A", "--batch-norm", "--out", str(tmp_path / "a"), *SMALL]) == 0
-    assert "by chance" not in capsys.readouterr().err
+    assert "than chance" not in capsys.readouterr().err
 
 
 def test_the_loss_of_an_overfit_net_is_no_chance() -> None:

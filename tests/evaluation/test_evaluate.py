@@ -157,7 +157,7 @@ def test_rows_are_tested_in_pairs(animals, run_folder):
     assert [row.above is None for row in table.rows] == [True] + [False] * 5
     assert [row.reference is None for row in table.rows] == [index == best for index in range(6)]
     assert table.reference.label == table.rows[best].label
-    assert "the best, chosen after looking, so over all 15 pairs of rows." in printed(table)
+    assert "the best (chosen after looking, hence over all 15 pairs of rows)." in printed(table)
     assert "Row above: over 5 comparisons." in printed(table)
     for row in table.rows:
         for test in (row.above, row.reference):

@@ -49,7 +49,7 @@ def test_only_the_layers_asked_for_change(
         assert same != trains or name.endswith("num_batches_tracked"), name
     said = capsys.readouterr().out
     assert "trained   from conv5_1 on" in said
-    assert "input     as the source's: mean 120.0 110.0 100.0, deviation 60.0 55.0 50.0" in said
+    assert "input     as of the source net: mean 120.0 110.0 100.0, deviation 60.0 55.0 50.0" in said
     assert load_model(result.run).description.preprocessing == TINY
     assert load_model(result.run).description.classes == ("blue", "green", "red", "white")
 

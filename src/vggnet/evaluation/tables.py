@@ -189,11 +189,11 @@ class Table:
         how = (
             f"{label}, named beforehand (--against), over {counted(others, 'comparison')}"
             if self.reference.named
-            else f"{label}, the best, chosen after looking, so over all {counted(pairs, 'pair')} of rows"
+            else f"{label}, the best (chosen after looking, hence over all {counted(pairs, 'pair')} of rows)"
         )
         above = counted(others, "comparison")
         return [
-            "p: exact McNemar test of top-1 on the same images, corrected for how many there are (Holm), * below 0.05.",
+            "p: exact McNemar test of top-1 on the same images, corrected for their number (Holm); * below 0.05.",
             f"Row above: over {above}. Reference row: {how}.",
         ]
 

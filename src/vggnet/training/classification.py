@@ -142,8 +142,8 @@ def _advice(session: Session) -> str:
     options, architecture = session.plan.options, session.model.architecture
     shape = f"--net {architecture.net} --crop {architecture.crop_px} --width {architecture.width:g}"
     return (
-        f"the net answers by chance so far (held-out loss ln {architecture.outputs} or above). Where that lasts, "
-        f"`vggnet diagnose {options.data} {shape} --init {options.init}` shows what reaches each layer; "
+        f"the net is no better than chance so far (held-out loss ln {architecture.outputs} or above). If this lasts, "
+        f"`vggnet diagnose {options.data} {shape} --init {options.init}` shows the signal of each layer; "
         "--init glorot, or --init-from a shallower net, lets deep nets start"
     )
 

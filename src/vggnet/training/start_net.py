@@ -62,10 +62,10 @@ def build_model(plan: TrainPlan[TrainOptions], pictures: Pictures, resumed: dict
         for line in explain(transfers):
             say(f"  {line}")
         kept = source.description.preprocessing
-        say(f"input     as the source's: mean {_rounded(kept.mean)}, deviation {_rounded(kept.deviation)}")
+        say(f"input     as of the source net: mean {_rounded(kept.mean)}, deviation {_rounded(kept.deviation)}")
         if source.description.epochs_seen:
             seen = counted(source.description.epochs_seen, "epoch")
-            say(f"draws     order, crops and dropout go on after the {seen} that the source was trained for")
+            say(f"order     images, crops and dropout continue after the {seen} of the source net")
         _check_kept(transfers, options.train_from)
         if source.architecture.convolutions_only:
             fit_head(model, pictures, plan.recipe, options.seed)
