@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -105,6 +106,20 @@ def test_messages_speak_of_arguments() -> None:
     assert with_arguments(text) == (
         "give `train_scale`, or `mirror` False; `vggnet train --init-from X` or `bad_images` skip - - --"
     )
+
+
+def test_errors_of_the_rooms_below_name_arguments_too(class_folders: Callable[..., Path], tmp_path: Path) -> None:
+    data = class_folders(train=2, val=1)
+    model = vggnet.build("A", num_classes=3, width=0.04, crop=32)
+    model.description = dataclasses.replace(model.description, classes=("class0", "class1", "class2"))
+    vggnet.save(tmp_path / "a.safetensors", model)
+    with pytest.raises(vggnet.UserError, match=r"give `test_scale`$"):
+        vggnet.evaluate(tmp_path / "a.safetensors", data)
+    with pytest.raises(vggnet.UserError, match=r"^`protocol` table6 averages several nets"):
+        vggnet.evaluate(tmp_path / "a.safetensors", data, protocol="table6")
+    (data / "val" / "class0" / "0.jpg").write_bytes(b"")
+    with pytest.raises(vggnet.BadImage, match="`bad_images` skip"):
+        vggnet.predict(tmp_path / "a.safetensors", data / "val" / "class0", test_scale=32, device="cpu")
 
 
 def test_labels_decide_between_evaluate_and_classify(tmp_path: Path) -> None:

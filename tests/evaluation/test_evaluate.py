@@ -169,7 +169,7 @@ def test_a_row_named_beforehand_is_the_reference(animals, run_folder, tmp_path, 
     table = evaluate(runs, str(animals), against="A  center", **CPU)
     assert table.reference.label == "A center Q=73"
     assert [row.reference is None for row in table.rows] == [row.label == "A center Q=73" for row in table.rows]
-    assert "A center Q=73, named beforehand (--against), over 5 comparisons." in printed(table)
+    assert "A center Q=73, named beforehand, over 5 comparisons." in printed(table)
     assert evaluate(runs, str(animals), against="a dense q=73", **CPU).reference.label == "A dense Q=73"
     out = tmp_path / "t.json"
     command = ["evaluate", *map(str, runs), str(animals), "--device", "cpu", "--workers", "0", "--json", str(out)]

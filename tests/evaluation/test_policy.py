@@ -121,7 +121,7 @@ def test_cached_posteriors_of_both_ways_stay_apart(animals, unmirrored):
     again = {mirror: evaluate([folder], str(animals), mirror=mirror, **CPU) for mirror in (None, True)}
     assert again[None].rows == first[None].rows
     assert again[True].rows == first[True].rows
-    assert "With the mirror, as asked (--mirror): D was trained without mirrored crops." in printed(first[True])
+    assert "With the mirror, as asked: D was trained without mirrored crops." in printed(first[True])
     assert first[True].rows[1].mirrors == (True,)
 
 
@@ -160,7 +160,7 @@ def test_sentences_name_the_nets():
     three = policy_notes([Shown("A", no, no), Shown("D", no, no), Shown("E", no, no)])
     assert three == ("Without the mirror: A, D and E were trained without mirrored crops.",)
     asked = policy_notes([Shown("A", yes, no)])
-    assert asked == ("Without the mirror, as asked (--no-mirror): A was trained with mirrored crops.",)
+    assert asked == ("Without the mirror, as asked: A was trained with mirrored crops.",)
 
 
 def test_files_of_before_hold_it_in_their_recipe(unmirrored):
@@ -209,7 +209,7 @@ def test_the_command_line_takes_both_ways(animals, unmirrored, tmp_path, capsys)
         found[flag] = json.loads(out.read_text())["rows"][0]["mirror"]
     assert found == {"": [True], "--mirror": [True], "--no-mirror": [False]}
     said = capsys.readouterr().out
-    assert "Without the mirror, as asked (--no-mirror): D was trained with mirrored crops." in said
+    assert "Without the mirror, as asked: D was trained with mirrored crops." in said
     for name in ("evaluate", "predict", "features", "transfer", "quantize"):
         with pytest.raises(SystemExit):
             run([name, "--help"])

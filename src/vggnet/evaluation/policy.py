@@ -32,7 +32,7 @@ def policy_notes(nets: Iterable[Shown]) -> tuple[str, ...]:
         if not trained and not used:
             notes.append(f"Without the mirror: {were} trained without mirrored crops.")
         elif trained and not used:
-            notes.append(f"Without the mirror, as asked (--no-mirror): {were} trained with mirrored crops.")
+            notes.append(f"Without the mirror, as asked: {were} trained with mirrored crops.")
         elif used and not trained:
-            notes.append(f"With the mirror, as asked (--mirror): {were} trained without mirrored crops.")
+            notes.append(f"With the mirror, as asked: {were} trained without mirrored crops.")
     return tuple(notes)

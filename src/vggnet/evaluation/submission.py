@@ -118,7 +118,7 @@ class Submission:
         for each in self.predictions[:SHOWN]:
             say(f"  {each.path}: {each}")
         if len(self.predictions) > SHOWN:
-            say(f"  and {len(self.predictions) - SHOWN} more, which --csv FILE writes, too")
+            say(f"  and {len(self.predictions) - SHOWN} more; all of them are in the CSV and in the JSON")
         for error in self.bad:
             say(f"  not used: {error}")
         for line in self.notes:

@@ -187,7 +187,7 @@ class Table:
         pairs = others * len(self.rows) // 2
         label = self.reference.label
         how = (
-            f"{label}, named beforehand (--against), over {counted(others, 'comparison')}"
+            f"{label}, named beforehand, over {counted(others, 'comparison')}"
             if self.reference.named
             else f"{label}, the best (chosen after looking, hence over all {counted(pairs, 'pair')} of rows)"
         )
