@@ -1,4 +1,4 @@
-"""What all ranks of a training must have in common before its first step, and what the first rank gives the others."""
+"""Check that all ranks of a training have the same options, data and net before its first step."""
 
 import dataclasses
 from importlib.metadata import version
@@ -25,7 +25,7 @@ Options = TypeVar("Options", TrainOptions, LocalizeTrainOptions)
 
 
 class RunOfFirst(RunFolder):
-    """The run folder as the other ranks see it: its configuration comes from the first rank, which alone opens it."""
+    """The run folder on the other ranks. Its configuration comes from the first rank, which alone opens the folder."""
 
     def __init__(self, path: Path, config: dict[str, Any] | None) -> None:
         super().__init__(path)
@@ -74,5 +74,5 @@ def continued(options: Options, out: Path) -> Options:
 
 
 def plain(value: object) -> object:
-    """A value of an option as JSON has it."""
+    """Return an option's value as JSON has it."""
     return str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value

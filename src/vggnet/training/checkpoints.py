@@ -72,13 +72,13 @@ def write_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, 
 
 
 def _as_os_error(error: SafetensorError) -> OSError:
-    """The OSError behind an error of safetensors, which has its number in the text only."""
+    """Return the OSError behind an error of safetensors, whose text alone has the number of the error."""
     number = re.search(r"os error (\d+)", str(error))
     return OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(str(error))
 
 
 def read_progress(path: Path) -> TrainingProgress:
-    """The progress that a state file holds. UserError for a file that is damaged or holds impossible values."""
+    """Return the progress that a state file holds. UserError for a damaged file or impossible values."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -99,7 +99,7 @@ def read_progress(path: Path) -> TrainingProgress:
 
 
 def restore_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Load weights, buffers and momentum in place; the next step is the one that would have followed."""
+    """Load weights, buffers and momentum in place, so that training goes on as if it had not stopped."""
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         metadata = file.metadata() or {}
@@ -120,7 +120,7 @@ def restore_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer
 
 
 def _refuse_damaged(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, Any]) -> None:
-    """A state without a checksum is of an older version."""
+    """Raise UserError where the checksum differs. A state of an earlier version has none."""
     if metadata.get(_CHECKSUM_KEY) not in (None, checksum(metadata.get(_KEY, ""), tensors)):
         raise UserError(f"{path}: damaged: it has changed since it was written (its checksum is another); {_ANEW}")
 

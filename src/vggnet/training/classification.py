@@ -1,4 +1,4 @@
-"""Training a classifier: images, net, recipe and loop put together, and what is said before and after."""
+"""Train a classifier (Sect. 3.1): its task for the loop, and its error on val at the end."""
 
 import dataclasses
 import math
@@ -62,7 +62,7 @@ class ClassificationTask:
         return {"error": 100 * count.top1.rate, "loss": loss}
 
     def errors(self, model: VGG, split: Split, views: list[View], part: str) -> dict[View, tuple[Errors, float]]:
-        """Wrong answers and mean loss by view, over all ranks, every image counted once.
+        """Return wrong answers and mean loss by view, over all ranks, every image counted once.
 
         UserError where too many images of the split (called `part`) cannot be read any more.
         """
@@ -138,7 +138,7 @@ def _is_chance(wrong: Count, loss: float, classes: int) -> bool:
 
 
 def _advice(session: Session) -> str:
-    """For a net that has not begun to learn."""
+    """Return advice for a net that has not begun to learn."""
     options, architecture = session.plan.options, session.model.architecture
     shape = f"--net {architecture.net} --crop {architecture.crop_px} --width {architecture.width:g}"
     return (
@@ -149,7 +149,7 @@ def _advice(session: Session) -> str:
 
 
 def _report(task: ClassificationTask) -> dict[str, Errors]:
-    """The best epoch's error on val, said with its protocol, and written into the run."""
+    """Print the best epoch's error on val with its protocol, write it into the run, and return it by view."""
     session = task.session
     val, scale = session.pictures.val, session.recipe.judged_scale
     if val is None or val.labels is None:

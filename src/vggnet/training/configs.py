@@ -1,4 +1,4 @@
-"""The schema of a run's config.json: the options of its command, and what the program chose or measured."""
+"""Check a run's config.json: the options of its command, and values that the program chose or measured."""
 
 import json
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The options of a run that is continued: those of its start, or an error that says which one is different."""
+"""Compare the options of a run that goes on with those of its start: an option that differs is an error."""
 
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,7 +27,7 @@ Options = TypeVar("Options", TrainOptions, LocalizeTrainOptions)
 
 
 def as_started(options: Options, out: Path) -> Options:
-    """Options of a run to continue: what the user leaves open is as the run was started with.
+    """Return the options of a run to continue: those that were not given are as at its start.
 
     UserError where the run has lost a file that it needs, or where one is damaged.
     """

@@ -36,12 +36,12 @@ class Watch:
 
 
 def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
-    """The name of the first tensor with a value that is not finite."""
+    """Return the name of the first tensor with a value that is not finite; None where there is none."""
     return next((name for name, tensor in tensors.items() if not is_finite(tensor)), None)
 
 
 def diverged(what: str, progress: TrainingProgress, run: Path, learning_rate: float) -> Diverged:
-    """The error of a training in which `what` was found: what is stored, and what to do next."""
+    """Return the error of a training in which `what` was found; it says what is stored and what to do next."""
     if progress.epoch:
         stored = f"{run} holds the weights of epoch {progress.epoch}, the last whose figures were finite"
     else:

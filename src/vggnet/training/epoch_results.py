@@ -1,4 +1,4 @@
-"""What an epoch leaves behind: its row of figures, the weights of the last and the best epoch, a line for the user."""
+"""Write and describe the results of an epoch: weights of the last and the best one, metrics, a line for the user."""
 
 import math
 

@@ -23,7 +23,7 @@ def free_on_host_bytes(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/
 
 
 def _available(proc: Path) -> int:
-    """MemAvailable of /proc/meminfo; elsewhere the pages that nobody uses."""
+    """Return MemAvailable of /proc/meminfo, on other systems the free pages, in bytes."""
     available = _values(proc / "meminfo").get("MemAvailable:")
     if available is not None:
         return available * 1024
@@ -34,7 +34,7 @@ def _available(proc: Path) -> int:
 
 
 def _groups_of_process(proc: Path, groups: Path) -> Iterator[tuple[Path, int]]:
-    """The folders of the process's memory groups, the innermost first, with their version."""
+    """Yield the folders of the process's memory groups, the innermost first, with their version."""
     try:
         lines = (proc / "self" / "cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -54,7 +54,7 @@ def _groups_of_process(proc: Path, groups: Path) -> Iterator[tuple[Path, int]]:
 
 
 def _left_in_group(folder: Path, version: int) -> int | None:
-    """What the group's limit leaves, cached files counted as free; None without a limit, or without such a group."""
+    """Return what the group's limit leaves, cached files counted as free; None without a limit or such a group."""
     limits, usage, prefix = {
         2: (("memory.max", "memory.high"), "memory.current", ""),
         1: (("memory.limit_in_bytes",), "memory.usage_in_bytes", "total_"),
@@ -69,7 +69,7 @@ def _left_in_group(folder: Path, version: int) -> int | None:
 
 
 def _number(file: Path) -> int | None:
-    """A file's only number; None where there is no such file, or where it says "max"."""
+    """Return a file's only number; None where there is no such file, or where it holds "max"."""
     try:
         return int(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -77,7 +77,7 @@ def _number(file: Path) -> int | None:
 
 
 def _values(file: Path) -> dict[str, int]:
-    """The lines "name number" of a file; empty where there is no such file."""
+    """Return the lines "name number" of a file; empty where there is no such file."""
     try:
         lines = [line.split() for line in file.read_text(encoding="utf-8").splitlines()]
     except OSError:

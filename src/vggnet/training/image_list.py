@@ -53,7 +53,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Changes:
-    """What is otherwise than it was, by kind; each a list of files. `unreadable` were gone or are damaged now."""
+    """Differences to the images at the start, files by kind. `unreadable` files are missing or damaged now."""
 
     classes: tuple[str, ...] = ()  # sentences
     unreadable: tuple[BadImage, ...] = ()
@@ -208,7 +208,7 @@ def _boxes_of(text: str) -> np.ndarray:
 
 
 def _damaged(rows: list[Row], root: str) -> Iterator[BadImage]:
-    """Those whose file cannot be read, of images whose size in bytes has changed."""
+    """Yield the unreadable files among images whose size in bytes has changed."""
     for row in rows[:_MOST_DECODED]:
         path = os.path.join(root, row.file)
         if row.size == _MISSING:
@@ -221,7 +221,7 @@ def _damaged(rows: list[Row], root: str) -> Iterator[BadImage]:
 
 
 def _renamed(before: tuple[str, ...], now: tuple[str, ...]) -> Iterator[str]:
-    """A sentence for what became of the classes."""
+    """Yield a sentence for each kind of change of the classes."""
     gone, new = [name for name in before if name not in now], [name for name in now if name not in before]
     if gone:
         yield f"{counted(len(gone), 'class')} gone: {named(gone)}"

@@ -56,7 +56,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class StageResult:
-    """What came out of a stage."""
+    """A finished stage, its progress, and its errors on val by protocol."""
 
     stage: Stage
     progress: TrainingProgress
@@ -64,7 +64,7 @@ class StageResult:
 
 
 def stages_of(options: LadderOptions) -> list[Stage]:
-    """The preset's stages in order: S, then (paper) the larger S, then jittered S, each from the one before."""
+    """Return the preset's stages in order: S, then (paper) the larger S, then jittered S, each from the one before."""
     if len(set(options.nets)) < len(options.nets):
         raise UserError(f"--nets {' '.join(options.nets)}: each net once")
     if options.shallow in options.nets:
@@ -168,12 +168,12 @@ def finished(stage: Stage) -> StageResult | None:
 
 
 def epochs_to_reach(progress: TrainingProgress, error: float) -> int | None:
-    """The first epoch whose held-out error is no more than `error` percent."""
+    """Return the first epoch whose held-out error is no more than `error` percent; None where there is none."""
     return next((int(row["epoch"]) for row in progress.rows if row["error"] <= error), None)
 
 
 def show(results: list[StageResult]) -> None:
-    """The table at the end: a line a stage."""
+    """Print the table of results, one line a stage."""
     first = results[0]
     first_name = first.stage.name
     images = max((errors.top1.images for result in results for errors in result.errors.values()), default=0)

@@ -44,7 +44,7 @@ def meet(store: Store, rank: int, size: int, limit: timedelta) -> str:
 
 
 def _list_all(store: Store, own: str, size: int) -> str | None:
-    """On the first rank: list who is there; the attempt's name once all have confirmed this very list."""
+    """On the first rank: list the ranks that are there. Return the attempt's name once all have confirmed the list."""
     keys = [f"vggnet/here/{rank}" for rank in range(1, size)]
     if not store.check(keys):
         return None
@@ -58,7 +58,7 @@ def _list_all(store: Store, own: str, size: int) -> str | None:
 
 
 def _confirm(store: Store, own: str, rank: int) -> str | None:
-    """On another rank: confirm the list that has its number; the attempt's name once all have done so."""
+    """On another rank: confirm the list that has its number. Return the attempt's name once all have confirmed."""
     if not store.check(["vggnet/list"]):
         return None
     numbers = json.loads(store.get("vggnet/list"))
@@ -70,7 +70,7 @@ def _confirm(store: Store, own: str, rank: int) -> str | None:
 
 
 def launch_names() -> list[str]:
-    """What names the launch that this process belongs to, restarts by it included; empty without torchrun.
+    """Return the names of the launch that this process belongs to, the same after a restart; empty without torchrun.
 
     Two names, each enough: that in the launch's store, and its agent (the parent process) with the time it began.
     """

@@ -16,39 +16,39 @@ CPU_MICRO_BATCH = 64  # larger ones only leave the caches
 
 
 def map_sizes(architecture: Architecture) -> list[int]:
-    """Values of each convolution's output for one training image."""
+    """Return the number of values of each convolution's output for one training image."""
     sides = [architecture.crop_px >> stage for stage in range(5)]
     return [layer.out_channels * sides[layer.stage - 1] ** 2 for layer in architecture.convolutions()]
 
 
 def activation_bytes(architecture: Architecture, bytes_per_value: int) -> int:
-    """Bytes that one training image keeps between forward and backward, gradients of two layers included."""
+    """Return the bytes that one training image holds between forward and backward, with two layers' gradients."""
     copies = 3 if architecture.batch_norm else 2  # the convolution's output and what follows it
     sizes = map_sizes(architecture)
     return (copies * sum(sizes) + 2 * max(sizes)) * bytes_per_value
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that this process can still have on the device."""
+    """Return the memory in bytes that this process can still have on the device."""
     if device.type == "cuda":
         return free_on_gpu_bytes(device)
     return free_on_host_bytes()
 
 
 def holding_bytes(processes: int) -> int:
-    """How much memory decoded images may take in each of `processes` processes of this machine."""
+    """Return the bytes that decoded images may take in each of `processes` processes of this machine."""
     return int(min(HOLDING_LIMIT_BYTES, HOLDING_SHARE * free_bytes(torch.device("cpu"))) / processes)
 
 
 def device_holding_bytes(device: torch.device) -> int:
-    """How much of its device's memory decoded images may take in a process that has a GPU to itself."""
+    """Return the bytes of a GPU's memory that decoded images may take in a process that has the GPU to itself."""
     return int(HOLDING_SHARE * free_bytes(device))
 
 
 def choose_micro_batch(
     architecture: Architecture, local_batch: int, precision: str, device: torch.device, processes: int = 1
 ) -> int:
-    """The largest equal part of the batch whose activations fit into the memory that is free now.
+    """Return the largest equal part of the batch whose activations fit into the memory that is free now.
 
     On a CPU `processes` of this machine share that memory.
     """

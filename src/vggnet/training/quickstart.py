@@ -1,4 +1,4 @@
-"""The main job in minutes, on data that is embedded: net A, then net D from A, then three predictions."""
+"""Train net A, then net D from it, on a data set that needs no download, and predict three images."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ SHOWN = 3
 
 
 def stages_of(options: QuickstartOptions) -> list[Stage]:
-    """A at S, and D at S from A."""
+    """Return the two stages: net A, and net D from A, at the same S."""
 
     def stage(net: str, source: str | None) -> Stage:
         training = TrainOptions(
@@ -60,7 +60,7 @@ def quickstart(options: QuickstartOptions) -> None:
 
 
 def example_images() -> list[Path]:
-    """Validation images of different classes."""
+    """Return validation images of different classes."""
     val = open_data("scenes").val
     assert val is not None
     return [Path(val.path(int(index))) for index in np.linspace(0, len(val) - 1, SHOWN + 2).astype(int)[1:-1]]

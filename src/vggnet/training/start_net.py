@@ -1,4 +1,4 @@
-"""From options to a classifier that can start: what depends on the data is filled in, and the weights are drawn."""
+"""Build the net that a classifier's training starts from: new weights, or those of another net (Sect. 3.1)."""
 
 import dataclasses
 import math
@@ -77,7 +77,7 @@ def build_model(plan: TrainPlan[TrainOptions], pictures: Pictures, resumed: dict
 
 
 def fit_head(model: VGG, pictures: Pictures, recipe: Recipe, seed: int) -> None:
-    """Fit a new fc6 to the features that a trained trunk gives it, whatever their size; prints the size.
+    """Fit a new fc6 to the features that a trained trunk gives it, whatever their size; print the size.
 
     It is measured on training crops as the nearest power of two to their root mean square, so that dividing weights by
     it rounds nothing. `training.optimization` adapts fc6's rate to it.
@@ -102,7 +102,7 @@ def fit_head(model: VGG, pictures: Pictures, recipe: Recipe, seed: int) -> None:
 
 
 def _check_kept(transfers: list[LayerOrigin], train_from: str | None) -> None:
-    """Refuse to keep a layer as it is that the source does not have: it would stay as it was drawn."""
+    """Raise UserError for a layer that is not trained and that the source does not have: it would stay random."""
     names = [transfer.layer for transfer in transfers]
     if train_from not in names:  # no such option, or no such layer, which the net itself says
         return

@@ -1,4 +1,4 @@
-"""How long a training's arithmetic takes, measured before it starts."""
+"""Measure before a training starts how long its arithmetic will take."""
 
 import time
 
