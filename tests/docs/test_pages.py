@@ -1,4 +1,4 @@
-"""The pages of docs/: their links and paths lead somewhere, and their Python runs."""
+"""The pages of docs/: their links and paths lead somewhere, README lists all of them, and their Python runs."""
 
 import re
 import subprocess
@@ -35,6 +35,11 @@ def test_links_lead_to_a_file_and_a_heading(page: Path) -> None:
 def test_paths_of_source_files_exist(page: Path) -> None:
     named = re.findall(r"`((?:[a-z_]+/)+\w+\.(?:py|sh))`", page.read_text(encoding="utf-8"))
     assert [name for name in named if not any((root / name).exists() for root in (ROOT, ROOT / "src/vggnet"))] == []
+
+
+def test_readme_lists_every_page() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [page.name for page in PAGES if page.parent.name == "docs" and f"docs/{page.name}" not in readme] == []
 
 
 def test_the_python_of_the_weights_page_runs() -> None:
