@@ -1,6 +1,6 @@
-"""The command line: parses, runs, and turns a user's mistake into a message and an exit status.
+"""Parse the command line, run the command, and turn a user's mistake into a message and an exit status.
 
-Exit status: 0 done, 1 something failed on the machine (no space, no memory), 2 a mistake that the user can mend,
+Exit status: 0 done, 1 something failed on the machine (no space, no memory), 2 a mistake that the user can correct,
 130 stopped by the user, 141 standard output was closed before the end (`| head`).
 """
 
@@ -49,7 +49,7 @@ COMMANDS: dict[str, tuple[type, str]] = {
     "bench": (BenchOptions, "bench"),
 }
 
-# how what was stopped goes on; the other commands begin anew, and find again what they have kept
+# how a stopped command continues; the other commands start again and reuse what is in the cache
 CONTINUED = dict.fromkeys(("train", "localize"), "the same command with --resume continues")
 CONTINUED |= dict.fromkeys(("quickstart", "ladder"), "the same command continues")
 
@@ -68,9 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command; its exit status."""
+    """Run one command and return its exit status."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # names of files and classes may be of any bytes
+        if isinstance(stream, io.TextIOWrapper):  # names of files and classes may hold any bytes
             stream.reconfigure(errors=ESCAPED)
     if list(arguments) == ["--version"]:
         print(f"vggnet {vggnet.__version__}, PyTorch {metadata.version('torch')}, Python {platform.python_version()}")
@@ -86,7 +86,7 @@ def run(arguments: Sequence[str]) -> int:
                 args=_spelled_out(arguments),
                 config=(
                     tyro.conf.FlagCreatePairsOff,
-                    tyro.conf.DisallowNone,  # which stands for what was not given
+                    tyro.conf.DisallowNone,  # None stands for an option that was not given
                     tyro.conf.PositionalMetavarFromFieldName,
                 ),
             )
@@ -107,7 +107,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _output_lost(error: Exception, again: str) -> int:
-    """Say on standard error that the command did not come to its end, and keep Python from writing more."""
+    """Print on standard error that the command did not finish, and keep Python from writing to standard output."""
     with suppress(OSError, ValueError):  # no file behind it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     closed = isinstance(error, BrokenPipeError) or isinstance(error.__cause__, BrokenPipeError)
@@ -115,7 +115,7 @@ def _output_lost(error: Exception, again: str) -> int:
     return _fail(f"standard output {what}: stopped before the end; {again}", 141 if closed else 1)
 
 
-# what a user can do about an error of a file, by its number
+# what a user can do about a file error, by its errno
 _REMEDIES = {
     errno.EIO: "the disk or network share fails: look at the system's log (dmesg) and check it, then {again}",
     errno.EROFS: "mounted read-only: mount it writable or give another folder, then {again}",
@@ -137,7 +137,7 @@ def _explain_file(error: OSError, again: str) -> str:
 
 
 def _explain(error: Exception, again: str) -> int:
-    """Failures of the machine in words; anything else is a fault of ours and keeps its traceback."""
+    """Explain failures of the machine; raise any other exception again, a fault of vggnet, with its traceback."""
     name = type(error).__name__
     if name == "Interrupted":
         return _fail(f"stopped; the state is saved, {again}", 130)
@@ -155,7 +155,7 @@ def _explain(error: Exception, again: str) -> int:
 
 
 def _fail(message: str, status: int) -> int:
-    """Print why the command ends; of several ranks, once, and with the rank where the first one does not say it."""
+    """Print why the command ends and return `status`; of several ranks one prints, with its number if it is not 0."""
     if _is_to_print(message):
         rank = os.environ.get("RANK", "0")
         where = f" (rank {rank} on {socket.gethostname()})" if rank != "0" else ""
@@ -178,7 +178,7 @@ def _is_to_print(message: str) -> bool:
 
 @contextmanager
 def _printed_once() -> Iterator[None]:
-    """Within the block, hold back what a rank prints before it exits, and print it once for all ranks."""
+    """Collect what a rank prints in the block; where it exits, print that once for all ranks."""
     if not _has_ranks():
         yield
         return

@@ -1,6 +1,6 @@
-"""What travels with weights, so that nobody has to guess: the net, its preprocessing, its classes, its recipe.
+"""`ModelDescription`, stored with weights: the net, its preprocessing, its classes, its recipe.
 
-Read from and written to JSON through pydantic, so that a damaged or foreign file is refused with a reason.
+It is read and written as JSON by pydantic, so that a damaged or foreign file raises an error with a reason.
 """
 
 import math
@@ -40,7 +40,7 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class ImageReading:
-    """How the pixels of an image file become 8-bit RGB. The defaults are what all nets of earlier versions were given.
+    """How the pixels of an image file become 8-bit RGB. The defaults are those of files that do not state it.
 
     `orientation`: what is done about the EXIF orientation of photographs: "apply" turns the pixels upright, "ignore"
     takes them as they are stored.
@@ -81,7 +81,7 @@ class InputPolicy:
     pixel_range: PixelRange = FULL_RANGE
 
     def __post_init__(self) -> None:
-        _ = self.reading  # raises for a range that is none
+        _ = self.reading  # raises UserError for an invalid range
 
     @property
     def reading(self) -> ImageReading:
@@ -99,22 +99,22 @@ class InputPolicy:
 
 @dataclass(frozen=True)
 class ModelDescription:
-    """A model's contract. `classes` are in the order of its outputs (empty where outputs are no classes).
+    """The facts needed to use a model. `classes` are in the order of its outputs (empty where outputs are no classes).
 
     `boxes` says that the outputs are box coordinates (App. A): "scr" one box for all classes, 4 outputs; "pcr" four
     outputs for each class, in the order of `classes`.
 
-    `train_scale` is S in the paper: () unknown, (256,) fixed, (256, 512) jittered; `recipe` is whatever else the
-    training wants to be remembered (JSON values only).
+    `train_scale` is S in the paper: () unknown, (256,) fixed, (256, 512) jittered; `recipe` holds other facts about the
+    training (JSON values only).
 
     `activation_limits` are for inference in int8: for each layer but the first the largest input that is represented
     ({}: not measured yet, `vggnet quantize` does).
 
-    `epochs_seen` counts the epochs of all trainings behind the weights, those of the net that they started from
-    included. The next training's draws (order, crops, dropout) go on from there.
+    `epochs_seen` counts the epochs of all trainings behind the weights, including those of the net they started from.
+    The random draws of the next training (order, crops, dropout) continue from this epoch.
 
-    `feature_scale` is the size of the pool5 features that fc6 was drawn for, where it came new to a trained trunk: fc6
-    learns as if the features were divided by it.
+    `feature_scale` is the magnitude of the pool5 features for which fc6 was initialised, where a new fc6 was put on a
+    trained net. fc6 learns as if the features were divided by it.
     """
 
     architecture: Architecture
@@ -145,7 +145,7 @@ class ModelDescription:
             raise UserError("activation_limits must hold a number above 0 for each layer but the first")
 
     def title(self, index: int) -> str:
-        """The readable name of a class."""
+        """Return the readable name of a class."""
         return (self.class_titles or self.classes)[index]
 
     def to_json(self) -> str:

@@ -73,7 +73,7 @@ def test_a_box_of_another_class_is_left_out_and_said_beside_the_folders_and_apar
         assert boxes_of(each)[0] == [[1, 2, 3, 4]]
         notes = " ".join(each.notes)
         assert "left out 1 box of another class than the image's, such as 'dog' on train/cat/1.jpg" in notes
-        assert "left out 1 box of 1 image that cannot be found or told from others: 'nowhere/9.jpg'" in notes
+        assert "left out 1 box of 1 image that cannot be found or are ambiguous: 'nowhere/9.jpg'" in notes
 
 
 def test_boxes_of_other_images_only_are_refused_beside_the_folders_and_apart(data, tmp_path):
@@ -183,7 +183,7 @@ def test_coco_with_a_byte_order_mark(tmp_path):
     assert read_annotations(write(tmp_path / "coco.json", b"\xef\xbb\xbf" + content.encode())) == ([], [])
     with pytest.raises(UserError, match=r"coco\.json:2:3: malformed JSON"):
         read_annotations(write(tmp_path / "coco.json", b'\xef\xbb\xbf{"images": [],\r\n  x}'))
-    with pytest.raises(UserError, match="lists in lists without an end"):
+    with pytest.raises(UserError, match="lists are nested too deeply"):
         read_annotations(write(tmp_path / "coco.json", "[" * 100_000))
 
 

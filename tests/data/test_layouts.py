@@ -47,7 +47,7 @@ def test_a_class_that_is_a_broken_link_is_not_left_out_without_a_word(touch):
     (root / "train" / ".#a").symlink_to(root / "nowhere")  # an editor's lock
     assert open_data(str(root)).classes == ("a",)
     (root / "train" / "b").symlink_to(root / "nowhere")
-    with pytest.raises(UserError, match="'b' links to nothing: mend the link or remove it"):
+    with pytest.raises(UserError, match="'b' links to nothing: correct the link or remove it"):
         open_data(str(root))
 
 

@@ -86,7 +86,7 @@ def test_classes_are_matched_by_name() -> None:
 def test_other_classes_need_a_new_head(classes: tuple[str, ...]) -> None:
     source, target = filled(net("A")), net("D", 1, classes=classes)
     before, head = target.state_dict()["conv1_1.weight"].clone(), target.fc8.weight.detach().clone()
-    with pytest.raises(UserError, match="--new-head"):
+    with pytest.raises(UserError, match="`new_head`"):
         stage_from(target, source.state_dict(), source.description)
     assert torch.equal(target.conv1_1.weight, before)  # nothing is copied before everything fits
     transfers = stage_from(target, source.state_dict(), source.description, new_head=True)
@@ -98,7 +98,7 @@ def test_other_classes_need_a_new_head(classes: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"width": 1 / 16}, r"conv1_1 is \(2, 3, 3, 3\).*\(4, 3, 3, 3\).*--width 0.0625"),
+        ({"width": 1 / 16}, r"conv1_1 is \(2, 3, 3, 3\).*\(4, 3, 3, 3\).*`width` 0.0625"),
         ({"batch_norm": True}, "with batch normalisation.*without"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Data sets whose boxes lie apart from their images (`box_files`).
+"""Open data sets whose boxes are in separate files (`box_files`).
 
 Where the images lie in class folders (or have labels otherwise), an image takes the boxes of its own class. Where they
 lie in one folder (VOC's JPEGImages, COCO's train2017), labels come from the annotations: an image with objects of two
@@ -86,7 +86,7 @@ def _examples(
     boxes: Sequence[LabelledBox],
     classes: tuple[str, ...],
 ) -> Split | None:
-    """One example for each (image, class); None where there is none."""
+    """Return one example for each (image, class); None where there is none."""
     position = {name: label for label, name in enumerate(classes)}
     found: dict[tuple[int, int], list[LabelledBox]] = {}
     for box in boxes:

@@ -1,7 +1,7 @@
-"""Files of boxes: plain csv, COCO json, XML as VOC and ILSVRC write it.
+"""Read files of boxes: plain csv, COCO json, and the XML of VOC and ILSVRC.
 
-All become objects: an image's name, a class, inclusive pixel corners counted from 0, the image's size where the file
-states it, and where that was read. The formats differ:
+Each box becomes a `LabelledBox`: an image's name, a class, inclusive pixel corners counted from 0, the image's size
+where the file states it, and the place in the file. The formats differ:
 - VOC counts pixels from 1 (its XML names "VOC" as database or folder): 1 is subtracted. ILSVRC's XML counts from 0.
 - COCO's boxes are x, y, width, height in fractions of pixels; they cover [x, x + width), rounded.
   Category and image ids are matched by value, never by position; crowds are left out.
@@ -125,7 +125,7 @@ def read_coco(path: Path) -> tuple[list[LabelledBox], list[str]]:
     except json.JSONDecodeError as error:
         raise UserError(f"{path}:{error.lineno}:{error.colno}: malformed JSON ({error.msg})") from error
     except RecursionError as error:
-        raise UserError(f"{path}: not COCO's format: lists in lists without an end") from error
+        raise UserError(f"{path}: not COCO's format: lists are nested too deeply") from error
     boxes, crowds = [], 0
     try:
         images = {each["id"]: str(each["file_name"]) for each in content["images"]}
@@ -158,7 +158,7 @@ def _from_coco(annotation: dict[str, Any], where: str) -> list[int]:
 
 
 def _stated(width: Any, height: Any) -> Size | None:
-    """An image's size as a file states it; None where it does not, or states none (0 x 0)."""
+    """Return an image's size as a file states it; None where it is missing or 0 x 0."""
     try:
         size = round(float(width)), round(float(height))
     except (TypeError, ValueError, OverflowError):

@@ -1,4 +1,4 @@
-"""Boxes find their images: by path, or by as much of it as the annotation gives.
+"""Match boxes with images by path, or by the part of the path that the annotation gives.
 
 An image in a class folder (or with a label otherwise) takes the boxes of its own class. Boxes of other classes, and of
 images that are not there, are left out and counted.
@@ -37,7 +37,7 @@ def find_images(files: Sequence[str], names: Iterable[str]) -> dict[str, int | N
 
 
 def _endings(file: str) -> Iterator[str]:
-    """A path's endings at its slashes, each with and without the extension."""
+    """Yield a path's endings at its slashes, each with and without the extension."""
     for path in {file, os.path.splitext(file)[0]}:
         yield path
         while "/" in path:
@@ -102,7 +102,7 @@ def _notes(missing: Sequence[LabelledBox], others: Sequence[LabelledBox], where:
         images = sorted({box.image for box in missing})
         notes.append(
             f"{where}: left out {counted(len(missing), 'box')} of {counted(len(images), 'image')} that cannot be found "
-            f"or told from others: {named(images, 3)}"
+            f"or are ambiguous: {named(images, 3)}"
         )
     if others:
         first = f"{others[0].name!r} on {others[0].image}"
@@ -113,7 +113,7 @@ def _notes(missing: Sequence[LabelledBox], others: Sequence[LabelledBox], where:
 
 
 def _with_boxes(split: Split, found: dict[int, list[LabelledBox]], start: int) -> Split:
-    """The split, whose images begin at `start`, with the boxes found and the sizes that their files state."""
+    """Return the split, whose images begin at place `start`, with the boxes found and the sizes that files state."""
     before = split.boxes or (_NO_BOX,) * len(split)
     sizes = np.zeros((len(split), 2), np.int64) if split.stated_sizes is None else split.stated_sizes.copy()
     after = list(before)

@@ -1,7 +1,7 @@
-"""How a set of images is divided: a validation part, and a part of the training images that judges the schedule.
+"""Divide images: set aside a validation part, and hold out training images to judge the learning rate's schedule.
 
-Both divisions are a property of the data: an image's name decides, and no seed. So all nets that are trained on a
-folder learn from the same images, whatever their seeds, and can be compared and trained further.
+Both divisions depend on the images' names and on no seed. So all nets that are trained on a folder learn from the same
+images, and can be compared and trained further.
 """
 
 import numpy as np
@@ -12,12 +12,13 @@ from vggnet.randomness import Division, name_draw
 
 
 def set_aside(split: Split, fraction: float) -> tuple[Split, Split]:
-    """Return (training, validation) of images that come undivided: about `fraction` of each class.
+    """Divide images into (training, validation), with about `fraction` of each class for validation.
 
-    A hash of an image's name decides, so it stays on its side when others are added or removed: a folder grows, and a
-    net must not be tested on what it has learnt from. For the same reason an image that is an example of several
-    classes is so on one side only. A class has at least one image for training, and where it has others of its own, one
-    for validation.
+    A hash of its name decides for an image, so that it stays in its part when others are added or removed: a net must
+    not be tested on images it has learnt from. An image with several classes is in one part only. Every class has at
+    least one image for training, and one for validation where it has two or more images that no other class shares.
+
+    Raises UserError for a fraction below 0, or of 1 or more.
     """
     _check_fraction(fraction)
     labels = _labels(split)
@@ -34,11 +35,13 @@ def set_aside(split: Split, fraction: float) -> tuple[Split, Split]:
 
 
 def hold_out(split: Split, fraction: float, learnt: np.ndarray | None = None) -> tuple[Split, Split]:
-    """Return (the rest, the part held out): `fraction` of each class, by their names, both in the order of `split`.
+    """Divide training images into (the rest, the part held out), both in the order of `split`.
 
-    A class of two or more images gives at least one and keeps at least one; a single image stays. A larger fraction
-    holds out the images of a smaller one and others. Where `learnt`, bool (n,), is true, the image is not held out:
-    the net that a training starts from has learnt from it; a class then gives fewer where there are no others.
+    `fraction` of each class is held out, by the images' names: at least one image of a class of two or more, never all.
+    A larger fraction holds out the images of a smaller one, and more. Images for which `learnt`, bool (n,), is True are
+    not held out, because the net that the training starts from has learnt from them; their class may give fewer.
+
+    Raises UserError for a fraction below 0, or of 1 or more.
     """
     held = _held_out(split, fraction, np.zeros(len(split), bool) if learnt is None else learnt)
     return split.subset(np.flatnonzero(~held)), split.subset(np.flatnonzero(held))
@@ -63,7 +66,7 @@ def held_out_of_class(images: int, fraction: float) -> int:
 
 
 def names_in_data(split: Split) -> tuple[str, ...]:
-    """Return the files' names from the class folders on: `photos` with `train/` alone is divided as `photos/train`."""
+    """Return the files' paths below the class folders' parent, so that `photos` is divided as `photos/train` is."""
     return tuple(file.removeprefix(split.part) for file in split.files) if split.part else split.files
 
 
@@ -73,4 +76,4 @@ def _labels(split: Split) -> np.ndarray:
 
 def _check_fraction(fraction: float) -> None:
     if not 0 <= fraction < 1:
-        raise UserError(f"the fraction held out must be at least 0 and below 1, not {fraction}")
+        raise UserError(f"the fraction of images held out must be at least 0 and below 1, not {fraction}")

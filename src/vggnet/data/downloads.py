@@ -1,6 +1,6 @@
-"""torchvision's downloadable sets, by name: fetched once into the cache and kept as class folders of image files.
+"""Download torchvision's sets by name into the cache, as class folders of image files.
 
-Files are kept as they come where torchvision gives their paths; sets that are arrays become PNGs. The folder is
+Image files are copied unchanged where torchvision gives their paths; sets of arrays become PNGs. A set's folder is
 complete or absent.
 """
 
@@ -60,14 +60,14 @@ SETS = {
 
 
 class _Kept:
-    """Stands for an image whose file is to be kept as it is."""
+    """A stand-in for an image whose file is to be copied unchanged."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
 
 
 def fetched(name: str, cache: Path) -> Path:
-    """The folder of the set `name` in `cache`, fetched on first use. UserError where that fails."""
+    """Return the folder of the set `name` in `cache`; download it on first use. Raises UserError where that fails."""
     target = cache / name
     raw = cache / "downloads" / name
     made_once(target, lambda folder: _fill(name, raw, folder, target))
@@ -82,7 +82,7 @@ def _fill(name: str, raw: Path, folder: Path, target: Path) -> None:
         for number, each in enumerate(arguments):
             try:
                 dataset = _open_dataset(spec.dataset, raw, each)
-            except Exception as error:  # torchvision lets through whatever the network, archive or parser raises
+            except Exception as error:  # torchvision passes on exceptions of any kind, of network, archive and parser
                 reason = str(error) or type(error).__name__
                 raise UserError(
                     f"{name} could not be downloaded ({reason}). Try again, or put the images in "

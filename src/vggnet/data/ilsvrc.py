@@ -28,7 +28,7 @@ _NO_BOX = np.empty((0, 4), np.int64)
 
 
 def find_base(root: Path) -> Path | None:
-    """The folder of `train` and `val` where `root` holds (or is) such a download, else None."""
+    """Return the folder of `train` and `val` where `root` holds (or is) such a download, else None."""
     for base in _BASES:
         if (root / base / "train").is_dir() or (root / base / "val").is_dir():
             return root / base
@@ -38,7 +38,7 @@ def find_base(root: Path) -> Path | None:
 
 
 def open_download(root: Path, base: Path, name: str) -> ImageData:
-    """Both splits of the download at `base`; the csv files are looked for from `root` upwards."""
+    """Open both splits of the download at `base`; the csv files are searched from `root` upwards. Raises UserError."""
     if not (base / "train").is_dir():
         raise UserError(f"{base / 'train'}: no such folder; the classes are the names of its folders")
     files_of, left_out = class_folders(str(base), "train")
@@ -60,7 +60,7 @@ def open_download(root: Path, base: Path, name: str) -> ImageData:
 
 
 def _find(root: Path, name: str) -> Path | None:
-    """The file `name` in `root` or up to three folders above it (for those who give the inner folder)."""
+    """Return the file `name` in `root` or up to three folders above, where users give the inner folder; else None."""
     above = root.resolve()
     for folder in (root, *list(above.parents)[:3]):
         if (folder / name).is_file():
@@ -74,7 +74,7 @@ def _read_solution(path: Path) -> _Solution:
 
 
 def _boxes_of(row: Row) -> tuple[list[str], np.ndarray]:
-    """The classes and the boxes (n, 4) of one image."""
+    """Return the classes and the boxes (n, 4) of one image."""
     words = row.text(_COLUMNS[1]).split()
     where = row.at(_COLUMNS[1])
     if len(words) % 5:
@@ -85,7 +85,7 @@ def _boxes_of(row: Row) -> tuple[list[str], np.ndarray]:
 
 
 def _of_class(wnid: str, names: list[str], boxes: np.ndarray) -> np.ndarray:
-    """The boxes of the class `wnid` among those of an image."""
+    """Return the boxes of the class `wnid` among those of an image."""
     return boxes[[name == wnid for name in names]]
 
 
@@ -99,7 +99,7 @@ def _with_training_boxes(train: Split, classes: tuple[str, ...], solution: _Solu
 
 
 def _open_val(root: Path, base: Path, classes: tuple[str, ...]) -> tuple[Split, tuple[str, ...]]:
-    """The flat validation folder with its labels, or class folders where someone has sorted it."""
+    """Open the flat validation folder with its labels, or class folders where a user has sorted it into those."""
     where = base / "val"
     files, left_out = list_images(str(where), "val/", recursive=False)
     notes = left_out.notes(str(where))

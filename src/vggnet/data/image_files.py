@@ -1,7 +1,7 @@
-"""Image files opened, not decoded yet: regular files only, by their content, with limits on bytes and computing time.
+"""Open image files without decoding: regular files only, by content, with limits on size and computing time.
 
-A file cannot hold a program up: FIFOs and devices are not opened, and one that is made or damaged so that its decoder
-searches or computes for minutes ends.
+No file can block the program: FIFOs and devices are not opened, and decoding stops for a file that is damaged, or made,
+so that its decoder searches or computes for minutes.
 """
 
 import io
@@ -39,9 +39,9 @@ class TooSlow(Exception):
 
 
 class _TimedFile(io.FileIO):
-    """A file that raises TooSlow when it is read from after `MAX_SECONDS` of this thread's computing time.
+    """A file whose `read` raises TooSlow after `MAX_SECONDS` of this thread's computing time.
 
-    Decoders read a file in small pieces, so one that searches zeros for a marker, or follows a thousand scans, ends.
+    Decoders read in small pieces, so this stops one that searches zeros for a marker or decodes thousands of scans.
     """
 
     def __init__(self, path: str) -> None:
@@ -56,9 +56,9 @@ class _TimedFile(io.FileIO):
 
 @contextmanager
 def open_image(path: str) -> Iterator[Image.Image]:
-    """Open an image as Pillow does, its pixels not read yet. Raises BadImage for what is no regular file, or too big.
+    """Open an image with Pillow without reading its pixels.
 
-    Raises what Pillow raises, too; `decode` turns that into BadImage.
+    Raises BadImage for a file that is not regular or too big, and Pillow's own errors, which `decode` converts.
     """
     refuse_special(path)
     with io.BufferedReader(_TimedFile(path), _PIECE) as file, Image.open(file, formats=FORMATS) as image:
@@ -80,7 +80,7 @@ def _kind(mode: int) -> str:
 
 
 def header_problem(path: str) -> str | None:
-    """A reason why the file cannot be an image, from its first bytes only; None where nothing speaks against it."""
+    """Return why the file cannot be an image, by its first bytes; None where it may be one."""
     try:
         refuse_special(path)
         with open(path, "rb", buffering=0) as file:
@@ -111,6 +111,7 @@ def begins_like_image(path: str) -> bool:
 
 
 def why_unidentified(path: str) -> str:
+    """Return why Pillow does not recognise a file: empty, damaged, or no image."""
     if os.path.getsize(path) == 0:
         return "0 bytes: the file is empty"
     if header_problem(path) is None:

@@ -1,7 +1,7 @@
-"""Which images a net has learnt from: written beside its weights, so that it is not judged by what it has learnt.
+"""Record the images a net was trained on, in a file beside its weights, so that it is not tested on them.
 
-An image is known by its content (`content_digest`), and as this image of this data set by its name, too: a copy of a
-training image among the images for testing is another thing than a training image that is tested on.
+An image is identified by its content (`content_digest`) and, within its data set, by name and content. The two tell a
+copy of a training image among the test images from a training image that is itself used as a test image.
 """
 
 import hashlib

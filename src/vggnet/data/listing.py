@@ -26,7 +26,7 @@ _STARTED = (".lock", "config.json")  # all that a run has before its first weigh
 
 @dataclass(frozen=True)
 class LeftOut:
-    """What is no data: files by number, files and folders of systems by name and number, own outputs by path."""
+    """Entries that are no data: the number of files, names and numbers of system folders, paths of vggnet's outputs."""
 
     files: int = 0
     system: Counter[str] = field(default_factory=Counter)
@@ -49,6 +49,7 @@ class LeftOut:
 
 
 def is_image_name(name: str) -> bool:
+    """Return whether a file has the extension of an image."""
     return os.path.splitext(name)[1].lower() in IMAGE_EXTENSIONS
 
 
@@ -124,7 +125,7 @@ def list_images(folder: str, prefix: str = "", recursive: bool = True) -> tuple[
 
 
 def stem_of(file: str) -> str:
-    """A file's name without folders and extension."""
+    """Return a file's name without folders and extension."""
     return os.path.splitext(file.rpartition("/")[2])[0]
 
 
@@ -149,12 +150,12 @@ def class_folders(root: str, part: str) -> tuple[dict[str, list[str]], LeftOut]:
 
 
 def _refuse_broken_links(folder: str) -> None:
-    """UserError where a class may be lacking because its folder is a link to nothing."""
+    """Raise UserError for a broken link, since a class folder may be missing."""
     with os.scandir(folder) as entries:
         links = [entry for entry in entries if entry.is_symlink() and not is_hidden(entry.name)]
     broken = sorted(link.name for link in links if not os.path.exists(link.path))
     if broken:
-        raise UserError(f"{folder}: {named(broken)} links to nothing: mend the link or remove it")
+        raise UserError(f"{folder}: {named(broken)} links to nothing: correct the link or remove it")
 
 
 def labelled(root: str, files_of: dict[str, list[str]], classes: Sequence[str], part: str = "") -> Split:
@@ -165,14 +166,14 @@ def labelled(root: str, files_of: dict[str, list[str]], classes: Sequence[str], 
 
 
 def refuse_empty_classes(files_of: dict[str, list[str]], where: str) -> None:
-    """UserError that names the classes without images."""
+    """Raise UserError with the names of the classes without images."""
     empty = [name for name, files in files_of.items() if not files]
     if empty:
         raise UserError(f"{where}: no image in class {named(empty)}: fill or remove these folders")
 
 
 def images_at(paths: Sequence[str | Path]) -> Split:
-    """Images, and all images in folders, one after another; UserError for a folder without any."""
+    """Return the images at `paths`; a folder stands for all images in it. Raises UserError for an empty folder."""
     files: list[str] = []
     for path in map(Path, paths):
         if path.is_dir():
@@ -192,7 +193,7 @@ def is_flat(data: str | Path) -> bool:
 
 
 def unlabelled_folder(path: str | Path) -> Split:
-    """All images under a folder, sorted; UserError where there are none."""
+    """Return all images under a folder, sorted, without labels. Raises UserError where there are none."""
     folder = Path(path).expanduser()
     if not folder.is_dir():
         raise UserError(f"{path}: no such folder")

@@ -1,9 +1,9 @@
-"""`open_data`: a folder in one of the layouts that people have, or a name, becomes lists of files with labels.
+"""Open a data set, a folder or a name, as lists of files with labels (`open_data`).
 
 Layouts: class folders under `train/` and `val/` (`parts`: the usual names in any case and form); one folder of class
 folders, divided by the images' names; the ILSVRC CLS-LOC download (`ilsvrc`) and Tiny ImageNet (`tiny_imagenet`) as
-they come. Names: `scenes` (made here, no download) and torchvision's sets (`downloads`). Classes are matched by name,
-never by position. What is wrong with a layout is reported before any image is read.
+they are downloaded. Names: `scenes` (drawn here, no download) and torchvision's sets (`downloads`). Classes are matched
+by name, never by position. Faults of a layout are reported before any image is read.
 """
 
 import difflib
@@ -26,7 +26,7 @@ _LAYOUT = "expected train/CLASS/*.jpg with val/CLASS/*.jpg, or CLASS/*.jpg"
 
 
 def data_names() -> tuple[str, ...]:
-    """The names that `open_data` takes beside folders."""
+    """Return the names of data sets that `open_data` accepts besides folders."""
     return ("scenes", *sorted(downloads.SETS))
 
 
@@ -34,7 +34,7 @@ def open_data(data: str, *, whole: bool = False, cache: Path | None = None) -> I
     """Return the data set `data`: a folder, or one of `data_names()` (a folder of such a name is reached as ./NAME).
 
     A folder without a validation part is divided (`ImageData.divided`); with `whole` all its images are `val`. `cache`
-    is where named sets are kept. Raises UserError for what a folder lacks.
+    is the folder for named sets. Raises UserError where a folder lacks something or the name does not exist.
     """
     cache = cache or default_cache()
     if data == "scenes":
@@ -102,7 +102,7 @@ def _open_parts(root: Path, name: str, train: str, val: str, parts: Parts) -> Im
 
 
 def _val_classes(root: Path, val: str) -> tuple[dict[str, list[str]], LeftOut]:
-    """As `class_folders`, without the empty ones; a flat folder is an error."""
+    """Return the class folders of a validation part, without empty ones. Raises UserError for a flat folder."""
     files_of, left_out = class_folders(str(root), val)
     files_of = {each: files for each, files in files_of.items() if files}
     if not files_of:
@@ -143,7 +143,7 @@ def _open_undivided(root: Path, part: str, name: str, whole: bool) -> ImageData:
 
 
 def _read_classes(root: Path, part: str) -> tuple[dict[str, list[str]], LeftOut, tuple[str, ...]]:
-    """Return training classes: {class: files}, what is left out, notes. Empty classes and a flat folder are errors."""
+    """Return training classes: {class: files}, what is left out, notes. Raises UserError for an empty class."""
     where = root / part
     files_of, left_out = class_folders(str(root), part)
     flat, _ = list_images(str(where), recursive=False)
@@ -156,7 +156,7 @@ def _read_classes(root: Path, part: str) -> tuple[dict[str, list[str]], LeftOut,
 
 
 def _with_own_boxes(root: Path, opened: ImageData) -> ImageData:
-    """The data with the boxes of `boxes.csv` beside its folders, where there is one: see `box_files.read_csv`."""
+    """Return the data with the boxes of `boxes.csv` beside its folders, if that exists (`box_files.read_csv`)."""
     path = root / "boxes.csv"
     boxes = read_csv(path) if path.is_file() else []
     if not boxes:

@@ -1,4 +1,4 @@
-"""`scenes`: a data set that needs no download. Handwritten digits on photographs, one digit an image, with its box.
+"""Draw `scenes`, a data set that needs no download: a handwritten digit on a photograph, with its box.
 
 scikit-learn's 1,797 digits of 8 x 8 pixels, at random place, size, slant and colour, on windows of its two sample
 photographs. No digit is in both splits, and the photographs' training windows (left) and validation windows (right)
@@ -54,7 +54,7 @@ def write_scenes(folder: Path, seed: int = 0) -> None:
 
 
 def _validation_digits(labels: np.ndarray, seed: int) -> np.ndarray:
-    """bool (digits,): a quarter of each class."""
+    """Choose a quarter of each class's digits for validation: bool (digits,)."""
     chosen = np.zeros(len(labels), bool)
     generator = numbered_generator(seed, len(labels))
     for label in range(10):
@@ -89,7 +89,7 @@ def _scene(
 
 
 def _window(photograph: np.ndarray, part: str, generator: np.random.Generator) -> np.ndarray:
-    """float (H, W, 3): a piece of the photograph's training or validation side, reduced up to three times."""
+    """Cut a piece of the photograph's training or validation side, reduced up to three times: float (H, W, 3)."""
     border = round(photograph.shape[1] * _TRAIN_WIDTH)
     side = photograph[:, :border] if part == "train" else photograph[:, border:]
     short = int(generator.integers(_SHORT_SIDE_PX[0], _SHORT_SIDE_PX[1] + 1))
@@ -105,7 +105,7 @@ def _window(photograph: np.ndarray, part: str, generator: np.random.Generator) -
 
 
 def _opacity(ink: np.ndarray, room: int, generator: np.random.Generator) -> np.ndarray:
-    """float (rows, columns) in 0..1: the digit slanted and enlarged smoothly, cut to its ink, within a square."""
+    """Slant and enlarge a digit smoothly and cut it to its ink: float (rows, columns) in 0..1, within `room` pixels."""
     side = 16 * _INK_PX  # the digit in the middle of twice its size, so that nothing is cut by turning
     canvas = Image.fromarray(np.pad(ink * 255, 4).astype(np.uint8)).resize((side, side), Image.Resampling.BICUBIC)
     angle = radians(generator.uniform(-_MAX_ANGLE_DEG, _MAX_ANGLE_DEG))
@@ -125,13 +125,13 @@ def _opacity(ink: np.ndarray, room: int, generator: np.random.Generator) -> np.n
 
 
 def _rim(opacity: np.ndarray) -> np.ndarray:
-    """float (H, W) in 0..1: a soft shadow around the ink, so that light ink is seen on a white sky, too."""
+    """Return a soft shadow around the ink, float (H, W) in 0..1, so that light ink is visible on a white sky."""
     image = Image.fromarray((opacity * 255).astype(np.uint8))
     blurred = np.asarray(image.filter(ImageFilter.GaussianBlur(_RIM_PX)), np.float64) / 255
     return np.clip(2.5 * blurred, 0, 1)
 
 
 def _light_colour(generator: np.random.Generator) -> np.ndarray:
-    """A colour (3,) of any hue, always light: were it dark or light by chance, nets would have to learn that first."""
+    """Return a light colour (3,) of any hue: with dark ones too, nets would first have to learn the two kinds."""
     hue, saturation, value = generator.uniform((0, 0, 0.9), (1, 0.55, 1))
     return 255 * np.array(hsv_to_rgb(hue, saturation, value))

@@ -13,13 +13,13 @@ from vggnet.files import printable
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images with what is known about them. Labels are positions in the data's `classes`.
+    """Images with their labels and boxes. A label is a position in the data set's `classes`.
 
     `files` are posix paths relative to `root` (or absolute); `boxes[i]` is int64 (n, 4), n >= 0 boxes of image i as
     inclusive pixel corners xmin, ymin, xmax, ymax. Where `regions` are given, each entry is only that part of its
     image (a person in a photograph), and an image may be several entries. `stated_sizes` are widths and heights as
-    annotations state them, 0 where they do not. `reading` says how the files are decoded. `part` is the folder,
-    as "train/", that all files begin with where a folder without a validation part is divided: it has no say in how.
+    annotations state them, 0 where they do not. `reading` says how the files are decoded. `part` is the folder
+    ("train/") that all files begin with where a folder without a validation part is divided; `dividing` ignores it.
     """
 
     root: str
@@ -35,11 +35,11 @@ class Split:
         return len(self.files)
 
     def path(self, index: int) -> str:
-        """Where image `index` lies."""
+        """Return the path of image `index`."""
         return os.path.join(self.root, self.files[index])
 
     def subset(self, indices: Sequence[int] | np.ndarray) -> "Split":
-        """The images at `indices`, in that order."""
+        """Return the split of the images at `indices`, in that order."""
         chosen = np.asarray(indices, np.int64)
         places = chosen.tolist()
         return replace(
@@ -58,9 +58,9 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class ImageData:
-    """A data set. `titles` are readable names of `classes`, or empty; `notes` tell people what was found.
+    """A data set. `titles` are readable names of `classes`, or empty; `notes` are lines to print about it.
 
-    `divided`: it came without a validation part, and `val` is set aside from its images.
+    `divided` is True where the data has no validation part, and `val` was set aside from the training images.
     """
 
     name: str

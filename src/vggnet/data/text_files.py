@@ -1,7 +1,7 @@
-"""Text and csv files as people save them: by hand, by a script, by Excel.
+"""Read text and csv files, whether written by hand, by a script or by Excel.
 
-A byte order mark, Windows' line ends, blank lines and spaces around values are no part of the content. What cannot be
-read is reported by file, line and column.
+A byte order mark, Windows' line ends, blank lines and spaces around values are ignored. Errors name file, line and
+column.
 """
 
 import csv
@@ -58,7 +58,7 @@ class Row:
 def read_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     """Yield the lines of a csv file whose first line names at least `columns`, in any order.
 
-    Raises UserError where a column is lacking or a line is malformed.
+    Raises UserError where a column is missing or a line is malformed.
     """
     lines = csv.reader(io.StringIO(read_text(path), newline=""), skipinitialspace=True, strict=True)
     names: list[str] = []
@@ -86,7 +86,7 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
 
 
 def _header(cells: list[str], columns: Sequence[str], where: str) -> list[str]:
-    """The names in the first line; those of `columns` as they are spelled there, in whatever case the file has them."""
+    """Return the names in the first line; names of `columns` are matched in any case and returned as spelled there."""
     known = {column.lower(): column for column in columns}
     names = [known.get(cell.lower(), cell) for cell in cells]
     missing = [column for column in columns if column not in names]

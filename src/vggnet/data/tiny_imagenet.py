@@ -1,4 +1,4 @@
-"""Tiny ImageNet as its archive comes.
+"""Open Tiny ImageNet in the layout of its archive.
 
 `train/<wnid>/images/*.JPEG` with `train/<wnid>/<wnid>_boxes.txt`; `val/images/*.JPEG` with `val/val_annotations.txt`
 (file, wnid and box of each image); `test/images`, without labels; `words.txt`, the names of all wnids. Fields are

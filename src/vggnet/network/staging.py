@@ -117,7 +117,7 @@ def _layers_to_take(target: Architecture, source: Architecture) -> set[str]:
     if missing:
         raise UserError(
             f"net {target.net} has no {missing[0]} to take from net {source.net}: staged initialisation goes from a "
-            f"shallower net to a deeper one; start net {target.net} from A or B, or without --init-from"
+            f"shallower net to a deeper one; start net {target.net} from A or B, or without `init_from`"
         )
     return {*first, *(layer.name for layer in source.fully_connected())}
 
@@ -131,7 +131,7 @@ def _check_fit(own: Layer, given: Layer, target: Architecture, source: Architect
     if own.stage and own.kernel != given.kernel:
         reason = f"the kernels differ: net {source.net} has {given.kernel}x{given.kernel}, its filters do not fit"
     else:
-        reason = f"give the new net --width {source.width:g}"
+        reason = f"give the new net `width` {source.width:g}"
     raise UserError(
         f"{own.name} is {own.shape} in the new net {target.net} but {given.shape} in the source net "
         f"{source.net}: {reason}"
@@ -154,7 +154,7 @@ def _row_order(target: ModelDescription, source: ModelDescription) -> list[int] 
     if target.architecture.outputs != source.architecture.outputs:
         raise UserError(
             f"fc8 has {source.architecture.outputs} outputs in the source net and {target.architecture.outputs} in the "
-            "new one: --new-head takes all layers but fc8"
+            "new one: `new_head` takes all layers but fc8"
         )
     if not (target.classes and source.classes) or target.classes == source.classes:
         return None
@@ -163,7 +163,7 @@ def _row_order(target: ModelDescription, source: ModelDescription) -> list[int] 
         gone = sorted(set(source.classes) - set(target.classes))
         raise UserError(
             f"the source net knows other classes ({len(new)} are new, such as {new[0]!r}; {len(gone)} are gone, such "
-            f"as {gone[0]!r}): --new-head takes all layers but fc8"
+            f"as {gone[0]!r}): `new_head` takes all layers but fc8"
         )
     position = {name: row for row, name in enumerate(source.classes)}
     return [position[name] for name in target.classes]

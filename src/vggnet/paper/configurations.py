@@ -50,7 +50,7 @@ CONFIGURATIONS = {
 
 @dataclass(frozen=True)
 class Layer:
-    """A weight layer of one net, with its place in it."""
+    """A weight layer of a net, and the names of the layers around it."""
 
     name: str
     stage: int  # 1 to 5; 0 for a fully connected layer
@@ -107,7 +107,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A net as it is built: a configuration of Table 1 and the options that the paper does not vary.
+    """A configuration of Table 1 with the options that the paper does not vary.
 
     `outputs` is the number of classes K (or of box coordinates), `width` scales the channels of convolutions and FC
     layers, `crop_px` is the crop that gives a 1x1 class score map (224 in the paper). `convolutions_only` is a net
@@ -160,7 +160,7 @@ class Architecture:
         return max(1, round(channels * self.width))
 
     def convolutions(self) -> Iterator[Layer]:
-        """The convolutions, in the paper's order."""
+        """Yield the convolutions in the paper's order."""
         in_channels = 3
         for stage, (kernels, channels) in enumerate(zip(self.configuration.kernels, CHANNELS, strict=True), start=1):
             out_channels = self._scaled(channels)
@@ -172,7 +172,10 @@ class Architecture:
                 in_channels = out_channels
 
     def fully_connected(self) -> Iterator[Layer]:
-        """fc6, fc7, fc8: convolutions whose kernel covers the pool5 map of a crop (Sect. 3.2); none without a head."""
+        """Yield fc6, fc7 and fc8 as convolutions; fc6's kernel covers the pool5 map of a crop (Sect. 3.2).
+
+        Yields nothing for `convolutions_only`.
+        """
         if self.convolutions_only:
             return
         hidden = self._scaled(HIDDEN_UNITS)
@@ -181,18 +184,18 @@ class Architecture:
         yield Layer("fc8", 0, hidden, self.outputs, 1, 0, False)
 
     def layers(self) -> Iterator[Layer]:
-        """All weight layers, in the paper's order."""
+        """Yield all weight layers in the paper's order."""
         yield from self.convolutions()
         yield from self.fully_connected()
 
     @property
     def parameters(self) -> int:
-        """Weights and biases (Table 2), and with batch normalisation its two per channel."""
+        """Return the number of weights and biases (Table 2), with two more per channel for batch normalisation."""
         total = sum(layer.weights + layer.out_channels for layer in self.layers())
         return total + (2 * sum(layer.out_channels for layer in self.convolutions()) if self.batch_norm else 0)
 
     def multiply_adds(self, height: int | None = None, width: int | None = None) -> int:
-        """Multiply-adds of one forward pass over an H x W image (the crop by default); biases not counted."""
+        """Return the multiply-adds of a forward pass over an H x W image (by default the crop), without biases."""
         rows, columns = height or self.crop_px, width or self.crop_px
         total = 0
         for layer in self.convolutions():
@@ -204,7 +207,7 @@ class Architecture:
 
     @property
     def receptive_field_px(self) -> int:
-        """Side of the image square that one unit of the last pooling sees."""
+        """Return the side (pixels) of the image square that one unit of the last pooling sees."""
         field, step = 1, 1
         for layer in self.convolutions():
             field += (layer.kernel - 1) * step

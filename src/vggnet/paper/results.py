@@ -38,8 +38,8 @@ class ClassificationRow:
 class LocalizationRow:
     """One line of Table 8 (error for the ground-truth class) or 9 (top-5 error), App. A, all with net D.
 
-    `regression` is SCR (one box for all classes) or PCR (one per class); `fine_tuned` the layers that were.
-    `scales_by_net` are the Q of each of two nets, in the order of `train_scales`; `test_scales` those of any.
+    `regression` is SCR (one box for all classes) or PCR (one per class); `fine_tuned` names the fine-tuned layers.
+    `scales_by_net` are the Q of each of two nets, in the order of `train_scales`; `test_scales` are all of them.
     """
 
     table: int
@@ -72,7 +72,7 @@ class FeatureRow:
 
 
 def _single_scale() -> tuple[ClassificationRow, ...]:
-    """Table 3: Q = S for fixed S, Q = 384 for jittered S."""
+    """Return Table 3: Q = S for fixed S, Q = 384 for jittered S."""
     numbers = (
         ("A", (256,), 256, 29.6, 10.4),
         ("A-LRN", (256,), 256, 29.7, 10.5),
@@ -91,7 +91,7 @@ def _single_scale() -> tuple[ClassificationRow, ...]:
 
 
 def _multi_scale() -> tuple[ClassificationRow, ...]:
-    """Table 4: Q in {S - 32, S, S + 32} for fixed S, {256, 384, 512} for jittered S."""
+    """Return Table 4: Q in {S - 32, S, S + 32} for fixed S, {256, 384, 512} for jittered S."""
     numbers = (
         ("B", (256,), 28.2, 9.6),
         ("C", (256,), 27.7, 9.2),
