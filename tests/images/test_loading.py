@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from waiting import exists, wait_until
 
 from vggnet.errors import BadImage, UserError
 from vggnet.images.geometry import crop_of_rescaled
@@ -25,11 +26,9 @@ def same(one: Batch, other: Batch) -> bool:
 
 
 def gone(children) -> bool:
-    for _ in range(50):
-        if not any(child.is_alive() for child in children):
-            return True
-        time.sleep(0.1)
-    return False
+    for child in children:
+        child.join(timeout=5)
+    return not any(child.is_alive() for child in children)
 
 
 def test_a_batch_is_what_the_views_say(split, augmentation):
@@ -178,13 +177,11 @@ def test_reading_processes_end_with_a_program_that_is_killed(tmp_path):
     readers = {int(process.stdout.readline()) for _ in range(2)}
     process.kill()
     process.communicate(timeout=60)
-    deadline = time.monotonic() + 3  # they would look for their parent every 5 s, and one of them not at all
-    while any(os.path.exists(f"/proc/{reader}") for reader in readers) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    left = [reader for reader in readers if os.path.exists(f"/proc/{reader}")]
-    for reader in left:
-        os.kill(reader, signal.SIGKILL)
-    assert not left
+    try:  # they would look for their parent every 5 s, and one of them not at all
+        wait_until(lambda: not any(map(exists, readers)), limit_s=3)
+    finally:
+        for reader in filter(exists, readers):
+            os.kill(reader, signal.SIGKILL)
 
 
 def _sleep_or_die(die: bool) -> bool:

@@ -96,10 +96,8 @@ def test_leaving_early_leaves_no_processes(split):
     children = multiprocessing.active_children()
     assert len(children) == 2
     images.close()
-    for _ in range(50):
-        if not any(child.is_alive() for child in children):
-            break
-        time.sleep(0.1)
+    for child in children:
+        child.join(timeout=5)
     assert not any(child.is_alive() for child in children)
     assert list(rescaled_images(split, [], [32], workers=2, device=CPU)) == []
 

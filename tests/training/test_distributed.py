@@ -21,6 +21,7 @@ import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
+from waiting import children_of, read_until
 
 from vggnet.errors import BadImage, UserError
 from vggnet.hardware import choose_device, choose_precision
@@ -347,12 +348,8 @@ def test_a_restart_by_torchrun_continues_the_run(class_folders: Callable[..., Pa
     command = [*TWO[:-1], "--max-restarts", "2", "-m", "vggnet", "train", str(data), *TINY, "--out", str(out)]
     command += ["--epochs", "9", "--patience", "9", "--save-every", "0.01"]
     launch = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    assert launch.stdout is not None
-    for line in launch.stdout:
-        if line.startswith("epoch 2/"):
-            break
-    ranks = subprocess.run(["pgrep", "-P", str(launch.pid)], capture_output=True, text=True, check=True).stdout.split()
-    os.kill(int(ranks[-1]), signal.SIGKILL)
+    read_until(launch.stdout, "epoch 2/")
+    os.kill(children_of(launch.pid)[-1], signal.SIGKILL)
     output, _ = launch.communicate(timeout=240)
     assert launch.returncode == 0, output
     assert "this launch of torchrun has restarted: continuing the run" in output
@@ -369,9 +366,7 @@ def test_machines_without_a_common_folder_stop_and_go_on_together(
     whole, stopped = Machines(tmp_path / "whole", data, data), Machines(tmp_path / "stopped", data, data)
     outputs(whole.start("--epochs", "4"), 0)
     processes = stopped.start("--epochs", "4")
-    for line in processes[0].stdout or ():
-        if line.startswith("epoch 2/"):
-            break
+    read_until(processes[0].stdout, "epoch 2/")
     for process in processes:
         process.terminate()
     assert "the state is saved" in outputs(processes, 130)[0]
@@ -418,9 +413,7 @@ def test_a_rank_that_hangs_is_named_and_ends_the_others(class_folders: Callable[
     data = class_folders(classes=3, train=12, val=5)
     machines = Machines(tmp_path / "machines", data, data)
     first, second = machines.start("--epochs", "500", "--patience", "200", program=("-c", IMPATIENT))
-    for line in first.stdout or ():
-        if line.startswith("epoch 2/"):
-            break
+    read_until(first.stdout, "epoch 2/")
     second.send_signal(signal.SIGSTOP)
     output, _ = first.communicate(timeout=240)
     second.kill()

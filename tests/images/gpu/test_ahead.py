@@ -6,6 +6,7 @@ import threading
 import time
 
 import pytest
+from waiting import wait_until
 
 from vggnet.images.gpu.ahead import Ahead
 
@@ -23,11 +24,8 @@ def test_items_come_in_order_some_ahead():
             yield number
 
     ahead = Ahead(items(), 3)
-    for _ in range(100):
-        if len(made) == 4:
-            break
-        time.sleep(0.01)
-    time.sleep(0.05)
+    wait_until(lambda: len(made) == 4)
+    time.sleep(0.05)  # for a fifth, which must not come
     assert made == [0, 1, 2, 3]  # three lie ready, the fourth waits for room
     assert list(ahead) == list(range(10))
     assert list(ahead) == []

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from waiting import wait_until
 
 from vggnet.data.splits import Split
 from vggnet.description import AS_STORED, ImageReading
@@ -219,11 +220,8 @@ def test_it_runs_some_batches_ahead_and_no_more(split, monkeypatch):
     with loader_of(split) as loader:
         batches = loader.batches(0, [np.array([13])] * 20)
         next(batches)
-        for _ in range(100):
-            if len(made) == 5:
-                break
-            time.sleep(0.01)
-        time.sleep(0.05)
+        wait_until(lambda: len(made) == 5)
+        time.sleep(0.05)  # for a sixth, which must not come
         assert len(made) == 5  # one was read, three lie ready, one waits for room
 
 
