@@ -42,6 +42,8 @@ class DiagnosisReport:
             figures = (layer.signal_rms, layer.variation_rms, layer.gradient_rms, layer.relative_update)
             table.add_row(layer.name, *(f"{figure:.2e}" for figure in figures))
         rich_console().print(table)
+        say("Root mean squares. signal: the layer's output; between images: what of it differs from image to image;")
+        say("gradient: of the loss by the output; first update / weight: one step of SGD, relative to the weights.")
         say(f"loss {self.diagnosis.loss:.3f}. {self.diagnosis.words}")
 
     def to_dict(self) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def quickstart(options: QuickstartOptions) -> None:
     say("\nthree predictions of net D:")
     for each in predict(deepest, paths, top=3):
         say(f"  {each.path}: " + ", ".join(f"{guess.title} {100 * guess.posterior:.1f} %" for guess in each.classes))
-    say("\nnext: your own folder of images, one folder a class")
+    say("\nnext: train on your own images, in a folder with one folder for each class, or test these nets further")
     say("  vggnet train FOLDER --net D --out runs/mine")
     say(f"  vggnet evaluate {deepest} scenes --views center dense crops")
 
