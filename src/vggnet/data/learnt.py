@@ -75,16 +75,16 @@ class Learnt:
         return Learnt(np.union1d(self.contents, other.contents), np.union1d(self.images, other.images))
 
     def holds_contents(self, digests: np.ndarray) -> np.ndarray:
-        """Return for each image, bool (n,), whether its content was learnt from, under whatever name."""
+        """Return for each image, bool (n,), whether its content was trained on, under any name."""
         return np.isin(digests, self.contents)
 
     def holds_images(self, split: Split, digests: np.ndarray) -> np.ndarray:
-        """Return for each image, bool (n,), whether it was learnt from as this image of its data set."""
+        """Return for each image, bool (n,), whether it was trained on under this name in its data set."""
         return self.holds_contents(digests) & np.isin(_images(split, digests), self.images)
 
 
 def write_learnt(run: Path, own: Learnt, before: Learnt | None) -> None:
-    """Write what a run learns from into its folder; `before` is what the net that it starts from has learnt from."""
+    """Write the images a run is trained on into its folder; `before` are those of the net it starts from."""
     before = before or Learnt(_NOTHING, _NOTHING)
     content = io.BytesIO()
     np.savez(
@@ -104,16 +104,16 @@ def copy_learnt(model: Path, folder: Path) -> None:
 
 
 def read_learnt(model: str | Path) -> Learnt | None:
-    """Return what a run's net (the run, or a file in it) has learnt from, its source's images included.
+    """Return the images that a run's net was trained on, including those of the net it started from.
 
-    None where that is not known: other programs' weights, and runs of versions that did not write it.
+    `model` is the run or a file in it. None without a record, as beside the weights of other programs.
     """
     found = _read(model)
     return None if found is None else found[0] | found[1]
 
 
 def read_learnt_before(run: str | Path) -> Learnt | None:
-    """Return what the net that a run started from had learnt from; None where that is not known."""
+    """Return the images that the net a run started from was trained on; None without a record."""
     found = _read(run)
     return None if found is None else found[1]
 

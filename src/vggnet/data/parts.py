@@ -25,7 +25,7 @@ class Parts:
 def find_parts(root: Path) -> Parts:
     """Return the parts in `root`; without a training part a validation part only where it is the only folder.
 
-    The usual names are known in any case and form (`names.part_of`). A validation folder is preferred to a test folder.
+    The usual names are known in any case and form (`names.part_of`). A validation folder goes before a test folder.
     Raises UserError where two folders may be the same part.
     """
     present = subfolders(root)
@@ -57,7 +57,7 @@ def find_parts(root: Path) -> Parts:
 
 
 def refuse_unknown_parts(root: Path) -> None:
-    """Raise UserError where folders that look like parts by their names hold folders of the same names: classes."""
+    """Raise UserError where folders with names like parts hold subfolders of the same names, which must be classes."""
     present = subfolders(root)
     suspects = [name for name in present if looks_like_part(name)]
     inner = {name: set(subfolders(root / name)) - _NO_CLASSES for name in present} if suspects else {}

@@ -69,7 +69,7 @@ Box = tuple[int, int, int, int]
 def _scene(
     ink: np.ndarray, photographs: list[np.ndarray], part: str, generator: np.random.Generator
 ) -> tuple[Image.Image, Box]:
-    """One digit on one window, and the box of its visible ink."""
+    """Draw one digit on one window; return the image and the box of its visible ink."""
     background = _window(photographs[generator.integers(len(photographs))], part, generator)
     height, width = background.shape[:2]
     opacity = _opacity(ink, min(width, height), generator)
