@@ -231,7 +231,7 @@ BadImagesOption = Annotated[
     BadImages,
     option(
         "What to do with images that cannot be read. stop: end with a message; skip: leave them out, list and count "
-        "them. A training stops in any case if more than a tenth of its images becomes unreadable while it runs."
+        "them."
     ),
 ]
 BadBoxesOption = Annotated[
@@ -246,8 +246,7 @@ BadBoxesOption = Annotated[
 TestScalesOption = Annotated[
     tuple[int, ...],
     option(
-        "Q: images are rescaled so that their smaller side has this many pixels. With several Q, results are "
-        "averaged over them.",
+        "Q: images are rescaled so that their smaller side has this many pixels. Give one or more.",
         default="S of each net; the middle of its range if S was jittered",
         metavar="Q...",
     ),

@@ -115,7 +115,8 @@ class LadderOptions:
     mirror: Mirrored = True
     """Mirror half of the training crops, or none of them (for digits and text). Tests follow the same choice."""
     orientation: OrientationOption = None
-    pixel_range: PixelRangeOption = None
+    pixel_range: Annotated[tuple[int, int] | None, option(default="0 65535", metavar="LOW HIGH")] = None
+    """For images of 16 bits a channel: the values that stand for black and for white. Stored with the weights."""
     seed: SeedOption = 0
     data_changed: Annotated[bool, option(default="off")] = False
     """Continue although images were added, removed or changed since the start. The classes must be the same."""
