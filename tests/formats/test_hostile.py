@@ -182,7 +182,7 @@ def changed(state: dict, name: str, value: object) -> dict:
         (lambda s: changed(s, "features.0.bias", torch.zeros(4, dtype=torch.int64)), "floating-point numbers"),
         (lambda s: changed(s, "features.0.bias", torch.zeros(5)), "is 5, the net needs 4"),
         (lambda s: changed(s, "features.0.weight", torch.zeros(4, 3, 7, 7)), "no net of Table 1 has"),
-        (lambda s: changed(s, "features.0.weight", torch.zeros(4, 3, 3, 3).to_sparse()), "no dense tensor"),
+        (lambda s: changed(s, "features.0.weight", torch.zeros(4, 3, 3, 3).to_sparse()), "not a dense tensor"),
         (lambda s: changed(s, "classifier.0.weight", torch.zeros(256, 1500)), "classifier.0 is 256x1500"),
         (lambda s: changed(s, "aux.weight", torch.zeros(3)), "not of torchvision's layout: aux.weight"),
         (lambda s: changed(s, "note", "hello"), "'note' is str, expected a named tensor"),

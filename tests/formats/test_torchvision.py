@@ -194,7 +194,7 @@ WHOLE = {"order": "BGR", "scale": 1.0, "mean": [103.939, 116.779, 123.68], "devi
         ({**WHOLE, "order": "GBR"}, "not a preprocessing: order"),
         ({}, "lacks order, scale, mean, deviation"),
         ({"mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]}, "lacks order, scale, deviation and has std"),
-        ({**WHOLE, "std": [0.2, 0.2, 0.2]}, "has std, which mean nothing here"),
+        ({**WHOLE, "std": [0.2, 0.2, 0.2]}, "has std, which are unknown"),
         ({**WHOLE, "mean": [1, 2]}, "mean.2: Field required"),
         ({**WHOLE, "scale": float("nan")}, "every number must be finite"),
         ({**WHOLE, "scale": 0}, "must be above 0"),

@@ -1,4 +1,4 @@
-"""The authors' own files: .caffemodel, weights with the layers that they belong to (Caffe's NetParameter).
+"""Read the authors' .caffemodel files: weights and the layers they belong to (Caffe's NetParameter).
 
 Read by protobuf's wire format, without Caffe. Both forms of layers are read: V1LayerParameter (2014, that of the
 authors' VGG_ILSVRC_16_layers.caffemodel) and LayerParameter. Notable: strides, groups, paddings, poolings and ReLUs are
@@ -56,7 +56,7 @@ def read_caffemodel(path: Path) -> Found:
 
 
 def _take(net: Found, path: Path, message: memoryview, *, first_version: bool) -> None:
-    """Add one layer of the file to what has been read."""
+    """Add one layer of the file to `net`."""
     found = grouped(message)
     name_at, type_at, blobs_at, convolution_at, dense_at, pooling_at = _V1_FIELDS if first_version else _LAYER_FIELDS
     if first_version and 1 in found:
@@ -122,7 +122,7 @@ def _check_pooling(path: Path, name: str, said: Fields) -> None:
 
 
 def _blob(message: memoryview) -> Tensor:
-    """A blob's values in its shape; Damaged where these do not go together."""
+    """Return a blob's values in its shape. Raises Damaged where their numbers differ."""
     found = grouped(message)
     shapes = messages(found, 7)
     shape = integers(grouped(shapes[-1]), 1) if shapes else [integer(found, side, 0) for side in (1, 2, 3, 4)]
@@ -135,7 +135,7 @@ def _blob(message: memoryview) -> Tensor:
 
 
 def _matrix(path: Path, name: str, weight: Tensor) -> Tensor:
-    """A dense layer's weight (outputs, inputs); old blobs are (1, 1, outputs, inputs)."""
+    """Return a dense layer's weight (outputs, inputs); old blobs are (1, 1, outputs, inputs)."""
     sides = [side for place, side in enumerate(weight.shape) if not (side == 1 and place < weight.dim() - 2)]
     if len(sides) != 2:
         raise UserError(f"{path}: {name}'s weight is {tuple(weight.shape)}; expected (outputs, inputs)")

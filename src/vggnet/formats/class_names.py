@@ -1,4 +1,4 @@
-"""Names of classes, from files in the forms that people have them in."""
+"""Read class names from text, JSON lists and class indices."""
 
 import json
 import re
@@ -12,10 +12,11 @@ Names = tuple[tuple[str, ...], tuple[str, ...]]  # (names, titles); titles are (
 
 
 def read_classes(path: str | Path, outputs: int) -> Names:
-    """(names, titles) from a file, in the order of the outputs.
+    """Return (names, titles) from a file, in the order of the outputs.
 
-    A class a line, possibly as `n01440764 tench` (ImageNet's codes); a JSON list of such; or Keras's class index,
-    {"0": ["n01440764", "tench"], ...}. Raises UserError where their number is not `outputs`, or a name occurs twice.
+    One class on each line, possibly as `n01440764 tench` (ImageNet's codes); a JSON list of these; or Keras's class
+    index, {"0": ["n01440764", "tench"], ...}. Raises UserError where their number is not `outputs`, or a name occurs
+    twice.
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
@@ -37,12 +38,12 @@ def read_classes(path: str | Path, outputs: int) -> Names:
         raise UserError(f"--classes {path}: {counted(len(names), 'name')} for {counted(outputs, 'output')}")
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise UserError(f"--classes {path}: {twice!r} stands there twice; titles that repeat need ImageNet's codes")
+        raise UserError(f"--classes {path}: {twice!r} occurs twice; titles that repeat need ImageNet's codes")
     return names, titles
 
 
 def _listed(content: Any) -> list[str]:
-    """The names of a JSON list, or of a class index in the order of its numbers."""
+    """Return the names in a JSON list, or in a class index in the order of its numbers."""
     if isinstance(content, dict):
         content = [content[str(place)] for place in range(len(content))]
     return [" ".join(map(str, entry)) if isinstance(entry, list) else str(entry) for entry in content]
@@ -56,7 +57,7 @@ def _coded(lines: list[str]) -> Names:
 
 
 def classes_beside(file: Path | None, outputs: int) -> tuple[str, ...]:
-    """The names in timm's config.json (`label_names`) or our preprocessing.json; () where none fit the outputs."""
+    """Return the names in timm's config.json (`label_names`) or our preprocessing.json; () where they do not fit."""
     try:
         content = json.loads(file.read_text(encoding="utf-8-sig")) if file is not None else {}
         found = content.get("label_names") or content.get("pretrained_cfg", {}).get("label_names")

@@ -1,7 +1,7 @@
-"""`convert`: a file of another library becomes a net of this project, with all that its weights need to be used.
+"""Convert a weight file of another library into a net of vggnet, with its preprocessing and class names.
 
-Nothing is guessed: the layout is named, the preprocessing is named (or stands in the file's own config.json), the class
-names are given or stay unknown. Which net it is follows from the shapes.
+Nothing is guessed: layout and preprocessing are named by the caller (or read from the file, or a config.json beside
+it), class names are given or stay unknown. The net follows from the shapes of the weights.
 """
 
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from vggnet.description import FULL_RANGE, ImageReading, InputPolicy, ModelDescr
 from vggnet.errors import UserError
 from vggnet.files import printable
 from vggnet.formats.caffemodel import read_caffemodel
-from vggnet.formats.class_names import classes_beside, read_classes
+from vggnet.formats.class_names import Names, classes_beside, read_classes
 from vggnet.formats.inputs import BESIDE, InputConvention, convention_beside, open_convention
 from vggnet.formats.keras import read_keras
 from vggnet.formats.kinds import refuse_programs
@@ -36,7 +36,7 @@ NAMES = {"A": "vgg11", "B": "vgg13", "D": "vgg16", "E": "vgg19"}
 
 @dataclass(frozen=True)
 class Conversion:
-    """A net in evaluation mode, where each of its layers came from, and what was understood about its input."""
+    """A net in evaluation mode, the origin of each layer, and notes about input, classes and what was left out."""
 
     model: VGG
     report: tuple[LayerReport, ...]
@@ -65,13 +65,7 @@ def convert(
         raise UserError(f"--layout {layout!r}: the layouts are {', '.join(LAYOUTS)}")
     path = Path(file)
     if layout == "vggnet":
-        if net is not None:
-            raise UserError(f"{path}: a vggnet file says itself which net it is: leave --net out")
-        conversion = _own(path, preprocessing, classes, convolutions_only)
-        policy = conversion.model.description.policy
-        reading = ImageReading(orientation or policy.orientation, pixel_range or policy.pixel_range)
-        conversion.model.description = replace(conversion.model.description, policy=policy.reading_as(reading))
-        return conversion
+        return _own(path, preprocessing, classes, net, convolutions_only, (orientation, pixel_range))
     if path.is_dir():
         raise UserError(f"{path} is a folder: give the weight file in it, or --layout vggnet for a run or model folder")
     reading = ImageReading(orientation or "apply", pixel_range or FULL_RANGE)
@@ -88,12 +82,7 @@ def convert(
     taken = found.layers[: len(list(architecture.layers()))]
     left_out = [*(layer.source for layer in found.layers[len(taken) :]), *found.left_out]
     state, report = assemble(taken, architecture, convention, str(path), LEFT_OUT if left_out else MISSING)
-    if classes is not None:
-        names, titles = read_classes(classes, architecture.outputs)
-    else:
-        names, titles = classes_beside(beside, architecture.outputs), ()
-        if found.names and architecture.outputs:
-            names, titles = found.names, found.titles
+    names, titles = _class_names(classes, beside, found, architecture.outputs)
     contract, _ = convention.to_contract()
     description = ModelDescription(
         architecture,
@@ -103,23 +92,32 @@ def convert(
         recipe=_origin(path, layout, convention),
         policy=InputPolicy().reading_as(reading),
     )
-    notes = [*_notes(description, convention), *found.notes, *_said_beside(beside, convention, names, classes)]
+    notes = [*_notes(description, convention), *found.notes, *_notes_beside(beside, convention, names, classes)]
     if left_out:
         more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
         notes.append(f"not taken from the file: {', '.join(left_out[:3])}{more}")
     return Conversion(_filled(description, state, path), tuple(report), tuple(notes))
 
 
-def _said_beside(
+def _class_names(classes: str | Path | None, beside: Path | None, found: Found, outputs: int) -> Names:
+    """Return the classes' names and titles: from `classes`, else from the weight file, else from the file beside it."""
+    if classes is not None:
+        return read_classes(classes, outputs)
+    if found.names and outputs:
+        return found.names, found.titles
+    return classes_beside(beside, outputs), ()
+
+
+def _notes_beside(
     beside: Path | None, convention: InputConvention, names: tuple[str, ...], classes: str | Path | None
 ) -> list[str]:
-    """What the file beside the weights says, as far as it was believed or overruled."""
+    """Return notes about the file beside the weights: what was taken from it, and what was overruled."""
     if beside is None:
         return []
-    said = convention_beside(beside)
+    convention_there = convention_beside(beside)
     notes = []
-    if said is not None and said != convention:
-        notes.append(f"{beside.name} beside it says {said.describe()}: --preprocessing overrules it")
+    if convention_there is not None and convention_there != convention:
+        notes.append(f"{beside.name} beside it says {convention_there.describe()}: --preprocessing overrules it")
     if names and classes is None:
         notes.append(f"{counted(len(names), 'class name')} from {beside.name}")
     return notes
@@ -170,16 +168,28 @@ def _notes(description: ModelDescription, convention: InputConvention) -> tuple[
     return tuple(notes)
 
 
-def _own(path: Path, preprocessing: str | None, classes: str | Path | None, convolutions_only: bool) -> Conversion:
-    """A file of this project, for writing it in another layout, naming its classes or leaving its head out."""
+def _own(
+    path: Path,
+    preprocessing: str | None,
+    classes: str | Path | None,
+    net: str | None,
+    convolutions_only: bool,
+    reading: tuple[Orientation | None, PixelRange | None],
+) -> Conversion:
+    """Open a file of vggnet, to write it in another layout, name its classes or leave its head out."""
+    if net is not None:
+        raise UserError(f"{path}: a vggnet file names its net: leave --net out")
     if preprocessing is not None:
-        raise UserError(f"{path}: a vggnet file says its preprocessing itself: leave --preprocessing out")
+        raise UserError(f"{path}: a vggnet file holds its preprocessing: leave --preprocessing out")
     model = load_model(path)
     if convolutions_only and not model.architecture.convolutions_only:
         model = without_head(model)
     if classes is not None:
         names, titles = read_classes(classes, model.architecture.outputs)
         model.description = replace(model.description, classes=names, class_titles=titles)
+    policy = model.description.policy
+    read_as = ImageReading(reading[0] or policy.orientation, reading[1] or policy.pixel_range)
+    model.description = replace(model.description, policy=policy.reading_as(read_as))
     report = []
     for layer in model.architecture.layers():
         shape = tuple(model.get_parameter(f"{layer.name}.weight").shape)

@@ -1,11 +1,10 @@
-"""`vggnet export`: a net for other runtimes, fully convolutional, batch, height and width free; checked after writing.
+"""Export a net for other runtimes, with free batch, height and width, and check the file.
 
-Notable: FC layers are written as the convolutions that they are, so the graph takes any image of at least the crop's
-size and gives a class score map. What a graph cannot say (what pixels it wants, what its outputs are called, how scores
-become posteriors, how it was trained: mirrored or not) is written beside it as JSON, and into the file as metadata:
+FC layers are written as convolutions, so the graph takes any image of at least the crop's size and gives a class score
+map. What a graph cannot hold (the preprocessing, the classes, how scores become posteriors, whether it was trained with
+mirrored images) is written beside it as JSON, and into the file as metadata:
 ONNX's `metadata_props`, OpenVINO's `rt_info` under `vggnet`, torch.export's extra file `vggnet.json`. The file is
-opened again by the runtime it is for and must agree with the net on three sizes and two batches before the export
-counts as done.
+then opened by the runtime it is for, and must agree with the net on three sizes and two batches.
 """
 
 import io
@@ -79,7 +78,7 @@ def export_model(model: VGG | str | Path, out: str | Path, form: str = "onnx") -
 
 
 def _check(net: VGG, out: Path, form: str) -> list[str]:
-    """What each runtime gave, in words; UserError where it is not what the net gives."""
+    """Return a line for each runtime that opened the file. Raises UserError where its scores differ from the net's."""
     lines = []
     for name, run in _runtimes(out, form).items():
         gap, sizes = _largest_gap(net, run)
@@ -92,17 +91,17 @@ def _check(net: VGG, out: Path, form: str) -> list[str]:
 
 
 def _program(net: VGG) -> Any:
-    """torch.export's program with free batch, height and width."""
+    """Return torch.export's program with free batch, height and width."""
     least = _least_px(net)
     shape = {
         0: torch.export.Dim("batch", min=1, max=4096),
         2: torch.export.Dim("height", min=least, max=16384),
         3: torch.export.Dim("width", min=least, max=16384),
     }
-    # an example of sizes that are all different and no smallest ones: nothing is taken for a constant
+    # an example of different sizes, none the smallest, so that no size becomes a constant
     example = torch.zeros(2, 3, least + 32, least + 64)
-    # At crop size a map is 1x1. PyTorch asks of any size whether it is 1 (for memory layouts, nothing that counts here)
-    # and would exclude the crop size by the answer; told to be oblivious it does not ask.
+    # At crop size a map is 1x1. PyTorch guards each size against being 1 (for memory layouts, without effect here),
+    # which would exclude the crop size; `backed_size_oblivious` switches the guard off.
     with config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
         return torch.export.export(as_sequence(net), (example,), dynamic_shapes=(shape,))
 
@@ -147,7 +146,7 @@ def _complete_onnx(file: Path, description: Description) -> None:
 
 
 def _as_texts(description: Description) -> dict[str, str]:
-    """The description as metadata: texts stay, all else is JSON."""
+    """Return the description as metadata: texts unchanged, the rest as JSON."""
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in description.items()}
 
 
@@ -162,7 +161,7 @@ def _write_openvino(program: Any, out: Path, description: Description) -> None:
 
 
 def _runtimes(out: Path, form: str) -> dict[str, Runtime]:
-    """Who opens the file, by name: ONNX files both onnxruntime and, where it is installed, OpenVINO."""
+    """Return the runtimes that open the file, by name; for ONNX onnxruntime and, where installed, OpenVINO."""
     if form == "torch-export":
         module = torch.export.load(out).module()
         return {"torch.export": lambda images: module(torch.from_numpy(images)).numpy()}
@@ -188,7 +187,7 @@ def _package(name: str, extra: str) -> Any:
 
 
 def _largest_gap(net: VGG, run: Runtime) -> tuple[float, str]:
-    """The largest difference of scores, of the largest score, over three sizes and two batches; and the sizes."""
+    """Return the largest difference of scores, as a part of the largest score, over three sizes; and the sizes."""
     least = _least_px(net)
     sizes = [(1, least, least), (2, least + 32, least + 75), (1, least + 101, least)]
     generator = torch.Generator().manual_seed(0)
@@ -202,12 +201,12 @@ def _largest_gap(net: VGG, run: Runtime) -> tuple[float, str]:
         if found.shape != expected.shape:
             raise UserError(f"the exported net gives {found.shape} for {height}x{width}, the net {expected.shape}")
         far = float(np.abs(found - expected).max() / max(np.abs(expected).max(), 1e-12))
-        gap = math.inf if math.isnan(far) else max(gap, far)  # max() would pass over what is no number
+        gap = math.inf if math.isnan(far) else max(gap, far)  # max() would pass over NaN
     return gap, ", ".join(f"{batch}x{height}x{width}" for batch, height, width in sizes)
 
 
 def _description(net: VGG, form: str) -> Description:
-    """What the user of the file has to know."""
+    """Return what the user of the file has to know: input, output, classes, description."""
     preprocessing = net.description.preprocessing
     mean, deviation = for_unit_pixels(preprocessing)
     return {
@@ -238,7 +237,7 @@ def _names_classes(net: VGG) -> bool:
 
 
 def _meaning(net: VGG) -> str:
-    """How the output becomes what the user wants."""
+    """Describe the output and how to use it."""
     if net.architecture.convolutions_only:
         return "the pool5 map, after its ReLU: the net has convolutions only"
     if net.description.boxes:
@@ -249,7 +248,7 @@ def _meaning(net: VGG) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Exporters warn of their own future; what matters is checked."""
+    """Silence the exporters' warnings, which are about later versions; the file is checked."""
     names = ("torch.onnx", "onnxscript", "torch.export", "onnx_ir")
     levels = {name: logging.getLogger(name).level for name in names}
     for name in names:

@@ -1,4 +1,4 @@
-"""What other libraries feed their nets, in one form, and how it becomes this project's (mean, deviation) over RGB.
+"""Turn other libraries' preprocessing into this project's: mean and deviation over RGB.
 
 A library's input is (pixel * scale - mean) / deviation, its channels in some order. Notable, what happens to each part:
 - the order of the channels folds into conv1_1, exactly: its filters' input channels are reversed;
@@ -37,7 +37,7 @@ class InputConvention:
             raise UserError(f"preprocessing: scale {self.scale} and deviation {self.deviation} must be above 0")
 
     def to_contract(self) -> tuple[Preprocessing, float]:
-        """The project's preprocessing (RGB, 0 to 255), and the divisor that conv1_1 has to take over (1 for none)."""
+        """Return the project's preprocessing (RGB, 0 to 255), and the divisor to fold into conv1_1 (1 for none)."""
         mean = [value / self.scale for value in self.mean]
         deviation = [value / self.scale for value in self.deviation]
         if self.order == "BGR":
@@ -47,14 +47,14 @@ class InputConvention:
         return Preprocessing(rgb(mean), rgb(divided)), shared
 
     def fold(self, weight: Tensor) -> Tensor:
-        """conv1_1's filters (O, 3, k, k) as they must be for the project's preprocessing; in float64 on the way."""
+        """Return conv1_1's filters (O, 3, k, k) for the project's preprocessing; computed in float64."""
         if self.order == "BGR":
             weight = weight.flip(1)
         shared = self.to_contract()[1]
         return weight if shared == 1.0 else (weight.double() / shared).to(weight.dtype)
 
     def describe(self) -> str:
-        """In words, for the report of a conversion."""
+        """Describe it for the report of a conversion."""
         mean, deviation = (" ".join(f"{value:g}" for value in values) for values in (self.mean, self.deviation))
         return f"{self.order} of 0..{255 * self.scale:g}, mean {mean}, deviation {deviation}"
 
@@ -64,23 +64,26 @@ CONVENTIONS = {
     "torchvision": InputConvention("RGB", 1 / 255, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     # the original nets, and Keras's VGGs (its mode "caffe")
     "caffe": InputConvention("BGR", 1.0, (103.939, 116.779, 123.68)),
-    # the paper's arithmetic with channels as RGB: Caffe weights that somebody has turned round already
+    # the paper's arithmetic in RGB: Caffe weights whose channels were reversed already
     "paper": InputConvention("RGB", 1.0, (123.68, 116.779, 103.939)),
     # -1..1: Keras's mode "tf", timm's "inception"
     "tf": InputConvention("RGB", 1 / 127.5, (1.0, 1.0, 1.0)),
-    # 0..1 and nothing else
+    # 0..1, no mean
     "unit": InputConvention("RGB", 1 / 255),
 }
 _ADAPTER = TypeAdapter(InputConvention)
-_PARTS = ("order", "scale", "mean", "deviation")  # of a JSON file; each must stand there, and nothing else
-BESIDE = {"timm": "config.json", "torchvision": "preprocessing.json"}  # what says it, in these layouts' folders
+_PARTS = ("order", "scale", "mean", "deviation")  # of a JSON file: all of them, and nothing else
+BESIDE = {
+    "timm": "config.json",
+    "torchvision": "preprocessing.json",
+}  # the file that holds it, in these layouts' folders
 
 
 def open_convention(name: str | None, *, file: str = "this file", beside: Path | None = None) -> InputConvention:
-    """The convention called `name`, or described by the JSON file of that name.
+    """Return the convention called `name`, or described by the JSON file of that name.
 
-    Without a name, `beside` says it: timm's config.json, or the preprocessing.json that `write_layout` writes.
-    UserError where nothing is known: a guess would give worse answers without a word.
+    Without a name it is read from `beside`: timm's config.json, or the preprocessing.json that `write_layout` writes.
+    Raises UserError where it is unknown: a guess would give worse scores silently.
     """
     if name is None:
         if (found := convention_beside(beside)) is not None:
@@ -105,14 +108,14 @@ def open_convention(name: str | None, *, file: str = "this file", beside: Path |
 
 
 def _in_parts(content: Any, path: Path) -> InputConvention:
-    """From order, scale, mean and deviation. Nothing is left to a default, and an unknown name (`std`) is refused."""
+    """Read order, scale, mean and deviation. There are no defaults; an unknown name (`std`) raises UserError."""
     if not isinstance(content, dict):
         raise UserError(f"{path}: not a preprocessing: expected an object with {', '.join(_PARTS)}")
     lacking = [part for part in _PARTS if part not in content]
     unknown = [part for part in content if part not in _PARTS]
     if lacking or unknown:
         problems = [f"lacks {', '.join(lacking)}"] if lacking else []
-        problems += [f"has {', '.join(unknown)}, which mean nothing here"] if unknown else []
+        problems += [f"has {', '.join(unknown)}, which are unknown"] if unknown else []
         raise UserError(f"{path}: not a preprocessing: {' and '.join(problems)} (expected {', '.join(_PARTS)})")
     try:
         return _ADAPTER.validate_python(content)
@@ -123,7 +126,7 @@ def _in_parts(content: Any, path: Path) -> InputConvention:
 
 
 def convention_beside(file: Path | None) -> InputConvention | None:
-    """From timm's config.json or our preprocessing.json; None where it is neither."""
+    """Return the convention in timm's config.json or vggnet's preprocessing.json; None where the file is neither."""
     try:
         content = json.loads(file.read_text(encoding="utf-8-sig")) if file is not None else None
         if isinstance(content, dict) and "pretrained_cfg" in content:
@@ -135,13 +138,13 @@ def convention_beside(file: Path | None) -> InputConvention | None:
 
 
 def preprocessing_json(preprocessing: Preprocessing) -> dict[str, Any]:
-    """What a user of torchvision's `Normalize` has to know, as JSON values; `open_convention` reads it back."""
+    """Return the arguments of torchvision's `Normalize` as JSON values; `open_convention` reads them back."""
     mean, deviation = for_unit_pixels(preprocessing)
     return {"channels": "RGB", "range": [0, 1], "mean": mean, "std": deviation}
 
 
 def _for_torchvision(content: Any) -> InputConvention | None:
-    """From what `preprocessing_json` gives; None for anything else."""
+    """Read what `preprocessing_json` returns; None for anything else."""
     if not isinstance(content, dict) or not {"channels", "range", "mean", "std"} <= content.keys():
         return None
     if content["channels"] != "RGB" or content["range"] != [0, 1]:
@@ -150,6 +153,6 @@ def _for_torchvision(content: Any) -> InputConvention | None:
 
 
 def for_unit_pixels(preprocessing: Preprocessing) -> tuple[Rgb, Rgb]:
-    """(mean, deviation) for RGB pixels of 0..1, as torchvision's and timm's `Normalize` take them."""
+    """Return (mean, deviation) for RGB pixels of 0..1, as torchvision's and timm's `Normalize` take them."""
     mean, deviation = ([value / 255 for value in values] for values in (preprocessing.mean, preprocessing.deviation))
     return rgb(mean), rgb(deviation)

@@ -1,4 +1,4 @@
-"""Keras's VGGs out of .h5, .weights.h5 and .keras files, without Keras: its models may hold code, HDF5 holds arrays.
+"""Read Keras's VGGs from .h5, .weights.h5 and .keras files, without Keras: its models may hold code, HDF5 holds arrays.
 
 Notable: kernels are (rows, columns, in, out), and a dense layer's inputs lie as rows, columns, channels when the map
 before it did. Layers are told apart by shape, put in order by the number in their names, and checked against the
@@ -72,7 +72,7 @@ def read_keras(path: str | Path, *, net: str | None = None, convolutions_only: b
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Any, str]]:
-    """The HDF5 file, in a .keras archive or alone, and the model's configuration as text ("" where there is none)."""
+    """Open the HDF5 file, alone or in a .keras archive; yield it and the model's configuration as text, or ""."""
     try:
         import h5py  # type: ignore[import-not-found, import-untyped, unused-ignore]
     except ImportError as error:
@@ -97,7 +97,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, str]]:
 
 
 def _weights(path: Path, file: Any) -> list[Any]:
-    """The file's data sets but those of the optimiser; links are not followed, and nothing is read."""
+    """Return the file's data sets without the optimiser's; links are not followed, and no values are read."""
     import h5py
 
     found: list[Any] = []
@@ -110,7 +110,7 @@ def _weights(path: Path, file: Any) -> list[Any]:
 
 
 def _is_weight(path: Path, item: Any) -> bool:
-    """Whether a data set is one of the model's weights; UserError for one that is none and should be."""
+    """Return whether a data set is one of the model's weights. Raises UserError for one that cannot be read safely."""
     name = item.name.strip("/")
     if item.shape == () or name.split("/")[0].startswith("optimizer"):
         return False  # a seed generator's or the optimiser's state
@@ -145,14 +145,14 @@ def _short(name: str) -> str:
 
 
 def _place(name: str) -> list[tuple[int, str]]:
-    """Order of layers, by the numbers in their names; a name without one comes first ("dense", then "dense_1")."""
+    """Return a key that orders layers by the numbers in their names; "dense" comes before "dense_1"."""
     short = _short(name)
     padded = short if re.search(r"\d$", short) else f"{short}_0"
     return [(int(number), "") if number else (-1, text) for number, text in re.findall(r"(\d+)|(\D+)", padded)]
 
 
 def _layer(path: Path, name: str, arrays: dict[str, Any], read: Callable[[Any], Tensor]) -> ForeignLayer:
-    """A layer of a kernel and perhaps a bias, each a data set that `read` makes a tensor of."""
+    """Return a layer of a kernel and perhaps a bias, data sets that `read` turns into tensors."""
     kernel = next((arrays[key] for key in arrays if key in _KERNELS or "_W" in key), None)
     bias = next((arrays[key] for key in arrays if key in _BIASES or "_b" in key), None)
     if kernel is None or kernel.ndim not in (2, 4) or len(arrays) > 2:

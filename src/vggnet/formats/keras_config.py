@@ -1,4 +1,4 @@
-"""What a Keras model's configuration says that its weights do not: paddings, activations, poolings, data format.
+"""Read from a Keras model's configuration what its weights do not tell: paddings, activations, poolings, data format.
 
 Kernels have the same shapes in a VGG and in a net with other paddings, strides or activations, so the layers are walked
 in their order and whatever differs from a VGG is refused by name. The configuration is read as JSON and nothing of it
@@ -28,7 +28,7 @@ class KerasFacts:
 
 
 def read_facts(config: str, file: str, weights: int, *, head: bool) -> KerasFacts:
-    """The facts of a model's first `weights` weight layers; UserError where one is otherwise than a VGG's.
+    """Return the facts of a model's first `weights` weight layers. Raises UserError where one differs from a VGG's.
 
     With `head` the last of them is fc8; without, all are convolutions, and what follows them is not judged.
     """
@@ -47,7 +47,7 @@ def read_facts(config: str, file: str, weights: int, *, head: bool) -> KerasFact
 
 
 def _flat(content: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(class, options) of the layers in order; models inside models are opened."""
+    """Yield (class, options) of the layers in order, those of inner models too."""
     inner = content["config"]
     if isinstance(inner, dict) and "layers" in inner:
         inner = inner["layers"]
@@ -59,7 +59,7 @@ def _flat(content: Any) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 class _Walk:
-    """Goes through the layers in order; raises UserError at the first that a VGG does not have there."""
+    """Walk through the layers in order; raises UserError at the first that a VGG does not have there."""
 
     def __init__(self, file: str, weights: int, head: bool) -> None:
         self.file, self.weights, self.head = file, weights, head
@@ -159,7 +159,7 @@ class _Walk:
 
 
 def _activation_of(kind: str, options: dict[str, Any]) -> Any:
-    """What a layer of its own does: "relu" for a plain ReLU, or its name."""
+    """Return the activation of an activation layer: "relu" for a plain ReLU, else its name."""
     if kind == "Activation":
         return options.get("activation")
     if kind == "Softmax":

@@ -1,4 +1,4 @@
-"""What a file is, by its content, where a reader was given another kind than it reads."""
+"""Tell what kind of file a reader was given, by its content."""
 
 import zipfile
 from pathlib import Path
@@ -19,7 +19,7 @@ _SUFFIXES = {
 
 
 def kind_of(path: Path) -> str | None:
-    """What the file is, with what to do about it; None where neither content nor name tells."""
+    """Return the kind of the file and what to do with it; None where it is unknown."""
     try:
         with path.open("rb") as file:
             beginning = file.read(16)
@@ -52,7 +52,7 @@ def refuse_programs(path: Path) -> None:
 
 
 def is_safetensors(path: Path) -> bool:
-    """Whether a file begins like a .safetensors file, whatever it is called."""
+    """Return whether a file begins like a .safetensors file, whatever its name."""
     with path.open("rb") as file:
         beginning = file.read(9)
     return len(beginning) == 9 and beginning[8:] == b"{" and int.from_bytes(beginning[:8], "little") < 10**8

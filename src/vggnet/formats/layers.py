@@ -35,11 +35,11 @@ class Norm:
 
 @dataclass
 class ForeignLayer:
-    """A weight layer as found: `weight` is (O, I, k, k), or (O, I) of a dense one; `source` is its name in the file.
+    """A weight layer in a file: `weight` is (O, I, k, k), or (O, I) of a dense one; `source` is its name in the file.
 
-    `flattened` says how a dense layer's inputs lie where they came from a map: channels first (PyTorch, Caffe) or last
-    (Keras). `given_shape` is the shape in the file, where the reader has turned it; `padding` is a convolution's, where
-    the file says it; `averaged` that its input was averaged over all positions, where the file says so.
+    `flattened` is the order of a dense layer's inputs where they came from a map: channels first (PyTorch, Caffe) or
+    last (Keras). `given_shape` is the shape in the file, where the reader permuted it. `padding` is a convolution's,
+    None where the file does not say. `averaged`: the file averages its input over all positions.
     """
 
     source: str
@@ -103,7 +103,7 @@ class Found:
 
 @dataclass(frozen=True)
 class LayerReport:
-    """Where a layer came from: its source's name and shape, its own shape, what was done.
+    """A layer's origin: name and shape in the file, its own shape, and what was changed.
 
     A layer without a source is `absent` for a reason: it is missing in the file, or was left out.
     """
@@ -126,7 +126,7 @@ class LayerReport:
 def recognise(
     layers: Sequence[ForeignLayer], file: str, *, net: str | None = None, convolutions_only: bool = False
 ) -> Architecture:
-    """The architecture whose layers these are, by their shapes; UserError that says what fits nothing.
+    """Return the architecture that has layers of these shapes. Raises UserError with the shapes where none has.
 
     `net` names it where shapes do not decide (A-LRN has A's); it must fit all the same. With
     `convolutions_only` whatever follows the convolutions is ignored.
@@ -167,7 +167,7 @@ def recognise(
 
 
 def _with_head(name: str, width: float, batch_norm: bool, rest: Sequence[ForeignLayer], file: str) -> Architecture:
-    """The architecture with these three FC layers, each checked."""
+    """Return the architecture with these three FC layers. Raises UserError where one does not fit."""
     fc6, _, fc8 = rest
     *_, last = Architecture(name, 0, width, convolutions_only=True).convolutions()
     channels = last.out_channels
@@ -192,7 +192,7 @@ def assemble(
     file: str,
     absent: str = "missing (convolutions only)",
 ) -> tuple[dict[str, Tensor], list[LayerReport]]:
-    """State dict of the project's net and a report, from layers that `recognise` has found to fit.
+    """Return the state dict of the project's net and a report, from layers that `recognise` accepted.
 
     `absent` says of the FC layers why a net of convolutions only is without them.
     Raises UserError for a bias or norm of another shape, for integers, and for values that are not finite.
@@ -234,7 +234,7 @@ def assemble(
 
 
 def _weight(given: ForeignLayer, own: Layer, notes: list[str]) -> Tensor:
-    """The weight as (O, I, k, k)."""
+    """Return the weight as (O, I, k, k)."""
     weight = given.weight
     if weight.dim() == 4:
         return weight
@@ -245,7 +245,7 @@ def _weight(given: ForeignLayer, own: Layer, notes: list[str]) -> Tensor:
 
 
 def _spread(weight: Tensor, convention: InputConvention, source: str, file: str) -> Tensor:
-    """Filters (O, 1, k, k) on a gray image as filters on its three equal channels, in the file's order of channels.
+    """Return filters (O, 1, k, k) on a gray image as filters on three channels, in the file's order of channels.
 
     A colour image gives what its gray value would: the weights of R, G and B in it sum to 1.
     """
@@ -266,7 +266,7 @@ def _input_notes(convention: InputConvention) -> list[str]:
 
 
 def _norm_tensors(norm: Norm, name: str, source: str, file: str) -> dict[str, Tensor]:
-    """Another epsilon becomes part of the variance, which gives the same net."""
+    """Return the norm's tensors; another epsilon becomes part of the variance, which gives the same net."""
     variance = norm.running_var
     if abs(norm.epsilon - EPSILON) > 1e-9:
         variance = variance + (norm.epsilon - EPSILON)
@@ -292,7 +292,7 @@ def _accepted(tensor: Tensor, key: str, shape: tuple[int, ...], source: str, fil
 
 
 def rounding_is_alike(size_px: Sequence[int | None]) -> bool:
-    """Whether poolings that round the sizes of maps up equal a VGG's, which round down, on all that a net accepts.
+    """Return whether poolings that round sizes up equal a VGG's, which round down, on all images that a net accepts.
 
     `size_px` is its input's shape without the batch, None where any size is accepted: only sides that are fixed to
     multiples of 32 are halved five times without a rest.

@@ -1,4 +1,4 @@
-"""MATLAB's files of versions 5 to 7, read with every length checked.
+"""Read MATLAB's files of versions 5 to 7, checking every length.
 
 SciPy's reader trusts the sizes in a file: a few changed bytes make it fill memory, or end the process. Here nothing is
 made that the file does not hold. Cells become lists (column by column), a structure a dictionary, an array of them a
@@ -26,11 +26,11 @@ _CELL, _STRUCTURE, _CHARACTERS, _COMPLEX = 1, 2, 4, 0x0800
 
 
 class Damaged(ValueError):
-    """A file that is none of MATLAB's, or is cut off."""
+    """The file is not MATLAB's, or is truncated."""
 
 
 def read_mat(path: Path, wanted: Collection[str], largest_bytes: int) -> dict[str, Any]:
-    """The variables called `wanted` that the file has. Raises Damaged, also for more than `largest_bytes` of them."""
+    """Return the variables called `wanted` that the file has. Raises Damaged, also beyond `largest_bytes`."""
     size = path.stat().st_size
     if size < HEADER_BYTES:
         raise Damaged("not a MATLAB file")
@@ -65,13 +65,13 @@ class _Element:
 
 
 class _Reader:
-    """Reads elements; `order` is "<" or ">", the file's byte order."""
+    """Read elements; `order` is "<" or ">", the file's byte order."""
 
     def __init__(self, order: str) -> None:
         self.order = order
 
     def element(self, content: memoryview, place: int) -> _Element:
-        """The element at `place`."""
+        """Return the element at `place`."""
         if len(content) - place < 8:
             raise Damaged("it ends within a tag")
         first, size = struct.unpack_from(f"{self.order}II", content, place)
@@ -87,7 +87,7 @@ class _Reader:
         return _Element(first, content[start : start + size], min(start + size + padding, len(content)))
 
     def unpacked_bytes(self, element: _Element) -> int:
-        """How many bytes a variable takes, by what a compressed one says."""
+        """Return how many bytes a variable takes unpacked."""
         if element.kind != COMPRESSED:
             return len(element.data)
         try:
@@ -99,7 +99,7 @@ class _Reader:
         return 8 + int(struct.unpack(f"{self.order}II", beginning)[1])
 
     def variable(self, element: _Element, wanted: Collection[str]) -> tuple[str, Any]:
-        """Name and value of a variable; None for the value of one that is not wanted."""
+        """Return name and value of a variable; None for the value of one that is not wanted."""
         if element.kind == COMPRESSED:
             try:
                 unpacker = zlib.decompressobj()
@@ -110,7 +110,7 @@ class _Reader:
         return self.matrix(element, 0, wanted)
 
     def matrix(self, element: _Element, depth: int, wanted: Collection[str] | None = None) -> tuple[str, Any]:
-        """Name ("" inside others) and value of an array."""
+        """Return name ("" inside others) and value of an array."""
         if element.kind != MATRIX:
             raise Damaged(f"an element of type {element.kind} in place of an array")
         if depth > DEEPEST:
@@ -179,7 +179,7 @@ class _Reader:
         return found[0] if count == 1 and found else found
 
     def _text(self, shape: tuple[int, ...], content: memoryview) -> str:
-        """One row of characters; more rows are no name and become ""."""
+        """Return one row of characters; several rows give ""."""
         values = self.element(content, 0)
         encodings = {2: "latin1", 1: "latin1", 16: "utf-8", 17: "utf-16", 4: "utf-16"}
         if values.kind not in encodings:

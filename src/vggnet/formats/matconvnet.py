@@ -1,4 +1,4 @@
-"""MatConvNet's nets (imagenet-vgg-verydeep-16.mat): layers in order, class names and the mean that was subtracted.
+"""Read MatConvNet's nets (imagenet-vgg-verydeep-16.mat): layers in order, class names and the mean.
 
 `layers{i}` is a structure with type, name, weights = {filters (H, W, in, out), biases}, pad and stride; in older files
 filters and biases stand in place of weights. FC layers are convolutions.
@@ -57,7 +57,7 @@ def _load(path: Path) -> dict[str, Any]:
 
 
 def _take(net: Found, path: Path, layer: Any) -> None:
-    """Add one layer of the file to what has been read."""
+    """Add one layer of the file to `net`."""
     kind, name = _text(_get(layer, "type")), _text(_get(layer, "name")) or f"layer {len(net.layers) + 1}"
     if kind == "relu":
         net.add_relu()
@@ -101,7 +101,7 @@ def _tensor(path: Path, name: str, array: np.ndarray) -> Tensor:
 
 
 def _read_classes(net: Found, classes: Any) -> None:
-    """The names of classes, and their titles, where there is one for each output and none twice."""
+    """Take the classes' names and titles, if there is one for each output and none twice."""
     outputs = net.layers[-1].shape[0]
     names, titles = _texts(_get(classes, "name")), _texts(_get(classes, "description"))
     if len(names) == outputs == len(set(names)):
@@ -111,7 +111,7 @@ def _read_classes(net: Found, classes: Any) -> None:
 
 
 def _read_mean(net: Found, path: Path, normalization: Any) -> None:
-    """The mean colour (RGB) out of averageImage: one pixel, or an image, whose mean is taken."""
+    """Take the mean colour (RGB) of averageImage, which is one pixel or an image."""
     average = _get(normalization, "averageImage")
     if not isinstance(average, np.ndarray) or average.dtype.kind not in "fu" or average.size < 3:
         return
@@ -127,13 +127,13 @@ def _read_mean(net: Found, path: Path, normalization: Any) -> None:
 
 
 def _part(about: Any, name: str, content: dict[str, Any]) -> Any:
-    """A part of `meta`, which older files have beside the layers."""
+    """Return a part of `meta`; older files have it beside the layers."""
     found = _get(about, name)
     return content.get(name) if found is None else found
 
 
 def _get(structure: Any, name: str) -> Any:
-    """A structure's field, None where it has none."""
+    """Return a structure's field; None where it has none."""
     return structure.get(name) if isinstance(structure, dict) else None
 
 

@@ -1,4 +1,4 @@
-"""NumPy files of the authors' nets, as TensorFlow programs have them: vgg16.npy, vgg16_weights.npz.
+"""Read NumPy files of the authors' nets, as TensorFlow programs use them: vgg16.npy, vgg16_weights.npz.
 
 .npz: arrays called conv1_1_W, conv1_1_b, ...; .npy: a pickled {"conv1_1": [kernel, bias], ...}. Kernels are (rows,
 columns, in, out), dense weights (in, out) of inputs that lie as rows, columns, channels.
@@ -105,7 +105,7 @@ def _read_npy(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def _pair(path: Path, name: str, parts: Any) -> tuple[np.ndarray, np.ndarray]:
-    """A layer's kernel and bias, from [kernel, bias] or {"weights": kernel, "biases": bias}."""
+    """Return a layer's kernel and bias, from [kernel, bias] or {"weights": kernel, "biases": bias}."""
     if isinstance(parts, dict):
         parts = [parts.get("weights"), parts.get("biases")]
     found = [part.value() for part in parts if isinstance(part, _Array)]
@@ -132,7 +132,7 @@ class _Type:
 
 
 class _Array:
-    """A pickled NumPy array: shape, type and bytes, made an array of by `value` once they are checked."""
+    """A pickled NumPy array: shape, type and bytes, which `value` checks and turns into an array."""
 
     def __init__(self, *_: object) -> None:
         self.state: tuple = ()
@@ -141,7 +141,7 @@ class _Array:
         self.state = state
 
     def value(self) -> Any:
-        """An array of numbers; of one of objects the list of them."""
+        """Return the array; for an array of objects, the list of them."""
         _, shape, kind, by_columns, held = self.state
         if isinstance(held, list):
             return held
@@ -156,7 +156,7 @@ class _Array:
 
 
 def _encoded(text: str, encoding: str) -> bytes:
-    """What Python 3 pickles bytes by in old protocols."""
+    """Stand in for `_codecs.encode`, by which old protocols pickle bytes."""
     if encoding != "latin1":
         raise ValueError(f"bytes in {encoding}")
     return text.encode("latin1")

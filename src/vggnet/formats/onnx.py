@@ -1,4 +1,4 @@
-"""VGGs out of ONNX graphs: the graph says the layers' order, whatever they are called.
+"""Read VGGs from ONNX graphs: the graph gives the layers' order, whatever their names.
 
 Notable: only the operators that a VGG is made of are accepted, and the poolings must stand where Table 1 has them: a
 graph that merely begins like a VGG is not read as one. What carries the image is followed through the graph: arithmetic
@@ -62,7 +62,7 @@ def read_onnx(path: str | Path) -> Found:
 
 
 class _Reader:
-    """Collects weight layers node by node (ONNX nodes are in topological order)."""
+    """Collect weight layers node by node (ONNX nodes are in topological order)."""
 
     def __init__(self, path: Path, values: dict[str, np.ndarray], images: list[str], any_rounding: bool) -> None:
         self.path, self.values, self.any_rounding = path, values, any_rounding
@@ -106,7 +106,7 @@ class _Reader:
         return any(name in self.channels_last for name in node.input)
 
     def _follow(self, node: Any) -> None:
-        """Mark what the node makes of the image."""
+        """Mark the node's outputs, if they come from the image."""
         if node.op_type == "Shape" or not self._of_the_image(node):
             return
         last = any(self.channels_last.get(name, False) for name in node.input)
@@ -160,7 +160,7 @@ class _Reader:
         self.layers.append(layer)
 
     def _padding(self, node: Any, kernel: int) -> int:
-        """The same on all sides, in pixels."""
+        """Return the padding in pixels. Raises UserError where the sides differ."""
         automatic = _attribute(node, "auto_pad", "NOTSET")
         pads = _attribute(node, "pads", [0, 0, 0, 0]) if automatic in ("NOTSET", "VALID") else [kernel // 2]
         if len(set(pads)) != 1:
@@ -180,7 +180,7 @@ class _Reader:
         self._add(ForeignLayer(node.input[1], weight, bias, flattened=flattened, given_shape=given))
 
     def _bias(self, node: Any) -> None:
-        """A MatMul's bias is an Add after it."""
+        """Take an Add after a MatMul as its bias."""
         known = [name for name in node.input if name in self.values]
         if len(known) == 1 and self.layers and self.layers[-1].bias is None:
             self.layers[-1].bias = self._value(known[0], node).flatten()
@@ -194,7 +194,7 @@ class _Reader:
         self.layers[-1].norm = Norm(weight, bias, mean, variance, _attribute(node, "epsilon", 1e-5))
 
     def _input(self, node: Any, place: int) -> Tensor:
-        """A node's input as a tensor, which must stand in the file."""
+        """Return a node's input as a tensor. Raises UserError where the file does not store it."""
         if place >= len(node.input):
             raise UserError(f"{self.path}: {node.op_type} {node.name} has {len(node.input)} inputs: damaged")
         return self._value(node.input[place], node)
@@ -207,7 +207,7 @@ class _Reader:
 
 
 def _size(image: Any) -> list[int | None]:
-    """An input's shape without its batch; None where a side has a name or nothing instead of a number."""
+    """Return an input's shape without the batch; None for a side without a number."""
     return [side.dim_value or None for side in image.type.tensor_type.shape.dim][1:]
 
 

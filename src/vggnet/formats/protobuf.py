@@ -1,4 +1,4 @@
-"""Protobuf's wire format, read without its package: fields of a message as they stand in the file.
+"""Read protobuf's wire format without its package: the fields of a message as they are in the file.
 
 Notable: every length is checked against what is left of the message, so a file cannot make this read or allocate more
 than it holds. Groups, which nobody writes any more, are refused.
@@ -16,11 +16,11 @@ Fields = dict[int, list[tuple[int, Value]]]  # field number: its (wire type, val
 
 
 class Damaged(ValueError):
-    """A message that is none, or is cut off."""
+    """The bytes are not a message, or a truncated one."""
 
 
 def fields(message: memoryview) -> Iterator[tuple[int, int, Value]]:
-    """Give (field number, wire type, value) of a message: an int for a varint, else the bytes, not copied."""
+    """Yield (field number, wire type, value) of a message: an int for a varint, else the bytes, not copied."""
     place = 0
     while place < len(message):
         tag, place = _varint(message, place)
@@ -44,7 +44,7 @@ def fields(message: memoryview) -> Iterator[tuple[int, int, Value]]:
 
 
 def grouped(message: memoryview) -> Fields:
-    """All fields of a (small) message by number."""
+    """Return all fields of a (small) message by number."""
     found: Fields = {}
     for count, (number, wire, value) in enumerate(fields(message)):
         if count >= MOST_FIELDS:
@@ -54,7 +54,7 @@ def grouped(message: memoryview) -> Fields:
 
 
 def integers(found: Fields, number: int) -> list[int]:
-    """The values of a field of integers, one by one or packed."""
+    """Return the values of a field of integers, one by one or packed."""
     result: list[int] = []
     for _, value in found.get(number, ()):
         if isinstance(value, int):
@@ -68,23 +68,23 @@ def integers(found: Fields, number: int) -> list[int]:
 
 
 def integer(found: Fields, number: int, default: int) -> int:
-    """The value of a field that occurs once (the last one counts), or its default."""
+    """Return the value of a field that occurs once (the last one counts), or its default."""
     return (integers(found, number) or [default])[-1]
 
 
 def messages(found: Fields, number: int) -> list[memoryview]:
-    """The messages (or strings) of a field."""
+    """Return the messages (or strings) of a field."""
     return [value for _, value in found.get(number, ()) if isinstance(value, memoryview)]
 
 
 def text(found: Fields, number: int) -> str:
-    """The string of a field, or ""."""
+    """Return the string of a field, or ""."""
     parts = messages(found, number)
     return bytes(parts[-1]).decode(errors="replace") if parts else ""
 
 
 def numbers(found: Fields, number: int, kind: str) -> np.ndarray:
-    """The values of a field of floats ("<f4") or doubles ("<f8"), one by one or packed; a copy."""
+    """Return the values of a field of floats ("<f4") or doubles ("<f8"), one by one or packed; a copy."""
     parts = messages(found, number)
     if any(len(part) % np.dtype(kind).itemsize for part in parts):
         raise Damaged(f"field {number} holds no whole number of values")

@@ -1,4 +1,4 @@
-"""State dicts of torchvision, timm and the original Caffe nets, as layers in order, and back.
+"""Read the layers of state dicts of torchvision, timm and the original Caffe nets.
 
     torchvision   features.N (convolutions and norms counted with ReLUs and poolings), classifier.0, .3, .6 (dense);
                   before 2017 classifier.1, .4, .6
@@ -65,7 +65,7 @@ def _sequential_layers(state: Mapping[str, Tensor], layout: str, file: str, conv
     for name in heads:
         layers.append(ForeignLayer(name, state[f"{name}.weight"], state.get(f"{name}.bias")))
         used |= {f"{name}.weight", f"{name}.bias"}
-    _refuse_strangers([name for name in state if name not in used], layout, file)
+    _refuse_unknown([name for name in state if name not in used], layout, file)
     return Found(layers)
 
 
@@ -87,10 +87,10 @@ def _check_heads(found: list[str], expected: tuple[str, ...], file: str) -> None
         )
 
 
-def _refuse_strangers(strangers: list[str], layout: str, file: str) -> None:
-    if strangers:
+def _refuse_unknown(unknown: list[str], layout: str, file: str) -> None:
+    if unknown:
         raise UserError(
-            f"{file}: {counted(len(strangers), 'tensor')} not of {layout}'s layout: {', '.join(strangers[:3])}; "
+            f"{file}: {counted(len(unknown), 'tensor')} not of {layout}'s layout: {', '.join(unknown[:3])}; "
             "another --layout, or --convolutions-only to take the convolutions alone?"
         )
 
@@ -98,10 +98,10 @@ def _refuse_strangers(strangers: list[str], layout: str, file: str) -> None:
 def _caffe_layers(state: Mapping[str, Tensor], file: str, convolutions_only: bool) -> Found:
     weights: dict[str, Tensor] = {}
     biases: dict[str, Tensor] = {}
-    strangers = []
+    unknown = []
     for key, tensor in state.items():
         if not (found := _CAFFE.fullmatch(key)):
-            strangers.append(key)
+            unknown.append(key)
         elif key.endswith((".weight", "_w", ".0")):
             weights[found[1]] = tensor
         else:
@@ -109,7 +109,7 @@ def _caffe_layers(state: Mapping[str, Tensor], file: str, convolutions_only: boo
     if not weights:
         raise UserError(f"{file}: no conv1_1 in it: not the Caffe nets' names (names such as {_some(state)})")
     if not convolutions_only:
-        _refuse_strangers(strangers, "caffe", file)
+        _refuse_unknown(unknown, "caffe", file)
     heads = sorted(name for name in weights if name.startswith("fc"))
     if not convolutions_only:
         _check_heads(heads, ("fc6", "fc7", "fc8"), file)
@@ -121,7 +121,7 @@ def _caffe_layers(state: Mapping[str, Tensor], file: str, convolutions_only: boo
         if name.startswith("fc") and weight.dim() == 4 and given[:2] == (1, 1):
             weight = weight[0, 0]  # old blobs are (1, 1, outputs, inputs)
         layers.append(ForeignLayer(name, weight, None if bias is None else bias.flatten(), given_shape=given))
-    return Found(layers, left_out=(*strangers, *heads) if convolutions_only else ())
+    return Found(layers, left_out=(*unknown, *heads) if convolutions_only else ())
 
 
 def _some(state: Mapping[str, Tensor]) -> str:

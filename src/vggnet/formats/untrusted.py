@@ -1,7 +1,7 @@
-"""Tensors out of files that others wrote: .pth (never more than tensors), .safetensors.
+"""Read tensors from untrusted files: .pth (tensors only) and .safetensors.
 
 Notable: a pickle is a program. `weights_only=True` reads tensors and plain containers and refuses the rest before any
-of it runs; what remains is judged here: names, types, and that a tensor's values are really in the file (a tensor may
+of it runs; the rest is checked here: names, types, and that a tensor's values are really in the file (a tensor may
 claim a shape of a million million values that all lie at one place). A checkpoint is a zip archive that PyTorch writes
 without compression; a packed one, which may unpack to any size, is refused before it is unpacked.
 """
@@ -31,7 +31,7 @@ FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """Names and tensors of a `.pth` or `.safetensors` file, on the CPU; UserError for anything doubtful."""
+    """Return names and tensors of a `.pth` or `.safetensors` file, on the CPU. Raises UserError for other content."""
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: there is no such file")
@@ -55,7 +55,7 @@ def _read_pickle(path: Path) -> Any:
     refuse_packed(path)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what a hostile file makes torch warn about is judged below
+            warnings.simplefilter("ignore")  # what a hostile file makes torch warn about is checked below
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a file made to break the reader may raise anything
         raise UserError(
@@ -79,7 +79,7 @@ def refuse_packed(path: Path) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """The first line of torch's complaint, without its advice to load the file all the same."""
+    """Return the first line of torch's error, without its advice to load the file unsafely."""
     lines = str(error).strip().splitlines()
     if not lines or "weights_only" in lines[0] or "Weights only load failed" in lines[0]:
         return type(error).__name__
@@ -87,7 +87,7 @@ def _reason(error: Exception) -> str:
 
 
 def _checked(path: Path, content: Any) -> dict[str, Tensor]:
-    """The state dict in `content`, possibly wrapped, if it is nothing but named dense tensors."""
+    """Return the state dict in `content`, possibly wrapped. Raises UserError unless it is named dense tensors only."""
     content = _unwrapped(content)
     if not isinstance(content, Mapping) or not content:
         raise UserError(f"{path}: refused: holds {type(content).__name__}, not a dictionary of named tensors")
@@ -101,7 +101,7 @@ def _checked(path: Path, content: Any) -> dict[str, Tensor]:
 
 
 def _unwrapped(content: Any) -> Any:
-    """The innermost mapping that wrappers hold: {"state_dict": {"model": {...}}}."""
+    """Return the innermost mapping in wrappers: {"state_dict": {"model": {...}}}."""
     for _ in range(DEEPEST):
         if not isinstance(content, Mapping):
             return content
@@ -113,7 +113,7 @@ def _unwrapped(content: Any) -> Any:
 
 
 def _plain_names(path: Path, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The names without what wrappers put into them, and without a prefix that all of them share.
+    """Return the tensors under names without the parts that wrappers add, and without a prefix that all share.
 
     `features.module.0.weight` (DataParallel around the convolutions), `_orig_mod.module.features.0.weight`,
     `backbone.features.0.weight`: all of them are features.0.weight.
@@ -136,9 +136,9 @@ def _plain_names(path: Path, state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def check_tensor(path: Path, name: str, tensor: Tensor) -> None:
-    """Refuse what is no plain tensor of numbers, or claims more values than it holds."""
+    """Raise UserError for anything but a plain tensor of numbers, and for one that claims more values than it holds."""
     if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
-        raise UserError(f"{path}: refused: {name} is no dense tensor ({tensor.layout}, {tensor.dtype})")
+        raise UserError(f"{path}: refused: {name} is not a dense tensor ({tensor.layout}, {tensor.dtype})")
     if tensor.is_floating_point() and tensor.dtype not in FLOATS:
         raise UserError(f"{path}: refused: {name} has the type {tensor.dtype}; 16, 32 and 64 bit floats are read")
     claimed = math.prod(tensor.shape) * tensor.element_size()

@@ -17,13 +17,13 @@ from vggnet.network.weights import check_described, refuse_not_finite
 
 
 def library_name(model: VGG) -> str:
-    """What torchvision and timm call the net: vgg16, vgg16_bn, ..."""
+    """Return the name of the net in torchvision and timm: vgg16, vgg16_bn, ..."""
     architecture = model.architecture
     return NAMES[architecture.net] + ("_bn" if architecture.batch_norm else "")
 
 
 def write_layout(model: VGG, layout: str, folder: str | Path) -> Path:
-    """Write `model` for torchvision or timm into `folder`; the file.
+    """Write `model` for torchvision or timm into `folder`; return the file.
 
     torchvision: a .safetensors of its state dict and preprocessing.json beside it. timm: its own folder form
     (model.safetensors and config.json), which `timm.create_model("local-dir:FOLDER")` opens. Raises UserError for nets
@@ -53,7 +53,7 @@ def write_layout(model: VGG, layout: str, folder: str | Path) -> Path:
             config["label_names"] = labels
         file, beside = folder / "model.safetensors", folder / "config.json"
         if beside.exists() and "pretrained_cfg" not in beside.read_text(encoding="utf-8", errors="replace"):
-            raise UserError(f"{beside} is there and is not timm's (a run's?): give another folder")
+            raise UserError(f"{beside} exists and is not timm's (a run's?): give another folder")
     else:
         config = {"model": name, **preprocessing_json(model.description.preprocessing), "classes": labels}
         file, beside = folder / f"{name}.safetensors", folder / "preprocessing.json"
@@ -64,7 +64,7 @@ def write_layout(model: VGG, layout: str, folder: str | Path) -> Path:
 
 
 def to_state(model: VGG, layout: str) -> dict[str, Tensor]:
-    """The net's weights under torchvision's or timm's names and shapes, without copies of what need not be turned.
+    """Return the net's weights under torchvision's or timm's names and shapes; without copies where possible.
 
     Raises UserError for nets that these libraries cannot express.
     """
