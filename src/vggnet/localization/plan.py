@@ -50,15 +50,13 @@ def resolve_localizer(options: LocalizeTrainOptions) -> tuple[Resolved[LocalizeT
 
     A net that does not exist is an error before any image is read.
     """
-    if (out := options.out) is not None:
-        options = continued(options, out)
-        if options.resume:
-            options = as_started(options, out)
-    source = _source(options)
+    out = options.out or _default_run(options)
+    options = continued(options, out)
+    if options.resume:
+        options = as_started(options, out)
+    source = _source(options, out)
     given = source.architecture
     net, crop = options.net or given.net, options.crop or given.crop_px
-    out = options.out or default_run(options.data, f"{net}-{options.boxes}")
-    options = continued(options, out)
     scale = options.train_scale or tuple(round(px * crop / given.crop_px) for px in source.train_scale)
     policy = policy_of(options, out, source.policy, "ignore" if _is_ilsvrc(options) else "apply")
     architecture = dataclasses.replace(given, net=net, outputs=1, crop_px=crop, dropout=options.dropout)
@@ -66,11 +64,16 @@ def resolve_localizer(options: LocalizeTrainOptions) -> tuple[Resolved[LocalizeT
     return resolved_with(options, out, architecture, policy), source
 
 
-def _source(options: LocalizeTrainOptions) -> ModelDescription:
+def _default_run(options: LocalizeTrainOptions) -> Path:
+    net = options.net or read_description(options.init_from).architecture.net
+    return default_run(options.data, f"{net}-{options.boxes}")
+
+
+def _source(options: LocalizeTrainOptions, out: Path) -> ModelDescription:
     """Return the description of the net to start from. A run that goes on stores it, and its file may be gone."""
-    config = RunFolder(options.out).config if options.resume and options.out is not None else None
+    config = RunFolder(out).config if options.resume else None
     if config is not None and SOURCE in config:
-        return ModelDescription.from_json(json.dumps(config[SOURCE]), str(options.out))
+        return ModelDescription.from_json(json.dumps(config[SOURCE]), str(out))
     return read_description(options.init_from)
 
 
