@@ -4,7 +4,7 @@ It is read and written as JSON by pydantic, so that a damaged or foreign file ra
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -155,11 +155,26 @@ class ModelDescription:
         except PydanticSerializationError as error:
             raise UserError(f"the model's description holds names that are not UTF-8 ({error})") from error
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the description as JSON values; raise UserError for names that no JSON in UTF-8 can hold."""
+        self.to_json()  # dump_python does not check the names
+        values: dict[str, Any] = _ADAPTER.dump_python(self, mode="json")
+        return values
+
     @classmethod
     def from_json(cls, text: str, source: str) -> "ModelDescription":
         """Parse `text`; `source` names the file in the error of a bad one."""
+        return cls._read(lambda: _ADAPTER.validate_json(text), source)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], source: str) -> "ModelDescription":
+        """Return the inverse of `to_dict`; `source` names the file in the error of a bad one."""
+        return cls._read(lambda: _ADAPTER.validate_python(values), source)
+
+    @classmethod
+    def _read(cls, parse: Callable[[], "ModelDescription"], source: str) -> "ModelDescription":
         try:
-            description = _ADAPTER.validate_json(text)
+            description = parse()
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "the description"

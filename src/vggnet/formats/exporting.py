@@ -228,7 +228,7 @@ def _description(net: VGG, form: str) -> Description:
         "trained_with": asdict(net.description.policy),
         "classes": list(net.description.classes),
         "class_titles": list(net.description.class_titles),
-        "description": json.loads(net.description.to_json()),
+        "description": net.description.to_dict(),
     }
 
 

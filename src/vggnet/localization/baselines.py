@@ -1,7 +1,7 @@
-"""Boxes that need no learning: what a box net must beat, and by how much.
+"""Compute the errors of boxes without a net, which a box net must beat.
 
-The whole image; the mean box; the one box that is right for most training images; and the latter two for each class.
-Boxes are relative to their image, so that one box fits images of any size.
+The baselines are the whole image, the one box that is right for most training images, and each class's mean and best
+box. Boxes are relative to their image, so that one box fits images of any size.
 
 Shapes: B boxes, N images, K classes.
 """
@@ -20,7 +20,7 @@ _STEPS = (1 / 32, 1 / 64, 1 / 128)  # of the search around the best of the grid
 
 
 def baselines(train: Objects, val: Objects, classes: int) -> dict[str, Count]:
-    """Wrong images of `val` by baseline; all but the whole image are taken from `train`."""
+    """Return the wrong images of `val` by baseline; all boxes but the whole image follow from `train`."""
     boxes, labels = _relative(train)
     counts = np.maximum(np.bincount(labels, minlength=classes), 1)[:, None]
     means = np.stack([np.bincount(labels, boxes[:, side], classes) for side in range(4)], 1) / counts
@@ -35,20 +35,20 @@ def baselines(train: Objects, val: Objects, classes: int) -> dict[str, Count]:
 
 
 def _relative(objects: Objects) -> tuple[np.ndarray, np.ndarray]:
-    """All boxes in units of their images, and their classes."""
+    """Return all boxes in units of their images, (B, 4), and their classes, (B,)."""
     sizes = np.repeat(objects.sizes, objects.counts, 0)
     return objects.edges / np.concatenate([sizes, sizes], 1), np.repeat(objects.labels, objects.counts)
 
 
 def _wrong(val: Objects, boxes: np.ndarray) -> Count:
-    """Images of `val` on which the box (N, 4), relative to the image, is none of its boxes."""
+    """Count the images of `val` that `boxes` (N, 4), relative to the images, are wrong for."""
     edges = boxes * np.concatenate([val.sizes, val.sizes], 1)
     right = iou(edges[:, None], val.padded()).max(1) > CORRECT_IOU
     return Count(int((~right).sum()), len(val))
 
 
 def _best_boxes(boxes: np.ndarray, labels: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """The box (4,) that is right for most of `boxes`, and each class's (K, 4): a grid, then small steps around."""
+    """Return the box (4,) that is right for most of `boxes`, and that of each class (K, 4): by a grid, then steps."""
     sample = np.random.default_rng(0).permutation(len(boxes))[:_SAMPLE]
     right, tries = _right_by_class(boxes[sample], labels[sample], classes)
     best = _refined(tries[right.sum(1).argmax()], boxes)
@@ -59,9 +59,9 @@ def _best_boxes(boxes: np.ndarray, labels: np.ndarray, classes: int) -> tuple[np
 
 
 def _right_by_class(boxes: np.ndarray, labels: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """(B, K): how many boxes of each class each box of the grid is right for; and the grid (B, 4).
+    """Return for how many boxes of each class each box of the grid is right, and the grid, (G, 4): (G, K).
 
-    An overlap is a product of one in x and one in y, so that only these two are computed box by box.
+    An intersection is the product of one in x and one in y, which are computed once for each pair of sides.
     """
     sides = np.array([(low, 1 - high) for low, high in product(_GRID, repeat=2) if 1 - high > low])
     member = np.zeros((len(labels), classes), np.float32)
@@ -83,7 +83,7 @@ def _right_by_class(boxes: np.ndarray, labels: np.ndarray, classes: int) -> tupl
 
 
 def _refined(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Move one side at a time while more boxes get right."""
+    """Return `box` after moving one side at a time, as long as it gets right for more of `boxes`."""
     most = (iou(box, boxes) > CORRECT_IOU).sum()
     for step in _STEPS:
         going = True

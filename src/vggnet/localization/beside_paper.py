@@ -1,6 +1,6 @@
-"""Which row of the paper's Tables 8 and 9 stands beside a row of ours, and in words what is not as in the paper.
+"""Find the row of the paper's Tables 8 and 9 for a row of ours, and list what is not as in the paper.
 
-Every pixel size follows the crop in proportion, as in classification's tables (`evaluation.protocols`).
+S and Q of the paper are scaled in proportion to the crop, as in the tables of classification (`evaluation.protocols`).
 """
 
 from collections.abc import Sequence
@@ -11,13 +11,13 @@ from vggnet.evaluation.protocols import architecture_differences
 from vggnet.paper.recipes import scaled_px
 from vggnet.paper.results import TABLE_8, TABLE_9, LocalizationRow
 
-NET = "D"  # all rows of both tables are this net's
+NET = "D"  # the net of all rows of both tables
 FINE_TUNED = {"fc": "first and second FC", "all": "all"}
 
 
 @dataclass(frozen=True)
 class Beside:
-    """The paper's row and what differs from it."""
+    """A row of the paper, and what differs from it."""
 
     paper: LocalizationRow
     differences: tuple[str, ...]
@@ -73,7 +73,7 @@ def _differences(
 def _distance(
     row: LocalizationRow, nets: Sequence[ModelDescription], test_scales: Sequence[tuple[int, ...]]
 ) -> tuple[int, float]:
-    """How far a row is whose S or Q differ: the number of Q first, then the mean S."""
+    """Return how far a row of other S or Q is: the difference in the number of Q, then in the mean S."""
     crop = nets[0].architecture.crop_px
     ours = [scale for net in nets for scale in net.train_scale]
     theirs = [scaled_px(scale, crop) for scale in row.train_scales]

@@ -1,8 +1,8 @@
-"""Geometry of boxes: how they follow an image through rescaling, cropping and mirroring, and back.
+"""Convert boxes between an image and its rescaled, cropped or mirrored windows; measure areas and overlaps.
 
-Files and people give boxes by inclusive pixel corners: xmin = xmax is one pixel wide, as VOC and ILSVRC count. Inside,
-boxes are *edges*: a pixel x covers [x, x + 1), so edges are (xmin, ymin, xmax + 1, ymax + 1). Areas and overlaps of
-edges are those of inclusive pixels with their +1, without a +1 anywhere; and edges rescale, where corners do not.
+Files and people give boxes by inclusive pixel *corners*: xmin = xmax is one pixel wide, as in VOC and ILSVRC. The code
+computes with *edges*: pixel x covers [x, x + 1), so that edges are (xmin, ymin, xmax + 1, ymax + 1). Areas and overlaps
+of edges are those of the inclusive pixels, and edges can be rescaled, which corners cannot.
 
 Shapes: n boxes; edges and corners are (..., 4), x before y. All is float64 and vectorised.
 """
@@ -21,44 +21,44 @@ CORRECT_IOU = 0.5  # a box is right when its overlap is larger (ILSVRC; App. A)
 
 
 def edges_of(corners: np.ndarray) -> np.ndarray:
-    """Inclusive pixel corners (..., 4) -> edges (..., 4)."""
+    """Return the edges (..., 4) of inclusive pixel corners (..., 4)."""
     return np.asarray(corners, np.float64) + np.array([0.0, 0.0, 1.0, 1.0])
 
 
 def corners_of(edges: np.ndarray) -> np.ndarray:
-    """Edges (..., 4) -> the nearest inclusive pixel corners, int64; at least one pixel wide and high."""
+    """Return the nearest inclusive pixel corners of edges (..., 4), int64; at least one pixel wide and high."""
     rounded = np.floor(np.asarray(edges) + 0.5).astype(np.int64)
     rounded[..., 2:] = np.maximum(rounded[..., 2:] - 1, rounded[..., :2])
     return rounded
 
 
 def area(edges: np.ndarray) -> np.ndarray:
-    """Area (...,) in square pixels; 0 for a box turned inside out."""
+    """Return the area (...,) in square pixels; 0 for a box whose right edge lies left of its left one."""
     return np.clip(edges[..., 2] - edges[..., 0], 0, None) * np.clip(edges[..., 3] - edges[..., 1], 0, None)
 
 
 def intersection(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Common area (...,) of edges (..., 4) and (..., 4), which are broadcast."""
+    """Return the common area (...,) of edges (..., 4) and (..., 4), which are broadcast."""
     low = np.maximum(first[..., :2], second[..., :2])
     high = np.minimum(first[..., 2:], second[..., 2:])
     return np.clip(high - low, 0, None).prod(-1)
 
 
 def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Intersection over union (...,), 0 to 1, of edges (..., 4) and (..., 4), which are broadcast."""
+    """Return the intersection over union (...,), 0 to 1, of edges (..., 4) and (..., 4), which are broadcast."""
     common = intersection(first, second)
     union = area(first) + area(second) - common
     return common / np.maximum(union, 1e-12)
 
 
 def clip(edges: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Edges (..., 4) cut to their images; `sizes` (..., 2) is width, height."""
+    """Return edges (..., 4) cut to their images; `sizes` (..., 2) are width and height."""
     limits = np.concatenate([sizes, sizes], -1)
     return np.clip(edges, 0, limits)
 
 
 def rescaled_sizes(sizes: np.ndarray, scale: np.ndarray | int) -> np.ndarray:
-    """`geometry.rescaled_size` of many images at once: int (n, 2) of width, height; `scale` is S or Q, (n,) or one."""
+    """Return `geometry.rescaled_size` of many images: int (n, 2) of width, height; `scale` is S or Q, (n,) or one."""
     sizes = np.asarray(sizes, np.int64)
     scale = np.broadcast_to(np.asarray(scale, np.int64), sizes.shape[:1])[:, None]
     short = sizes.min(1, keepdims=True)
@@ -83,13 +83,13 @@ class Windows:
 
     @classmethod
     def of_views(cls, sizes: np.ndarray, views: np.ndarray, side: int) -> "Windows":
-        """From `loading.Batch.views`, rows of (scale, left, top, mirrored)."""
+        """Return the windows of `loading.Batch.views`, rows of (scale, left, top, mirrored)."""
         scale, left, top = (views[:, column].astype(np.int64) for column in range(3))
         return cls(sizes, scale, left, top, views[:, 3] > 0.5, side)
 
     @property
     def _factors(self) -> np.ndarray:
-        """(n, 4): rescaled pixels for a pixel of the image, for each edge. Both axes round on their own."""
+        """Rescaled pixels for each pixel of the image, by edge, (n, 4). Each axis is rounded separately."""
         factors = rescaled_sizes(self.sizes, self.scale) / self.sizes
         return np.concatenate([factors, factors], 1)
 
@@ -98,11 +98,11 @@ class Windows:
         return np.stack([self.left, self.top, self.left, self.top], 1).astype(np.float64)
 
     def enter(self, edges: np.ndarray) -> np.ndarray:
-        """Edges (n, 4) in the images -> edges in the windows; not clipped."""
+        """Return the edges in the windows of edges (n, 4) in the images; not clipped."""
         return self._flip(edges * self._factors - self._corner)
 
     def leave(self, edges: np.ndarray) -> np.ndarray:
-        """The inverse of `enter`."""
+        """Invert `enter`."""
         return (self._flip(edges) + self._corner) / self._factors
 
     def _flip(self, edges: np.ndarray) -> np.ndarray:
@@ -111,17 +111,17 @@ class Windows:
 
 
 def encode(edges: np.ndarray, side: int) -> np.ndarray:
-    """Edges (..., 4) in a window -> what is regressed: centre x, centre y, width, height.
+    """Return what is regressed for edges (..., 4) in a window: centre x, centre y, width, height.
 
-    In units of the window's side, the centre from the window's middle: a box that fills it is (0, 0, 1, 1). A box
-    that reaches beyond its window keeps its true centre and size.
+    The unit is the side of the window, and the centre is relative to the middle of the window: a box that fills it is
+    (0, 0, 1, 1). A box that reaches beyond its window is not cut.
     """
     center = (edges[..., :2] + edges[..., 2:]) / 2 - side / 2
     return np.concatenate([center, edges[..., 2:] - edges[..., :2]], -1) / side
 
 
 def decode(coordinates: np.ndarray, side: int) -> np.ndarray:
-    """The inverse of `encode`; a negative width or height counts as none."""
+    """Invert `encode`; a negative width or height becomes 0."""
     values = np.asarray(coordinates, np.float64) * side
     half = np.clip(values[..., 2:], 0, None) / 2
     center = values[..., :2] + side / 2
@@ -130,7 +130,7 @@ def decode(coordinates: np.ndarray, side: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class BoxFault:
-    """A box that is not on its image."""
+    """A box that cannot be used, in inclusive corners, and why."""
 
     image: str
     corners: tuple[float, ...]
@@ -142,7 +142,7 @@ class BoxFault:
 
 @dataclass(frozen=True, eq=False)
 class CheckedBoxes:
-    """Boxes on their images. `clipped` counts those that reached up to a pixel beyond; `faults` were left out."""
+    """The boxes that can be used. `clipped` counts those that reached beyond the image; `faults` are left out."""
 
     boxes: tuple[np.ndarray, ...]  # int64 (n_i, 4), inclusive corners
     clipped: int
@@ -155,7 +155,7 @@ def check_boxes(
     sizes: np.ndarray,
     contradictions: Mapping[int, str] | None = None,
 ) -> CheckedBoxes:
-    """Hold every box against its image: `sizes` (N, 2) is width, height in pixels; 0 where it is not known.
+    """Check that every box lies on its image; `sizes` (N, 2) are width and height in pixels, 0 where unknown.
 
     A box that reaches one pixel beyond is clipped and counted; one that reaches farther, or has xmin > xmax or
     ymin > ymax, is a fault. So are all boxes of the images in `contradictions`, for the reason given there.
@@ -185,8 +185,8 @@ def check_boxes(
         for place in np.flatnonzero(~good).tolist()
     ]
     clipped = int(((corners != fitting).any(1) & good).sum())
-    kept = np.split(fitting[good], np.cumsum(np.bincount(owner[good], minlength=len(boxes)))[:-1]) if boxes else []
-    return CheckedBoxes(tuple(kept), clipped, tuple(faults))
+    usable = np.split(fitting[good], np.cumsum(np.bincount(owner[good], minlength=len(boxes)))[:-1]) if boxes else []
+    return CheckedBoxes(tuple(usable), clipped, tuple(faults))
 
 
 def refuse_faults(faults: tuple[BoxFault, ...], hint: str = "") -> None:
@@ -198,6 +198,6 @@ def refuse_faults(faults: tuple[BoxFault, ...], hint: str = "") -> None:
     raise UserError(
         f"{counted(len(faults), 'box')} cannot be used:\n"
         + "\n".join(lines)
-        + "\nMend them, or leave them out with --bad-boxes skip"
+        + "\nCorrect them, or leave them out with --bad-boxes skip"
         + hint
     )

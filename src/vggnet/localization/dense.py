@@ -1,8 +1,8 @@
-"""Boxes out of images: one from the centre crop (test 1), and one from every position of the dense map (test 2).
+"""Compute boxes: one from the centre crop (test 1), or one from every position of the dense map (test 2).
 
-Notable: a position of the dense map is a window of crop size at 32 px steps; its box is relative to that window, and
-goes from there back to the image, through the mirror where there was one. Each batch goes through the classifiers and
-the box nets as it is in memory: an image is decoded, rescaled and mirrored once.
+- A position of the dense map is a window of crop size; windows lie 32 px apart. A box is predicted relative to its
+  window, and converted to the image, through the mirror for mirrored windows.
+- Classifiers and box nets compute on the same batches, so that an image is decoded, rescaled and mirrored once.
 
 Shapes: n images, K classes, T = min(5, K) best classes of an image, P positions (of both mirrors).
 """
@@ -34,7 +34,7 @@ from vggnet.paper.configurations import TOTAL_STRIDE_PX
 
 @dataclass(frozen=True)
 class _CenterCrop:
-    """The centre crop of a rescaled image; runs in a worker."""
+    """Return the centre crop of a rescaled image; runs in a worker."""
 
     scale: int
     crop: int
@@ -46,7 +46,7 @@ class _CenterCrop:
 
 
 def center_windows(sizes: np.ndarray, scale: int, crop: int) -> Windows:
-    """The centre crop's window of each image: sizes (n, 2)."""
+    """Return the windows of the centre crops at Q = `scale` of images of `sizes` (n, 2)."""
     left, top = ((rescaled_sizes(sizes, scale) - crop) // 2).T
     count = len(sizes)
     return Windows(sizes, np.full(count, scale), left, top, np.zeros(count, bool), crop)
@@ -55,14 +55,14 @@ def center_windows(sizes: np.ndarray, scale: int, crop: int) -> Windows:
 def center_outputs(
     model: VGG, split: Split, labels: np.ndarray, indices: np.ndarray, scale: int, computing: Computing
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(float32 (n, 4), indices (n,)): what the net says in the centre crop at `scale` (Q), for the classes `labels`.
+    """Return the outputs for the centre crop at `scale` (Q), for the classes `labels`: float32 (n, 4), indices (n,).
 
     `labels` (N,) and `indices` are of the split; bad images are left out where `computing` says so.
     """
     crop = model.architecture.crop_px
     if scale < crop:
         raise UserError(f"test scale {scale}: a crop of {crop} does not fit: Q must be at least {crop}")
-    kept: list[int] = []
+    readable: list[int] = []
     parts: list[Tensor] = []
     waiting: list[np.ndarray] = []
     with ready_to_score(model, computing.device, computing.precision) as ready:
@@ -70,7 +70,7 @@ def center_outputs(
 
         def present() -> None:
             outputs = ready.model(ready.inputs(torch.from_numpy(np.stack(waiting)))).flatten(1).float()
-            wanted = torch.from_numpy(labels[kept[len(kept) - len(waiting) :]]).to(computing.device)
+            wanted = torch.from_numpy(labels[readable[len(readable) - len(waiting) :]]).to(computing.device)
             parts.append(select(outputs, wanted, model.description.boxes).cpu())
             waiting.clear()
 
@@ -78,7 +78,7 @@ def center_outputs(
             if isinstance(result, BadImage):
                 computing.skipped(result)
                 continue
-            kept.append(result[0])
+            readable.append(result[0])
             waiting.append(result[1])
             if len(waiting) >= at_once:
                 present()
@@ -87,10 +87,10 @@ def center_outputs(
     values = torch.cat(parts).numpy() if parts else np.empty((0, COORDINATES), np.float32)
     finite = np.asarray(np.isfinite(values).all(1))
     if not finite.all():
-        file = split.path(kept[int(np.argmin(finite))])
+        file = split.path(readable[int(np.argmin(finite))])
         boxes = f"{int((~finite).sum()):,} of {len(finite):,} boxes, that of {file} for one"
         raise Diverged(f"the numbers of {boxes}, are not finite; {Diverged.RETRAIN}")
-    return values, np.array(kept, np.int64)
+    return values, np.array(readable, np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +108,7 @@ class MatchedNet:
 
 @dataclass
 class Candidates:
-    """All boxes of one image from one net at one Q: edges (P, T, 4) on the image, and their class scores (P, T)."""
+    """The boxes of one image from one box net at one Q: edges (P, T, 4) on the image, and class scores (P, T)."""
 
     edges: np.ndarray
     scores: np.ndarray
@@ -124,7 +124,7 @@ def dense_candidates(
     scales: Sequence[Sequence[int]],
     computing: Computing,
 ) -> dict[int, dict[tuple[int, int], Candidates]]:
-    """{image: {(box net, Q): candidates}} of the images at `indices`; bad ones are not in it, where they are skipped.
+    """Return {image: {(box net, Q): candidates}} of the images at `indices`, without bad images that are skipped.
 
     `scales[i]` are the Q of box net i; `sizes` (N, 2) and `best` (N, T), an image's best classes in the order of the
     first classifier, are of the whole split. Without classifiers all scores are 1.
@@ -217,14 +217,14 @@ def _maps(scorer: Scorer, pixels: Tensor, sizes: Sequence[Size], mirrored: bool)
 
 
 def _position_scores(scores: Tensor, classes: np.ndarray) -> np.ndarray:
-    """A class score map (K, rows, columns) -> the posteriors (P, T) of `classes` (T,) at each position."""
+    """Return the posteriors (P, T) of `classes` (T,) at each position of a class score map (K, rows, columns)."""
     return scores.flatten(1).softmax(0)[torch.from_numpy(classes)].T.numpy()
 
 
 def _edges(
     net: MatchedNet, outputs: Tensor, best: np.ndarray, size: np.ndarray, scale: int, mirrored: bool
 ) -> np.ndarray:
-    """A map (4 or 4 K, rows, columns) -> edges (P, T, 4) on the image of width x height `size`, cut to it."""
+    """Return edges (P, T, 4) on the image of width and height `size`, from a map (4 or 4 K, rows, columns)."""
     side = net.model.architecture.crop_px
     rows, columns = outputs.shape[1:]
     flat = outputs.flatten(1).T  # (P, 4 or 4 K)

@@ -1,8 +1,8 @@
-"""Greedy merging of boxes (App. A, after OverFeat): close ones become one, rated by the class scores they gather.
+"""Merge close boxes greedily (App. A, after OverFeat), and rate a merged box by the class scores of its members.
 
-The boxes are those of one class in one image. The two that are closest become one, until the closest are too far apart.
-The rate of a merged box is the sum of its members' class scores, so that a box which many windows agree on is rated
-higher than a stray one. What "close" and "become one" mean:
+The boxes are those of one class in one image. The two closest boxes are merged, until the closest ones are too far
+apart. The rate of a merged box is the sum of the class scores of its members, so that a box which many windows agree on
+is rated higher than a single one. The ways of merging differ in the distance and in the merged box:
 
     centroid   distance: Euclidean between (left, top, right, bottom), in units of the boxes' typical side (the median
                of the roots of their areas); a merged box is the mean of all boxes in it
@@ -46,7 +46,7 @@ def best_boxes(edges: np.ndarray, scores: np.ndarray, merging: Merging = "overfe
 
 
 def _merge_classes(edges: np.ndarray, scores: np.ndarray, merging: Merging) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Merge the boxes of each class alone: edges (T, n, 4), scores (T, n) -> for each what `merge` returns."""
+    """Merge the boxes of each class separately: edges (T, n, 4), scores (T, n) -> for each what `merge` returns."""
     order = np.stack([np.lexsort((*each.T, -rated)) for each, rated in zip(edges, scores, strict=True)])
     edges, scores = np.take_along_axis(edges, order[..., None], 1), np.take_along_axis(scores, order, 1)
     if merging == "overfeat":

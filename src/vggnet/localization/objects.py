@@ -1,7 +1,7 @@
-"""Images with the boxes of their objects, held against each other before anything is learnt or counted.
+"""Open images with the boxes of their objects, and check that the boxes lie on the images.
 
 An image without a box is left out and counted: many of ImageNet's training images have none. A box that is not on its
-image stops the work, or is left out and counted; see `images.boxes.check_boxes`.
+image raises an error, or is left out and counted; see `localization.boxes.check_boxes`.
 
 Shapes: N images, M the most boxes of one image.
 """
@@ -34,7 +34,7 @@ class Objects:
     """N images, each with one or more boxes.
 
     `sizes` int64 (N, 2) is width, height. `edges` float64 (sum of boxes, 4) holds the boxes of all images one after
-    another (see `images.boxes`); those of image i are `edges[starts[i] : starts[i + 1]]`.
+    another (see `localization.boxes`); those of image i are `edges[starts[i] : starts[i + 1]]`.
     """
 
     split: Split
@@ -56,20 +56,20 @@ class Objects:
         return np.diff(self.starts)
 
     def padded(self) -> np.ndarray:
-        """Edges (N, M, 4); boxes that are not there have no area, and so overlap with nothing."""
+        """Return edges (N, M, 4). Images with fewer boxes get boxes without area, which overlap nothing."""
         counts = self.counts
         result = np.zeros((len(self), int(counts.max(initial=1)), 4))
         result[np.arange(result.shape[1]) < counts[:, None]] = self.edges
         return result
 
     def subset(self, indices: np.ndarray) -> "Objects":
-        """The images at `indices`, in that order."""
+        """Return the images at `indices`, in that order."""
         boxes = [self.edges[self.starts[i] : self.starts[i + 1]] for i in indices.tolist()]
         return Objects(self.split.subset(indices), self.sizes[indices], *_flat(boxes))
 
 
 def _flat(boxes: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes of all images one after another, and where each image's begin."""
+    """Return the boxes of all images one after another, and where those of each image begin, int64 (N + 1,)."""
     starts = np.concatenate([[0], np.cumsum([len(each) for each in boxes])]).astype(np.int64)
     return np.concatenate([np.empty((0, 4)), *boxes]), starts
 
@@ -77,9 +77,9 @@ def _flat(boxes: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 def open_localizable(
     data: str, annotations: Path | None, val_annotations: Path | None, *, whole: bool = False
 ) -> ImageData:
-    """Open `data` (with annotations, where its boxes are apart), images without a box left out.
+    """Open `data` with its boxes, or with those of `annotations`, and leave images without a box out.
 
-    `whole` is `open_data`'s. Raises UserError where there are no boxes at all.
+    `whole` is that of `open_data`. Raises UserError where there are no boxes at all.
     """
     opened = open_annotated(data, annotations, val_annotations, whole=whole)
     notes = list(opened.notes)
@@ -107,10 +107,10 @@ def open_localizable(
 def objects_of(
     split: Split, *, bad_boxes: str, workers: int, name: str = "", unreadable: Collection[str] = ()
 ) -> Objects:
-    """Measure the images, hold their boxes against them, and say what was clipped or left out.
+    """Measure the images, check their boxes, and print how many boxes were clipped or left out.
 
-    The files in `unreadable` stay, with a size of 0: a continued run has the images of its start.
-    UserError lists the boxes at fault, unless `bad_boxes` is "skip".
+    The images in `unreadable` are not left out, and have size 0: a continued run must have the images of its start.
+    Raises UserError, which lists the boxes that cannot be used, unless `bad_boxes` is "skip".
     """
     sizes = measure_sizes(split, workers)
     assert split.boxes is not None
@@ -127,13 +127,13 @@ def objects_of(
         raise UserError(f"{split.root}: not one of {len(split)} {name} images has a box that can be used")
     if len(having) < len(split):
         say(f"note: {name}: left out {counted(len(split) - len(having), 'image')} without a box that can be used")
-    kept = replace(split, boxes=checked.boxes).subset(having)
-    assert kept.boxes is not None
-    return Objects(kept, sizes[having], *_flat([edges_of(boxes) for boxes in kept.boxes]))
+    usable = replace(split, boxes=checked.boxes).subset(having)
+    assert usable.boxes is not None
+    return Objects(usable, sizes[having], *_flat([edges_of(boxes) for boxes in usable.boxes]))
 
 
 def _contradictions(split: Split, sizes: np.ndarray) -> dict[int, str]:
-    """Of the images whose annotation states another size than `sizes` (N, 2), where both are known: why not."""
+    """Return a reason for each image whose annotation states another size than its size in `sizes` (N, 2)."""
     if split.stated_sizes is None:
         return {}
     known = split.stated_sizes.all(1) & sizes.all(1)
@@ -143,7 +143,7 @@ def _contradictions(split: Split, sizes: np.ndarray) -> dict[int, str]:
 
 
 def _orientation_hint(split: Split, sizes: np.ndarray, images: set[str]) -> str:
-    """What to try where images with faulty boxes have another size (sideways) with the other --orientation."""
+    """Return advice to try the other --orientation, if it would turn images whose boxes do not fit; else empty."""
     other: Orientation = "ignore" if split.reading.orientation == "apply" else "apply"
     faulty = [place for place, file in enumerate(split.files) if file in images][:_HINTED]
     otherwise = measure_sizes(split.subset(faulty).read_as(replace(split.reading, orientation=other)))
@@ -155,7 +155,7 @@ def _orientation_hint(split: Split, sizes: np.ndarray, images: set[str]) -> str:
 
 
 def measure_sizes(split: Split, workers: int = 0) -> np.ndarray:
-    """int64 (N, 2): width and height of each image as it will be read, by its header; 0, 0 where that is unreadable."""
+    """Return the width and height of each image by its header, int64 (N, 2); 0, 0 for a header that cannot be read."""
     pieces = chunks(np.arange(len(split)), _PIECE)
     with Workers(_Sizes(split), min(workers, len(pieces))) as pool:
         return np.concatenate([np.empty((0, 2), np.int64), *pool.map(pieces)])
@@ -163,7 +163,7 @@ def measure_sizes(split: Split, workers: int = 0) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Sizes:
-    """Reads the headers of some images; runs in a worker."""
+    """Read the headers of some images; runs in a worker."""
 
     split: Split
 

@@ -4,7 +4,6 @@ Preprocessing, crop, width and S come from the net that the training starts from
 """
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,7 +72,7 @@ def _source(options: LocalizeTrainOptions, out: Path) -> ModelDescription:
     """Return the description of the net to start from. A run that goes on stores it, and its file may be gone."""
     config = RunFolder(out).config if options.resume else None
     if config is not None and SOURCE in config:
-        return ModelDescription.from_json(json.dumps(config[SOURCE]), str(out))
+        return ModelDescription.from_dict(config[SOURCE], str(out))
     return read_description(options.init_from)
 
 

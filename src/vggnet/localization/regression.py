@@ -1,11 +1,11 @@
-"""What a box net learns: four coordinates of one box, by a Euclidean loss (App. A).
+"""Train four coordinates of a box by a Euclidean loss (App. A).
 
 The paper says "a vector storing the box centre coordinates, width and height" and no more. Here:
-- coordinates are relative to the crop, in units of its side (`images.boxes.encode`), so that every position of a dense
-  map predicts the box relative to its own window;
-- a crop that cuts an object keeps the object's true, unclipped box: windows that see different parts of it are to
-  agree on one box. A crop that sees less than half of what it could see (of the box, or, where the box is larger, of
-  the crop) is not learnt from: it weighs nothing;
+- coordinates are relative to the crop, in units of its side (`localization.boxes.encode`), so that every position of a
+  dense map predicts the box relative to its own window;
+- the box of an object that a crop cuts is not cut: windows that see different parts of an object must predict one box.
+  A crop that sees less than half of the box has weight 0. For a box that is larger than the crop, half of the crop
+  counts;
 - of an image's several boxes one is drawn by (seed, epoch, image), as crops are;
 - the loss of an image is half the squared distance (Caffe's Euclidean loss). PCR learns the four outputs of the true
   class, the others get no gradient.
@@ -27,7 +27,7 @@ SEEN = 0.5  # least part of the box (or of the crop) that a crop must see of it
 
 
 def outputs_of(kind: BoxKind, classes: int) -> int:
-    """Outputs of the last layer: 4 (SCR) or 4 K (PCR)."""
+    """Return the number of outputs of the last layer: 4 (SCR) or 4 K (PCR)."""
     return COORDINATES if kind == "scr" else COORDINATES * classes
 
 
@@ -41,7 +41,7 @@ def draw_boxes(objects: Objects, seed: int, epoch: int, indices: np.ndarray) -> 
 
 
 def targets_of(edges: np.ndarray, labels: np.ndarray, windows: Windows) -> np.ndarray:
-    """float32 (n, 6): four coordinates, the class, the weight (0 or 1), of boxes in their images seen in `windows`."""
+    """Return the targets of boxes in `windows`, float32 (n, 6): four coordinates, the class, the weight (0 or 1)."""
     inside = windows.enter(edges)
     frame = np.array([0.0, 0.0, windows.side, windows.side])
     visible = intersection(inside, frame) >= SEEN * np.minimum(area(inside), windows.side**2)
@@ -49,24 +49,24 @@ def targets_of(edges: np.ndarray, labels: np.ndarray, windows: Windows) -> np.nd
 
 
 def select(outputs: Tensor, labels: Tensor, kind: BoxKind) -> Tensor:
-    """Outputs (n, 4 or 4 K) -> the four coordinates (n, 4) of each image's class."""
+    """Return the coordinates (n, 4) of each image's class from outputs (n, 4 or 4 K)."""
     if kind == "scr":
         return outputs
     return outputs.unflatten(1, (-1, COORDINATES))[torch.arange(len(labels), device=outputs.device), labels]
 
 
 def regression_losses(outputs: Tensor, targets: Tensor, kind: BoxKind) -> tuple[Tensor, Tensor]:
-    """Outputs (n, 4 or 4 K), targets (n, 6) -> each image's loss (n,), and whether its box is wrong (n,)."""
+    """Return the loss of each image (n,), and whether its box is wrong (n,): outputs (n, 4 or 4 K), targets (n, 6)."""
     wanted, weights = targets[:, :COORDINATES], targets[:, COORDINATES + 1]
     given = select(outputs, targets[:, COORDINATES].long(), kind)
     losses = 0.5 * (given - wanted).square().sum(1) * weights
-    # an overlap that is not a number is wrong, too
+    # not `<=`: a NaN overlap is wrong, too
     wrong = ~(overlap(given.detach(), wanted) > CORRECT_IOU) & (weights > 0)
     return losses, wrong
 
 
 def overlap(first: Tensor, second: Tensor) -> Tensor:
-    """Intersection over union (n,) of encoded boxes (n, 4) and (n, 4): their common unit cancels out."""
+    """Return the intersection over union (n,) of encoded boxes (n, 4) and (n, 4); their common unit cancels out."""
     low, high = [], []
     for box in (first, second):
         half = box[:, 2:].clamp(min=0) / 2

@@ -1,4 +1,4 @@
-"""Which Q and which views each net of test 2 gets, box nets and classifiers, each by their options (Table 9)."""
+"""Choose the Q of each box net and the views of each classifier by the options (Table 9)."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,11 +1,10 @@
-"""`vggnet localize train`: a classification net becomes one that draws boxes (App. A).
+"""Train a net that predicts boxes, from a classification net (App. A): `vggnet localize train`.
 
-The loop is the classifier's; what differs is the task: crops with the box that they see, a Euclidean loss, and test 1
-on the held-out images, which moves the schedule.
+The training loop is that of classification. The task differs: crops with the boxes that they see, a Euclidean loss, and
+test 1 on the held-out images, which moves the schedule.
 """
 
 import dataclasses
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +40,7 @@ from vggnet.training.session import Session, start_session
 
 @dataclass
 class LocalizationTask:
-    """Box regression on `train`, judged by test 1 on `judged`."""
+    """Box regression on `train`; test 1 on `judged` moves the schedule."""
 
     session: Session
     loader: CropLoader
@@ -76,9 +75,9 @@ class LocalizationTask:
         return {"error": 100 * error.rate, "loss": loss, "iou": overlap}
 
     def test(self, model: VGG, objects: Objects, part: str) -> tuple[Count, float, float]:
-        """Test 1 over all ranks: wrong images, mean loss, mean overlap.
+        """Run test 1 on all ranks. Return the wrong images, the mean loss and the mean overlap.
 
-        UserError where too many of the images (called `part`) cannot be read any more.
+        Raises UserError where too many of the images, which messages call `part`, can no longer be read.
         """
         world, scale = self.session.world, self.session.recipe.judged_scale
         share = world.share(np.arange(len(objects)))
@@ -94,7 +93,7 @@ class LocalizationTask:
 
 @dataclass(frozen=True)
 class LocalizeResult:
-    """A finished training: its run, and test 1 on val (None without val boxes) beside boxes that need no learning."""
+    """A finished training: the run, its error in test 1 on val (None without val boxes), and those of the baselines."""
 
     run: Path
     error: Count | None
@@ -112,7 +111,7 @@ class LocalizeResult:
 
 
 def train_localizer(options: LocalizeTrainOptions) -> LocalizeResult:
-    """Train a box net, from options to a finished run. Raises UserError."""
+    """Train a box net, or continue its training, to the end. Raises UserError."""
     with join_world(options.machine.device) as world:
         plan = plan_localizer(options, world)
         with prepare_run(plan, world) as prepared:
@@ -163,12 +162,12 @@ def _train(session: Session, plan: LocalizePlan) -> LocalizeResult:
     boxes = f"boxes     {options.boxes}: {plan.architecture.outputs} outputs; {learnt} are fine-tuned"
     with session.loader(train.split) as loader:
         task = LocalizationTask(session, loader, train, judged, computing)
-        session.train(task, {SOURCE: json.loads(plan.source.to_json())}, boxes)
+        session.train(task, {SOURCE: plan.source.to_dict()}, boxes)
         return _report(task, options)
 
 
 def _report(task: LocalizationTask, options: LocalizeTrainOptions) -> LocalizeResult:
-    """Test 1 of the best epoch on val, beside the boxes that need no learning; said, and written into the run."""
+    """Run test 1 on val with the weights of the best epoch; print the result and the baselines, and write val.json."""
     session = task.session
     run, scale = session.run, session.recipe.judged_scale
     if session.pictures.val is None:

@@ -54,7 +54,7 @@ def save_pretrained(model: VGG, folder: str | Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{folder}: cannot be written to ({error.strerror}); give another folder") from error
-    config = {"model_type": MODEL_TYPE, "architectures": ["VGG"], **json.loads(model.description.to_json())}
+    config = {"model_type": MODEL_TYPE, "architectures": ["VGG"], **model.description.to_dict()}
     with replacing_several(folder / MODEL_FILE) as part:
         save_model(part / MODEL_FILE, model)
         write_whole(part / CONFIG_FILE, json.dumps(config, indent=2) + "\n")
@@ -113,7 +113,7 @@ def _description(config: Path) -> ModelDescription:
         raise UserError(
             f"{config}: a model of type {kind!r}, not {MODEL_TYPE!r}: `vggnet convert` brings other libraries' files in"
         )
-    return ModelDescription.from_json(json.dumps(content), str(config))
+    return ModelDescription.from_dict(content, str(config))
 
 
 def _fetched(name: str, revision: str | None, hub: dict[str, Any]) -> Path:

@@ -8,26 +8,26 @@ from vggnet.options.common import JsonOption, ThreadsOption, option
 
 @dataclass(frozen=True)
 class BenchOptions:
-    """Images/s of net D, here and in other libraries, interleaved in one run; each path is checked before it is timed.
+    """Measure the speed of net D here and in other libraries, in turn, after a check that they compute the same.
 
-    Libraries that are not installed are listed with how to install them."""
+    Libraries that are not installed are listed with the command that installs them."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where everything runs; auto is the GPU where there is one."""
+    """The device; auto takes a GPU if there is one."""
     tasks: Annotated[tuple[Literal["training", "inference"], ...], option(metavar="TASK...")] = (
         "training",
         "inference",
     )
-    """A training step (training), the scores of a batch (inference), or both."""
+    """What is timed: a training step (training), the scores of a batch (inference), or both."""
     batch: Annotated[int | None, option(default="8 on a CPU, 256 on a GPU")] = None
-    """Images at once."""
+    """Images in a batch."""
     repeats: int = 5
-    """Timed rounds; each times every path once, in turn."""
+    """Number of rounds; each round times every library once."""
     threads: ThreadsOption = None
     compile: bool = False
-    """Also time the paths that go through torch.compile; compiling takes minutes."""
+    """Also time the nets that torch.compile compiles, which takes minutes."""
     json: JsonOption = None
     width: float = 1.0
-    """Scales the channels, to try the command; the figures are then not net D's."""
+    """Factor on the channels, to try the command with a smaller net than D."""
     crop: int = 224
-    """Side of the images, likewise."""
+    """Side of the images in pixels, to try the command with smaller ones."""

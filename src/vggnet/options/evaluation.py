@@ -25,39 +25,40 @@ _TextFile = Annotated[Path | None, option(default="not written")]
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """Error of trained nets on labelled images by the paper's test protocol (Sect. 3.2); several nets are fused.
+    """Measure the error of nets on labelled images by the paper's test protocol (Sect. 3.2); several nets are fused.
 
-    A folder of images without labels gives a csv of five classes an image."""
+    For a folder of images without labels, print the five most probable classes of each image."""
 
     inputs: ModelsAndData
-    """Runs or weight files, then the images (their val split)."""
+    """Runs or weight files, then the data, whose val images are counted."""
     views: Annotated[tuple[str, ...], option(default="center dense; without labels, dense", metavar="VIEW...")] = ()
-    """Of dense, crops (5x5), center, ten."""
+    """How images are shown to the nets: dense, crops (5x5 and mirrors), center, ten."""
     test_scale: TestScalesOption = ()
     mirror: MirrorOption = None
-    protocol: Annotated[TableName | None, option(default="none, --views and --test-scale choose")] = None
-    """One of the paper's tables; chooses views and Q."""
+    protocol: Annotated[TableName | None, option(default="none")] = None
+    """Take views and Q from a table of the paper, in place of --views and --test-scale."""
     against: Annotated[str | None, option(default="the best row", metavar="ROW")] = None
-    """The row that the others are tested against, such as "A dense Q=73". The best row is corrected for more pairs."""
+    """The row that all others are tested against, such as "A dense Q=73". Name it before you see the errors: p values
+    against the best row are corrected for more comparisons."""
     device: DeviceOption = "auto"
     precision: InferencePrecisionOption = "auto"
     bad_images: BadImagesOption = "stop"
     workers: WorkersOption = None
     json: JsonOption = None
     csv: _TextFile = None
-    """Write the table (or, without labels, the five classes an image) as CSV."""
+    """Write the table, or for images without labels the five classes of each image, as CSV."""
     markdown: _TextFile = None
     """Write the table as Markdown."""
 
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """The five most probable classes of images."""
+    """Print the most probable classes of images."""
 
     inputs: ModelAndImages
     """A run or weight file, then images or folders of images."""
     top: int = 5
-    """Classes per image."""
+    """Number of classes for each image."""
     test_scale: TestScaleOption = None
     mirror: MirrorOption = None
     device: DeviceOption = "auto"

@@ -37,21 +37,21 @@ from vggnet.options.machine import Machine, MachineOptions
 _AnnotationsOption = Annotated[
     Path | None,
     option(
-        "Where DATA itself has no boxes: a csv, a COCO json, an XML file or a folder of them (VOC, ILSVRC).",
-        default="DATA's own",
+        "The boxes, if DATA itself has none: a csv, a COCO json, an XML file, or a folder of XML files (VOC, ILSVRC).",
+        default="the boxes of DATA",
     ),
 ]
 _ValAnnotationsOption = Annotated[
-    Path | None, option("Those of the val images, where they are apart.", default="as --annotations")
+    Path | None, option("The boxes of the val images, if --annotations does not have them.", default="as --annotations")
 ]
 _MergingOption = Annotated[
     Merging,
-    option("How close boxes become one: as OverFeat does (the paper's), or by their edges (docs/localisation.md)."),
+    option("How close boxes are merged: overfeat as in the paper, centroid by their edges (docs/localisation.md)."),
 ]
 _ClassifierViewsOption = Annotated[
     tuple[str, ...],
     option(
-        "What the classifiers see to choose the five classes: of dense, crops (5x5 and mirrors), center, ten.",
+        "The views by which the classifiers choose the five classes: dense, crops (5x5 and mirrors), center, ten.",
         default="dense",
         metavar="VIEW...",
     ),
@@ -59,7 +59,7 @@ _ClassifierViewsOption = Annotated[
 _ClassifierScaleOption = Annotated[
     tuple[str, ...],
     option(
-        "The classifiers' Q for that: numbers; or own, each one's three of Table 5, which follow from its S.",
+        "Q of these views: numbers, or own for the three Q of Table 5, which follow from each classifier's S.",
         default="those of the box nets",
         metavar="Q...",
     ),
@@ -69,8 +69,8 @@ _ClassifierScaleOption = Annotated[
 _OrientationOption = Annotated[
     Orientation | None,
     option(
-        "Of photographs with an EXIF orientation: apply turns them upright, for boxes that were drawn so; ignore takes "
-        "the pixels as they are stored. Stored with the weights; whatever uses the net reads images in the same way.",
+        "For photographs with an EXIF orientation: apply turns them upright, for boxes that were drawn on upright "
+        "images; ignore takes the pixels as stored. Stored with the weights, and followed by every use of the net.",
         default="apply; ignore for the ILSVRC download, whose boxes refer to stored pixels",
     ),
 ]
@@ -78,27 +78,27 @@ _OrientationOption = Annotated[
 
 @dataclass(frozen=True)
 class LocalizeTrainOptions:
-    """Train a net that draws boxes, from a classification run (App. A)."""
+    """Train a net that predicts boxes, from a classification run (App. A)."""
 
     data: Positional[
         Annotated[
             str,
             option(
-                "As for train, with boxes: the ILSVRC download, or class folders with boxes.csv beside them "
-                "(image,class,xmin,ymin,xmax,ymax); or with --annotations."
+                "Images as for train, with boxes: the ILSVRC download, or class folders with boxes.csv beside them "
+                "(image,class,xmin,ymin,xmax,ymax), or any images with --annotations."
             ),
         ]
     ]
     init_from: Annotated[Path, option(metavar="MODEL")]
-    """The classification run or weight file to start from; the last layer starts at random."""
+    """The classification run or weight file to start from; the last layer has random weights."""
     net: Annotated[str | None, option(default="that of --init-from", metavar="NET")] = None
-    """A net other than that of --init-from: a deeper one takes the layers that staged initialisation takes."""
+    """Another net than that of --init-from; a deeper net takes the layers of staged initialisation (Sect. 3.1)."""
     boxes: Boxes = "pcr"
     """pcr: a box for each class; scr: one box for all classes."""
     layers: Literal["all", "fc"] = "all"
-    """Which layers are fine-tuned: all, or the fully connected ones only."""
+    """Which layers are trained: all, or only the fully connected ones."""
     out: Annotated[Path | None, option(default="runs/DATA-NET-BOXES")] = None
-    """The run folder."""
+    """The folder for the run: weights, configuration, figures."""
     resume: ResumeOption = False
     data_changed: DataChangedOption = False
     annotations: _AnnotationsOption = None
@@ -106,22 +106,22 @@ class LocalizeTrainOptions:
     train_scale: Annotated[
         tuple[int, ...], option(default="that of --init-from, in proportion to the crop", metavar="S [S]")
     ] = ()
-    """S: one number (fixed) or smallest and largest (drawn for each image)."""
+    """S, the smallest side in pixels after rescaling: one number, or the smallest and the largest of a random S."""
     crop: Annotated[int | None, option(default="that of --init-from")] = None
-    """Side of the square the net sees. A larger one sees the same objects on a finer map; fc6 is resized."""
+    """Side of the training crops in pixels. With a larger crop the map is finer, and fc6 is resized."""
     dropout: float = 0.0
-    """On fc6 and fc7. Classification has 0.5; coordinates are learnt much slower with it (docs/localisation.md)."""
+    """Dropout on fc6 and fc7. With the 0.5 of classification, boxes are learnt much slower (docs/localisation.md)."""
     mirror: MirrorTrainOption = None
     orientation: _OrientationOption = None
     pixel_range: PixelRangeOption = None
     epochs: EpochsOption = 20
     batch: BatchOption = 256
     learning_rate: float = 1e-2
-    """Of coordinates in units of the crop; see docs/localisation.md. The paper's 0.001 is for an unknown unit."""
+    """The learning rate, for coordinates in units of the crop; the paper's 0.001 is for an unknown unit."""
     weight_decay: WeightDecayOption = 5e-4
     patience: PatienceOption = 6
     init: InitMethod = "glorot"
-    """How the last layer is drawn."""
+    """How the random weights of the last layer are drawn."""
     seed: SeedOption = 0
     holdout: HoldoutOption = 0.1
     bad_boxes: BadBoxesOption = "stop"
@@ -131,12 +131,12 @@ class LocalizeTrainOptions:
 
 @dataclass(frozen=True)
 class LocalizeEvaluateOptions:
-    """Localisation error on val images (Tables 8 and 9); several runs are fused."""
+    """Measure localisation errors on val images (Tables 8 and 9); several runs are fused."""
 
     inputs: ModelsAndData
     """Runs of localize train, then the images with boxes (their val split)."""
     classifier: Annotated[tuple[Path, ...], option(default="none, test 1 (Table 8) only", metavar="MODEL...")] = ()
-    """Classification runs or weight files: their five best classes name and rate the boxes of test 2 (Table 9)."""
+    """Classification runs or weight files, for test 2 (Table 9): they choose five classes and score the boxes."""
     classifier_views: _ClassifierViewsOption = ()
     classifier_scale: _ClassifierScaleOption = ()
     test_scale: TestScalesOption = ()
@@ -144,7 +144,7 @@ class LocalizeEvaluateOptions:
     test_scale_by_net: Annotated[
         tuple[str, ...], option(default="--test-scale, for all nets", metavar="Q[,Q...]...")
     ] = ()
-    """Each box net's own Q, in the nets' order: 256 352,384 is 256 for the first, 352 and 384 for the second."""
+    """Q of each box net, in their order: 256 352,384 gives the first net 256, the second 352 and 384."""
     merging: _MergingOption = "overfeat"
     annotations: _AnnotationsOption = None
     val_annotations: _ValAnnotationsOption = None
@@ -158,21 +158,21 @@ class LocalizeEvaluateOptions:
 
 @dataclass(frozen=True)
 class LocalizePredictOptions:
-    """Draw the five best (class, box) pairs on images."""
+    """Draw the five most probable classes of images, each with its box."""
 
     inputs: ModelAndImages
     """A run of localize train, then images or folders of images."""
     classifier: Annotated[tuple[Path, ...], tyro.conf.arg(help_behavior_hint="(required)", metavar="MODEL...")] = ()
-    """Classification runs or weight files: their best classes name and rate the boxes."""
+    """Classification runs or weight files: they choose the classes and score the boxes."""
     classifier_views: _ClassifierViewsOption = ()
     classifier_scale: _ClassifierScaleOption = ()
     out: Path = Path("boxes")
-    """A folder for the pictures with their boxes, and boxes.json."""
+    """The folder for the images with their boxes, and boxes.json."""
     test_scale: TestScalesOption = ()
     mirror: MirrorOption = None
     merging: _MergingOption = "overfeat"
     top: int = 5
-    """Boxes an image."""
+    """Number of boxes for each image."""
     device: DeviceOption = "auto"
     precision: InferencePrecisionOption = "auto"
     bad_images: BadImagesOption = "stop"
@@ -182,7 +182,7 @@ class LocalizePredictOptions:
 
 @dataclass(frozen=True)
 class LocalizeOptions:
-    """Where in the image: train nets that draw boxes, test them, use them (App. A)."""
+    """Locate objects (App. A): train nets that predict boxes, measure their errors, draw the boxes of images."""
 
     command: tyro.conf.OmitArgPrefixes[
         tyro.conf.OmitSubcommandPrefixes[
