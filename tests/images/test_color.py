@@ -49,9 +49,9 @@ def test_one_colour_has_no_deviation_and_no_image_no_mean():
 
 def test_json_there_and_back():
     statistics = ColorSums.of_image(images(1)[0]).statistics()
-    assert ColorStatistics.from_json_dict(json.loads(json.dumps(statistics.to_json_dict()))) == statistics
+    assert ColorStatistics.from_dict(json.loads(json.dumps(statistics.to_dict()))) == statistics
     with pytest.raises(KeyError):
-        ColorStatistics.from_json_dict({})
+        ColorStatistics.from_dict({})
 
 
 def test_shift_by_hand():

@@ -28,7 +28,7 @@ class ColorStatistics:
     eigenvalues: Rgb
     eigenvectors: tuple[Rgb, Rgb, Rgb]
 
-    def to_json_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return the statistics as lists and numbers."""
         return {
             "mean": list(self.mean),
@@ -38,8 +38,8 @@ class ColorStatistics:
         }
 
     @classmethod
-    def from_json_dict(cls, values: dict[str, Any]) -> "ColorStatistics":
-        """Invert `to_json_dict`. Raises KeyError, TypeError or ValueError for other values."""
+    def from_dict(cls, values: dict[str, Any]) -> "ColorStatistics":
+        """Invert `to_dict`. Raises KeyError, TypeError or ValueError for other values."""
         rows = values["eigenvectors"]
         first, second, third = (rgb(row) for row in rows)
         mean, deviation, eigenvalues = (rgb(values[key]) for key in ("mean", "deviation", "eigenvalues"))

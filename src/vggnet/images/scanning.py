@@ -190,7 +190,7 @@ def _read(path: Path) -> Scan | None:
         values = json.loads(path.read_text(encoding="utf-8"))
         bad = tuple(BadImage(str(each["path"]), str(each["reason"])) for each in values["bad"])
         conversions = {str(note): int(count) for note, count in values["conversions"].items()}
-        statistics, digests = ColorStatistics.from_json_dict(values["statistics"]), base64.b64decode(values["digests"])
+        statistics, digests = ColorStatistics.from_dict(values["statistics"]), base64.b64decode(values["digests"])
         counts = (int(values[name]) for name in ("oriented", "deep", "brightest"))
         return Scan(statistics, bad, conversions, int(values["checked"]), digests, *counts)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -199,7 +199,7 @@ def _read(path: Path) -> Scan | None:
 
 def _write(path: Path, result: Scan) -> None:
     values = {
-        "statistics": result.statistics.to_json_dict(),
+        "statistics": result.statistics.to_dict(),
         "bad": [{"path": error.path, "reason": error.reason} for error in result.bad],
         "conversions": result.conversions,
         "checked": result.checked,

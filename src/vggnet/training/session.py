@@ -77,7 +77,7 @@ class Session:
     def statistics(self) -> ColorStatistics:
         """The colours of the training images at the run's start, whichever of the images can be read now."""
         saved = (self.run.config or {}).get("statistics") if self.plan.options.resume else None
-        return self.pictures.statistics if saved is None else ColorStatistics.from_json_dict(saved)
+        return self.pictures.statistics if saved is None else ColorStatistics.from_dict(saved)
 
     def inputs(self, batches: Iterator[Batch], images: int) -> Iterator[tuple[Batch, Tensor]]:
         """Yield each batch, and its crops as the net's input (n, 3, crop, crop) on the device.
@@ -107,7 +107,7 @@ class Session:
                 self._write_start(stored | {"train_images": task.images})
                 write_learnt(self.run.path, learnt, learnt_before)
             elif self.plan.options.data_changed:
-                changed = {"train_images": task.images, "statistics": self.statistics.to_json_dict()}
+                changed = {"train_images": task.images, "statistics": self.statistics.to_dict()}
                 self.run.write_config((self.run.config or {}) | changed, self.pictures.listed)
                 write_learnt(self.run.path, learnt | read_learnt(self.run.path), learnt_before)
             self.lost.write()
@@ -141,7 +141,7 @@ class Session:
             "micro_batch": options.machine.micro_batch or self.settings.micro_batch,
             "threads": options.machine.threads or torch.get_num_threads(),
             "resolved_precision": self.settings.precision,
-            "statistics": self.pictures.statistics.to_json_dict(),
+            "statistics": self.pictures.statistics.to_dict(),
         }
         given = {name: plain(value) for name, value in flat(options).items() if name not in NOT_WRITTEN}
         source = options.init_from
