@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
 if not torch.cuda.is_available():
@@ -20,6 +21,10 @@ from vggnet.images.augmentation import Augmentation
 from vggnet.images.color import ColorStatistics
 
 MakeImage = Callable[..., Path]
+
+# a machine that is busy with other work makes examples slow: that is no fault of what is tested
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True)
