@@ -6,34 +6,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from nets import random_net
 from safetensors.torch import load_file, save_file
 
 from vggnet.cli import run
-from vggnet.description import ModelDescription, Preprocessing
+from vggnet.description import Preprocessing
 from vggnet.errors import Diverged
 from vggnet.formats.writing import write_layout
 from vggnet.localization.judging import CenterResult
 from vggnet.localization.regression import regression_losses
-from vggnet.network.initialization import build, initialize
-from vggnet.network.vgg import VGG, on_meta, without_head
+from vggnet.network.initialization import build
+from vggnet.network.vgg import VGG, without_head
 from vggnet.network.weights import DESCRIPTION_KEY, load_model, save_model
-from vggnet.paper.configurations import Architecture
 
 CLASSES = ("class0", "class1", "class2")
 
 
 def net(boxes: str = "") -> VGG:
-    outputs = 4 if boxes else len(CLASSES)
-    description = ModelDescription(
-        Architecture("A", outputs, 0.04, 32),
-        Preprocessing((60.0, 60.0, 60.0)),
-        CLASSES,
-        train_scale=(40,),
-        boxes=boxes,  # type: ignore[arg-type]
-    )
-    model = on_meta(description).to_empty(device="cpu")
-    initialize(model, "he")
-    return model.eval()
+    return random_net(CLASSES, boxes=boxes, preprocessing=Preprocessing((60.0, 60.0, 60.0))).eval()  # type: ignore[arg-type]
 
 
 def overflowing(path: Path, boxes: str = "") -> Path:

@@ -8,24 +8,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from nets import save_random_net
 from PIL import Image
 
 from vggnet import preprocess
 from vggnet.cli import run
 from vggnet.data.listing import images_at
-from vggnet.description import ImageReading, InputPolicy, ModelDescription, Preprocessing
+from vggnet.description import ImageReading, InputPolicy, ModelDescription
 from vggnet.errors import UserError
 from vggnet.evaluation.computing import ON_CPU
 from vggnet.evaluation.predict import predict
 from vggnet.evaluation.store import Store
 from vggnet.evaluation.views import View
 from vggnet.formats.writing import to_state
-from vggnet.network.initialization import initialize
-from vggnet.network.vgg import on_meta, without_head
-from vggnet.network.weights import load_model, read_description, save_model
+from vggnet.network.vgg import without_head
+from vggnet.network.weights import load_model, read_description
 from vggnet.options.flat import changed
 from vggnet.options.training import LadderOptions, TrainOptions
-from vggnet.paper.configurations import Architecture
 from vggnet.training.classification import train_classifier
 from vggnet.training.ladder import stages_of
 from vggnet.transfer_learning.descriptors import describe_images, settings_of
@@ -35,16 +34,7 @@ UPRIGHT, TWELVE_BITS = InputPolicy(orientation="apply"), InputPolicy(pixel_range
 
 
 def save_net(path: Path, policy: InputPolicy, width: float = 0.04) -> Path:
-    description = ModelDescription(
-        Architecture("A", 3, width, 32),
-        Preprocessing((60.0,) * 3, (64.0,) * 3),
-        CLASSES,
-        train_scale=(40,),
-        policy=policy,
-    )
-    model = on_meta(description).to_empty(device="cpu")
-    initialize(model, "he", seed=0)
-    save_model(path, model)
+    save_random_net(path, CLASSES, policy=policy, width=width)
     return path
 
 

@@ -1,43 +1,21 @@
 """Small nets and small folders of images."""
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from nets import sharp_net
 from PIL import Image
 
-from vggnet.network.initialization import build
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import save_model
 
 
-def small_net(net: str = "D", *, classes: Sequence[str] = (), crop: int = 64, **options) -> VGG:
-    """A net of a few channels whose posteriors are far from uniform, with biases (padding must not hide them)."""
-    model = build(net, num_classes=len(classes) or 7, width=0.04, crop=crop, **options)
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for name, tensor in model.named_parameters():
-            if name.endswith("bias"):
-                tensor.uniform_(0, 0.5, generator=generator)
-        for name, tensor in model.named_buffers():
-            if name.endswith("running_mean"):
-                tensor.uniform_(-1, 1, generator=generator)
-            elif name.endswith("running_var"):
-                tensor.uniform_(0.5, 1.5, generator=generator)
-        images = torch.randn(4, 3, crop, crop, generator=generator) * 60
-        scores = model.eval()(images).flatten(1)
-        model.fc8.weight /= scores.std()
-        model.fc8.bias -= scores.mean(0) / scores.std()
-    model.description = dataclasses.replace(model.description, classes=tuple(classes), train_scale=(73,))
-    return model.eval()
-
-
-@pytest.fixture(scope="session", name="small_net")
-def _small_net() -> Callable[..., VGG]:
-    return small_net
+@pytest.fixture(scope="session")
+def small_net() -> Callable[..., VGG]:
+    """Return the maker of nets whose posteriors are far from uniform."""
+    return sharp_net
 
 
 @pytest.fixture(scope="session")
@@ -75,7 +53,7 @@ def run_folder(tmp_path: Path) -> Callable[..., Path]:
     def make(name: str = "run", net: str = "D", classes: Sequence[str] = CLASSES, **options) -> Path:
         folder = tmp_path / name
         folder.mkdir()
-        save_model(folder / "best.safetensors", small_net(net, classes=classes, **options))
+        save_model(folder / "best.safetensors", sharp_net(net, classes=classes, **options))
         return folder
 
     return make

@@ -1,18 +1,16 @@
 """A data set of bright blocks with boxes, and a small classifier for it."""
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from nets import save_random_net
 from PIL import Image
 
-from vggnet.description import InputPolicy, ModelDescription, Preprocessing
-from vggnet.network.initialization import initialize
-from vggnet.network.vgg import VGG, on_meta
-from vggnet.network.weights import save_model
-from vggnet.paper.configurations import Architecture
+from vggnet.network.vgg import VGG
 
 CLASSES = ("bee", "cat", "dog", "elk", "fox", "gnu")
 
@@ -40,32 +38,18 @@ def blocks(tmp_path: Path) -> Path:
     return tmp_path / "blocks"
 
 
-def _save_net(path: Path, *, seed: int = 0, boxes: str = "", classes=CLASSES, crop: int = 32, recipe=None, **options):
-    """A small net with random weights; `boxes` makes it one that draws them. Gives the net."""
-    outputs = {"": len(classes), "scr": 4, "pcr": 4 * len(classes)}[boxes]
-    policy = options.pop("policy", InputPolicy())
-    description = ModelDescription(
-        Architecture(options.pop("net", "A"), outputs, 0.04, crop, **options),
-        Preprocessing((60.0, 60.0, 60.0), (64.0, 64.0, 64.0)),
-        tuple(classes),
-        train_scale=(40,),
-        recipe=recipe or {},
-        boxes=boxes,
-        policy=policy,
-    )
-    model = on_meta(description).to_empty(device="cpu")
-    initialize(model, "he", seed=seed)
-    save_model(path, model)
-    return model
-
-
 @pytest.fixture
 def classifier(tmp_path: Path) -> Path:
     path = tmp_path / "classifier.safetensors"
-    _save_net(path)
+    save_random_net(path, CLASSES)
     return path
 
 
 @pytest.fixture
 def save_net() -> Callable[..., VGG]:
-    return _save_net
+    """Return a function that writes a small net of the six classes (or `classes`) to a file and returns it."""
+
+    def save(path: Path, classes: Sequence[str] = CLASSES, **options: Any) -> VGG:
+        return save_random_net(path, classes, **options)
+
+    return save

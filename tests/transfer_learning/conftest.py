@@ -1,39 +1,28 @@
 """Small nets in files, and images that a descriptor can tell apart."""
 
-import dataclasses
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from nets import sharp_net
 from PIL import Image
 
-from vggnet.network.initialization import build
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import save_model
 
 COLOURS = {"blue": (20, 30, 200), "green": (20, 190, 30), "red": (200, 30, 20), "white": (230, 230, 230)}
 
 
-def small_net(net: str = "D", crop: int = 64, **options) -> VGG:
-    model = build(net, num_classes=5, width=1 / 16, crop=crop, **options)
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for name, tensor in model.named_parameters():
-            if name.endswith("bias"):
-                tensor.uniform_(0, 0.5, generator=generator)
-    model.description = dataclasses.replace(model.description, train_scale=(73,))
-    return model.eval()
-
-
-@pytest.fixture(scope="session", name="small_net")
-def _small_net() -> Callable[..., VGG]:
-    return small_net
+@pytest.fixture(scope="session")
+def small_net() -> Callable[..., VGG]:
+    """Return the maker of nets of five classes at width 1/16."""
+    return partial(sharp_net, outputs=5, width=1 / 16)
 
 
 @pytest.fixture
-def model_file(tmp_path: Path) -> Path:
+def model_file(tmp_path: Path, small_net: Callable[..., VGG]) -> Path:
     folder = tmp_path / "run"
     folder.mkdir()
     save_model(folder / "best.safetensors", small_net())
