@@ -26,6 +26,27 @@ def test_rows_are_nets_of_table_1_and_their_errors_are_in_order() -> None:
     assert (len(TABLE_3), len(TABLE_4), len(TABLE_5), len(TABLE_6)) == (12, 10, 6, 3)
 
 
+def test_errors_are_those_of_the_published_tables() -> None:
+    """Top-1 and top-5 error in percent, in the order of the rows."""
+    errors = [[(row.top1, row.top5) for row in table] for table in (TABLE_3, TABLE_4, TABLE_5)]
+    assert errors[0] == [
+        *((29.6, 10.4), (29.7, 10.5), (28.7, 9.9)),  # A, A-LRN, B
+        *((28.1, 9.4), (28.1, 9.3), (27.3, 8.8)),  # C
+        *((27.0, 8.8), (26.8, 8.7), (25.6, 8.1)),  # D
+        *((27.3, 9.0), (26.9, 8.7), (25.5, 8.0)),  # E
+    ]
+    assert errors[1] == [
+        (28.2, 9.6),  # B
+        *((27.7, 9.2), (27.8, 9.2), (26.3, 8.2)),  # C
+        *((26.6, 8.6), (26.5, 8.6), (24.8, 7.5)),  # D
+        *((26.9, 8.7), (26.7, 8.6), (24.8, 7.5)),  # E
+    ]
+    assert errors[2] == [
+        *((24.8, 7.5), (24.6, 7.5), (24.4, 7.2)),  # D: dense, multi-crop, both
+        *((24.8, 7.5), (24.6, 7.4), (24.4, 7.1)),  # E
+    ]
+
+
 def test_scales_follow_the_protocol() -> None:
     for row in TABLE_3:
         assert row.test_scales == (sum(row.train_scale) // len(row.train_scale),)
