@@ -184,9 +184,9 @@ def test_a_model_is_not_written_over_a_run_or_a_project(
     before = {file.name: file.read_bytes() for file in out.iterdir() if file.is_file()}
     save_model(tmp_path / "other.safetensors", build("A", num_classes=2, width=1 / 16))
     convert = ["convert", tmp_path / "other.safetensors", "--layout", "vggnet", "--to", layout]
-    assert "config.json is there and is" in fails(capsys, *convert, "--out", out)
+    assert "config.json exists and is" in fails(capsys, *convert, "--out", out)
     if layout == "vggnet":
-        assert "config.json is there" in fails(capsys, "quantize", out, data, "--out", out, "--workers", "0")
+        assert "config.json exists" in fails(capsys, "quantize", out, data, "--out", out, "--workers", "0")
         (tmp_path / "project").mkdir()
         (tmp_path / "project" / "README.md").write_text("# My project")
         assert "README.md exists and is not a model's" in fails(capsys, *convert, "--out", tmp_path / "project")
