@@ -1,4 +1,4 @@
-"""Choose the device, the precision and the number of worker processes; free and keep memory."""
+"""Choose device, precision (`auto`; whether bf16, int8 work here) and worker processes; free and keep memory."""
 
 import ctypes
 import os

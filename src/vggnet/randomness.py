@@ -1,4 +1,4 @@
-"""Every random draw as a function of a seed and of what is drawn for; nothing else enters.
+"""Make random generators and hashes for named `Stream`s, from the seed and what is drawn for alone.
 
 A draw does not depend on the number of workers, ranks or restarts, nor on draws made before it. Two kinds are here:
 - `generator` gives numpy generators. Philox is counter-based: (seed, epoch) is its key, (index, stream) its counter, so

@@ -1,1 +1,1 @@
-"""Compute a net's function faster on particular hardware. Nothing outside knows how."""
+"""Faster forms of a net for particular hardware (CPU bf16 and int8, GPU), and the choice among them."""

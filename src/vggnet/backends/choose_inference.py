@@ -1,4 +1,4 @@
-"""Choose how a net computes in inference: by PyTorch's operators, or as a copy prepared for the hardware."""
+"""Choose a net's form for inference in the precision that `hardware` chose: plain, CPU bf16, CPU int8, GPU."""
 
 import torch
 

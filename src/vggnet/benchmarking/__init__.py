@@ -1,1 +1,1 @@
-"""How fast: this package beside the other ways to run a VGG, in one run on one machine."""
+"""Time net D in this package and in other libraries, in one run on one machine (`vggnet bench`)."""

@@ -1,1 +1,1 @@
-"""The test protocol of Sect. 3.2."""
+"""Test nets (Sect. 3.2): views, scores, stored posteriors, tables."""

@@ -1,4 +1,4 @@
-"""`vggnet evaluate`, for the command line and for Python.
+"""Run `vggnet evaluate`: choose the rows, score what is not stored, count errors, and return the `Table`.
 
 Notable: all rows of a table count the same images, those that every view of every net could use, so that rows can be
 compared in pairs. Posteriors are stored (`store`): a net is loaded only where some are missing.

@@ -1,4 +1,4 @@
-"""Store the values of views on disk, so that each (weights, image, view) goes through the net once.
+"""Store posteriors (or layer means) on disk and find them again: each (weights, image, view) is computed once.
 
 Values are posteriors, or a layer's means. Each view has a folder. It holds shards of values, and `provenance.json` with
 everything that the values depend on besides the image. Notable:

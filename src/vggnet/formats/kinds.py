@@ -1,4 +1,4 @@
-"""Tell what kind of file a reader was given, by its content."""
+"""Name the kind of a file that a reader cannot read, with the --layout it needs; refuse TorchScript and the like."""
 
 import zipfile
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Decode any image file to RGB with 8 bits, or raise `BadImage` with the reason.
+"""Decode any image file to RGB with 8 bits, turned by its EXIF orientation if asked, or raise `BadImage`.
 
 A file's content decides its format, not its name. Only raster formats are opened (Pillow would run Ghostscript for an
 EPS). An `ImageReading` says whether the EXIF orientation is applied, and which range of 16-bit pixels becomes 0..255.

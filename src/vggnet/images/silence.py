@@ -1,4 +1,4 @@
-"""Report what the program waits for when no image arrives: a file system that hangs looks like a slow one."""
+"""Name the files waited for when the processes that read images deliver nothing for a long time."""
 
 import sys
 import threading

@@ -1,4 +1,4 @@
-"""Convert boxes between an image and its rescaled, cropped or mirrored windows; measure areas and overlaps.
+"""Encode boxes relative to a crop (`encode`), map them between image and windows (`Windows`), measure overlaps.
 
 Files and people give boxes by inclusive pixel *corners*: xmin = xmax is one pixel wide, as in VOC and ILSVRC. The code
 computes with *edges*: pixel x covers [x, x + 1), so that edges are (xmin, ymin, xmax + 1, ymax + 1). Areas and overlaps

@@ -24,8 +24,8 @@ class BenchOptions:
     repeats: int = 5
     """Number of rounds; each round times every library once."""
     threads: ThreadsOption = None
-    compile: bool = False
-    """Also time the nets that torch.compile compiles, which takes minutes."""
+    compile: Annotated[bool, option(default="off")] = False
+    """Also time each net under torch.compile; compiling takes minutes."""
     json: JsonOption = None
     width: float = 1.0
     """Factor on the channels, to try the command with a smaller net than D."""

@@ -71,15 +71,15 @@ CropOption = Annotated[
 InitOption = Annotated[
     InitMethod,
     option(
-        "How the initial weights are drawn. gaussian: the paper's way, from which the deep nets need --init-from; "
-        "glorot, he: scaled by the size of each layer."
+        "How the initial weights are drawn. gaussian: as in the paper, one deviation for all layers (--sigma); deep "
+        "nets then also need --init-from. glorot, he: scaled by the size of each layer."
     ),
 ]
 SigmaOption = Annotated[
     float,
     option(
-        "Standard deviation of the weights of --init gaussian. The paper's text says variance 0.01, which is a "
-        "deviation of 0.1; at width 1 outputs then explode, and with 0.01 net A learns.",
+        "Standard deviation of the weights of --init gaussian. The paper writes a variance of 0.01, a standard "
+        "deviation of 0.1. With 0.1 the outputs of a net of width 1 explode; with 0.01 net A learns.",
     ),
 ]
 InitFromOption = Annotated[
@@ -118,8 +118,8 @@ EpochsOption = Annotated[int, option("How many times training goes through all t
 BatchOption = Annotated[
     int,
     option(
-        "Images per update of the weights, over all GPUs together. The last batch of an epoch may hold fewer images; "
-        "its gradient is divided by this number all the same."
+        "Images per update of the weights, over all GPUs together. The last batch of an epoch may hold fewer images. "
+        "The sum of its gradients is divided by --batch, too, so its update is smaller."
     ),
 ]
 WeightDecayOption = Annotated[float, option("Factor of the L2 penalty on weights and biases; 0.0005 in the paper.")]
@@ -134,8 +134,8 @@ HoldoutOption = Annotated[
     float,
     option(
         "Part of the training images that is not trained on: its error decides when the learning rate drops and which "
-        "epoch is best. The names of the images decide which ones it holds. With 0 the val images decide, as in the "
-        "paper."
+        "epoch is best. These images are chosen by their file names, not by --seed. With 0 the val images decide, as "
+        "in the paper."
     ),
 ]
 OrientationOption = Annotated[
@@ -151,7 +151,7 @@ PixelRangeOption = Annotated[
     option(
         "For images of 16 bits a channel: the values that stand for black and for white, such as 0 4095 for 12-bit "
         "cameras. Stored with the weights.",
-        default="that of --init-from; without --init-from 0 65535",
+        default="that of the net of --init-from; for a new net 0 65535",
         metavar="LOW HIGH",
     ),
 ]
@@ -159,16 +159,16 @@ DecoderOption = Annotated[
     DecoderName,
     option(
         "Where training images are decoded. processes: on the CPU; gpu: by nvJPEG (NVIDIA only), whose pixels differ "
-        "from the CPU's by a few gray levels and whose speed is not yet measured; auto: on the CPU, or as a continued "
-        "run was started."
+        "from the CPU's by a few gray levels and whose speed is not yet measured; auto: on the CPU, or with --resume "
+        "as at the start of the run."
     ),
 ]
 MicroBatchOption = Annotated[
     int | None,
     option(
         "Images that go through the net at once; a smaller number needs less memory. The gradients of all passes of a "
-        "batch are added, so the update is the same up to rounding. With --batch-norm the statistics are those of one "
-        "pass.",
+        "batch are added, so the update is the same up to rounding. With --batch-norm, mean and variance are computed "
+        "over one micro-batch, so the update differs.",
         default="as many as fit into the memory that is free at the start",
     ),
 ]
@@ -217,7 +217,8 @@ PredictWorkersOption = Annotated[
     int | None,
     option(
         "Processes that read images; 0 reads them in the main process.",
-        default="0 for fewer than 64 images; else as for evaluate",
+        default="0 for fewer than 64 images; else with a GPU one for each core, at most 16, without a GPU 1, or 0 on "
+        "one or two cores",
     ),
 ]
 TrainWorkersOption = Annotated[
@@ -266,7 +267,7 @@ MirrorTrainOption = Annotated[
         help="Mirror half of the training crops, or none of them (for digits and text). A net that is trained without "
         "mirrored crops is also tested without mirrored images.",
         metavar=_PAIR,
-        help_behavior_hint="(default: as --init-from was trained; without --init-from, --mirror)",
+        help_behavior_hint="(default: as the net of --init-from was trained; for a new net, --mirror)",
     ),
 ]
 MirrorOption = Annotated[

@@ -30,16 +30,22 @@ class EvaluateOptions:
     For a folder of images without labels, print the five most probable classes of each image."""
 
     inputs: ModelsAndData
-    """Runs or weight files, then the data, whose val images are counted."""
+    """Run folders, model folders or weight files, then the data. Errors are measured on its val images."""
     views: Annotated[tuple[str, ...], option(default="center dense; without labels, dense", metavar="VIEW...")] = ()
     """How images are shown to the nets: dense, crops (5x5 and mirrors), center, ten."""
     test_scale: TestScalesOption = ()
     mirror: MirrorOption = None
     protocol: Annotated[TableName | None, option(default="none")] = None
     """Take views and Q from a table of the paper, in place of --views and --test-scale."""
-    against: Annotated[str | None, option(default="the best row", metavar="ROW")] = None
-    """The row that all others are tested against, such as "A dense Q=73". Name it before you see the errors: p values
-    against the best row are corrected for more comparisons."""
+    against: Annotated[
+        str | None,
+        option(
+            "The row that all others are compared with in paired tests, such as 'A dense Q=73'. Choose it before you "
+            "see the errors. The best row is known only afterwards, so its p values are corrected for all row pairs.",
+            default="the best row",
+            metavar="ROW",
+        ),
+    ] = None
     device: DeviceOption = "auto"
     precision: InferencePrecisionOption = "auto"
     bad_images: BadImagesOption = "stop"

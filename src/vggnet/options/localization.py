@@ -46,7 +46,10 @@ _ValAnnotationsOption = Annotated[
 ]
 _MergingOption = Annotated[
     Merging,
-    option("How close boxes are merged: overfeat as in the paper, centroid by their edges (docs/localisation.md)."),
+    option(
+        "How boxes that are near to each other are merged. overfeat: by the distance of their centres and their "
+        "intersection, as in the paper; centroid: by the distance of their coordinates (docs/localisation.md)."
+    ),
 ]
 _ClassifierViewsOption = Annotated[
     tuple[str, ...],
@@ -59,7 +62,8 @@ _ClassifierViewsOption = Annotated[
 _ClassifierScaleOption = Annotated[
     tuple[str, ...],
     option(
-        "Q of these views: numbers, or own for the three Q of Table 5, which follow from each classifier's S.",
+        "Q of the classifier's views: one or more numbers, or the word own. own: the three Q of Table 5, computed from "
+        "each classifier's S.",
         default="those of the box nets",
         metavar="Q...",
     ),
@@ -108,7 +112,7 @@ class LocalizeTrainOptions:
     ] = ()
     """S, the smallest side in pixels after rescaling: one number, or the smallest and the largest of a random S."""
     crop: Annotated[int | None, option(default="that of --init-from")] = None
-    """Side of the training crops in pixels. With a larger crop the map is finer, and fc6 is resized."""
+    """Side of the training crops in pixels. With another crop than that of --init-from, fc6's kernels are resized."""
     dropout: float = 0.0
     """Dropout on fc6 and fc7. With the 0.5 of classification, boxes are learnt much slower (docs/localisation.md)."""
     mirror: MirrorTrainOption = None
@@ -117,7 +121,7 @@ class LocalizeTrainOptions:
     epochs: EpochsOption = 20
     batch: BatchOption = 256
     learning_rate: float = 1e-2
-    """The learning rate, for coordinates in units of the crop; the paper's 0.001 is for an unknown unit."""
+    """The learning rate, for box coordinates in units of the crop. The paper has 0.001, but does not state its unit."""
     weight_decay: WeightDecayOption = 5e-4
     patience: PatienceOption = 6
     init: InitMethod = "glorot"

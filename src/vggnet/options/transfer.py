@@ -54,7 +54,7 @@ class TransferOptions:
     inputs: ModelsAndData
     """Models and images as for features. For voc and actions the images are one year's folder of the devkit."""
     protocol: TransferProtocol = "caltech"
-    """caltech: random splits, mean class recall; voc: average precision; actions: the same for persons in images."""
+    """caltech: mean class recall over random splits; voc: mean average precision; actions: the same, of persons."""
     train_per_class: Annotated[int | None, option(default="30")] = None
     """caltech: training images of each class."""
     test_per_class: Annotated[int | None, option(default="50")] = None
@@ -66,11 +66,11 @@ class TransferOptions:
     test_set: Annotated[str | None, option(default="test if there is one, else val")] = None
     """voc, actions: the test set."""
     cost_sets: Annotated[tuple[str, ...], option(default="none, --validation", metavar="SET SET")] = ()
-    """voc, actions: choose C by learning from the first and testing on the second, such as train val."""
+    """voc, actions: choose C by training SVMs on the first set and testing them on the second, such as train val."""
     regions: Regions = "both"
     """actions: describe the image, the person's box, or both, stacked (Table 12 has both and image)."""
     results: Annotated[Path | None, option(default="not written", metavar="FOLDER")] = None
-    """voc, actions: write the scores of the test set in the format of VOC's server; the set needs no labels."""
+    """voc, actions: write test scores in the format of the VOC evaluation server. --test-set may have no labels."""
     competition: Annotated[
         Competition | None,
         option(default="comp2 for voc, comp10 for actions"),

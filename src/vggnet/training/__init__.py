@@ -1,1 +1,1 @@
-"""The training protocol of Sect. 3.1."""
+"""Train nets (Sect. 3.1): plan, run folder, loop, learning rate, checkpoints."""

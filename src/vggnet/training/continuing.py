@@ -1,4 +1,4 @@
-"""Compare the options of a run that goes on with those of its start: an option that differs is an error."""
+"""Say which options may differ on --resume (`FREE_ON_RESUME`), and refuse others that differ from the run's start."""
 
 from pathlib import Path
 from typing import Any, TypeVar

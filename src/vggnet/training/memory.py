@@ -1,4 +1,4 @@
-"""How many images fit into one pass: the batch is the recipe's, the micro-batch is the machine's."""
+"""Choose the micro-batch: how many images of a batch fit into memory in one forward and backward pass."""
 
 import torch
 

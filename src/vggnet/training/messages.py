@@ -1,4 +1,4 @@
-"""Print what all ranks of a launch have to say once: a user's mistake is the same on all of them."""
+"""Decide which rank prints a message, so that an error that all ranks have is printed once."""
 
 import hashlib
 import os

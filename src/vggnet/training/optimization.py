@@ -1,4 +1,4 @@
-"""SGD as in Sect. 3.1, and its learning rate: divided on a plateau, a stated number of times, then the end."""
+"""Build SGD (Sect. 3.1), and decide after each epoch whether its rate drops or training ends (`Plateau`)."""
 
 from dataclasses import dataclass, field
 from typing import Annotated, Any

@@ -1,4 +1,4 @@
-"""The part that every training shares around the loop.
+"""Resolve precision, micro-batch and decoder of a prepared run, and make what its loop needs: a `Session`.
 
 A training is a `Session` that is given a task; `classification` and `localization.training` define the tasks.
 """

@@ -1,4 +1,4 @@
-"""Decode JPEGs in batches on a GPU with nvJPEG through torchvision; on a CPU, for tests, with torchvision's decoder.
+"""Decode JPEGs in batches on a GPU (nvJPEG; torchvision's decoder in tests on a CPU), and apply EXIF orientations.
 
 nvJPEG's pixels differ from Pillow's by some gray levels (another inverse cosine transform, another interpolation of
 the chroma). Data-centre GPUs decode in hardware. On other GPUs nvJPEG uses one CPU thread, which is slower than several
