@@ -6,8 +6,8 @@ Notable:
   mean) has a zero point instead. Sums are exact (int32); the last layer's scores are fp32.
 - Convolution, bias, ReLU and rounding to the next layer's integers are one pass, and pooling compares bytes.
 - The scale of a layer's input follows from `ModelDescription.activation_limits`, which
-  `calibration.measuring` finds on real images: the limit with the least mean square error of clipping and rounding together. That of the net's input follows
-  from its preprocessing.
+  `calibration.measuring` finds on real images: the limit with the least mean square error of clipping and rounding
+  together. That of the net's input follows from its preprocessing.
 
 The operators are PyTorch's own of oneDNN, those of its quantised graphs.
 """
