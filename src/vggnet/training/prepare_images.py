@@ -89,12 +89,9 @@ def prepare_pictures(
     Raises:
         UserError: for images that cannot be used, or that are not those of the run's start.
     """
-    if not 0 <= holdout < 1:
-        raise UserError(f"--holdout {holdout}: a part of the training images, at least 0 and below 1; 0 judges on val")
     for note in opened.notes:
         say(f"note: {note}")
-    if opened.train is None or not len(opened.train):
-        raise UserError(f"{data}: there are no training images; put them into train/CLASS/ folders")
+    _refuse_unusable(opened, data, holdout)
     listed = ImageList.of(opened)
     before = None if started is None or started.changed else started.images
     if started is not None:
@@ -128,6 +125,14 @@ def prepare_pictures(
         skipped=bad if before is None else (),
         lost=() if before is None else bad,
     )
+
+
+def _refuse_unusable(opened: ImageData, data: str, holdout: float) -> None:
+    """Raise UserError for a data set without training images, and for a part to hold out that cannot be."""
+    if not 0 <= holdout < 1:
+        raise UserError(f"`holdout` {holdout}: a part of the training images, at least 0 and below 1; 0 judges on val")
+    if opened.train is None or not len(opened.train):
+        raise UserError(f"{data}: there are no training images; put them into train/CLASS/ folders")
 
 
 def learnt_before(init_from: Path | None, run: Path | None) -> Learnt | None:
