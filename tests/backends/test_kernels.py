@@ -180,10 +180,11 @@ map, byte, sums, image = "*bf16", "*u8", "*fp32", "*fp32"
 tile = {"pixels_": 64, "channels_": 64}
 first = {"channels_": 64, "activated": True, "interpreted": False}
 small, large = first | {"kernel": 3, "taps_": 32, "pixels_": 128}, first | {"kernel": 5, "taps_": 128, "pixels_": 32}
+pooling = {"activation": map, "bias": sums, "pooled": map}
 maps = {"gradient": map, "images": image, "weight": map, "bias": sums, "sums": sums}
 KERNELS = (
-    (elementwise._pool_bias_relu, {"map": map, "bias": sums, "pooled": map, "choice": byte}, tile | {"chosen": True}),
-    (elementwise._pool_bias_relu, {"map": map, "bias": sums, "pooled": map, "choice": map}, tile | {"chosen": False}),
+    (elementwise._pool_bias_relu, pooling | {"choice": byte}, tile | {"chosen": True}),
+    (elementwise._pool_bias_relu, pooling | {"choice": map}, tile | {"chosen": False}),
     (elementwise._pool_backward, {"gradient": map, "choice": byte, "spread": map, "sums": sums}, tile | {"tiles": 8}),
     (elementwise._relu_backward, {"gradient": map, "output": map, "masked": map, "sums": sums}, tile | {"tiles": 8}),
     (first_layer._forward, {"images": image, "weight": map, "bias": sums, "output": map}, small),

@@ -204,10 +204,10 @@ def test_mistakes_are_said() -> None:
     assert LPIPS_LAYERS[0] == "relu1_2"
 
 
-@pytest.mark.parametrize("page", ["docs/weights.md", "README.md"])
-def test_the_documented_example_runs_as_it_stands(
-    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_the_documented_example_makes_the_loss_smaller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    page = "docs/weights.md"  # that README's example runs is a test of README's
     text = (Path(__file__).parents[2] / page).read_text(encoding="utf-8")
     blocks = [block for block in re.findall(r"```python\n(.*?)```", text, re.S) if "PerceptualLoss" in block]
     assert blocks
