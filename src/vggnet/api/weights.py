@@ -34,7 +34,7 @@ def convert(
         The net in evaluation mode; its `description` says what the pixels and the outputs are.
 
     Raises:
-        UserError: for a file that is hostile, damaged or holds another net than a VGG, and where the preprocessing is not known.
+        UserError: for a file that is hostile, damaged or not a VGG, and where the preprocessing is not known.
 
     Example:
         >>> model = vggnet.convert("runs/A", "vggnet", convolutions_only=True)
