@@ -76,6 +76,54 @@ def test_an_image_of_pillow_or_of_a_file_is_preprocessed_as_predict_does(tmp_pat
     assert vggnet.preprocess(model, tmp_path / "image.png").shape == (1, 3, 37, 52)  # S = 256 for a crop of 32
 
 
+def test_pixels_in_any_container_are_preprocessed_as_their_file(tmp_path: Path) -> None:
+    model = vggnet.build("A", num_classes=3, width=0.04, crop=32).eval()
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "image.png")
+    expected = vggnet.preprocess(model, tmp_path / "image.png", scale=40)
+    several = [pixels, torch.from_numpy(pixels), Image.fromarray(pixels), str(tmp_path / "image.png")]
+    for image in several:
+        assert torch.equal(vggnet.preprocess(model, image, scale=40), expected)
+    assert torch.equal(vggnet.preprocess(model, several, scale=40), expected.expand(4, -1, -1, -1))
+    assert torch.equal(vggnet.preprocess(model, np.stack([pixels, pixels]), scale=40), expected.expand(2, -1, -1, -1))
+    gray = pixels[..., :1].repeat(3, axis=2)
+    for image in (gray[..., 0], gray[..., :1], torch.from_numpy(gray[..., 0])):
+        assert torch.equal(vggnet.preprocess(model, image, scale=40), vggnet.preprocess(model, gray, scale=40))
+
+
+def test_centre_crops_of_images_of_any_shape_make_a_batch(tmp_path: Path) -> None:
+    model = vggnet.build("A", num_classes=3, width=0.04, crop=32).eval()
+    images = [np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8) for size in [(40, 61), (90, 40)]]
+    crops = vggnet.preprocess(model, images, scale=40, center_crop=True)
+    assert crops.shape == (2, 3, 32, 32)
+    # of 61 columns 14 lie left of the middle 32, of 40 rows 4 above; of 90 rows 29 above
+    assert torch.equal(crops[:1], vggnet.preprocess(model, images[0], scale=40)[:, :, 4:36, 14:46])
+    assert torch.equal(crops[1:], vggnet.preprocess(model, images[1], scale=40)[:, :, 29:61, 4:36])
+    with pytest.raises(vggnet.UserError, match=r"2 different sizes after rescaling.*`center_crop` True"):
+        vggnet.preprocess(model, images, scale=40)
+    with pytest.raises(vggnet.UserError, match="give at least 32"):
+        vggnet.preprocess(model, images, scale=31, center_crop=True)
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        (np.zeros((3, 40, 40), np.uint8), r"not as \(3, 40, 40\): `.transpose\(1, 2, 0\)`"),
+        (torch.zeros(3, 40, 40, dtype=torch.uint8), r"`.permute\(1, 2, 0\)` brings the channels to the end"),
+        (np.zeros((40, 40, 3)), "not float64: multiply pixels of 0 to 1 by 255"),
+        (torch.zeros(40, 40, 3), "not float32"),
+        (np.zeros((0, 40, 3), np.uint8), "with pixels"),
+        ([], "at least one image"),
+        (7, "takes a file, an image of Pillow, pixels"),
+        (np.zeros(5, np.uint8), r"not as \(5,\)"),
+    ],
+)
+def test_pixels_that_cannot_be_an_image_are_refused(image: object, said: str) -> None:
+    model = vggnet.build("A", num_classes=3, width=0.04, crop=32)
+    with pytest.raises(vggnet.UserError, match=said):
+        vggnet.preprocess(model, image, scale=32)  # type: ignore[arg-type]
+
+
 def test_posteriors_of_a_preprocessed_image_are_those_of_predict(tmp_path: Path) -> None:
     model = vggnet.build("A", num_classes=3, width=0.04, crop=32).eval()
     model.description = dataclasses.replace(model.description, classes=("bee", "cat", "dog"), train_scale=(40,))

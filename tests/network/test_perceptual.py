@@ -1,6 +1,8 @@
 """Perceptual losses against their formulas and against the lpips package."""
 
 import dataclasses
+import importlib.util
+import pickle
 import re
 import warnings
 from pathlib import Path
@@ -166,11 +168,12 @@ def test_lpips_without_dead_gradients() -> None:
     assert torch.isfinite(x.grad).all()
 
 
-def test_lpips_is_the_lpips_packages_distance() -> None:
+@pytest.mark.parametrize("learnt", [False, True])
+def test_lpips_is_the_lpips_packages_distance(learnt: bool) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torchvision's old arguments, which the package uses
         lpips = pytest.importorskip("lpips", reason="the lpips package is not installed")
-        theirs = lpips.LPIPS(net="vgg", lpips=False, pnet_rand=True, verbose=False).eval()
+        theirs = lpips.LPIPS(net="vgg", lpips=learnt, pnet_rand=True, verbose=False).eval()
     model = without_head(small(width=1.0))
     convolutions = [each for each in theirs.net.modules() if isinstance(each, nn.Conv2d)]
     with torch.no_grad():
@@ -179,8 +182,32 @@ def test_lpips_is_the_lpips_packages_distance() -> None:
     x, y = pair(40)
     with torch.no_grad():
         expected = theirs(2 * x - 1, 2 * y - 1).flatten()
-        found = PerceptualLoss(model, kind="lpips", reduction="none")(x, y)
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+        loss = PerceptualLoss(model, kind="lpips", learnt=learnt, reduction="none")
+        torch.testing.assert_close(loss(x, y), expected, rtol=1e-5, atol=1e-6)
+        twin = pickle.loads(pickle.dumps(loss))
+        torch.testing.assert_close(twin(x, y), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_learnt_weights_need_net_d_at_full_width_and_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("lpips", reason="the lpips package is not installed")
+    with pytest.raises(UserError, match="relu1_2 has 64 channels there, and 8 in this net D"):
+        PerceptualLoss(small(), kind="lpips", learnt=True)
+    with pytest.raises(UserError, match='for kind="lpips" only'):
+        PerceptualLoss(small(), learnt=True)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(UserError, match=r"pip install 'vggnet\[lpips\]'"):
+        PerceptualLoss(small(), kind="lpips", learnt=True)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-1.0, 1.0)])
+def test_pixels_of_0_to_255_are_refused_by_their_range(low: float, high: float) -> None:
+    loss, (x, y) = PerceptualLoss(small("A"), value_range=(low, high)), pair(32)
+    with pytest.raises(UserError, match=f"images of {low:g} to {high:g}, and these go from .* to 25.*divide pixels"):
+        loss(255 * x, 255 * y)
+    with pytest.raises(UserError, match="divide pixels"):
+        loss(x, 255 * y)  # the images alone look well
+    assert torch.isfinite(loss(5 * x - 2, y))  # an image that leaves the range while it is optimised
+    assert torch.isfinite(PerceptualLoss(small("A"), value_range=(0, 255))(255 * x, 255 * y))
 
 
 def test_mistakes_are_said() -> None:

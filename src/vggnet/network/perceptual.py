@@ -4,9 +4,11 @@
                       difference of Gram matrices, each divided by C h w (Eq. 3). The mean over the C^2 entries is that
                       of PyTorch's examples (fast_neural_style); Eq. 4 sums them. A weight of C^2 makes it Eq. 4, one of
                       C^2 / 4 Gatys et al.'s term for a layer (2016, Eq. 4; style image of the same size)
-    kind="lpips"      Zhang et al. 2018 without learnt weights: activations scaled to unit length at each position,
-                      squared differences summed over channels, averaged over positions, summed over five layers; the
-                      `lpips` package's LPIPS(net="vgg", lpips=False), whose weights are torchvision's net D
+    kind="lpips"      Zhang et al. 2018: activations scaled to unit length at each position, squared differences summed
+                      over channels, averaged over positions, summed over five layers. The `lpips` package's
+                      LPIPS(net="vgg", lpips=False), whose weights are torchvision's net D; with `learnt` its
+                      LPIPS(net="vgg"), where the sum over channels is weighted by what was fitted to judgements of
+                      people (version 0.1, read from that package)
 
 Images are RGB of 0..1 (or `value_range`); the loss applies the net's preprocessing. It holds a copy of the layers that
 it needs, frozen and always in evaluation mode, so neither changes of the model nor `train()` reach them. Under
@@ -15,12 +17,14 @@ and sums are computed in fp32: a sum over positions exceeds fp16's largest numbe
 """
 
 import copy
+import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import is_functorch_wrapped_tensor
 
 from vggnet.description import Preprocessing
 from vggnet.errors import UserError
@@ -30,6 +34,8 @@ from vggnet.network.weights import load_model
 
 LPIPS_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
 LPIPS_EPSILON = 1e-10
+LPIPS_WEIGHTS = Path("weights", "v0.1", "vgg.pth")  # in the `lpips` package
+FARTHEST = 9  # images may leave `value_range` by so many times its width while they are optimised
 Weights = Mapping[str, float] | Sequence[str]
 
 
@@ -38,7 +44,9 @@ class PerceptualLoss(nn.Module):
 
     Args:
         model: a net, or a run folder, a model folder or a weight file. Its layers are copied and frozen.
-        kind: features (content and style), or lpips (Zhang et al. 2018 without learnt weights).
+        kind: features (content and style), or lpips (Zhang et al. 2018).
+        learnt: of lpips: weight the channels by the `lpips` package's fitted weights (`pip install 'vggnet[lpips]'`).
+            They were fitted for net D of width 1 with torchvision's weights.
         content: names of layers, or their weights by name. (default: relu3_3, the third stage's last ReLU)
         style: names of layers whose Gram matrices are compared, or their weights by name. (default: none)
         pooling: max, or average, which averages where the net takes the maximum.
@@ -46,7 +54,7 @@ class PerceptualLoss(nn.Module):
         reduction: mean returns one number, none one for each image (N,).
 
     Raises:
-        UserError: for a layer or a choice that does not exist.
+        UserError: for a layer or a choice that does not exist, and when called with pixels far beyond `value_range`.
 
     Example:
         >>> loss = vggnet.PerceptualLoss("runs/A", content=["relu3_2"], style={"relu1_1": 10.0})
@@ -61,6 +69,7 @@ class PerceptualLoss(nn.Module):
         model: VGG | str | Path,
         *,
         kind: Literal["features", "lpips"] = "features",
+        learnt: bool = False,
         content: Weights | None = None,
         style: Weights = (),
         pooling: Pooling = "max",
@@ -77,6 +86,8 @@ class PerceptualLoss(nn.Module):
             raise UserError(f"value_range {value_range}: the first must be below the second")
         if kind == "lpips" and (content is not None or style):
             raise UserError('kind="lpips" has its own layers: leave content and style out')
+        if learnt and kind != "lpips":
+            raise UserError('`learnt` weights exist for kind="lpips" only')
         self.kind, self.pooling, self.value_range, self.reduction = kind, pooling, value_range, reduction
         if content is None:
             content = () if style or kind == "lpips" else (_default_content(net),)
@@ -86,6 +97,7 @@ class PerceptualLoss(nn.Module):
         in_head = any(taps(net.architecture)[name].fc_kernel for name in self.layers)
         self.backbone = copy.deepcopy(net) if in_head else without_head(net)
         self.backbone.eval().requires_grad_(False)
+        self.heads = nn.ParameterDict(_learnt_heads(net) if learnt else {}).requires_grad_(False)
 
     def train(self, mode: bool = True) -> "PerceptualLoss":
         """Set the mode; the backbone stays in evaluation mode."""
@@ -110,6 +122,7 @@ class PerceptualLoss(nn.Module):
             raise UserError(f"the loss takes RGB images as (N, 3, H, W), not as {tuple(images.shape)}")
         if not images.is_floating_point():
             raise UserError(f"the loss takes images of {self.value_range}, not {images.dtype}: divide by 255")
+        _check_range(images, *self.value_range)
         inputs = net_input(images, self.backbone.description.preprocessing, *self.value_range)
         return features(self.backbone, inputs, names, pooling=self.pooling)
 
@@ -134,8 +147,45 @@ class PerceptualLoss(nn.Module):
         with torch.autocast(images.device.type, enabled=False):
             total = _wide(images.new_zeros(len(images)))
             for name in self.layers:
-                total = total + (_unit(ours[name]) - _unit(theirs[name])).square().sum(1).mean((1, 2))
+                squared = (_unit(ours[name]) - _unit(theirs[name])).square()
+                weighted = squared * _wide(self.heads[name]) if self.heads else squared
+                total = total + weighted.sum(1).mean((1, 2))
         return total
+
+
+def _check_range(images: Tensor, low: float, high: float) -> None:
+    """Raise UserError for values far beyond `low` and `high`, such as pixels of 0 to 255 where 0 to 1 was said."""
+    if torch.compiler.is_compiling() or is_functorch_wrapped_tensor(images) or not images.numel():
+        return  # no value to look at
+    least, most = (float(value) for value in torch.aminmax(images.detach()))
+    room = FARTHEST * (high - low)
+    if least < low - room or most > high + room:
+        raise UserError(
+            f"the loss takes images of {low:g} to {high:g}, and these go from {least:.4g} to {most:.4g}: divide pixels "
+            "of 0 to 255 by 255, or give `value_range`"
+        )
+
+
+def _learnt_heads(net: VGG) -> dict[str, nn.Parameter]:
+    """Return the fitted weights (1, C, 1, 1) of each LPIPS layer, read from the `lpips` package without importing it.
+
+    Raises UserError where the package is missing, or the net has other channels.
+    """
+    package = importlib.util.find_spec("lpips")
+    if package is None or not package.submodule_search_locations:
+        raise UserError("`learnt`: the weights are in the package lpips: pip install 'vggnet[lpips]'")
+    state = torch.load(Path(package.submodule_search_locations[0]) / LPIPS_WEIGHTS, "cpu", weights_only=True)
+    check_names(net.architecture, LPIPS_LAYERS)
+    heads = {}
+    for place, name in enumerate(LPIPS_LAYERS):
+        weight = state[f"lin{place}.model.1.weight"]
+        if weight.shape[1] != taps(net.architecture)[name].channels:
+            raise UserError(
+                f"`learnt`: the weights are for net D of width 1: {name} has {weight.shape[1]} channels there, and "
+                f"{taps(net.architecture)[name].channels} in this net {net.architecture.net}"
+            )
+        heads[name] = nn.Parameter(weight.float(), requires_grad=False)
+    return heads
 
 
 def gram(activations: Tensor) -> Tensor:
