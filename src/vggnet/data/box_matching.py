@@ -114,7 +114,7 @@ def _notes(missing: Sequence[LabelledBox], others: Sequence[LabelledBox], where:
 
 def _with_boxes(split: Split, found: dict[int, list[LabelledBox]], start: int) -> Split:
     """Return the split, whose images begin at place `start`, with the boxes found and the sizes that files state."""
-    before = split.boxes or (_NO_BOX,) * len(split)
+    before = (_NO_BOX,) * len(split) if split.boxes is None else split.boxes
     sizes = np.zeros((len(split), 2), np.int64) if split.stated_sizes is None else split.stated_sizes.copy()
     after = list(before)
     for place, boxes in found.items():

@@ -4,6 +4,8 @@ Both divisions depend on the images' names and on no seed. So all nets that are 
 images, and can be compared and trained further.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from vggnet.data.splits import Split
@@ -65,9 +67,9 @@ def held_out_of_class(images: int, fraction: float) -> int:
     return min(max(1, round(fraction * images)), images - 1)
 
 
-def names_in_data(split: Split) -> tuple[str, ...]:
+def names_in_data(split: Split) -> Iterable[str]:
     """Return the files' paths below the class folders' parent, so that `photos` is divided as `photos/train` is."""
-    return tuple(file.removeprefix(split.part) for file in split.files) if split.part else split.files
+    return (file.removeprefix(split.part) for file in split.files)
 
 
 def _labels(split: Split) -> np.ndarray:

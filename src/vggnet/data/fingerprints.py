@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 
+from vggnet.data.compact import BoxLists
 from vggnet.data.splits import Split
 
 
@@ -26,6 +27,7 @@ def fingerprint(split: Split, classes: tuple[str, ...] = ()) -> str:
         if array is not None:
             add(kind, np.ascontiguousarray(array, "<i8").tobytes())
     if split.boxes is not None:
-        add("counts", np.array([len(boxes) for boxes in split.boxes], "<i8").tobytes())
-        add("boxes", np.concatenate([np.empty((0, 4)), *split.boxes]).astype("<i8").tobytes())
+        boxes = BoxLists.of(split.boxes)
+        add("counts", boxes.counts.astype("<i8").tobytes())
+        add("boxes", boxes.rows().astype("<i8").tobytes())
     return digest.hexdigest()

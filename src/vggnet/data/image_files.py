@@ -1,5 +1,7 @@
 """Open image files without decoding: regular files only, by content, with limits on size and computing time.
 
+A `File` is a path, or an image inside an archive (`members.Member`): everything that reads images takes either.
+
 No file can block the program: FIFOs and devices are not opened, and decoding stops for a file that is damaged, or made,
 so that its decoder searches or computes for minutes.
 """
@@ -15,9 +17,11 @@ from typing import Any
 
 from PIL import Image
 
+from vggnet.data.members import ABSENT, MAX_BYTES, NO_STATE, Member, State, state_of_status
 from vggnet.errors import BadImage
 
-MAX_BYTES = 2**30  # a file of MAX_PIXELS with 8 bits, transparency and no compression is 0.7 GB
+File = str | Member
+
 MAX_SECONDS = 60.0  # computing time for one file; the largest images take a few seconds
 IMAGE_EXTENSIONS = frozenset(
     (
@@ -38,40 +42,95 @@ class TooSlow(Exception):
     """An image took more computing time than `MAX_SECONDS`."""
 
 
-class _TimedFile(io.FileIO):
+class _Timed(io.RawIOBase):
     """A file whose `read` raises TooSlow after `MAX_SECONDS` of this thread's computing time.
 
     Decoders read in small pieces, so this stops one that searches zeros for a marker or decodes thousands of scans.
     """
 
-    def __init__(self, path: str) -> None:
-        super().__init__(path)
+    def __init__(self, raw: io.RawIOBase) -> None:
+        super().__init__()
+        self._raw = raw
         self._end = time.thread_time() + MAX_SECONDS
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._raw.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._raw.tell()
 
     def readinto(self, buffer: Any, /) -> int | None:
         if time.thread_time() > self._end:
             raise TooSlow(f"decoding takes more than {MAX_SECONDS:g} s")
-        return super().readinto(buffer)
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
 
 
 @contextmanager
-def open_image(path: str) -> Iterator[Image.Image]:
+def open_image(file: File) -> Iterator[Image.Image]:
     """Open an image with Pillow without reading its pixels.
 
     Raises BadImage for a file that is not regular or too big, and Pillow's own errors, which `decode` converts.
     """
-    refuse_special(path)
-    with io.BufferedReader(_TimedFile(path), _PIECE) as file, Image.open(file, formats=FORMATS) as image:
+    refuse_special(file)
+    with io.BufferedReader(_Timed(open_file(file)), _PIECE) as raw, Image.open(raw, formats=FORMATS) as image:
         yield image
 
 
-def refuse_special(path: str) -> None:
+def open_file(file: File) -> io.RawIOBase:
+    """Return the file, opened for reading without a buffer. Raises OSError, and BadImage for a damaged archive."""
+    return file.open() if isinstance(file, Member) else io.FileIO(file)
+
+
+def content_of(file: File) -> bytes:
+    """Return all bytes of a file. Raises as `open_file`, and BadImage as `refuse_special`."""
+    refuse_special(file)
+    with open_file(file) as raw:
+        return raw.read()
+
+
+def refuse_special(file: File) -> None:
     """Raise BadImage for a folder, a FIFO, a device or a socket, and for a file of more than `MAX_BYTES`."""
-    status = os.stat(path)
-    if not stat.S_ISREG(status.st_mode):
-        raise BadImage(path, f"this is {_kind(status.st_mode)}, not a file with an image: take it out")
-    if status.st_size > MAX_BYTES:
-        raise BadImage(path, f"{status.st_size:,} bytes are more than {MAX_BYTES:,}: reduce it or take it out")
+    if isinstance(file, Member):
+        size = file.size
+    else:
+        status = os.stat(file)
+        if not stat.S_ISREG(status.st_mode):
+            raise BadImage(file, f"this is {_kind(status.st_mode)}, not a file with an image: take it out")
+        size = status.st_size
+    if size > MAX_BYTES:
+        raise BadImage(str(file), f"{size:,} bytes are more than {MAX_BYTES:,}: reduce it or take it out")
+
+
+def size_of(file: File) -> int:
+    """Return the number of bytes of a file. Raises OSError."""
+    return file.size if isinstance(file, Member) else os.path.getsize(file)
+
+
+def state_of(file: File) -> State:
+    """Return a file's size, time of writing, inode and time of change; times and inode of an archive are its members'.
+
+    The size is -1 for what is no regular file, is larger than `MAX_BYTES`, or cannot be read.
+    """
+    if isinstance(file, Member) and file.start == ABSENT:
+        return NO_STATE
+    try:
+        status = os.stat(file.archive.path if isinstance(file, Member) else file)
+    except OSError:
+        return NO_STATE
+    size = file.size if isinstance(file, Member) else status.st_size
+    if not stat.S_ISREG(status.st_mode) or size > MAX_BYTES:
+        return NO_STATE
+    return size, *state_of_status(status)[1:]
 
 
 def _kind(mode: int) -> str:
@@ -79,12 +138,12 @@ def _kind(mode: int) -> str:
     return kinds.get(stat.S_IFMT(mode), "a device")
 
 
-def header_problem(path: str) -> str | None:
+def header_problem(file: File) -> str | None:
     """Return why the file cannot be an image, by its first bytes; None where it may be one."""
     try:
-        refuse_special(path)
-        with open(path, "rb", buffering=0) as file:
-            start = file.read(12)
+        refuse_special(file)
+        with open_file(file) as raw:
+            start = raw.read(12)
     except BadImage as error:
         return error.reason
     except FileNotFoundError:
@@ -96,24 +155,24 @@ def header_problem(path: str) -> str | None:
     return None if start.startswith(_MAGIC) else "not an image of a known format"
 
 
-def begins_like_image(path: str) -> bool:
+def begins_like_image(file: File) -> bool:
     """Return whether a file's header is an image's, whatever its name; False where it cannot be read."""
-    if header_problem(path) is not None:
+    if header_problem(file) is not None:
         return False
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with open_image(path):
+            with open_image(file):
                 return True
     except Exception:  # two bytes such as "BM" or "P3" begin many a text
-        with open(path, "rb", buffering=0) as file:
-            return file.read(12).startswith(_CERTAIN_MAGIC)
+        with open_file(file) as raw:
+            return raw.read(12).startswith(_CERTAIN_MAGIC)
 
 
-def why_unidentified(path: str) -> str:
+def why_unidentified(file: File) -> str:
     """Return why Pillow does not recognise a file: empty, damaged, or no image."""
-    if os.path.getsize(path) == 0:
+    if size_of(file) == 0:
         return "0 bytes: the file is empty"
-    if header_problem(path) is None:
+    if header_problem(file) is None:
         return "damaged: it begins like an image, but its header cannot be read"
     return "not an image of a known format, whatever its name says"

@@ -15,7 +15,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from vggnet.data.dividing import names_in_data
-from vggnet.data.image_files import refuse_special
+from vggnet.data.image_files import File, content_of, open_file, refuse_special, size_of
 from vggnet.data.splits import Split
 from vggnet.errors import BadImage, UserError, reason_of
 from vggnet.files import write_whole
@@ -26,17 +26,17 @@ _READERS = 8
 _NOTHING = np.empty(0, np.uint64)
 
 
-def content_digest(path: str) -> int:
+def content_digest(file: File) -> int:
     """Return 64 bits of a hash of a file's size and parts of its content; 0 where it cannot be read."""
     try:
-        refuse_special(path)
-        with open(path, "rb", buffering=0) as file:
-            size = os.fstat(file.fileno()).st_size
-            content = [file.read(_FIRST)]
+        refuse_special(file)
+        with open_file(file) as raw:
+            size = size_of(file)
+            content = [raw.read(_FIRST)]
             if size > _FIRST:
                 for place in (size // 2, size - _LATER):
-                    file.seek(max(place, _FIRST))
-                    content.append(file.read(_LATER))
+                    raw.seek(max(place, _FIRST))
+                    content.append(raw.read(_LATER))
     except (OSError, BadImage):
         return 0
     return _short(b"%d " % size + b"".join(content))
@@ -45,16 +45,15 @@ def content_digest(path: str) -> int:
 def content_digests(split: Split) -> np.ndarray:
     """Return the `content_digest` of each image, uint64 (n,)."""
     with ThreadPoolExecutor(_READERS) as pool:
-        paths = [split.path(index) for index in range(len(split))]
-        return np.fromiter(pool.map(content_digest, paths), np.uint64, len(paths))
+        files = (split.file(index) for index in range(len(split)))
+        return np.fromiter(pool.map(content_digest, files), np.uint64, len(split))
 
 
-def same_content(one: str, other: str) -> bool:
+def same_content(one: File, other: File) -> bool:
     """Return whether two files hold the same bytes."""
     try:
-        with open(one, "rb") as first, open(other, "rb") as second:
-            return hashlib.file_digest(first, "sha256").digest() == hashlib.file_digest(second, "sha256").digest()
-    except OSError:
+        return content_of(one) == content_of(other)
+    except (OSError, BadImage):
         return False
 
 

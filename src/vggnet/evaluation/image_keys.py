@@ -10,7 +10,6 @@ Shapes: n images, m cached hashes.
 
 import hashlib
 import os
-import stat
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,12 +18,12 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from vggnet.data.image_files import content_of, state_of
 from vggnet.data.splits import Split
-from vggnet.errors import UserError
+from vggnet.errors import BadImage, UserError
 from vggnet.files import default_cache, write_whole
 
 KEY_BYTES = 16
-LARGEST_BYTES = 2**30  # of a file that is hashed; no photograph has more
 SETTLED_NS = 3 * 10**9  # a file written later than that before it was hashed may change again within one clock tick
 MOST_CACHED = 10_000_000  # hashes in one file, 320 MB
 SIZE, MODIFIED, INODE, CHANGED = range(4)  # columns of a file's state
@@ -36,7 +35,7 @@ class ImageKeys:
 
     def __init__(self, split: Split) -> None:
         self.split = split
-        self._states = np.array([_state(split.path(index)) for index in range(len(split))], np.int64).reshape(-1, 4)
+        self._states = split.states()
         self._hashes = np.zeros((len(split), KEY_BYTES), np.uint8)
         self._hashed = np.zeros(len(split), bool)
         self._file = _cache_file(split.root)
@@ -71,7 +70,7 @@ class ImageKeys:
         """
         self.compute(indices.tolist())
         for index in indices.tolist():
-            if not (self._hashed[index] and _same_content(_state(self.split.path(index)), self._states[index])):
+            if not (self._hashed[index] and _same_content(state_of(self.split.file(index)), self._states[index])):
                 raise UserError(
                     f"{self.split.path(index)}: was replaced while the images were being read; give the same command "
                     "again (what is complete is cached)"
@@ -79,13 +78,12 @@ class ImageKeys:
         return np.frombuffer(b"".join(map(self.key, indices.tolist())), np.uint8).reshape(-1, KEY_BYTES)
 
     def _hash(self, index: int) -> None:
-        path = self.split.path(index)
+        file = self.split.file(index)
         try:
-            with open(path, "rb") as file:
-                digest = hashlib.file_digest(file, "sha256").digest()[:KEY_BYTES]
-        except OSError:
+            digest = hashlib.sha256(content_of(file)).digest()[:KEY_BYTES]
+        except (OSError, BadImage):
             return
-        now = _state(path)
+        now = state_of(file)
         if not _same_content(now, self._states[index]):
             return
         self._hashes[index], self._hashed[index] = np.frombuffer(digest, np.uint8), True
@@ -149,17 +147,6 @@ def _read(file: Path) -> tuple[np.ndarray, np.ndarray]:
     if not intact:
         return _NONE
     return np.ascontiguousarray(found[0]), found[1]
-
-
-def _state(path: str) -> tuple[int, int, int, int]:
-    """Return a file's size, time of writing, inode and time of change. The size is -1 for what cannot be hashed."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return -1, 0, 0, 0
-    if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST_BYTES:
-        return -1, 0, 0, 0
-    return found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns
 
 
 def _same_content(one: tuple[int, ...], other: np.ndarray) -> bool:

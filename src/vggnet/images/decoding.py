@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from vggnet.data.image_files import FORMATS, TooSlow, open_image, why_unidentified
+from vggnet.data.image_files import FORMATS, File, TooSlow, open_image, why_unidentified
 from vggnet.description import AS_STORED, FULL_RANGE, ImageReading, PixelRange
 from vggnet.errors import BadImage
 
@@ -48,12 +48,12 @@ class Decoded:
     brightest: int | None = None
 
 
-def decode(path: str, reading: ImageReading = AS_STORED) -> Image.Image:
-    """Return the image at `path`: mode RGB, 8 bits, loaded; an animation's first frame, transparency laid on white.
+def decode(file: File, reading: ImageReading = AS_STORED) -> Image.Image:
+    """Return the image in `file`: mode RGB, 8 bits, loaded; an animation's first frame, transparency laid on white.
 
     Raises BadImage where the file is missing, empty, no image, damaged, too large or too long.
     """
-    return read_image(path, reading).image
+    return read_image(file, reading).image
 
 
 def as_rgb(image: Image.Image, reading: ImageReading = AS_STORED) -> Image.Image:
@@ -67,12 +67,13 @@ def as_rgb(image: Image.Image, reading: ImageReading = AS_STORED) -> Image.Image
         raise BadImage("the image", f"damaged or truncated ({error})") from None
 
 
-def read_image(path: str, reading: ImageReading = AS_STORED) -> Decoded:
-    """Decode the image at `path` and return facts about its file. Raises BadImage, as `decode` does."""
+def read_image(file: File, reading: ImageReading = AS_STORED) -> Decoded:
+    """Decode the image in `file` and return facts about its file. Raises BadImage, as `decode` does."""
+    path = str(file)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # damaged EXIF, large images: checked below
-            with open_image(path) as image:
+            with open_image(file) as image:
                 _check_size(path, *image.size)
                 return _to_rgb(path, image, reading)
     except BadImage:
@@ -80,7 +81,7 @@ def read_image(path: str, reading: ImageReading = AS_STORED) -> Decoded:
     except Image.DecompressionBombError:
         raise BadImage(path, f"more than {MAX_PIXELS:,} pixels: reduce it or take it out") from None
     except UnidentifiedImageError:
-        raise BadImage(path, why_unidentified(path)) from None
+        raise BadImage(path, why_unidentified(file)) from None
     except FileNotFoundError:
         raise BadImage(path, "the file is missing") from None
     except PermissionError as error:

@@ -124,7 +124,7 @@ class _CropReader:
             image = self.held.get(index)
             if image is None:
                 try:
-                    image = decode(self.split.path(index), self.split.reading)
+                    image = decode(self.split.file(index), self.split.reading)
                 except BadImage as error:
                     bad.append(error)
                     continue

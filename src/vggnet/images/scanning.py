@@ -79,14 +79,14 @@ class _Look:
         bad: list[BadImage] = []
         digests = np.zeros(len(indices), np.uint64)
         for place, index in enumerate(indices.tolist()):
-            path = self.split.path(index)
-            digests[place] = content_digest(path)
+            file = self.split.file(index)
+            digests[place] = content_digest(file)
             if not thorough:
-                if reason := header_problem(path):
-                    bad.append(BadImage(path, reason))
+                if reason := header_problem(file):
+                    bad.append(BadImage(str(file), reason))
                 continue
             try:
-                found = read_image(path, self.split.reading)
+                found = read_image(file, self.split.reading)
             except BadImage as error:
                 bad.append(error)
                 continue
@@ -175,12 +175,11 @@ def _cached_path(split: Split, cache: Path, *options: int) -> Path | None:
     """
     reading = (split.reading.orientation, split.reading.pixel_range)
     digest = hashlib.sha256(repr((_VERSION, options, reading, os.path.abspath(split.root))).encode())
-    try:
-        for index, file in enumerate(split.files):
-            status = os.stat(split.path(index))
-            digest.update(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
-    except OSError:
+    states = split.states()
+    if (states[:, 0] < 0).any():
         return None
+    for file, (size, written) in zip(split.files, states[:, :2].tolist(), strict=True):
+        digest.update(f"{file}\0{size}\0{written}\n".encode("utf-8", "surrogateescape"))
     return cache / "scans" / f"{digest.hexdigest()[:32]}.json"
 
 

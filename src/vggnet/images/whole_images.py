@@ -30,7 +30,7 @@ def cut_region(image: Image.Image, path: str, region: np.ndarray) -> Image.Image
 
 def read_whole(split: Split, index: int) -> Image.Image:
     """Return image `index` of the split, or its region where the split has regions. Raises BadImage."""
-    image = decode(split.path(index), split.reading)
+    image = decode(split.file(index), split.reading)
     if split.regions is None:
         return image
     if split.stated_sizes is not None:

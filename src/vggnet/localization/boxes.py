@@ -7,7 +7,7 @@ of edges are those of the inclusive pixels, and edges can be rescaled, which cor
 Shapes: n boxes; edges and corners are (..., 4), x before y. All is float64 and vectorised.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -150,8 +150,8 @@ class CheckedBoxes:
 
 
 def check_boxes(
-    names: tuple[str, ...],
-    boxes: tuple[np.ndarray, ...],
+    names: Sequence[str],
+    boxes: Sequence[np.ndarray],
     sizes: np.ndarray,
     contradictions: Mapping[int, str] | None = None,
 ) -> CheckedBoxes:

@@ -176,7 +176,7 @@ class _Sizes:
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
-                    with open_image(self.split.path(index)) as image:
+                    with open_image(self.split.file(index)) as image:
                         sizes[place] = upright_size(image, self.split.reading)
             except Exception:  # whatever Pillow raises on damaged headers: `decode` names the file and the reason
                 continue

@@ -104,7 +104,7 @@ def _first_readable(split: Split, options: DiagnoseOptions) -> tuple[Split, Colo
     sums = ColorSums()
     for index in epoch_order(options.seed, 0, len(split)).tolist():
         try:
-            pixels = np.asarray(decode(split.path(index), split.reading))
+            pixels = np.asarray(decode(split.file(index), split.reading))
         except BadImage as error:
             note(f"left out {error}")
             continue

@@ -18,6 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from vggnet.console import counted, named
+from vggnet.data.compact import Names
+from vggnet.data.members import Members
 from vggnet.data.splits import ImageData, Split
 from vggnet.errors import BadImage, UserError
 from vggnet.files import write_whole
@@ -163,10 +165,13 @@ class ImageList:
         if sizes is not None:
             stated = dict(zip(now.files, sizes.tolist(), strict=True))
             sizes = np.array([stated.get(row.file, [0, 0]) for row in rows], np.int64)
-        return replace(now, files=tuple(row.file for row in rows), labels=labels, boxes=boxes, stated_sizes=sizes)
+        files = Names.of(row.file for row in rows)
+        return replace(
+            now, files=files, labels=labels, boxes=boxes, stated_sizes=sizes, members=_members_of(files, now)
+        )
 
-    def changes(self, now: "ImageList", root: str) -> Changes:
-        """What is otherwise in `now`, whose files lie in `root`. Images that were skipped at the start do not count."""
+    def changes(self, now: "ImageList", data: ImageData) -> Changes:
+        """What is otherwise in `now`, the list of `data`. Images that were skipped at the start do not count."""
         before = {row.key: row for row in self.rows}
         after = {row.key: row for row in now.rows}
         absent = [row for key, row in before.items() if key not in after and not row.skipped]
@@ -175,12 +180,12 @@ class ImageList:
         moved = {row.file for row in absent if row.file in places}
         same = [(row, after[key]) for key, row in before.items() if key in after and not row.skipped]
         resized = [new for old, new in same if old.size != new.size]
-        gone = [BadImage(os.path.join(root, row.file), _GONE) for row in absent if row.file not in moved]
-        unreadable = {error.path: error for error in (*gone, *_damaged(resized, root))}
+        gone = {row.file: BadImage(_path(data, row), _GONE) for row in absent if row.file not in moved}
+        unreadable = gone | _damaged(resized, data)
         return Changes(
             tuple(_renamed(self.classes, now.classes)),
             tuple(unreadable.values()),
-            _files(row.file for row in resized if os.path.join(root, row.file) not in unreadable),
+            _files(row.file for row in resized if row.file not in unreadable),
             _files(row.file for row in added if row.file not in moved),
             _files(moved),
             _files(old.file for old, new in same if old.boxes != new.boxes),
@@ -192,14 +197,19 @@ def _files(files: Iterable[str]) -> tuple[str, ...]:
 
 
 def _rows(part: str, split: Split, classes: tuple[str, ...]) -> Iterator[Row]:
-    for index, file in enumerate(split.files):
-        try:
-            size = os.stat(split.path(index)).st_size
-        except OSError:
-            size = _MISSING
+    sizes = split.states()[:, 0].tolist()
+    for index, (file, size) in enumerate(zip(split.files, sizes, strict=True)):
         label = "" if split.labels is None else classes[split.labels[index]]
         boxes = "" if split.boxes is None else ";".join(" ".join(map(str, box)) for box in split.boxes[index].tolist())
         yield Row(part, file, size, label, boxes)
+
+
+def _members_of(files: Names, now: Split) -> Members | None:
+    """Return where `files` lie among the images of `now`; None in folders."""
+    if now.members is None:
+        return None
+    place = {file: index for index, file in enumerate(now.files)}
+    return now.members.at(np.array([place.get(file, -1) for file in files], np.int64))
 
 
 def _boxes_of(text: str) -> np.ndarray:
@@ -207,17 +217,31 @@ def _boxes_of(text: str) -> np.ndarray:
     return np.array(corners, np.int64).reshape(-1, 4)
 
 
-def _damaged(rows: list[Row], root: str) -> Iterator[BadImage]:
-    """Yield the unreadable files among images whose size in bytes has changed."""
+def _part(data: ImageData, part: str) -> Split:
+    split = data.train if part == "train" else data.val
+    assert split is not None
+    return split
+
+
+def _path(data: ImageData, row: Row) -> str:
+    """Return the path of a row's image, whether or not it is there, for messages."""
+    split = data.train if row.part == "train" or data.val is None else data.val
+    return os.path.join(data.root if split is None else split.root, row.file)
+
+
+def _damaged(rows: list[Row], data: ImageData) -> dict[str, BadImage]:
+    """Return the unreadable files among images whose size in bytes has changed."""
+    found = {}
     for row in rows[:_MOST_DECODED]:
-        path = os.path.join(root, row.file)
+        split = _part(data, row.part)
         if row.size == _MISSING:
-            yield BadImage(path, _GONE)
+            found[row.file] = BadImage(_path(data, row), _GONE)
             continue
         try:
-            decode(path)
+            decode(split.file(split.files.index(row.file)))
         except BadImage as error:
-            yield error
+            found[row.file] = error
+    return found
 
 
 def _renamed(before: tuple[str, ...], now: tuple[str, ...]) -> Iterator[str]:

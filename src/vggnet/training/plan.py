@@ -220,7 +220,7 @@ def choose_crop(split: Split) -> int:
     sides = []
     for index in np.linspace(0, len(split) - 1, min(len(split), SIDES_SAMPLED)).astype(int):
         try:
-            sides.append(min(decode(split.path(int(index))).size))
+            sides.append(min(decode(split.file(int(index))).size))
         except BadImage:
             continue  # reported by the check that follows
     median = float(np.median(sides)) if sides else PAPER_CROP_PX

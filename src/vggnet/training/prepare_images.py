@@ -106,7 +106,8 @@ def prepare_pictures(
             _refuse_learnt(data, val, learnt_before)
         _note_copies(train, val, "val")
     part, judge, judged_on = _divide(data, train, val, holdout, learnt_before)
-    places = np.isin(np.array(train.split.files), np.array(part.files))
+    learns = set(part.files)
+    places = np.array([file in learns for file in train.split.files], bool)
     learnt, held = train.at(places), train.at(~places)
     _note_copies(learnt, held, "held-out")
     for checked, name in ((train, "train"), (val, "val")):
@@ -187,7 +188,7 @@ def _note_copies(train: _Checked, tested: _Checked, name: str) -> None:
     found = np.searchsorted(train.digests, tested.digests, sorter=order)
     copies = []
     for place in np.flatnonzero((tested.digests != 0) & np.isin(tested.digests, train.digests)).tolist():
-        copy, original = tested.split.path(place), train.split.path(int(order[found[place]]))
+        copy, original = tested.split.file(place), train.split.file(int(order[found[place]]))
         if same_content(copy, original):
             copies.append((copy, original))
     if copies:
@@ -202,8 +203,7 @@ def _as_started(now: ImageData, listed: ImageList, started: AsStarted, bad_image
     if started.images is None:
         return now
     assert now.train is not None
-    root = now.train.root
-    changes = started.images.changes(listed, root)
+    changes = started.images.changes(listed, now)
     if changes.classes:
         raise _others(changes, "The net's outputs are the classes of the start: give these back, or start another run")
     if started.changed:

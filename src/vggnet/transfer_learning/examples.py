@@ -2,10 +2,8 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from vggnet.data.opening import open_data
-from vggnet.data.splits import Split
+from vggnet.data.splits import Split, joined
 from vggnet.errors import UserError
 
 
@@ -25,7 +23,5 @@ def open_labelled(data: str) -> LabelledSet:
     parts = [part for part in (opened.train, opened.val) if part is not None and part.labels is not None and len(part)]
     if not parts:
         raise UserError(f"{data}: no labelled images; expected a folder for each class")
-    labels = np.concatenate([part.labels for part in parts if part.labels is not None])
-    files = tuple(part.path(index) for part in parts for index in range(len(part)))
     note = " and ".join(f"{len(part)} of {name}" for part, name in zip(parts, ("train", "val"), strict=False))
-    return LabelledSet(opened.name, Split("", files, labels), opened.classes, note)
+    return LabelledSet(opened.name, joined(parts), opened.classes, note)

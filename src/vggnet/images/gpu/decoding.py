@@ -6,7 +6,6 @@ processes. Its speed is not yet measured (docs/speed.md), so a training uses it 
 """
 
 import io
-import os
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -14,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vggnet.data.image_files import refuse_special
+from vggnet.data.image_files import File, open_file, refuse_special, size_of
 from vggnet.errors import BadImage, reason_of
 
 _RGB = 3  # torchvision's ImageReadMode
@@ -87,12 +86,12 @@ def nvjpeg_unavailable(device: torch.device) -> str | None:
     return None if same is not False and same <= _MOST_DIFFERENCE else "the decoder gives another picture than Pillow"
 
 
-def read_file(path: str) -> np.ndarray | None:
+def read_file(file: File) -> np.ndarray | None:
     """Return the file's content, uint8 (bytes,); None where it cannot be read."""
     try:
-        refuse_special(path)
-        with open(path, "rb", buffering=0) as file:
-            content = np.empty(os.fstat(file.fileno()).st_size, np.uint8)
-            return content[: file.readinto(content.data)]  # a third faster than np.fromfile
+        refuse_special(file)
+        with open_file(file) as raw:
+            content = np.empty(size_of(file), np.uint8)
+            return content[: raw.readinto(content.data)]  # a third faster than np.fromfile
     except (OSError, BadImage):
         return None

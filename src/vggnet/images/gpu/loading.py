@@ -93,7 +93,7 @@ class _Reader:
             height, width = pixels.shape[1:]
             return _Read(index, (width, height), pixels=pixels)
         if index not in self.refused:
-            file = read_file(self.split.path(index))
+            file = read_file(self.split.file(index))
             if file is not None and (size := plain_size(file)) and _is_within_limits(*size):
                 turned = self.split.reading.orientation == "apply" and has_metadata(file)
                 orientation = orientation_in(file.data) if turned else UPRIGHT
@@ -103,7 +103,7 @@ class _Reader:
     def decoded_here(self, index: int) -> _Read | BadImage:
         """Decode an image on the CPU; return the BadImage where that fails."""
         try:
-            image = decode(self.split.path(index), self.split.reading)
+            image = decode(self.split.file(index), self.split.reading)
         except BadImage as error:
             return error
         return _Read(index, image.size, pixels=torch.from_numpy(np.array(image)).permute(2, 0, 1))
