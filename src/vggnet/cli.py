@@ -21,6 +21,7 @@ import vggnet
 from vggnet.errors import OutputLost, UserError, reason_of
 from vggnet.files import ESCAPED
 from vggnet.options.bench import BenchOptions
+from vggnet.options.common import SWITCHES
 from vggnet.options.evaluation import EvaluateOptions, PredictOptions
 from vggnet.options.flags import with_flags
 from vggnet.options.localization import LocalizeOptions
@@ -197,15 +198,17 @@ def _spelled_out(arguments: Sequence[str]) -> list[str]:
 
     `--json` without a file means standard output, `--json -`; `--no-mirror` is `--mirror False`.
     """
+    on = {f"--{name}" for name in SWITCHES}
+    off = {f"--no-{name}": f"--{name}" for name in SWITCHES}
     result: list[str] = []
     for place, argument in enumerate(arguments):
         following = arguments[place + 1] if place + 1 < len(arguments) else "--"
         if argument == "--json" and following.startswith("--"):
             result += ["--json", "-"]
-        elif argument == "--mirror" and following not in ("True", "False"):
-            result += ["--mirror", "True"]
-        elif argument == "--no-mirror":
-            result += ["--mirror", "False"]
+        elif argument in on and following not in ("True", "False"):
+            result += [argument, "True"]
+        elif argument in off:
+            result += [off[argument], "False"]
         else:
             result.append(argument)
     return result

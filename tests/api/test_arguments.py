@@ -91,7 +91,7 @@ def test_paths_sequences_and_single_values_become_options() -> None:
         ({"mirror": 1}, "`mirror` 1: give True or False"),
         ({"pixel_range": [0]}, "`pixel_range` .*: give 2 values"),
         ({"init_from": 3}, "`init_from` 3: give a path"),
-        ({"net": None}, "`net` None: give a text"),
+        ({"init": None}, "`init` None: give one of 'glorot', 'gaussian', 'he'"),
     ],
 )
 def test_values_that_cannot_be_are_refused_by_argument(tmp_path: Path, given: dict[str, Any], said: str) -> None:

@@ -29,6 +29,16 @@ def option(text: str | None = None, *, default: str | None = None, metavar: str 
     return tyro.conf.arg(help=text, help_behavior_hint=hint, metavar=metavar)
 
 
+# `cli` makes `--mirror True` of --mirror, and `--mirror False` of --no-mirror
+SWITCHES = ("batch-norm", "mirror", "new-head")
+
+
+def switch(name: str, text: str | None = None, *, default: str) -> Any:
+    """Return an annotation as `option` does, for an option of SWITCHES: --NAME is on, --no-NAME off."""
+    assert name in SWITCHES
+    return option(text, default=default, metavar=f"| --no-{name}")
+
+
 def _inputs(metavar: str) -> Any:
     return tyro.conf.arg(metavar=metavar, help_behavior_hint="(required)")
 
@@ -44,15 +54,12 @@ ModelsAndData = Positional[Annotated[tuple[str, ...], _inputs("MODEL... DATA")]]
 ModelAndImages = Positional[Annotated[tuple[str, ...], _inputs("MODEL IMAGE...")]]
 
 # the net
-NetOption = Annotated[
-    str, option("A, A-LRN, B, C, D or E of Table 1, or 5x5, the control net of Sect. 4.1.", metavar="NET")
-]
-WidthOption = Annotated[
-    float, option("Multiply the number of channels of every hidden layer by this; 1 is the paper's net.")
-]
-BatchNormOption = Annotated[
-    bool, option("Add batch normalisation after every convolution (not in the paper).", default="off")
-]
+NET_HELP = "A, A-LRN, B, C, D or E of Table 1, or 5x5, the control net of Sect. 4.1."
+WIDTH_HELP = "Multiply the number of channels of every hidden layer by this; 1 is the paper's net."
+BATCH_NORM_HELP = "Add batch normalisation after every convolution (not in the paper), or not."
+NetOption = Annotated[str, option(NET_HELP, metavar="NET")]
+WidthOption = Annotated[float, option(WIDTH_HELP)]
+BatchNormOption = Annotated[bool, tyro.conf.FlagConversionOff, switch("batch-norm", BATCH_NORM_HELP, default="off")]
 DivideOption = Annotated[
     bool,
     option(
@@ -85,18 +92,16 @@ SigmaOption = Annotated[
 InitFromOption = Annotated[
     Path | None,
     option(
-        "Start from the weights of this run folder, model folder or weight file. From a shallower net, the first four "
-        "convolutional layers and the FC layers are copied (Sect. 3.1); from the same net, all layers.",
+        "Start from the weights of this run folder, model folder or weight file. From the same net, all layers are "
+        "copied, but for the last one if DATA has other classes; from a shallower net, the first four convolutional "
+        "layers and the FC layers (Sect. 3.1).",
         default="none: all layers start from random weights",
         metavar="MODEL",
     ),
 ]
 
 # its training
-_PAIR = "| --no-mirror"  # `cli` makes `--mirror True` of --mirror, and `--mirror False` of --no-mirror
-Mirrored = Annotated[
-    bool, tyro.conf.FlagConversionOff, tyro.conf.arg(metavar=_PAIR, help_behavior_hint="(default: --mirror)")
-]
+Mirrored = Annotated[bool, tyro.conf.FlagConversionOff, switch("mirror", default="--mirror")]
 ResumeOption = Annotated[
     bool,
     option(
@@ -114,22 +119,19 @@ DataChangedOption = Annotated[
         default="off",
     ),
 ]
-EpochsOption = Annotated[int, option("How many times training goes through all training images, at most.")]
-BatchOption = Annotated[
-    int,
-    option(
-        "Images per update of the weights, over all GPUs together. The last batch of an epoch may hold fewer images. "
-        "The sum of its gradients is divided by --batch, too, so its update is smaller."
-    ),
-]
+EPOCHS_HELP = "How many times training goes through all training images, at most."
+BATCH_HELP = (
+    "Images per update of the weights, over all GPUs together. The last batch of an epoch may hold fewer images. The "
+    "sum of its gradients is divided by --batch, too, so its update is smaller."
+)
+PATIENCE_HELP = (
+    "Divide the learning rate by 10 when the error has not improved for this many epochs. It drops three times in all, "
+    "at the latest after 60, 80 and 93 percent of --epochs."
+)
+EpochsOption = Annotated[int, option(EPOCHS_HELP)]
+BatchOption = Annotated[int, option(BATCH_HELP)]
 WeightDecayOption = Annotated[float, option("Factor of the L2 penalty on weights and biases; 0.0005 in the paper.")]
-PatienceOption = Annotated[
-    int,
-    option(
-        "Divide the learning rate by 10 when the error has not improved for this many epochs. It drops three times in "
-        "all, at the latest after 60, 80 and 93 percent of --epochs."
-    ),
-]
+PatienceOption = Annotated[int, option(PATIENCE_HELP)]
 HoldoutOption = Annotated[
     float,
     option(
@@ -263,20 +265,20 @@ TestScaleOption = Annotated[
 MirrorTrainOption = Annotated[
     bool | None,
     tyro.conf.FlagConversionOff,
-    tyro.conf.arg(
-        help="Mirror half of the training crops, or none of them (for digits and text). A net that is trained without "
+    switch(
+        "mirror",
+        "Mirror half of the training crops, or none of them (for digits and text). A net that is trained without "
         "mirrored crops is also tested without mirrored images.",
-        metavar=_PAIR,
-        help_behavior_hint="(default: as the net of --init-from was trained; for a new net, --mirror)",
+        default="as the net of --init-from was trained; for a new net, --mirror",
     ),
 ]
 MirrorOption = Annotated[
     bool | None,
     tyro.conf.FlagConversionOff,
-    tyro.conf.arg(
-        help="Average the result of each image with that of its mirror image, or use the image alone.",
-        metavar=_PAIR,
-        help_behavior_hint="(default: --mirror for nets that were trained with mirrored crops)",
+    switch(
+        "mirror",
+        "Average the result of each image with that of its mirror image, or use the image alone.",
+        default="--mirror for nets that were trained with mirrored crops",
     ),
 ]
 JsonOption = Annotated[

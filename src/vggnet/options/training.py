@@ -4,16 +4,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
+import tyro
+
 from vggnet.options.choices import InitMethod
 from vggnet.options.common import (
+    BATCH_HELP,
+    BATCH_NORM_HELP,
+    EPOCHS_HELP,
+    NET_HELP,
+    PATIENCE_HELP,
+    WIDTH_HELP,
     BatchNormOption,
-    BatchOption,
     CropOption,
     DataChangedOption,
     DataInput,
     DeviceOption,
     DivideOption,
-    EpochsOption,
     HoldoutOption,
     InitFromOption,
     InitOption,
@@ -22,7 +28,6 @@ from vggnet.options.common import (
     MirrorTrainOption,
     NetOption,
     OrientationOption,
-    PatienceOption,
     PixelRangeOption,
     ResumeOption,
     SeedOption,
@@ -30,6 +35,7 @@ from vggnet.options.common import (
     WeightDecayOption,
     WidthOption,
     option,
+    switch,
 )
 from vggnet.options.machine import Machine, MachineOptions
 
@@ -39,7 +45,10 @@ class TrainOptions:
     """Train one net on images in folders (Sect. 3.1)."""
 
     data: DataInput
-    net: NetOption = "D"
+    net: Annotated[
+        str | None,
+        option(NET_HELP, default="that of --init-from; without --init-from D", metavar="NET"),
+    ] = None
     out: Annotated[Path | None, option(default="runs/DATA-NET")] = None
     """The run folder: weights, metrics and options of this training are written there."""
     resume: ResumeOption = False
@@ -47,12 +56,21 @@ class TrainOptions:
     init: InitOption = "glorot"
     sigma: SigmaOption = 0.01
     init_from: InitFromOption = None
-    new_head: Annotated[bool, option(default="off")] = False
-    """With --init-from: give the net a new last layer with random weights, because DATA has other classes."""
+    new_head: Annotated[
+        bool | None,
+        tyro.conf.FlagConversionOff,
+        switch(
+            "new-head",
+            "With --init-from: give the net a new last layer with random weights, or take that of the source net.",
+            default="a new one if DATA has other classes than the source net",
+        ),
+    ] = None
     train_from: Annotated[str | None, option(default="the first: all layers are trained", metavar="LAYER")] = None
     """With --init-from: train this layer and all after it (fc8, fc6, conv5_1, ...); layers before it are frozen."""
-    head_learning_rate: Annotated[float | None, option(default="that of the other layers")] = None
-    """Learning rate of the last layer. A new one (--new-head) learns well at ten times the rate of the others."""
+    head_learning_rate: Annotated[
+        float | None, option(default="that of the other layers; for a new last layer ten times that")
+    ] = None
+    """Learning rate of the last layer."""
     train_scale: Annotated[
         tuple[int, ...],
         option(
@@ -63,20 +81,24 @@ class TrainOptions:
         ),
     ] = ()
     crop: CropOption = None
-    width: WidthOption = 1.0
-    batch_norm: BatchNormOption = False
+    width: Annotated[float | None, option(WIDTH_HELP, default="that of --init-from; without --init-from 1")] = None
+    batch_norm: Annotated[
+        bool | None,
+        tyro.conf.FlagConversionOff,
+        switch("batch-norm", BATCH_NORM_HELP, default="as the net of --init-from; without --init-from off"),
+    ] = None
     dropout: float = 0.5
     """Probability that a unit of fc6 or fc7 is dropped."""
     divide: DivideOption = False
     mirror: MirrorTrainOption = None
     orientation: OrientationOption = None
     pixel_range: PixelRangeOption = None
-    epochs: EpochsOption = 74
-    batch: BatchOption = 256
+    epochs: Annotated[int | None, option(EPOCHS_HELP, default="74; for a new last layer 30")] = None
+    batch: Annotated[int | None, option(BATCH_HELP, default="256; for a new last layer 32")] = None
     learning_rate: Annotated[float | None, option(default="0.01; 0.001 if --init-from is the same net")] = None
     """Learning rate of all layers at the start; --patience tells when it drops."""
     weight_decay: WeightDecayOption = 5e-4
-    patience: PatienceOption = 6
+    patience: Annotated[int | None, option(PATIENCE_HELP, default="6; for a new last layer 4")] = None
     seed: SeedOption = 0
     holdout: HoldoutOption = 0.1
     machine: Machine = field(default_factory=MachineOptions)

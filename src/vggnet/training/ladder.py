@@ -26,7 +26,7 @@ from vggnet.paper.recipes import PAPER_EPOCHS, Recipe, fixed_scale, jittered_sca
 from vggnet.training.checkpoints import TrainingProgress, read_progress
 from vggnet.training.classification import train_classifier
 from vggnet.training.distributed import World, join_world
-from vggnet.training.plan import architecture_of, choose_crop, default_run, recipe_of, resolve_training
+from vggnet.training.plan import architecture_of, choose_crop, recipe_of, resolve_training
 from vggnet.training.runs import RunFolder
 
 DESK_EPOCHS, DESK_BATCH, DESK_CPU_WIDTH = 20, 64, 0.25
@@ -47,7 +47,8 @@ class Stage:
     @property
     def out(self) -> Path:
         """The stage's run folder."""
-        return self.options.out or default_run(self.options.data, self.options.net)
+        assert self.options.out is not None  # `stages_of` names it
+        return self.options.out
 
     @property
     def name(self) -> str:
@@ -118,6 +119,7 @@ def _stage(common: TrainOptions, folder: Path, net: str, recipe: Recipe, source:
         out=folder / name,
         train_scale=recipe.train_scale,
         learning_rate=recipe.learning_rate,
+        patience=recipe.patience,
         init_from=folder / source if source else None,
     )
     return Stage(changes, source)

@@ -17,7 +17,6 @@ import dataclasses
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -35,10 +34,11 @@ from vggnet.options.flat import changed, flat
 from vggnet.options.localization import LocalizeTrainOptions
 from vggnet.options.training import TrainOptions
 from vggnet.paper.configurations import PAPER_CROP_PX, TOTAL_STRIDE_PX, Architecture
-from vggnet.paper.recipes import FIXED_SCALE_PX, LATER_STAGE_RATE, Recipe, scaled_px
+from vggnet.paper.recipes import FIXED_SCALE_PX, Recipe, scaled_px
 from vggnet.training.agreement import check_same_options, continued, of_this_machine
 from vggnet.training.continuing import READ_BEFORE, as_started, check_as_started
 from vggnet.training.distributed import World
+from vggnet.training.fine_tuning import DEFAULT_NET, with_head, with_recipe, with_source
 from vggnet.training.runs import RunFolder
 
 SIDES_SAMPLED = 50  # images that the crop is chosen by
@@ -97,30 +97,36 @@ def resolve_training(given: TrainOptions, opened: list[ImageData] | None = None)
 
     A net or a crop that does not exist is an error before any image is read.
     """
-    out = given.out or default_run(given.data, given.net)
+    opened = [] if opened is None else opened
+
+    def data() -> ImageData:
+        if not opened:
+            opened.append(open_data(given.data))
+        return opened[0]
+
+    out = given.out or default_run(given.data, given.net or _source_net(given))
     options = continued(given, out)
     if options.resume:
         options = as_started(options, out)
     _check_combination(options)
-    source = None if options.init_from is None else partial(read_description, options.init_from)
+    # a run that goes on has its options and its policy, and the file of its source may be gone
+    goes_on = options.resume and RunFolder(out).config is not None
+    source = None if goes_on or options.init_from is None else read_description(options.init_from)
+    options = with_source(options, source)
     crop = options.crop
-    if crop is None and source is not None and not source().architecture.convolutions_only:
-        crop = source().architecture.crop_px
+    if crop is None and source is not None and not source.architecture.convolutions_only:
+        crop = source.architecture.crop_px
     if crop is None:
         architecture_of(options, PAPER_CROP_PX)
-        data = open_data(options.data)
-        crop = PAPER_CROP_PX if data.train is None else choose_crop(data.train)
-        if opened is not None:
-            opened.append(data)
-    rate = options.learning_rate
-    if rate is None:
-        later = source is not None and source().architecture.net == options.net
-        rate = LATER_STAGE_RATE if later else Recipe.learning_rate
-    # a run that goes on has its own policy, and the file of its source may be gone
-    goes_on = options.resume and RunFolder(out).config is not None
-    policy = policy_of(options, out, None if source is None or goes_on else source().policy)
-    options = changed(options, crop=crop, learning_rate=rate)
-    return resolved_with(options, out, architecture_of(options, crop), policy)
+        train = data().train
+        crop = PAPER_CROP_PX if train is None else choose_crop(train)
+    options = with_recipe(with_head(options, source, data), source)
+    policy = policy_of(options, out, None if source is None else source.policy)
+    return resolved_with(changed(options, crop=crop), out, architecture_of(options, crop), policy)
+
+
+def _source_net(options: TrainOptions) -> str:
+    return DEFAULT_NET if options.init_from is None else read_description(options.init_from).architecture.net
 
 
 def _check_combination(options: TrainOptions) -> None:
@@ -174,7 +180,10 @@ def resolve_together(
 
 def architecture_of(options: TrainOptions, crop: int) -> Architecture:
     """Return the net that the options name, with one output. UserError where there is no such net."""
-    return Architecture(options.net, 1, options.width, crop, options.batch_norm, options.dropout)
+    options = with_source(options, None)
+    assert options.net is not None
+    assert options.width is not None
+    return Architecture(options.net, 1, options.width, crop, bool(options.batch_norm), options.dropout)
 
 
 def recipe_of(options: TrainOptions | LocalizeTrainOptions, crop: int) -> Recipe:

@@ -19,6 +19,7 @@ from vggnet.network.vgg import VGG, evaluating, on_meta
 from vggnet.network.weights import load_model
 from vggnet.options.training import TrainOptions
 from vggnet.paper.recipes import Recipe
+from vggnet.training.fine_tuning import has_other_classes
 from vggnet.training.plan import TrainPlan
 from vggnet.training.prepare_images import Pictures
 
@@ -57,10 +58,13 @@ def build_model(plan: TrainPlan[TrainOptions], pictures: Pictures, resumed: dict
     model = on_meta(description).to_empty(device="cpu")
     initialize(model, options.init, sigma=options.sigma, seed=options.seed)
     if source is not None:
-        transfers = stage_from(model, source.state_dict(), source.description, new_head=options.new_head)
+        transfers = stage_from(model, source.state_dict(), source.description, new_head=bool(options.new_head))
         say("weights:")
         for line in explain(transfers):
             say(f"  {line}")
+        if options.new_head and has_other_classes(source.description, plan.data.classes):
+            own, given = counted(len(plan.data.classes), "class"), source.architecture.outputs
+            say(f"head      fc8 is new: {plan.data.name} has {own}, other ones than the {given} of the source net")
         kept = source.description.preprocessing
         say(f"input     as of the source net: mean {_rounded(kept.mean)}, deviation {_rounded(kept.deviation)}")
         if source.description.epochs_seen:
