@@ -23,7 +23,7 @@ FUNCTIONS: dict[str, tuple[type, set[str]]] = {
     "ladder": (LadderOptions, {"json"}),
     "diagnose": (DiagnoseOptions, {"json"}),
     "evaluate": (EvaluateOptions, {"inputs"}),
-    "classify": (EvaluateOptions, {"inputs", "against"}),
+    "classify": (EvaluateOptions, {"inputs", "against", "per_image"}),
     "predict": (PredictOptions, {"inputs", "json"}),
     "descriptors": (FeaturesOptions, {"inputs"}),
     "transfer": (TransferOptions, {"inputs", "json"}),

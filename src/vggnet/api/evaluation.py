@@ -39,6 +39,7 @@ def evaluate(
     json: str | Path | None = None,
     csv: str | Path | None = None,
     markdown: str | Path | None = None,
+    per_image: str | Path | None = None,
     on_progress: Callable[[int, int, str], Any] | None = None,
 ) -> Table:
     """Measure the error of nets on labelled images by the paper's test protocol (Sect. 3.2).
@@ -131,6 +132,7 @@ def _run(options: EvaluateOptions, on_progress: Callable[[int, int, str], Any] |
         json=options.json,
         csv=options.csv,
         markdown=options.markdown,
+        per_image=options.per_image,
         on_progress=on_progress,
     )
 
@@ -153,6 +155,7 @@ def predict(
     precision: InferencePrecisionName = "auto",
     bad_images: BadImages = "stop",
     workers: int | None = None,
+    csv: str | Path | None = None,
     on_bad: Callable[[BadImage], Any] | None = None,
     on_progress: Callable[[int, int], Any] | None = None,
 ) -> list[Prediction]:
@@ -182,6 +185,7 @@ def predict(
         precision=options.precision,
         bad_images=options.bad_images,
         workers=options.workers,
+        csv=options.csv,
         on_bad=on_bad,
         on_progress=on_progress,
     )

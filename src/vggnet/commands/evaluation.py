@@ -31,12 +31,13 @@ def evaluate(options: EvaluateOptions) -> None:
             bad_images=options.bad_images,
             csv=options.csv,
             markdown=options.markdown,
+            per_image=options.per_image,
             on_progress=tick,
         )
 
     def show() -> None:
         result.print()
-        for path in (options.json, options.csv, options.markdown):
+        for path in (options.json, options.csv, options.markdown, options.per_image):
             if path is not None:
                 say(f"written to {path}")
 
@@ -57,6 +58,7 @@ def predict(options: PredictOptions) -> None:
             precision=options.precision,
             workers=options.workers,
             bad_images=options.bad_images,
+            csv=options.csv,
             on_bad=lambda bad: note(f"left out {bad}"),
             on_progress=tick,
         )
@@ -64,6 +66,8 @@ def predict(options: PredictOptions) -> None:
     shown = Shown(model, trained, trained.chosen(options.mirror))
     content = [each.to_dict() | {"mirror": shown.used.mirror} for each in predictions]
     report(options.json, content, lambda: _print(predictions, shown))
+    if options.csv is not None and str(options.json) != "-":
+        say(f"written to {options.csv}")
 
 
 def _print(predictions: Sequence[Prediction], shown: Shown) -> None:

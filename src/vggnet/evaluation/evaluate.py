@@ -16,6 +16,7 @@ import numpy as np
 
 from vggnet.data.splits import ImageData, Split
 from vggnet.errors import BadImage, UserError
+from vggnet.evaluation.answers import Answers, answers_csv
 from vggnet.evaluation.combining import RowPosteriors
 from vggnet.evaluation.comparing import compare_rows
 from vggnet.evaluation.computing import Computing
@@ -33,6 +34,7 @@ from vggnet.options.choices import BadImages, InferencePrecisionName, TableName
 from vggnet.provenance import environment
 
 ModelProgress = Callable[[int, int, str], Any]  # images done, images in all, the net's name
+ChooseRows = Callable[[Sequence[Entrant], Split], Sequence[Combination]]
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ def evaluate(
     json: str | Path | None = None,
     csv: str | Path | None = None,
     markdown: str | Path | None = None,
+    per_image: str | Path | None = None,
     on_progress: ModelProgress | None = None,
 ) -> Table | Submission:
     """Return the errors of nets on the val images of `data`, by the paper's test protocol (Sect. 3.2).
@@ -87,6 +90,7 @@ def evaluate(
         device, precision, workers: "auto" and None choose by the machine.
         bad_images: "stop" raises at an image that cannot be used, "skip" leaves such images out and lists them.
         json, csv, markdown: files to write the result to.
+        per_image: a file to write the answers for each image to, as CSV.
         on_progress: called with the images done, all images, and the net's name.
 
     Raises:
@@ -101,6 +105,10 @@ def evaluate(
     else:
         rows = combinations(entrants, protocol=protocol, views=views, test_scale=test_scale)
     baseline = None if against is None else _baseline(entrants, rows, against, labelled=opened is not None)
+    if per_image is not None and opened is None:
+        raise UserError(
+            "`per_image` compares answers with labels, and these images have none: `csv` writes the answers"
+        )
     computing = Computing.of(device, precision, workers, bad_images)
     job = _Job(str(data), entrants, tuple(rows), split, computing, match_outputs(entrants, rows), baseline)
     result: Table | Submission = (
@@ -109,7 +117,30 @@ def evaluate(
     for path, text in ((json, result.to_json), (csv, result.to_csv), (markdown, result.to_markdown)):
         if path is not None:
             write_result(path, text())
+    if per_image is not None and isinstance(result, Table):
+        write_result(per_image, answers_csv(result.answers))
     return result
+
+
+def evaluate_rows(
+    models: Sequence[str | Path],
+    data: str | Path,
+    choose: ChooseRows,
+    computing: Computing,
+    on_progress: ModelProgress | None = None,
+) -> Table:
+    """Return the table of the rows that `choose` picks for the opened nets and the val images; see `evaluate`.
+
+    Raises UserError for images without labels, and as `evaluate` does.
+    """
+    entrants = open_entrants(models)
+    opened, split = _opened(str(data), [entrant.path for entrant in entrants])
+    if opened is None:
+        raise UserError(f"{data}: these images have no labels, so there are no errors")
+    rows = tuple(choose(entrants, split))
+    return _table(
+        _Job(str(data), entrants, rows, split, computing, match_outputs(entrants, rows)), opened, None, on_progress
+    )
 
 
 def _opened(data: str, models: Sequence[Path]) -> tuple[ImageData | None, Split]:
@@ -169,12 +200,18 @@ def _table(job: _Job, opened: ImageData, protocol: str | None, on_progress: Mode
     labels = match_labels(job.entrants, opened, job.split)
     learnt = note_learnt([entrant.path for entrant in job.entrants], opened, job.split)
     combined, bad = _score(job, on_progress)
-    places, errors = [], []
+    files = tuple(name for name, present in zip(job.split.files, combined.present, strict=True) if present)
+    answers, errors = [], []
     for row in job.rows:
         posteriors = combined.of(row)
-        places.append(ranks(posteriors, labels[row.members[0][0]][combined.present]))
-        errors.append(count_ranks(places[-1], posteriors.shape[1]))
-    compared = compare_rows([place >= 1 for place in places], job.baseline)
+        first = row.members[0][0]
+        truth = labels[first][combined.present]
+        places = ranks(posteriors, truth)
+        errors.append(count_ranks(places, posteriors.shape[1]))
+        label = row_of(job.entrants, row, errors[-1], len(job.split)).label
+        classes = job.entrants[first].description.classes
+        answers.append(Answers.of(label, job.split.root, files, classes, posteriors, truth, places))
+    compared = compare_rows([each.wrong for each in answers], job.baseline)
     rows = [
         row_of(job.entrants, row, errors[index], len(job.split), compared.above[index], compared.against[index])
         for index, row in enumerate(job.rows)
@@ -186,7 +223,7 @@ def _table(job: _Job, opened: ImageData, protocol: str | None, on_progress: Mode
     if any(row.paper is not None for row in rows):
         notes.append("Paper: ILSVRC-2012 val, 50,000 images, 1000 classes, arXiv 1409.1556v6.")
     reference = Reference(rows[compared.reference].label, job.baseline is not None)
-    return Table(title, tuple(rows), tuple(notes), bad, _facts(job, combined.stores), reference)
+    return Table(title, tuple(rows), tuple(notes), bad, _facts(job, combined.stores), reference, tuple(answers))
 
 
 def _notes(job: _Job) -> tuple[str, ...]:

@@ -10,8 +10,9 @@ from vggnet.evaluation.computing import Computing, prediction_workers
 from vggnet.evaluation.matching import refuse_without_classes
 from vggnet.evaluation.protocols import default_scale
 from vggnet.evaluation.scoring import Progress, score
-from vggnet.evaluation.submission import Prediction, best_classes
+from vggnet.evaluation.submission import Prediction, best_classes, predictions_csv
 from vggnet.evaluation.views import View
+from vggnet.files import write_result
 from vggnet.network.weights import load_model
 from vggnet.options.choices import BadImages, InferencePrecisionName
 
@@ -27,6 +28,7 @@ def predict(
     precision: InferencePrecisionName = "auto",
     workers: int | None = None,
     bad_images: BadImages = "stop",
+    csv: str | Path | None = None,
     on_bad: Callable[[BadImage], Any] | None = None,
     on_progress: Progress | None = None,
 ) -> list[Prediction]:
@@ -40,6 +42,7 @@ def predict(
         device, precision: "auto" chooses by the machine.
         workers: the processes that read images. None: 0 for fewer than 64 images, else by the machine.
         bad_images: "stop" raises at an image that cannot be used, "skip" leaves such images out.
+        csv: a file to write the classes of each image to.
         on_bad: called with each image that is left out.
         on_progress: called with the number of images done and the number of all.
 
@@ -62,4 +65,7 @@ def predict(
             on_bad(bad)
     answers = best_classes(scores.values[view], net.description, top)
     files = [split.files[index] for index in scores.indices.tolist()]
-    return [Prediction(file, classes) for file, classes in zip(files, answers, strict=True)]
+    predictions = [Prediction(file, classes) for file, classes in zip(files, answers, strict=True)]
+    if csv is not None:
+        write_result(csv, predictions_csv(predictions))
+    return predictions

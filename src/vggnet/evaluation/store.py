@@ -17,6 +17,7 @@ Shapes: n images, D values of a view (K posteriors).
 
 import hashlib
 import json
+import re
 import uuid
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ from vggnet.evaluation.computing import Computing
 from vggnet.evaluation.forward import Scorer
 from vggnet.evaluation.image_keys import KEY_BYTES, ImageKeys, checksum
 from vggnet.evaluation.scoring import Progress, Values, score_in_shards
-from vggnet.evaluation.views import View
+from vggnet.evaluation.views import KINDS, View
 from vggnet.files import default_cache, write_whole
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import find_weights, load_model, read_description
@@ -162,6 +163,27 @@ class Store:
     def place(self, view: View) -> Path:
         """Return the folder of a view's values, where the model's folder can be written to."""
         return self.folders[0] / self.name(view)
+
+    def stored_views(self) -> list[View]:
+        """Return the views of which values are on disk, of whichever images, in the order of their names."""
+        found = []
+        for folder in self.folders:
+            for place in sorted(folder.glob("*-*")) if folder.is_dir() else ():
+                match = re.fullmatch(r"([a-z]+)-([0-9]+)(-no-mirror)?-[0-9a-f]{20}", place.name)
+                if match is None or match[1] not in KINDS:
+                    continue
+                view = View(match[1], int(match[2]), match[3] is None)
+                if self.name(view) == place.name and _shard_files(place) and view not in found:
+                    found.append(view)
+        return found
+
+    def add(self, view: View, indices: np.ndarray, values: np.ndarray) -> None:
+        """Store values (n, D) of the images at `indices` that have just been computed elsewhere, with the same weights.
+
+        Raises UserError where an image was replaced meanwhile.
+        """
+        self._write(view, indices, values)
+        self.keys.save()
 
     def read(self, view: View) -> tuple[np.ndarray, np.ndarray]:
         """Return the values float32 (n, D) of all images of the split, and bool (n,): which of them are stored."""

@@ -5,6 +5,7 @@ Shapes: n images, K classes.
 
 import csv
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,6 +62,19 @@ def best_classes(posteriors: np.ndarray, description: ModelDescription, top: int
     ]
 
 
+def predictions_csv(predictions: Sequence[Prediction]) -> str:
+    """Return CSV text, a line for each image: the file, its best classes, their posteriors."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    count = max((len(each.classes) for each in predictions), default=0)
+    numbers = range(1, count + 1)
+    writer.writerow(["image", *(f"class_{i}" for i in numbers), *(f"posterior_{i}" for i in numbers)])
+    for each in predictions:
+        names = [guess.name for guess in each.classes]
+        writer.writerow([each.path, *names, *(f"{guess.posterior:.6f}" for guess in each.classes)])
+    return text.getvalue()
+
+
 @dataclass(frozen=True)
 class Submission:
     """The five classes of each image (fewer where the net has fewer); `protocol` is the nets, the views and Q.
@@ -78,15 +92,7 @@ class Submission:
 
     def to_csv(self) -> str:
         """Return a line for each image: the file, five classes, their posteriors."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        count = max((len(each.classes) for each in self.predictions), default=0)
-        numbers = range(1, count + 1)
-        writer.writerow(["image", *(f"class_{i}" for i in numbers), *(f"posterior_{i}" for i in numbers)])
-        for each in self.predictions:
-            names = [guess.name for guess in each.classes]
-            writer.writerow([each.path, *names, *(f"{guess.posterior:.6f}" for guess in each.classes)])
-        return text.getvalue()
+        return predictions_csv(self.predictions)
 
     def to_json(self) -> str:
         """Return `to_dict` as text."""

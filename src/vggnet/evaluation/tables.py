@@ -19,6 +19,7 @@ from rich.text import Text
 
 from vggnet.console import counted, rich_console
 from vggnet.errors import BadImage
+from vggnet.evaluation.answers import Answers
 from vggnet.evaluation.metrics import Errors, PairedTest
 from vggnet.files import json_text
 from vggnet.paper.results import ClassificationRow
@@ -131,6 +132,7 @@ class Table:
     bad: tuple[BadImage, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)  # data, models, hardware, versions, for JSON
     reference: Reference | None = None
+    answers: tuple[Answers, ...] = field(default=(), repr=False, compare=False)  # by image, one for each row
 
     def print(self, console: Console | None = None) -> None:
         """Print to a terminal, without empty columns; differences from the paper are listed below the table."""

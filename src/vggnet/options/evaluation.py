@@ -55,6 +55,9 @@ class EvaluateOptions:
     """Write the table, or for images without labels the five classes of each image, as CSV."""
     markdown: _TextFile = None
     """Write the table as Markdown."""
+    per_image: _TextFile = None
+    """Write what each row of the table answered for each image, as CSV: the true class, right or wrong, five classes
+    with their posteriors."""
 
 
 @dataclass(frozen=True)
@@ -72,3 +75,5 @@ class PredictOptions:
     bad_images: BadImagesOption = "stop"
     workers: PredictWorkersOption = None
     json: JsonOption = None
+    csv: _TextFile = None
+    """Write the classes of each image with their posteriors, as CSV."""

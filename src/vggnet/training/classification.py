@@ -2,7 +2,8 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,10 +18,12 @@ from vggnet.data.splits import Split
 from vggnet.errors import UserError
 from vggnet.evaluation.computing import Computing
 from vggnet.evaluation.metrics import Count, Errors, count_errors
-from vggnet.evaluation.scoring import score
+from vggnet.evaluation.scoring import Scores, score
+from vggnet.evaluation.store import Store
 from vggnet.evaluation.views import View
 from vggnet.images.loading import CropLoader
 from vggnet.network.vgg import VGG
+from vggnet.network.weights import read_description
 from vggnet.options.training import TrainOptions
 from vggnet.training.distributed import join_world
 from vggnet.training.loop import Inputs
@@ -61,10 +64,13 @@ class ClassificationTask:
             note(_advice(self.session))
         return {"error": 100 * count.top1.rate, "loss": loss}
 
-    def errors(self, model: VGG, split: Split, views: list[View], part: str) -> dict[View, tuple[Errors, float]]:
+    def errors(
+        self, model: VGG, split: Split, views: list[View], part: str, keep: Callable[[Scores], None] | None = None
+    ) -> dict[View, tuple[Errors, float]]:
         """Return wrong answers and mean loss by view, over all ranks, every image counted once.
 
-        UserError where too many images of the split (called `part`) cannot be read any more.
+        `keep` is called with this rank's posteriors. UserError where too many images of the split (called `part`)
+        cannot be read any more.
         """
         assert split.labels is not None
         session = self.session
@@ -79,6 +85,8 @@ class ClassificationTask:
         )
         session.lost.add(part, scores.bad, len(split))
         session.lost.report(part, len(split))
+        if keep is not None:
+            keep(scores)
         counts = {}
         for view, posteriors in scores.values.items():
             labels = split.labels[scores.indices]
@@ -148,6 +156,17 @@ def _advice(session: Session) -> str:
     )
 
 
+def _store(session: Session, val: Split, scores: Scores) -> None:
+    """Store the first rank's posteriors, so that `evaluate` and reports need no second forward pass."""
+    if not session.world.is_first:
+        return
+    computing = Computing(session.world.device, session.settings.precision)
+    store = Store.of(session.run.path, read_description(session.run.path), val, computing)
+    with suppress(UserError):  # an image was replaced meanwhile: `evaluate` computes its posteriors anew
+        for view, posteriors in scores.values.items():
+            store.add(view, scores.indices, posteriors)
+
+
 def _report(task: ClassificationTask) -> dict[str, Errors]:
     """Print the best epoch's error on val with its protocol, write it into the run, and return it by view."""
     session = task.session
@@ -156,7 +175,8 @@ def _report(task: ClassificationTask) -> dict[str, Errors]:
         say("no labelled val images: nothing to report an error on")
         return {}
     mirror = session.model.description.policy.mirror
-    counts = task.errors(session.best(), val, [View("center", scale), View("dense", scale, mirror)], VAL)
+    views = [View("center", scale), View("dense", scale, mirror)]
+    counts = task.errors(session.best(), val, views, VAL, partial(_store, session, val))
     said = {str(view.kind): count for view, (count, _) in counts.items()}
     for kind, count in said.items():
         how = {"center": "centre crop", "dense": f"dense {'with' if mirror else 'without'} mirror"}[kind]
