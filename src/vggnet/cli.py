@@ -27,6 +27,7 @@ from vggnet.options.flags import with_flags
 from vggnet.options.localization import LocalizeOptions
 from vggnet.options.quantization import QuantizeOptions
 from vggnet.options.ranges import check_numbers
+from vggnet.options.serving import ServeOptions
 from vggnet.options.training import DiagnoseOptions, LadderOptions, NetsOptions, QuickstartOptions, TrainOptions
 from vggnet.options.transfer import FeaturesOptions, TransferOptions
 from vggnet.options.weights import ConvertOptions, ExportOptions
@@ -40,6 +41,7 @@ COMMANDS: dict[str, tuple[type, str]] = {
     "evaluate": (EvaluateOptions, "evaluation"),
     "predict": (PredictOptions, "evaluation"),
     "localize": (LocalizeOptions, "localization"),
+    "serve": (ServeOptions, "serving"),
     "features": (FeaturesOptions, "transfer"),
     "transfer": (TransferOptions, "transfer"),
     "convert": (ConvertOptions, "weights"),

@@ -75,6 +75,6 @@ def _print(predictions: Sequence[Prediction], shown: Shown) -> None:
         say(each.path)
         for guess in each.classes:
             name = f" ({guess.name})" if guess.title != guess.name else ""
-            say(f"  {100 * guess.posterior:5.1f} %  {guess.title}{name}")
+            say(f"  {guess.percent:>5} %  {guess.title}{name}")
     for line in policy_notes([shown]):
         say(line)

@@ -39,19 +39,20 @@ _PIECE = 2**16  # bytes read at once, as much as Pillow hands to a decoder
 
 
 class TooSlow(Exception):
-    """An image took more computing time than `MAX_SECONDS`."""
+    """An image took more computing time than it may."""
 
 
 class _Timed(io.RawIOBase):
-    """A file whose `read` raises TooSlow after `MAX_SECONDS` of this thread's computing time.
+    """A file whose `read` raises TooSlow after `max_seconds` of this thread's computing time.
 
     Decoders read in small pieces, so this stops one that searches zeros for a marker or decodes thousands of scans.
     """
 
-    def __init__(self, raw: io.RawIOBase) -> None:
+    def __init__(self, raw: io.RawIOBase, max_seconds: float) -> None:
         super().__init__()
         self._raw = raw
-        self._end = time.thread_time() + MAX_SECONDS
+        self._max_seconds = max_seconds
+        self._end = time.thread_time() + max_seconds
 
     def readable(self) -> bool:
         return True
@@ -67,7 +68,7 @@ class _Timed(io.RawIOBase):
 
     def readinto(self, buffer: Any, /) -> int | None:
         if time.thread_time() > self._end:
-            raise TooSlow(f"decoding takes more than {MAX_SECONDS:g} s")
+            raise TooSlow(f"decoding takes more than {self._max_seconds:g} s")
         return self._raw.readinto(buffer)
 
     def close(self) -> None:
@@ -76,13 +77,16 @@ class _Timed(io.RawIOBase):
 
 
 @contextmanager
-def open_image(file: File) -> Iterator[Image.Image]:
+def open_image(file: File, max_seconds: float | None = None) -> Iterator[Image.Image]:
     """Open an image with Pillow without reading its pixels.
+
+    `max_seconds` limits the computing time of decoding (None: MAX_SECONDS).
 
     Raises BadImage for a file that is not regular or too big, and Pillow's own errors, which `decode` converts.
     """
     refuse_special(file)
-    with io.BufferedReader(_Timed(open_file(file)), _PIECE) as raw, Image.open(raw, formats=FORMATS) as image:
+    limit = MAX_SECONDS if max_seconds is None else max_seconds
+    with io.BufferedReader(_Timed(open_file(file), limit), _PIECE) as raw, Image.open(raw, formats=FORMATS) as image:
         yield image
 
 

@@ -91,7 +91,7 @@ def score_in_shards(
     for start in range(0, len(wanted), size):
         # The block ends before the shard is yielded, so that the caller's code runs with its own modes and gradients.
         with ready_to_score(model, computing.device, computing.precision) as scorer:
-            part = _Shard(scorer, values, views, wanted[start : start + size])
+            part = Shard(scorer, views, wanted[start : start + size], values)
             for position, result in enumerate(itertools.islice(results, len(part.wanted))):
                 if isinstance(result, BadImage):
                     part.bad[position] = computing.skipped(result)
@@ -114,10 +114,19 @@ def check_finite(scores: Scores, split: Split) -> None:
             raise Diverged(f"what the net computes is not finite for {counted}; {Diverged.RETRAIN}")
 
 
-class _Shard:
-    """The images of one shard while they go through the net, and their values."""
+class Shard:
+    """The images of one shard while they go through the net, and their values.
 
-    def __init__(self, scorer: Scorer, compute: Values, views: Sequence[View], wanted: np.ndarray) -> None:
+    Args:
+        scorer: the net; within the block of `ready_to_score`.
+        views: the views of every image.
+        wanted: int64 (n,), the images' places in their split; `add` takes positions in this array.
+        compute: what a view of images is; by default their posteriors.
+    """
+
+    def __init__(
+        self, scorer: Scorer, views: Sequence[View], wanted: np.ndarray, compute: Values = Scorer.posteriors
+    ) -> None:
         self.scorer, self.compute, self.wanted = scorer, compute, wanted
         self.batchers = {view: scorer.batcher(view) for view in views}
         self.bad: dict[int, BadImage] = {}

@@ -29,6 +29,11 @@ class ClassGuess:
     title: str
     posterior: float
 
+    @property
+    def percent(self) -> str:
+        """Return the posterior in percent, as `vggnet predict` prints it: 97.3."""
+        return f"{100 * self.posterior:.1f}"
+
 
 @dataclass(frozen=True)
 class Prediction:

@@ -48,12 +48,13 @@ class Decoded:
     brightest: int | None = None
 
 
-def decode(file: File, reading: ImageReading = AS_STORED) -> Image.Image:
+def decode(file: File, reading: ImageReading = AS_STORED, max_seconds: float | None = None) -> Image.Image:
     """Return the image in `file`: mode RGB, 8 bits, loaded; an animation's first frame, transparency laid on white.
 
-    Raises BadImage where the file is missing, empty, no image, damaged, too large or too long.
+    Raises BadImage where the file is missing, empty, no image, damaged, too large or too long, or where decoding takes
+    more than `max_seconds` of computing time (None: `image_files.MAX_SECONDS`).
     """
-    return read_image(file, reading).image
+    return read_image(file, reading, max_seconds).image
 
 
 def as_rgb(image: Image.Image, reading: ImageReading = AS_STORED) -> Image.Image:
@@ -67,13 +68,13 @@ def as_rgb(image: Image.Image, reading: ImageReading = AS_STORED) -> Image.Image
         raise BadImage("the image", f"damaged or truncated ({error})") from None
 
 
-def read_image(file: File, reading: ImageReading = AS_STORED) -> Decoded:
+def read_image(file: File, reading: ImageReading = AS_STORED, max_seconds: float | None = None) -> Decoded:
     """Decode the image in `file` and return facts about its file. Raises BadImage, as `decode` does."""
     path = str(file)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # damaged EXIF, large images: checked below
-            with open_image(file) as image:
+            with open_image(file, max_seconds) as image:
                 _check_size(path, *image.size)
                 return _to_rgb(path, image, reading)
     except BadImage:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from vggnet.data.splits import Split
@@ -36,6 +37,17 @@ def size_limit(width: int, height: int, scale: int) -> str | None:
         f"{width}x{height} becomes {wide}x{high} when its smallest side is {scale}, more than the "
         f"{LARGEST_IMAGE_PX:,} pixels that one image may have in evaluation: cut it into parts, or leave it out"
     )
+
+
+def rescaled_arrays(image: Image.Image, path: str, scales: Sequence[int]) -> list[np.ndarray]:
+    """Return the pixels, uint8 (H, W, 3), of an image at each scale.
+
+    Raises BadImage, which names `path`, for an image that is too large at one of them.
+    """
+    for scale in scales:
+        if (reason := size_limit(*image.size, scale)) is not None:
+            raise BadImage(path, reason)
+    return [np.asarray(rescale(image, scale)) for scale in scales]
 
 
 def rescaled_images(
@@ -87,13 +99,9 @@ class _Reader:
         """Return each scale's size, and the number of the place with the pixels, or the pixels if they do not fit."""
         index, place = item
         try:
-            image = read_whole(self.split, index)
+            arrays = rescaled_arrays(read_whole(self.split, index), self.split.path(index), self.scales)
         except BadImage as error:
             return error
-        for scale in self.scales:
-            if (reason := size_limit(*image.size, scale)) is not None:
-                return BadImage(self.split.path(index), reason)
-        arrays = [np.asarray(rescale(image, scale)) for scale in self.scales]
         sizes = [(array.shape[0], array.shape[1]) for array in arrays]
         flat = [array.ravel() for array in arrays]
         length = sum(map(len, flat))

@@ -9,7 +9,7 @@
 Shapes: n images, K classes, T = min(5, K).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from vggnet.evaluation.store import Store
 from vggnet.evaluation.views import View
 from vggnet.localization.dense import Candidates, MatchedNet, dense_candidates
 from vggnet.localization.merging import best_boxes
+from vggnet.network.vgg import VGG
 from vggnet.network.weights import load_model, read_description
 from vggnet.options.choices import Merging
 
@@ -65,12 +66,15 @@ class Guesses:
 
 
 def load_nets(
-    runs: Sequence[str | Path], classifiers: Sequence[str | Path], mirror: bool | None = None
+    runs: Sequence[str | Path],
+    classifiers: Sequence[str | Path],
+    mirror: bool | None = None,
+    load: Callable[[str | Path], VGG] = load_model,
 ) -> LocalizationNets:
     """Load box nets and classifiers, and match their classes by name.
 
-    `mirror` tells whether mirrored images are shown to all nets; None: to each net as it was trained. Raises UserError
-    for nets that cannot work together.
+    `mirror` tells whether mirrored images are shown to all nets; None: to each net as it was trained. `load` returns
+    the net at a path, for callers that have loaded some already. Raises UserError for nets that cannot work together.
     """
     described = [read_description(path) for path in classifiers]
     boxes = [read_description(path) for path in runs]
@@ -91,12 +95,12 @@ def load_nets(
         for path, description in zip((*runs, *classifiers), (*boxes, *described), strict=True)
     ]
 
-    def load(path: str | Path, description: ModelDescription) -> MatchedNet:
+    def matched(path: str | Path, description: ModelDescription) -> MatchedNet:
         order = _class_order(described[0].classes, description.classes, path)
-        return MatchedNet(load_model(path), order, description.policy.chosen(mirror).mirror)
+        return MatchedNet(load(path), order, description.policy.chosen(mirror).mirror)
 
-    rating = tuple(load(path, description) for path, description in zip(classifiers, described, strict=True))
-    boxing = tuple(load(path, description) for path, description in zip(runs, boxes, strict=True))
+    rating = tuple(matched(path, description) for path, description in zip(classifiers, described, strict=True))
+    boxing = tuple(matched(path, description) for path, description in zip(runs, boxes, strict=True))
     return LocalizationNets(boxing, rating, tuple(map(Path, classifiers)), tuple(described), policy_notes(shown))
 
 

@@ -59,7 +59,7 @@ def find_boxes(run: str, images: Sequence[str], options: LocalizePredictOptions)
     posteriors, _ = classify(nets, split, classifier_views(options, nets.descriptions, [scales]), computing)
     sources = tuple((0, scale) for scale in scales)
     found = guess(nets, [sources], split, sizes, posteriors, np.arange(len(split)), computing, options.merging)[0]
-    boxes = [_labelled(nets, found, place)[: options.top] for place in range(len(split))]
+    boxes = [labelled_boxes(nets, found, place)[: options.top] for place in range(len(split))]
     return BoxPredictions(tuple(map(ImageBoxes, split.files, boxes)))
 
 
@@ -88,7 +88,7 @@ def _readable(split: Split, computing: Computing) -> tuple[Split, np.ndarray]:
     return split.subset(np.array(indices)), np.stack(sizes)
 
 
-def _labelled(nets: LocalizationNets, found: Guesses, place: int) -> tuple[LabelledBox, ...]:
+def labelled_boxes(nets: LocalizationNets, found: Guesses, place: int) -> tuple[LabelledBox, ...]:
     """Return the boxes of the image at `place`, the most probable class first."""
     description = nets.descriptions[0]
     corners = corners_of(found.edges[place])

@@ -50,6 +50,7 @@ DATA_HELP = (
 )
 DataInput = Positional[Annotated[str, option(DATA_HELP)]]
 ModelInput = Positional[Annotated[Path, option("A run folder, a model folder or a weight file.")]]
+ModelInputs = Positional[Annotated[tuple[str, ...], _inputs("MODEL...")]]
 ModelsAndData = Positional[Annotated[tuple[str, ...], _inputs("MODEL... DATA")]]
 ModelAndImages = Positional[Annotated[tuple[str, ...], _inputs("MODEL IMAGE...")]]
 

@@ -41,10 +41,15 @@ RANGES = {
     "holdout": _PART,
     "images": _COUNT,
     "learning_rate": _RATE,
+    "max_images": Range(1, 10_000),
+    "max_megabytes": Range(0, 1000, open_low=True),
+    "max_megapixels": Range(0, 178, open_low=True),  # `images.decoding.MAX_PIXELS`
+    "max_seconds": Range(0, 3600, open_low=True),
     "micro_batch": _COUNT,
     "num_classes": _COUNT,
     "patience": Range(1, 100_000),
     "pixel_range": Range(0, 65_535),
+    "port": Range(0, 65_535),
     "repeats": Range(1, 10_000),
     "save_every": Range(0, float("inf")),
     "seed": Range(0, 2**32 - 1),  # as far as scikit-learn's go
