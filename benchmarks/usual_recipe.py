@@ -1,14 +1,18 @@
 """The same net trained as people usually do it: torchvision's reference recipe, to stand beside the paper's protocol.
 
     python benchmarks/usual_recipe.py DATA --net D --out usual.safetensors [--epochs 10 --width 0.25 --crop 64 ...]
+    python benchmarks/usual_recipe.py DATA --init-from MODEL --learning-rate 0.001 --out usual.safetensors [...]
 
 RandomResizedCrop and a mirror, inputs by mean and deviation, SGD 0.9 with weight decay 1e-4, the rate divided by 10
 after each third of the epochs, He initialisation as torchvision's vgg has it (convolutions by fan out, FC layers
-N(0, 0.01)). The images, their division into training and held-out part, the batch, the epochs and the rate are those
-of `vggnet train`; the weights of the last epoch are kept. Then: vggnet evaluate usual.safetensors DATA --views center.
+N(0, 0.01)). With --init-from, net, preprocessing and all weights but those of the last layer are that model's: fine-
+tuning as in PyTorch's tutorial. The images, their division into training and held-out part, the batch, the epochs and
+the rate are those of `vggnet train`; the weights of the last epoch are kept. Then: vggnet evaluate usual.safetensors
+DATA --views center.
 """
 
 import argparse
+import dataclasses
 import math
 import time
 from pathlib import Path
@@ -24,8 +28,9 @@ from vggnet.data.splits import Split
 from vggnet.description import ModelDescription, Preprocessing
 from vggnet.hardware import choose_device, choose_precision
 from vggnet.images.decoding import decode
+from vggnet.network.staging import stage_from
 from vggnet.network.vgg import VGG
-from vggnet.network.weights import save_model
+from vggnet.network.weights import load_model, save_model
 from vggnet.paper.configurations import Architecture
 from vggnet.paper.recipes import fixed_scale
 from vggnet.training.prepare_images import prepare_pictures
@@ -65,6 +70,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data")
     parser.add_argument("--net", default="D")
+    parser.add_argument("--init-from", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--crop", type=int, default=64)
     parser.add_argument("--width", type=float, default=0.25)
@@ -87,11 +93,17 @@ def main() -> None:
         options.data, holdout=0.1, seed=options.seed, bad_images="stop", workers=options.workers
     )
     classes = pictures.data.classes
-    architecture = Architecture(options.net, len(classes), options.width, options.crop, options.batch_norm)
     preprocessing = Preprocessing(pictures.statistics.mean, pictures.statistics.deviation)
-    scale = fixed_scale(options.crop).train_scale
+    architecture = Architecture(options.net, len(classes), options.width, options.crop, options.batch_norm)
+    source = load_model(options.init_from) if options.init_from else None
+    if source is not None:
+        preprocessing = source.description.preprocessing
+        architecture = dataclasses.replace(source.architecture, outputs=len(classes), dropout=0.5)
+    scale = fixed_scale(architecture.crop_px).train_scale
     model = VGG(ModelDescription(architecture, preprocessing, classes, pictures.data.titles, train_scale=scale))
     initialize_as_torchvision(model)
+    if source is not None:
+        stage_from(model, source.state_dict(), source.description, new_head=True)
     model.to(device).train()
     lay_channels_last(model)
     mean, deviation = (
@@ -101,7 +113,7 @@ def main() -> None:
     optimizer = torch.optim.SGD(model.parameters(), lr=options.learning_rate, momentum=0.9, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, max(1, math.ceil(options.epochs / 3)), 0.1)
     loader = DataLoader(
-        Crops(pictures.train, options.crop),
+        Crops(pictures.train, architecture.crop_px),
         options.batch,
         shuffle=True,
         num_workers=options.workers,
