@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from nets import sharp_net
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from vggnet.data.listing import images_at, unlabelled_folder
@@ -303,3 +304,30 @@ def test_photographs(small_net, photographs):
         pixels = np.array(rescale(decode(split.path(index)), 100))
         np.testing.assert_allclose(row, alone(model, pixels), rtol=1e-5)
     assert LARGEST_IMAGE_PX > 500 * 500
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "distinct"),
+    [
+        ("crops", (64, 64), 1),
+        ("crops", (64, 66), 3),
+        ("crops", (65, 65), 4),
+        ("crops", (68, 72), 25),
+        ("ten", (64, 64), 1),
+        ("ten", (64, 70), 3),
+        ("center", (64, 70), 1),
+    ],
+)
+def test_equal_crops_of_an_image_go_through_the_net_once(kind: str, size: tuple[int, int], distinct: int) -> None:
+    model = sharp_net("A").eval()
+    seen: list[int] = []
+    model.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+    pixels = torch.randint(0, 256, (2, *size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))
+    scorer = Scorer(model, torch.device("cpu"), "fp32", 2**20)
+    with torch.no_grad():
+        got = scorer.posteriors(View(kind, 64, mirror=False), [Item(place, each) for place, each in enumerate(pixels)])
+        assert sum(seen) == 2 * distinct
+        places = corners(View(kind, 64, mirror=False), *size, 64)
+        for each, posteriors in zip(pixels, got, strict=True):
+            crops = torch.stack([each[y : y + 64, x : x + 64] for x, y in places])
+            torch.testing.assert_close(posteriors, model(scorer.inputs(crops)).flatten(1).softmax(1).mean(0))

@@ -107,13 +107,22 @@ class Scorer:
         crop = self.model.architecture.crop_px
         at_once = max(1, self.limit_px // (crop * crop * view.copies))
         crops: list[Tensor] = []
+        places: list[int] = []  # of each of the view's crops in `crops`: equal ones go through the net once
         for item in items:
-            crops += [item.pixels[y : y + crop, x : x + crop] for x, y in corners(view, *item.size, crop)]
+            own: dict[tuple[int, int], int] = {}
+            for x, y in corners(view, *item.size, crop):
+                if (x, y) not in own:
+                    own[x, y] = len(crops)
+                    crops.append(item.pixels[y : y + crop, x : x + crop])
+                places.append(own[x, y])
         parts = []
         for start in range(0, len(crops), at_once):
             images = self.inputs(torch.stack(crops[start : start + at_once]))
             parts.append(self._crop_posteriors(images, view.mirror))
-        return torch.cat(parts).unflatten(0, (len(items), -1)).mean(1)  # (n, C, K) -> (n, K)
+        posteriors = torch.cat(parts)
+        if len(crops) < len(places):
+            posteriors = posteriors[torch.tensor(places, device=self.device)]
+        return posteriors.unflatten(0, (len(items), -1)).mean(1)  # (n, C, K) -> (n, K)
 
     def _crop_posteriors(self, images: Tensor, mirrored: bool) -> Tensor:
         """Return posteriors (N, K) of crops (N, 3, crop, crop), averaged with those of their mirror images."""
