@@ -1,38 +1,58 @@
-# Two commands on a fresh machine: `make quickstart` and `make test`. Both begin with `make install`,
-# which does nothing when nothing changed.
+# Two commands on a fresh machine: `make quickstart` and `make test`. What they install is not installed again until
+# pyproject.toml changes. Without a GPU, PyTorch's CPU packages are a tenth of the size (docs/installation.md):
+#     make quickstart PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-STAMP  := $(VENV)/installed
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# what the commands use; `dev` and `bench` are for tests
+EXTRAS := scenes,transfer,localize,tensorboard
 
-.PHONY: install quickstart test test-all lint format clean
+.PHONY: install install-dev quickstart test test-all lint format package test-package clean
 
-install: $(STAMP)
+install: $(VENV)/installed
 
-$(STAMP): pyproject.toml
+install-dev: $(VENV)/installed-dev
+
+$(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vggnet needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
-	@touch $(STAMP)
+
+$(VENV)/installed: pyproject.toml | $(VENV)/bin/python
+	$(PIP) --editable '.[$(EXTRAS)]'
+	@touch $@
+
+$(VENV)/installed-dev: pyproject.toml | $(VENV)/bin/python
+	$(PIP) --editable '.[dev,bench]'
+	@touch $@ $(VENV)/installed
 
 quickstart: install
 	$(BIN)/vggnet quickstart
 
-test: install
+test: install-dev
 	$(BIN)/python -m pytest -n 2
 
-test-all: install
+test-all: install-dev
 	$(BIN)/python -m pytest -m 'slow or not slow'
 
-lint: install
+# the wheel and the source distribution, in dist/
+package: install-dev
+	rm -rf dist
+	$(BIN)/python -m build
+
+# the wheel in a fresh environment with core dependencies only, and the tests from the source distribution
+test-package: install-dev
+	$(BIN)/python -m pytest -m 'slow or not slow' tests/packaging
+
+lint: install-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: install
+format: install-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -89,7 +89,7 @@ def _forms(problem: Problem, device: torch.device, names: list[str]) -> Iterator
     model = problem.net().to(device).eval()
     yield "inference", fast_inference(model, device, "bf16"), False
     if device.type == "cuda":
-        yield "inference, cuDNN", fast_inference(model, device, "bf16", cudnn=True), False
+        yield "inference, cuDNN", fast_inference(model, device, "bf16-cudnn"), False
 
 
 def _by_layer(

@@ -48,3 +48,8 @@ def test_other_ranks_are_silent(capsys: pytest.CaptureFixture[str], monkeypatch:
         tick(1, 4)
     captured = capsys.readouterr()
     assert captured.out + captured.err == ""
+
+
+def test_control_characters_in_names_are_shown_and_not_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
+    console.say("class \x1b[2Jcat\x07\x9b1A\tdone\nnext")
+    assert capsys.readouterr().out == "class \\x1b[2Jcat\\x07\\x9b1A\tdone\nnext\n"

@@ -67,9 +67,9 @@ def test_a_result_that_does_not_fit_leaves_the_earlier_one(tmp_path: Path) -> No
     write_result(path, "earlier" * 100)
     with (
         small_files_only(),
-        pytest.raises(UserError, match=r"--csv .*table\.csv: cannot be written \(File too large\)"),
+        pytest.raises(UserError, match=r"`csv` .*table\.csv: cannot be written \(File too large\)"),
     ):
-        write_result(path, "later" * 100, option="--csv")
+        write_result(path, "later" * 100, option="`csv`")
     assert path.read_text() == "earlier" * 100
     assert list(tmp_path.iterdir()) == [path]
 

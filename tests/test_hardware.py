@@ -5,7 +5,7 @@ import torch
 
 from vggnet.errors import UserError
 from vggnet.evaluation.batching import batch_limit_px
-from vggnet.hardware import choose_device
+from vggnet.hardware import choose_device, choose_inference_precision
 from vggnet.paper.configurations import Architecture
 from vggnet.training.memory import free_bytes
 
@@ -40,3 +40,8 @@ def test_memory_that_pytorch_keeps_is_free(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 25 * 10**9)
     assert free_bytes(gpu) == 501 * 10**8
     assert batch_limit_px(Architecture("D"), gpu) == 2**24
+
+
+def test_a_precision_of_gpus_is_refused_on_a_cpu() -> None:
+    with pytest.raises(UserError, match="`precision` bf16-cudnn is for GPUs, not for cpu"):
+        choose_inference_precision("bf16-cudnn", torch.device("cpu"))

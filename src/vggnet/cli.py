@@ -1,9 +1,10 @@
 """Parse the command line, run the command, and turn a user's mistake into a message and an exit status.
 
-Exit status: 0 done, 1 something failed on the machine (no space, no memory), 2 a mistake that the user can correct,
-130 stopped by the user, 141 standard output was closed before the end (`| head`).
+Exit status, also in docs/installation.md: 0 done, 1 something failed on the machine (no space, no memory), 2 a mistake
+that the user can correct, 130 stopped by the user, 141 standard output was closed before the end (`| head`).
 """
 
+import difflib
 import errno
 import importlib
 import io
@@ -18,6 +19,7 @@ from importlib import metadata
 import tyro
 
 import vggnet
+from vggnet.console import spelled, visible
 from vggnet.errors import OutputLost, UserError, reason_of
 from vggnet.files import ESCAPED
 from vggnet.options.bench import BenchOptions
@@ -81,7 +83,8 @@ def run(arguments: Sequence[str]) -> int:
     again = CONTINUED.get(arguments[0] if arguments else "", "give the same command again")
     options = None
     try:
-        with _printed_once():
+        _check_command(arguments)
+        with _printed_once(), _colors():
             options = tyro.extras.subcommand_cli_from_dict(
                 {name: options for name, (options, _) in COMMANDS.items()},
                 prog="vggnet",
@@ -95,9 +98,10 @@ def run(arguments: Sequence[str]) -> int:
             )
         check_numbers(options)
         name, module = next((name, module) for name, (kind, module) in COMMANDS.items() if kind is type(options))
-        getattr(importlib.import_module(f"vggnet.commands.{module}"), name)(options)
+        with spelled(lambda text: _with_flags(text, options)):
+            getattr(importlib.import_module(f"vggnet.commands.{module}"), name)(options)
     except UserError as error:
-        return _fail(with_flags(str(error), options), 2)
+        return _fail(_with_flags(str(error), options), 2)
     except KeyboardInterrupt:
         return _fail("stopped", 130)
     except (BrokenPipeError, OutputLost) as error:
@@ -107,6 +111,20 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:
         return _explain(error, again)
     return 0
+
+
+def _check_command(arguments: Sequence[str]) -> None:
+    """Raise UserError for a command that does not exist; tyro would call it an option."""
+    command = arguments[0] if arguments else "--help"
+    if command.startswith("-") or command in COMMANDS:
+        return
+    near = difflib.get_close_matches(command, COMMANDS, 1)
+    meant = f"; did you mean {near[0]}?" if near else f"; the commands are {', '.join(COMMANDS)}"
+    raise UserError(f"there is no command {command!r}{meant}")
+
+
+def _with_flags(text: str, options: object) -> str:
+    return with_flags(text, options, (kind for kind, _ in COMMANDS.values()))
 
 
 def _output_lost(error: Exception, again: str) -> int:
@@ -163,7 +181,7 @@ def _fail(message: str, status: int) -> int:
         rank = os.environ.get("RANK", "0")
         where = f" (rank {rank} on {socket.gethostname()})" if rank != "0" else ""
         with suppress(OSError):  # standard error may be closed with the output
-            print(f"vggnet: {message}{where}", file=sys.stderr, flush=True)
+            print(f"vggnet: {visible(message)}{where}", file=sys.stderr, flush=True)
     return status
 
 
@@ -193,6 +211,20 @@ def _printed_once() -> Iterator[None]:
         if _is_to_print(text.getvalue()):
             print(text.getvalue(), end="", file=sys.stderr, flush=True)
         raise
+
+
+@contextmanager
+def _colors() -> Iterator[None]:
+    """Let tyro, which knows no NO_COLOR, print help and errors without colours in the block where that is set."""
+    terminal = os.environ.get("TERM")
+    if not os.environ.get("NO_COLOR") or terminal is None:
+        yield
+        return
+    os.environ["TERM"] = "dumb"
+    try:
+        yield
+    finally:
+        os.environ["TERM"] = terminal
 
 
 def _spelled_out(arguments: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ be written to, its lines are dropped.
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from rich.console import Console
@@ -27,12 +27,37 @@ def is_first_rank() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+_spellings: list[Callable[[str], str]] = []
+
+
+@contextmanager
+def spelled(spelling: Callable[[str], str]) -> Iterator[None]:
+    """Apply `spelling` to each line that is printed within the block; the command line writes arguments as flags."""
+    _spellings.append(spelling)
+    try:
+        yield
+    finally:
+        _spellings.pop()
+
+
+def _spelled(text: str) -> str:
+    return visible(_spellings[-1](text) if _spellings else text)
+
+
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+
+
+def visible(text: str) -> str:
+    """Return `text` with control characters escaped: names of files and classes could rewrite what a terminal shows."""
+    return text.translate(_CONTROLS)
+
+
 def say(text: str = "") -> None:
     """Print a line to standard output without formatting. Raises OutputLost where it cannot be written."""
     if not is_first_rank():
         return
     try:
-        print(text, flush=True)
+        print(_spelled(text), flush=True)
     except OSError as error:
         raise OutputLost(error.strerror or str(error)) from error
 
@@ -41,7 +66,7 @@ def warn(text: str) -> None:
     """Print a line to standard error; drop it where that cannot be written to."""
     if is_first_rank():
         with suppress(OSError):
-            print(text, file=sys.stderr, flush=True)
+            print(_spelled(text), file=sys.stderr, flush=True)
 
 
 _noted: set[str] = set()

@@ -4,6 +4,7 @@ The command line prints their text without a traceback; from Python they are ord
 """
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 LISTED_BAD_IMAGES = 10
 
@@ -46,6 +47,16 @@ def describe_bad(bad: Sequence[BadImage]) -> str:
     if len(bad) > LISTED_BAD_IMAGES:
         lines.append(f"  ... and {len(bad) - LISTED_BAD_IMAGES} more")
     return "\n".join(lines)
+
+
+def missing_package(what: str, package: str, extra: str) -> UserError:
+    """Return the error of a task (`what`) that needs a package which is not installed."""
+    return UserError(f"{what} needs the package {package}: pip install 'vggnet[{extra}]'")
+
+
+def is_installed(module: str) -> bool:
+    """Return whether a module can be imported, without importing it."""
+    return find_spec(module) is not None
 
 
 class OutputLost(Exception):

@@ -166,12 +166,18 @@ def remove_abandoned(folder: Path, *, older_than_s: float = 0.0) -> int:
 
 
 def default_cache() -> Path:
-    """Return $VGGNET_CACHE, or $XDG_CACHE_HOME/vggnet, or ~/.cache/vggnet, without creating it."""
+    """Return $VGGNET_CACHE, or $XDG_CACHE_HOME/vggnet, or ~/.cache/vggnet, without creating it.
+
+    Raises UserError for a user without a home folder.
+    """
     if chosen := os.environ.get("VGGNET_CACHE"):
         return Path(chosen).expanduser()
     if base := os.environ.get("XDG_CACHE_HOME"):
         return Path(base).expanduser() / "vggnet"
-    return Path.home() / ".cache" / "vggnet"
+    try:
+        return Path.home() / ".cache" / "vggnet"
+    except RuntimeError as error:
+        raise UserError("this user has no home folder to cache files in: name a folder in $VGGNET_CACHE") from error
 
 
 def made_once(target: Path, fill: Callable[[Path], None]) -> Path:

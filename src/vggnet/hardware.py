@@ -31,10 +31,16 @@ def choose_precision(requested: PrecisionName, device: torch.device) -> TrainPre
 
 
 def choose_inference_precision(requested: InferencePrecisionName, device: torch.device) -> Precision:
-    """Resolve the precision of inference: as `choose_precision`, and int8 on request.
+    """Resolve the precision of inference: as `choose_precision`, and int8 or bf16-cudnn on request.
 
-    Raises UserError for int8 on a GPU, or on a CPU without VNNI, where it would be emulated.
+    Raises UserError for int8 on a GPU, or on a CPU without VNNI, where it would be emulated; and for bf16-cudnn on a
+    CPU.
     """
+    if requested == "bf16-cudnn":
+        if device.type != "cuda":
+            raise UserError(f"`precision` bf16-cudnn is for GPUs, not for {device.type}; leave it at auto")
+        choose_precision("bf16", device)
+        return "bf16-cudnn"
     if requested != "int8":
         return choose_precision(requested, device)
     if device.type != "cpu":

@@ -78,12 +78,12 @@ def test_the_fused_step_is_taken_only_where_it_is_asked_for(monkeypatch: pytest.
     for step in ("auto", "compiled", "plain"):
         assert type(step_form(model, GPU, "bf16", step)) is EagerVGG  # type: ignore[arg-type]
     assert isinstance(step_form(model, GPU, "bf16", "fused"), FusedVGG)
-    with pytest.raises(UserError, match="--step fused: it computes in bf16, this training in fp32; leave it at auto"):
+    with pytest.raises(UserError, match="`step` fused: it computes in bf16, this training in fp32; leave it at auto"):
         step_form(model, GPU, "fp32", "fused")
-    with pytest.raises(UserError, match="--step fused: it has no batch normalisation, this net has"):
+    with pytest.raises(UserError, match="`step` fused: it has no batch normalisation, this net has"):
         step_form(normalised, GPU, "bf16", "fused")
     monkeypatch.setattr("vggnet.backends.choose_training.kernels_unavailable", lambda device: "no Triton")
-    with pytest.raises(UserError, match="--step fused: no Triton"):
+    with pytest.raises(UserError, match="`step` fused: no Triton"):
         step_form(model, GPU, "bf16", "fused")
 
 
@@ -101,7 +101,7 @@ def test_a_net_that_cudnn_does_not_take_is_not_fused(monkeypatch: pytest.MonkeyP
     assert isinstance(step_form(even, GPU, "bf16", "fused"), FusedVGG)
     assert all(parameter.grad is None for parameter in even.parameters())
     assert isinstance(step_form(even.freeze_before("fc6"), GPU, "bf16", "fused"), FusedVGG)
-    with pytest.raises(UserError, match="--step fused: GET was unable to find an engine to execute this computation;"):
+    with pytest.raises(UserError, match="`step` fused: GET was unable to find an engine to execute this computation;"):
         step_form(odd, GPU, "bf16", "fused")
 
 
@@ -109,5 +109,5 @@ def test_a_net_that_cudnn_does_not_take_is_not_fused(monkeypatch: pytest.MonkeyP
 def test_a_cpu_has_the_plain_step_only(step: StepName) -> None:
     model = build("A", width=1 / 8)
     assert type(step_form(model, torch.device("cpu"), "bf16", "auto")) is EagerVGG
-    with pytest.raises(UserError, match=f"--step {step} is for GPUs"):
+    with pytest.raises(UserError, match=f"`step` {step} is for GPUs"):
         step_form(model, torch.device("cpu"), "bf16", step)

@@ -70,7 +70,7 @@ def test_cudnn_is_used_where_it_is_asked_for(
     monkeypatch.setattr("vggnet.console._noted", set())
     monkeypatch.setattr("vggnet.backends.choose_inference.kernels_unavailable", lambda device: "no Triton")
     monkeypatch.setattr("vggnet.backends.choose_inference.fused_convolution_unavailable", lambda device: None)
-    assert type(fast_inference(small("A"), torch.device("cuda"), "bf16", cudnn=True)) is CudnnVGG
+    assert type(fast_inference(small("A"), torch.device("cuda"), "bf16-cudnn")) is CudnnVGG
     line = "inference runs without vggnet's kernels of conv1_1 and pooling: no Triton\n"
     assert capsys.readouterr().err == line
 
@@ -83,12 +83,12 @@ def test_where_cudnn_is_asked_for_and_does_not_work_the_reason_is_raised(monkeyp
     for name in ("kernels_unavailable", "fused_convolution_unavailable"):
         monkeypatch.setattr(f"vggnet.backends.choose_inference.{name}", lambda device: None)
     model = small("A")
-    with pytest.raises(UserError, match="cudnn=True does not work here: GET was unable to find an engine; leave it"):
-        fast_inference(model, torch.device("cuda"), "bf16", cudnn=True)
-    with pytest.raises(UserError, match="cudnn=True is for bf16 on a GPU, not for bf16 on cpu"):
-        fast_inference(model, CPU, "bf16", cudnn=True)
-    with pytest.raises(UserError, match="not for fp32 on cuda"):
-        fast_inference(model, torch.device("cuda"), "fp32", cudnn=True)
+    with pytest.raises(
+        UserError, match="`precision` bf16-cudnn does not work here: GET was unable to find an engine; leave"
+    ):
+        fast_inference(model, torch.device("cuda"), "bf16-cudnn")
+    with pytest.raises(UserError, match="`precision` bf16-cudnn is for GPUs, not for cpu"):
+        fast_inference(model, CPU, "bf16-cudnn")
 
 
 @pytest.mark.usefixtures("cudnn_written_out")
@@ -116,7 +116,7 @@ def test_on_a_gpu() -> None:
     torch.manual_seed(0)
     for net in ("A-LRN", "D"):
         model = small(net).to(device)
-        quick = fast_inference(model, device, "bf16", cudnn=True)
+        quick = fast_inference(model, device, "bf16-cudnn")
         assert isinstance(quick, CudnnVGG)
         for size in ((64, 64), (224, 224), (97, 130)):
             images = 60 * torch.randn(5, 3, *size, device=device)

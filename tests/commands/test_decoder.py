@@ -53,7 +53,7 @@ def test_a_new_run_is_decoded_by_the_gpu_only_where_that_is_asked_for(
     assert capsys.readouterr().err == ""
     gpu(cannot="not compiled with nvJPEG support")
     assert choose_decoder("auto", new, ON_GPU) == "processes"
-    with pytest.raises(UserError, match=r"--decoder gpu does not work here: not compiled.*--decoder processes works"):
+    with pytest.raises(UserError, match=r"`decoder` gpu does not work here: not compiled.*`decoder` processes works"):
         choose_decoder("gpu", new, ON_GPU)
     with pytest.raises(UserError, match="the training runs on cpu"):
         choose_decoder("gpu", new, ON_CPU)
@@ -68,7 +68,7 @@ def test_a_continued_run_stays_as_it_was(tmp_path: Path, gpu: Callable[..., None
     assert choose_decoder("auto", unnamed, ON_GPU) == "processes"
     assert choose_decoder("processes", by_gpu, ON_GPU) == "processes"  # an explicit choice counts
     gpu(cannot="no nvJPEG")
-    with pytest.raises(UserError, match="the run was started with --decoder gpu, which does not work here: no nvJPEG"):
+    with pytest.raises(UserError, match="the run was started with `decoder` gpu, which does not work here: no nvJPEG"):
         choose_decoder("auto", by_gpu, ON_GPU)
 
 

@@ -12,12 +12,12 @@ from nets import save_random_net
 from PIL import Image
 
 from vggnet import preprocess
+from vggnet.api.evaluation import predict
 from vggnet.cli import run
 from vggnet.data.listing import images_at
 from vggnet.description import ImageReading, InputPolicy, ModelDescription
 from vggnet.errors import UserError
 from vggnet.evaluation.computing import ON_CPU
-from vggnet.evaluation.predict import predict
 from vggnet.evaluation.store import Store
 from vggnet.evaluation.views import View
 from vggnet.formats.writing import to_state
@@ -72,7 +72,7 @@ def options(photos, tmp_path):
 def test_a_new_training_turns_photographs_upright_and_says_how_many(options, capsys):
     folder = train_classifier(options()).run
     said = capsys.readouterr().out
-    assert "train: 4 of 12 images have an EXIF orientation: turned upright (--orientation ignore" in said
+    assert "train: 4 of 12 images have an EXIF orientation: turned upright (`orientation` ignore" in said
     assert "val: 2 of 6 images have an EXIF orientation" in said
     assert read_description(folder).policy == UPRIGHT
     assert json.loads((folder / "config.json").read_text())["orientation"] == "apply"
@@ -80,7 +80,7 @@ def test_a_new_training_turns_photographs_upright_and_says_how_many(options, cap
 
 def test_orientation_ignore_is_stored_with_the_weights(options, capsys):
     folder = train_classifier(options(orientation="ignore", mirror=False)).run
-    assert "taken as the pixels are stored (--orientation apply turns them upright)" in capsys.readouterr().out
+    assert "taken as the pixels are stored (`orientation` apply turns them upright)" in capsys.readouterr().out
     assert read_description(folder).policy == InputPolicy(mirror=False, orientation="ignore")
 
 
@@ -93,7 +93,7 @@ def test_a_run_from_before_the_choice_goes_on_as_it_was_started(options, capsys)
     train_classifier(options(resume=True))
     assert "taken as the pixels are stored" in capsys.readouterr().out
     assert read_description(folder).policy.orientation == "ignore"
-    with pytest.raises(UserError, match="was started with --orientation ignore, now it says apply"):
+    with pytest.raises(UserError, match="was started with `orientation` ignore, now it says apply"):
         train_classifier(options(resume=True, orientation="apply"))
 
 
@@ -204,7 +204,7 @@ def test_twelve_bits_are_noticed_and_can_be_given(options, photos, capsys):
     train_classifier(options())
     said = capsys.readouterr().out
     line = "train: the brightest pixel of 12 16-bit images is 4080 of 65535: less than half of 0 to 65535 is used"
-    assert f"{line}; --pixel-range 0 4095 makes 4095 white" in said
+    assert f"{line}; `pixel_range` 0 4095 makes 4095 white" in said
     folder = train_classifier(options(pixel_range=(0, 4095), out=options().out.with_name("wide"))).run
     assert "the brightest pixel of 12 16-bit images is 4080 of 65535\n" in capsys.readouterr().out
     description = read_description(folder)
@@ -221,7 +221,7 @@ def test_brighter_pixels_than_the_range_are_said(options, photos, capsys):
     for path in photos.rglob("*.png"):
         Image.fromarray(np.full((48, 40), 5000, np.uint16)).save(path)
     train_classifier(options(pixel_range=(0, 4095)))
-    assert "is 5000 of 65535, beyond --pixel-range 0 4095: what is brighter than 4095 becomes white" in (
+    assert "is 5000 of 65535, beyond `pixel_range` 0 4095: what is brighter than 4095 becomes white" in (
         capsys.readouterr().out
     )
 

@@ -78,7 +78,7 @@ def test_no_image_that_the_source_has_learnt_from_judges(photos, before, after):
 
 def test_a_source_that_has_learnt_from_all_training_images_stops(photos):
     source = prepared(photos, holdout=0)
-    with pytest.raises(UserError, match=r"has learnt from all \d+ training images.*--holdout 0"):
+    with pytest.raises(UserError, match=r"has learnt from all \d+ training images.*`holdout` 0"):
         prepared(photos, learnt_before=source.learnt)
     assert len(prepared(photos, holdout=0, learnt_before=source.learnt).train) == len(source.train)
 

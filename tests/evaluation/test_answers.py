@@ -6,19 +6,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vggnet.api.arguments import options_of
+from vggnet.api.evaluation import evaluate, predict
 from vggnet.api.training import train
 from vggnet.cli import run as command
 from vggnet.errors import UserError
 from vggnet.evaluation.answers import Answers, answers_csv
 from vggnet.evaluation.computing import ON_CPU
-from vggnet.evaluation.evaluate import evaluate, evaluate_rows
+from vggnet.evaluation.evaluate import evaluate as run_evaluation
+from vggnet.evaluation.evaluate import evaluate_rows
 from vggnet.evaluation.metrics import ranks
-from vggnet.evaluation.predict import predict
 from vggnet.evaluation.protocols import combinations
 from vggnet.evaluation.store import Store
 from vggnet.evaluation.views import View
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import read_description
+from vggnet.options.evaluation import EvaluateOptions
 
 CPU = {"device": "cpu", "precision": "fp32", "workers": 0}
 
@@ -91,8 +94,9 @@ def test_the_command_line_writes_both_files_and_names_them(
 
 
 def test_images_without_labels_have_no_answers_to_compare(animals: Path, run_folder, tmp_path: Path) -> None:
+    options = options_of(EvaluateOptions, CPU, inputs=(), per_image=tmp_path / "a.csv")
     with pytest.raises(UserError, match="`csv` writes the answers"):
-        evaluate([run_folder()], animals / "val" / "bee", per_image=tmp_path / "a.csv", **CPU)
+        run_evaluation(options, [run_folder()], animals / "val" / "bee")
 
 
 def test_rows_of_stored_views_need_no_forward_pass(animals: Path, run_folder, monkeypatch: pytest.MonkeyPatch) -> None:

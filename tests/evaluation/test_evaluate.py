@@ -12,13 +12,12 @@ import pytest
 import torch
 from rich.console import Console
 
+from vggnet.api.evaluation import classify, evaluate, predict
 from vggnet.cli import run
 from vggnet.data.opening import open_data
 from vggnet.description import ModelDescription
 from vggnet.errors import BadImage, UserError
-from vggnet.evaluation.evaluate import evaluate
 from vggnet.evaluation.metrics import Count, count_errors
-from vggnet.evaluation.predict import predict
 from vggnet.evaluation.scoring import score
 from vggnet.evaluation.submission import Submission
 from vggnet.evaluation.tables import Table
@@ -177,21 +176,23 @@ def test_a_row_named_beforehand_is_the_reference(animals, run_folder, tmp_path, 
     content = json.loads(out.read_text())
     assert content["reference_row"] == {"label": "A dense Q=73", "named": True}
     assert [row["p_reference_row"] is None for row in content["rows"]].count(True) == 1
-    (tmp_path / "flat").symlink_to(animals / "val" / "bee")
-    for wanted, message, data in (
-        ("D", r"4 rows fit; the rows are: D center Q=73; D dense Q=73; A center Q=73", animals),
-        ("E dense", "this table has no such row; the rows are: D center", animals),
-        ("", "this table has no such row", animals),
-        ("A dense", "images without labels have none: leave it out", tmp_path / "flat"),
+    for wanted, message in (
+        ("D", r"4 rows fit; the rows are: D center Q=73; D dense Q=73; A center Q=73"),
+        ("E dense", "this table has no such row; the rows are: D center"),
+        ("", "this table has no such row"),
     ):
         with pytest.raises(UserError, match=message):
-            evaluate(runs, str(data), against=wanted, **CPU)
+            evaluate(runs, str(animals), against=wanted, **CPU)
+    (tmp_path / "flat").symlink_to(animals / "val" / "bee")
+    capsys.readouterr()
+    assert run([*command[:-7], str(tmp_path / "flat"), "--device", "cpu", "--against", "A dense"]) == 2
+    assert "images without labels have none: leave it out" in capsys.readouterr().err
 
 
 def test_a_folder_without_labels_gives_five_classes_an_image(run_folder, tmp_path, write_images):
     names = write_images(tmp_path / "flat", [(70, 90)] * 12)
     run = run_folder()
-    result = evaluate([run], str(tmp_path / "flat"), csv=tmp_path / "out.csv", **CPU)
+    result = classify([run], str(tmp_path / "flat"), csv=tmp_path / "out.csv", **CPU)
     assert isinstance(result, Submission)
     lines = list(csv.reader((tmp_path / "out.csv").read_text().splitlines()))
     assert lines[0] == ["image", *(f"class_{i}" for i in range(1, 6)), *(f"posterior_{i}" for i in range(1, 6))]
@@ -235,7 +236,7 @@ def test_predict(run_folder, tmp_path, write_images):
     assert 1 >= first.posterior >= second.posterior >= 0
     with pytest.raises(BadImage, match="missing"):
         predict(run, [tmp_path / "nowhere.jpg"], device="cpu", precision="fp32")
-    with pytest.raises(UserError, match="at least one"):
+    with pytest.raises(UserError, match="give a number from 1"):
         predict(run, [image], top=0)
 
 

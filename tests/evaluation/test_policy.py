@@ -11,15 +11,14 @@ import pytest
 import torch
 from rich.console import Console
 
+from vggnet.api.evaluation import classify, evaluate, predict
 from vggnet.cli import run
 from vggnet.data.opening import open_data
 from vggnet.description import InputPolicy, ModelDescription
 from vggnet.evaluation.batching import Item
-from vggnet.evaluation.evaluate import evaluate
 from vggnet.evaluation.forward import corners, ready_to_score
 from vggnet.evaluation.metrics import count_errors
 from vggnet.evaluation.policy import Shown, policy_notes
-from vggnet.evaluation.predict import predict
 from vggnet.evaluation.protocols import Entrant, combinations
 from vggnet.evaluation.views import View, describe, views_of
 from vggnet.images.decoding import decode
@@ -183,7 +182,7 @@ def test_predict_and_submissions_leave_the_mirror_out(unmirrored, tmp_path, writ
         np.testing.assert_allclose(
             [each.posterior for each in found.classes], sorted(expected, reverse=True), rtol=1e-5
         )
-    submission = evaluate([folder], str(tmp_path / "flat"), **CPU)
+    submission = classify([folder], str(tmp_path / "flat"), **CPU)
     np.testing.assert_allclose(
         [each.posterior for each in submission.predictions[0].classes], sorted(alone)[:0:-1], rtol=1e-5
     )

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from vggnet.api.evaluation import evaluate
 from vggnet.data.learnt import Learnt, content_digests, copy_learnt, read_learnt, write_learnt
 from vggnet.data.opening import open_data
 from vggnet.data.splits import Split
 from vggnet.errors import UserError
-from vggnet.evaluation.evaluate import evaluate
 from vggnet.evaluation.tables import Table
 from vggnet.network.weights import load_model, save_model
 

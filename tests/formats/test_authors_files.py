@@ -517,11 +517,11 @@ def test_npy_files_that_are_cut_off_or_plain_arrays(torchvision_net: Callable, t
 @pytest.mark.parametrize(
     ("name", "beginning", "advice"),
     [
-        ("w.bin", b"MATLAB 5.0 MAT-file".ljust(200), "--layout matconvnet"),
-        ("w.bin", b"\x93NUMPY\x01\x00".ljust(200), "--layout caffe"),
-        ("w.bin", b"\x89HDF\r\n\x1a\n".ljust(200), "--layout keras"),
-        ("w.caffemodel", b"\x0a\x03VGG", "a file of Caffe: give --layout caffe"),
-        ("w.npz", b"PK\x05\x06".ljust(22, b"\0"), "a NumPy file: give --layout caffe"),
+        ("w.bin", b"MATLAB 5.0 MAT-file".ljust(200), "`layout` matconvnet"),
+        ("w.bin", b"\x93NUMPY\x01\x00".ljust(200), "`layout` caffe"),
+        ("w.bin", b"\x89HDF\r\n\x1a\n".ljust(200), "`layout` keras"),
+        ("w.caffemodel", b"\x0a\x03VGG", "a file of Caffe: give `layout` caffe"),
+        ("w.npz", b"PK\x05\x06".ljust(22, b"\0"), "a NumPy file: give `layout` caffe"),
     ],
 )
 def test_a_file_under_another_layout_is_named(tmp_path: Path, name: str, beginning: bytes, advice: str) -> None:

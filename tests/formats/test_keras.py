@@ -83,7 +83,7 @@ def moved_pool(layers: list[dict[str, Any]]) -> None:
         (option("block2_pool", strides=[1, 1]), r"at strides \[1, 1\]"),
         (
             inserted("images", "Rescaling", scale=1 / 255),
-            r"odd \(Rescaling\) is none of a VGG's .*--preprocessing",
+            r"odd \(Rescaling\) is none of a VGG's .*`preprocessing`",
         ),
         (
             inserted("block5_pool", "GlobalAveragePooling2D"),
@@ -243,7 +243,7 @@ def test_a_head_that_is_left_out_is_not_judged(keras, keras_net: Callable, tmp_p
         [layers.Input((None, None, 3)), *source.layers, layers.GlobalAveragePooling2D(), layers.Dense(7, "tanh")]
     )
     written(net, tmp_path / "own.h5")
-    with pytest.raises(UserError, match="--convolutions-only leaves a head out"):
+    with pytest.raises(UserError, match="`convolutions_only` leaves a head out"):
         convert(tmp_path / "own.h5", "keras", preprocessing="caffe")
     conversion = convert(tmp_path / "own.h5", "keras", preprocessing="caffe", convolutions_only=True)
     assert conversion.model.architecture.convolutions_only

@@ -142,11 +142,11 @@ def test_a_head_can_be_left_out(torchvision_net: Callable, tmp_path: Path) -> No
     state = torchvision_net().state_dict()
     del state["classifier.3.weight"]
     torch.save(state, tmp_path / "w.pth")
-    with pytest.raises(UserError, match=r"lacks classifier\.3.*--convolutions-only"):
+    with pytest.raises(UserError, match=r"lacks classifier\.3.*`convolutions_only`"):
         convert(tmp_path / "w.pth", "torchvision", preprocessing="torchvision")
     conversion = convert(tmp_path / "w.pth", "torchvision", preprocessing="torchvision", convolutions_only=True)
     assert conversion.model.architecture.convolutions_only
-    assert str(conversion.report[-1]) == "fc8 left out (--convolutions-only)"
+    assert str(conversion.report[-1]) == "fc8 left out (`convolutions_only`)"
     assert conversion.notes[-1] == (
         "not taken from the file: classifier.0.weight, classifier.0.bias, classifier.3.bias and 2 more"
     )
@@ -167,9 +167,9 @@ def test_layouts_that_cannot_hold_a_net_refuse_it(torchvision_net: Callable, tmp
 def test_options_that_would_do_nothing_are_refused(torchvision_net: Callable, tmp_path: Path) -> None:
     file = saved(torchvision_net("A"), tmp_path / "w.pth")
     folder = save_pretrained(convert(file, "torchvision", preprocessing="caffe").model, tmp_path / "out")
-    with pytest.raises(UserError, match="leave --net out"):
+    with pytest.raises(UserError, match="leave `net` out"):
         convert(folder, "vggnet", net="A-LRN")
-    with pytest.raises(UserError, match="leave --preprocessing out"):
+    with pytest.raises(UserError, match="leave `preprocessing` out"):
         convert(folder, "vggnet", preprocessing="caffe")
     with pytest.raises(UserError, match="is a folder: give the weight file in it"):
         convert(folder, "torchvision", preprocessing="caffe")
@@ -179,7 +179,7 @@ def test_options_that_would_do_nothing_are_refused(torchvision_net: Callable, tm
 
 def test_unknown_preprocessing_is_asked_for_and_never_guessed(torchvision_net: Callable, tmp_path: Path) -> None:
     file = saved(torchvision_net("A"), tmp_path / "w.pth")
-    with pytest.raises(UserError, match="give --preprocessing torchvision, caffe"):
+    with pytest.raises(UserError, match="give `preprocessing` torchvision, caffe"):
         convert(file, "torchvision")
     with pytest.raises(UserError, match="neither one of torchvision"):
         convert(file, "torchvision", preprocessing="imagenet")

@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from vggnet.api.evaluation import evaluate
 from vggnet.cli import run
 from vggnet.description import AS_STORED, InputPolicy
 from vggnet.errors import UserError
-from vggnet.evaluation.evaluate import evaluate
 from vggnet.localization import predicting
 from vggnet.localization.drawing import COLOURS, draw
 from vggnet.localization.evaluating import table_9_rows
@@ -134,7 +134,7 @@ def test_a_run_with_other_boxes_is_not_continued(options, blocks, monkeypatch):
     line = next(line for line in text.splitlines() if line.startswith("train/bee/1.png"))
     number = int(line.rsplit(",", 1)[1])
     (blocks / "boxes.csv").write_text(text.replace(line, f"{line.rsplit(',', 1)[0]},{number - 1}"))
-    with pytest.raises(UserError, match=r"1 image with other boxes: 'train/bee/1\.png'(.|\n)*--data-changed"):
+    with pytest.raises(UserError, match=r"1 image with other boxes: 'train/bee/1\.png'(.|\n)*`data_changed`"):
         train_localizer(options(resume=True))
     assert train_localizer(options(resume=True, data_changed=True)).error.images == 12
     (blocks / "boxes.csv").write_text(text)
@@ -161,7 +161,7 @@ def test_a_run_goes_on_without_an_image_that_is_gone(options, blocks, monkeypatc
 def test_crops_from_the_devices_loader(options, tmp_path, monkeypatch):
     """With a CPU in the GPU's place; the images are PNGs, which are decoded as ever, so the training is the same."""
     by_processes = train_localizer(options(out=tmp_path / "processes", epochs=1)).run
-    with pytest.raises(UserError, match="--decoder gpu does not work here: the training runs on cpu"):
+    with pytest.raises(UserError, match="`decoder` gpu does not work here: the training runs on cpu"):
         train_localizer(options(out=tmp_path / "refused", decoder="gpu"))
     monkeypatch.setattr("vggnet.training.session.choose_decoder", lambda *_: "gpu")
     by_device = train_localizer(options(out=tmp_path / "gpu", epochs=1)).run
@@ -175,20 +175,20 @@ def test_crops_from_the_devices_loader(options, tmp_path, monkeypatch):
 def test_a_refused_start_leaves_no_run_behind(options, blocks):
     with (blocks / "boxes.csv").open("a") as file:
         file.write("train/bee/1.png,bee,300,300,310,310\n")
-    with pytest.raises(UserError, match="--bad-boxes skip"):
+    with pytest.raises(UserError, match="`bad_boxes` skip"):
         train_localizer(options())
     assert train_localizer(options(bad_boxes="skip")).error.images == 12
 
 
 def test_resuming_with_another_crop_says_what_the_run_was_started_with(options):
     train_localizer(options(epochs=1))
-    with pytest.raises(UserError, match="was started with --crop 32, now it says 64"):
+    with pytest.raises(UserError, match="was started with `crop` 32, now it says 64"):
         train_localizer(options(epochs=1, crop=64, train_scale=(40,), resume=True))
 
 
 def test_resuming_with_other_options_is_refused(options):
     train_localizer(options(epochs=1))
-    with pytest.raises(UserError, match="--boxes pcr, now it says scr"):
+    with pytest.raises(UserError, match="`boxes` pcr, now it says scr"):
         train_localizer(options(epochs=1, boxes="scr", resume=True))
 
 
@@ -511,7 +511,7 @@ def test_a_drawn_image_that_does_not_fit_leaves_the_earlier_one(blocks, tmp_path
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(UserError, match=r"--out .*0003-0\.png: cannot be written \(No space left"):
+    with pytest.raises(UserError, match=r"`out` .*0003-0\.png: cannot be written \(No space left"):
         predicting._write_picture(tmp_path / "boxes", 3, image, AS_STORED, [])
     assert target.read_bytes() == before
     assert sorted(file.name for file in target.parent.glob("[!.]*")) == ["0003-0.png"]
@@ -540,7 +540,7 @@ def test_boxes_on_images_of_another_size_than_their_annotations_state_are_refuse
         train_localizer(wrong)
     said = str(caught.value)
     assert "box 2 2 20 20: its annotation is of an image of 40x44, and it is read as 44x40 (orientation ignore" in said
-    assert "leave them out with --bad-boxes skip" in said
+    assert "leave them out with `bad_boxes` skip" in said
     text = (annotations / "0.xml").read_text()
     (annotations / "0.xml").write_text(text.replace("<width>40<", "<width>400<").replace("<width>48<", "<width>480<"))
     capsys.readouterr()
@@ -561,7 +561,7 @@ def test_faulty_boxes_on_photographs_that_could_be_turned_name_the_option(blocks
         train_localizer(options(epochs=1, orientation="ignore", out=options().out.with_name("ignore")))
     said = str(caught.value)
     assert f"{image}: box 1 1 47 39: more than a pixel outside the image of 40x48" in said
-    assert "1 image of these would be turned by --orientation apply" in said
+    assert "1 image of these would be turned by `orientation` apply" in said
 
 
 def test_the_boxes_of_the_ilsvrc_download_lie_on_the_pixels_as_they_are_stored(blocks, options, tmp_path):

@@ -44,7 +44,7 @@ def test_a_run_in_the_default_folder_goes_on_with_the_options_of_its_start(
     assert found.recipe.train_scale == (40, 80)
     assert found.policy.mirror is False
     assert found.options.machine.micro_batch == 4
-    with pytest.raises(UserError, match="started with --train-scale"):
+    with pytest.raises(UserError, match="started with `train_scale`"):
         resolve_localizer(changed(again, train_scale=(50,)))
     classifier.rename(tmp_path / "moved")
     found, stored = resolve_localizer(changed(again, net=source.architecture.net))

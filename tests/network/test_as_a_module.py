@@ -39,7 +39,11 @@ def test_children_are_the_layers_in_the_papers_order() -> None:
 def test_the_children_in_sequence_are_the_net(net: str, batch_norm: bool) -> None:
     model = small(net, batch_norm=batch_norm)
     with torch.no_grad():
-        assert torch.equal(nn.Sequential(*model.children())(images()), model(images()))
+        scores = model(images())
+        assert torch.equal(nn.Sequential(*model.children())(images()), scores)
+        (*_, (last, walked)) = model.walk(images())
+    assert last == "fc8"
+    assert torch.equal(walked, scores)
 
 
 def test_every_layer_is_one_of_pytorchs_own() -> None:

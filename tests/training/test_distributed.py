@@ -131,6 +131,21 @@ def test_an_error_of_the_first_rank_is_raised_on_all() -> None:
     assert together(3, act) == ["a.jpg: 0 bytes"] * 3
 
 
+def test_the_first_rank_stays_until_the_others_have_read_its_error() -> None:
+    """Without torchrun it holds the store, which ends with it."""
+
+    def act(world: World) -> bool:
+        def refuse() -> None:
+            raise UserError("no")
+
+        with pytest.raises(UserError):
+            world.from_first(refuse)
+        assert world.store is not None
+        return bool(world.store.check([f"first/0/read/{rank}" for rank in (1, 2)]))
+
+    assert together(3, act)[0] is True
+
+
 def test_a_failure_of_the_first_rank_is_not_waited_for() -> None:
     def act(world: World) -> object:
         try:
@@ -145,14 +160,14 @@ def test_a_failure_of_the_first_rank_is_not_waited_for() -> None:
 
 def test_facts_that_differ_are_an_error_on_all_ranks() -> None:
     def act(world: World) -> None:
-        world.check_same({"--net": "A", "--seed": 1}, "advice")
-        world.check_same({"--net": "A", "--seed": int(world.rank == 1)}, "Give all the same.")
+        world.check_same({"`net`": "A", "`seed`": 1}, "advice")
+        world.check_same({"`net`": "A", "`seed`": int(world.rank == 1)}, "Give all the same.")
 
     messages = together(3, act)
     assert len(set(messages)) == 1
-    assert "--seed: 0 on rank 0 (" in str(messages[0])
+    assert "`seed`: 0 on rank 0 (" in str(messages[0])
     assert "), 1 on rank 1 (" in str(messages[0])
-    assert "--net" not in str(messages[0])
+    assert "`net`" not in str(messages[0])
     assert "Give all the same." in str(messages[0])
 
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vggnet.api.evaluation import evaluate
 from vggnet.data.learnt import content_digests, read_learnt
 from vggnet.data.opening import open_data
 from vggnet.errors import UserError
-from vggnet.evaluation.evaluate import evaluate
 from vggnet.options.flat import changed
 from vggnet.options.training import TrainOptions
 from vggnet.training.classification import train_classifier
@@ -68,7 +68,7 @@ def test_a_stage_with_another_seed_is_not_judged_by_what_its_source_has_learnt_f
     source = train("source", seed=0)
     capsys.readouterr()
     stage = train("stage", seed=1, init_from=source)
-    assert f"judged    on {HELD_OUT} images held out of train, which the net of --init-from has not learnt from" in (
+    assert f"judged    on {HELD_OUT} images held out of train, which the net of `init_from` has not learnt from" in (
         capsys.readouterr().out
     )
     before, after = read_learnt(source), read_learnt(stage)
@@ -81,7 +81,7 @@ def test_a_source_that_was_judged_on_val_stops_a_stage_that_holds_images_out(
     train: Callable[..., Path], tmp_path: Path
 ) -> None:
     everything = train("everything", holdout=0.0)
-    with pytest.raises(UserError, match="--holdout 0"):
+    with pytest.raises(UserError, match="`holdout` 0"):
         train("refused", init_from=everything)
     assert not (tmp_path / "refused").exists()
     train("stage", init_from=everything, holdout=0.0)

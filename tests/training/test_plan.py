@@ -76,9 +76,9 @@ def test_the_data_set_is_opened_once(class_folders: Folders, monkeypatch: pytest
         ({"net": "Z"}, "net 'Z' is not in Table 1"),
         ({"crop": 50}, "50 is not a multiple of 32"),
         ({"crop": 64, "train_scale": (40,)}, "a crop would not fit"),
-        ({"sigma": 0.1}, "--sigma 0.1 is the deviation of --init gaussian"),
-        ({"new_head": True}, "give --init-from, too"),
-        ({"train_from": "fc8"}, "give --init-from, too"),
+        ({"sigma": 0.1}, "`sigma` 0.1 is the deviation of `init` gaussian"),
+        ({"new_head": True}, "give `init_from`, too"),
+        ({"train_from": "fc8"}, "give `init_from`, too"),
     ],
 )
 def test_mistakes_are_found_before_any_image_is_read(changes: dict[str, object], message: str) -> None:
@@ -111,7 +111,7 @@ def test_a_run_goes_on_with_the_options_of_its_start(class_folders: Folders, tmp
     free = changed(again, workers=3, device="cpu", step="plain", save_every=1.0, bad_images="skip")
     assert plan_training(free, World()).workers == 3
     for name, value in {"mirror": True, "threads": 2, "micro_batch": 8, "crop": 64, "seed": 1, "batch": 8}.items():
-        with pytest.raises(UserError, match=f"started with --{name.replace('_', '-')} "):
+        with pytest.raises(UserError, match=f"started with `{name}` "):
             plan_training(changed(again, **{name: value}), World())
 
 

@@ -34,7 +34,7 @@ def test_a_part_of_each_class_is_held_out_and_val_only_reported(class_folders: F
 def test_holdout_0_judges_on_val(class_folders: Folders) -> None:
     found = prepared(class_folders(), holdout=0.0)
     assert (len(found.train), found.judge.files) == (36, found.val.files)  # type: ignore[union-attr]
-    assert found.judged_on == "val (--holdout 0)"
+    assert found.judged_on == "val (`holdout` 0)"
     with pytest.raises(UserError, match="a part of the training images, at least 0 and below 1"):
         prepared(class_folders(name="others"), holdout=1.0)
 

@@ -136,7 +136,7 @@ class TestImages:
         paint(tmp_path / "images" / part / "class1" / "2.jpg", 90)
         said = refused(options(resume=True))
         assert f"1 image with another content: '{part}/class1/2.jpg'" in said
-        assert "--data-changed" in said
+        assert "`data_changed`" in said
         assert train_classifier(options(resume=True, data_changed=True)).epochs == 2
         paint(tmp_path / "images" / part / "class1" / "2.jpg", 40)  # what was accepted counts from then on
         assert "another content" in refused(options(resume=True))
@@ -226,7 +226,7 @@ class TestLostImages:
 
         monkeypatch.setattr(Loop, "_step", step)
         monkeypatch.setattr("vggnet.training.choose_decoder.holding_bytes", lambda _: 0)
-        with pytest.raises(UserError, match=r"train images became unreadable during training(.|\n)*--bad-images skip"):
+        with pytest.raises(UserError, match=r"train images became unreadable during training(.|\n)*`bad_images` skip"):
             train_classifier(options())
         progress = read_progress(tmp_path / "run" / "state.safetensors")
         assert (progress.epoch, progress.step) == (0, 2)
@@ -271,7 +271,7 @@ class TestLostImages:
                 Path(split.path(index)).unlink()
 
         after_epoch(monkeypatch, lose)
-        with pytest.raises(UserError, match=rf"of \d+ {part} images cannot be read any more(.|\n)*--data-changed"):
+        with pytest.raises(UserError, match=rf"of \d+ {part} images cannot be read any more(.|\n)*`data_changed`"):
             train_classifier(options(bad_images="skip", epochs=3))
         progress = read_progress(tmp_path / "run" / "state.safetensors")
         assert progress.epoch == 1
@@ -312,7 +312,7 @@ class TestFiles:
         assert "state.safetensors is missing" in said
         assert f"there are config.json, {there}." in said
         assert "starts anew" in said
-        assert ("--init-from" in said) == there.endswith("safetensors")
+        assert ("`init_from`" in said) == there.endswith("safetensors")
 
     def test_a_run_without_its_options_is_refused(
         self, options: Callable[..., TrainOptions], stopped: Path, tmp_path: Path
@@ -396,7 +396,7 @@ class TestValues:
         said = refused(options(resume=True, threads=None, precision="auto"))
         assert said.startswith(f"{stopped / 'config.json'}: {field}")
         assert "\n" not in said
-        assert "start anew in another --out" in said
+        assert "start anew in another `out`" in said
 
     @pytest.mark.parametrize("text", ["", "{", "[]", "5", '"x"', "\x00"])
     def test_a_config_that_is_none_is_named(
@@ -450,13 +450,13 @@ class TestOptions:
     @pytest.mark.parametrize(
         ("changes", "words"),
         [
-            ({"threads": 2}, "--threads 1, now it says 2"),
-            ({"micro_batch": 3}, r"--micro-batch \d+, now it says 3"),
-            ({"decoder": "gpu"}, "--decoder processes, now it says gpu"),
-            ({"precision": "bf16"}, "--precision fp32, now it says bf16"),
-            ({"seed": 1}, "--seed 0, now it says 1"),
-            ({"train_scale": (50,)}, r"--train-scale \[37\], now it says \(50,\)"),
-            ({"init_from": Path("other.safetensors")}, "no --init-from, now it says other.safetensors"),
+            ({"threads": 2}, "`threads` 1, now it says 2"),
+            ({"micro_batch": 3}, r"`micro_batch` \d+, now it says 3"),
+            ({"decoder": "gpu"}, "`decoder` processes, now it says gpu"),
+            ({"precision": "bf16"}, "`precision` fp32, now it says bf16"),
+            ({"seed": 1}, "`seed` 0, now it says 1"),
+            ({"train_scale": (50,)}, r"`train_scale` \[37\], now it says \(50,\)"),
+            ({"init_from": Path("other.safetensors")}, "no `init_from`, now it says other.safetensors"),
         ],
     )
     def test_an_option_that_is_given_and_different_is_an_error(
@@ -487,7 +487,7 @@ class TestOptions:
         with torch.no_grad():
             other.fc8.bias += 1
         save_model(tmp_path / "other.safetensors", other)
-        with pytest.raises(UserError, match="was started with --init-from"):
+        with pytest.raises(UserError, match="was started with `init_from`"):
             train_classifier(options(epochs=1, init_from=tmp_path / "other.safetensors", resume=True))
         shutil.rmtree(source)
         assert train_classifier(options(epochs=1, init_from=Path("source"), resume=True)).run == begun

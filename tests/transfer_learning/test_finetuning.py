@@ -114,12 +114,12 @@ def test_mistakes_are_said(small_net: Callable, colours: Path, tmp_path: Path) -
     model = source(tmp_path / "model", small_net)
     with pytest.raises(UserError, match="net A has no layer 'conv9_9' to train from"):
         train_classifier(options(colours, model, tmp_path / "a", train_from="conv9_9"))
-    with pytest.raises(UserError, match="give --init-from, too"):
+    with pytest.raises(UserError, match="give `init_from`, too"):
         train_classifier(dataclasses.replace(options(colours, model, tmp_path / "b", train_from="fc8"), init_from=None))
-    with pytest.raises(UserError, match="--new-head puts a new last layer on a trained net"):
+    with pytest.raises(UserError, match="`new_head` puts a new last layer on a trained net"):
         train_classifier(dataclasses.replace(options(colours, model, tmp_path / "c"), init_from=None))
     trunk = source(tmp_path / "trunk", small_net, trunk=True)
-    with pytest.raises(UserError, match=r"would keep fc6 as it was drawn.*give --train-from fc6"):
+    with pytest.raises(UserError, match=r"would keep fc6 as it was drawn.*give `train_from` fc6"):
         train_classifier(options(colours, trunk, tmp_path / "d", train_from="fc8"))
     with pytest.raises(UserError, match="`head_learning_rate` -1: must be above 0"):
         Recipe(head_learning_rate=-1)

@@ -5,7 +5,6 @@ So an argument has the name, the default, the range and the description of the o
 
 import ast
 import dataclasses
-import functools
 import inspect
 import os
 import re
@@ -48,10 +47,9 @@ def several(values: Any) -> list[Any]:
 
 
 def like_command(kind: type, **texts: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Return a decorator for the public function of a command: it describes the arguments, in the docstring and errors.
+    """Return a decorator for the public function of a command: it describes the arguments in the docstring.
 
-    The text of each option becomes the description of the argument. In messages of UserError, flags of the command
-    become arguments: --test-scale is `test_scale`.
+    The text of each option becomes the description of the argument.
 
     Args:
         kind: the dataclass of the command's options.
@@ -59,22 +57,14 @@ def like_command(kind: type, **texts: str) -> Callable[[Callable[P, R]], Callabl
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        @functools.wraps(function)
-        def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            try:
-                return function(*args, **kwargs)
-            except UserError as error:
-                error.args = (with_arguments(str(error)), *error.args[1:])
-                raise
-
-        call.__doc__ = _described(function, kind, texts)
-        return call
+        function.__doc__ = _described(function, kind, texts)
+        return function
 
     return decorate
 
 
 def with_arguments(text: str) -> str:
-    """Return a text of the command line with its flags as arguments in backticks: --bad-images skip, `bad_images` skip.
+    """Return a help text of the command line with its flags as arguments in backticks: --test-scale, `test_scale`.
 
     A whole command in backticks stays as it is.
     """

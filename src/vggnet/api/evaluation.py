@@ -11,6 +11,7 @@ from vggnet.evaluation.matching import has_no_labels
 from vggnet.evaluation.predict import predict as run_prediction
 from vggnet.evaluation.submission import Prediction, Submission
 from vggnet.evaluation.tables import Table
+from vggnet.files import write_result
 from vggnet.options.choices import BadImages, InferencePrecisionName, TableName
 from vggnet.options.evaluation import EvaluateOptions, PredictOptions
 
@@ -117,24 +118,10 @@ def classify(
 
 def _run(options: EvaluateOptions, on_progress: Callable[[int, int, str], Any] | None) -> Table | Submission:
     *models, data = options.inputs
-    return run_evaluation(
-        models,
-        data,
-        views=options.views or None,
-        test_scale=options.test_scale or None,
-        protocol=options.protocol,
-        mirror=options.mirror,
-        against=options.against,
-        device=options.device,
-        precision=options.precision,
-        workers=options.workers,
-        bad_images=options.bad_images,
-        json=options.json,
-        csv=options.csv,
-        markdown=options.markdown,
-        per_image=options.per_image,
-        on_progress=on_progress,
-    )
+    result = run_evaluation(options, models, data, on_progress)
+    if options.json is not None:
+        write_result(options.json, result.to_json())
+    return result
 
 
 @like_command(
@@ -175,17 +162,4 @@ def predict(
     """
     options = options_of(PredictOptions, locals(), inputs=[model, *several(images)])
     model, *images = options.inputs
-    return run_prediction(
-        model,
-        images,
-        top=options.top,
-        test_scale=options.test_scale,
-        mirror=options.mirror,
-        device=options.device,
-        precision=options.precision,
-        bad_images=options.bad_images,
-        workers=options.workers,
-        csv=options.csv,
-        on_bad=on_bad,
-        on_progress=on_progress,
-    )
+    return run_prediction(options, model, images, on_bad=on_bad, on_progress=on_progress)

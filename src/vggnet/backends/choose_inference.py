@@ -12,23 +12,24 @@ from vggnet.console import note
 from vggnet.errors import UserError
 from vggnet.hardware import choose_inference_precision, cpu_has_bf16, keep_freed_memory
 from vggnet.network.vgg import VGG
+from vggnet.options.choices import Precision
 
 POINTWISE = ("_convolution_pointwise", "_reorder_convolution_weight", "_linear_pointwise", "_reorder_linear_weight")
 QUANTIZED = ("qconv_prepack", "qconv2d_pointwise", "qlinear_prepack", "qlinear_pointwise")
 
 
-def fast_inference(model: VGG, device: torch.device, precision: str, *, cudnn: bool = False) -> Form:
-    """Return the form of `model` that evaluation and prediction run on `device` in `precision` (bf16, fp32 or int8).
+def fast_inference(model: VGG, device: torch.device, precision: Precision) -> Form:
+    """Return the form of `model` that evaluation and prediction run on `device` in `precision`.
 
     On a CPU in bf16 or int8 it is a copy, which does not follow later changes of the model's weights. Elsewhere it is
     PyTorch's operators on the model's own weights, in bf16 under the caller's autocast; on a CPU without a fast path
     for bf16 one line says why.
 
-    `cudnn=True` chooses `CudnnVGG` on a GPU in bf16. Its speed is not yet measured (docs/speed.md), so no command uses
-    it. Raises UserError where it, or int8, does not work.
+    `bf16-cudnn` is `CudnnVGG`. Its speed is not yet measured (docs/speed.md), so it is used only where it is asked for.
+    Raises UserError where it, or int8, does not work.
     """
-    if cudnn:
-        return _by_cudnn(model, device, precision)
+    if precision == "bf16-cudnn":
+        return _by_cudnn(model, device)
     if precision == "int8":
         _need_int8(model, device)
         keep_freed_memory()
@@ -42,13 +43,13 @@ def fast_inference(model: VGG, device: torch.device, precision: str, *, cudnn: b
     return FastVGG(model) if precision == "bf16" else EagerVGG(model)
 
 
-def _by_cudnn(model: VGG, device: torch.device, precision: str) -> CudnnVGG:
-    if device.type != "cuda" or precision != "bf16":
-        raise UserError(f"cudnn=True is for bf16 on a GPU, not for {precision} on {device.type}: leave it out")
+def _by_cudnn(model: VGG, device: torch.device) -> CudnnVGG:
+    if device.type != "cuda":
+        raise UserError(f"`precision` bf16-cudnn is for GPUs, not for {device.type}; leave it at auto")
     without_kernels = kernels_unavailable(device)
     form = CudnnVGG(model, kernels=without_kernels is None)
     if reason := fused_convolution_unavailable(device) or refusal(form, training=False):
-        raise UserError(f"cudnn=True does not work here: {reason}; leave it out")
+        raise UserError(f"`precision` bf16-cudnn does not work here: {reason}; leave it at auto")
     if without_kernels:
         note(f"inference runs without vggnet's kernels of conv1_1 and pooling: {without_kernels}")
     return form
@@ -65,10 +66,10 @@ def _need_int8(model: VGG, device: torch.device) -> None:
     """Raise UserError where device, PyTorch or model cannot compute in int8."""
     choose_inference_precision("int8", device)
     if missing := _missing("onednn", QUANTIZED):
-        raise UserError(f"--precision int8: {missing}; leave it at auto")
+        raise UserError(f"`precision` int8: {missing}; leave it at auto")
     if not model.description.activation_limits:
         raise UserError(
-            f"--precision int8: the ranges of this net's activations ({model.architecture.net}) are not measured yet; "
+            f"`precision` int8: the ranges of this net's activations ({model.architecture.net}) are not measured yet; "
             "`vggnet quantize MODEL DATA --out DIR` measures them on your images: then give DIR as the model"
         )
 

@@ -26,7 +26,7 @@ def step_form(model: VGG, device: torch.device, precision: str, step: StepName) 
     Raises UserError where `step` names what device, precision or net do not allow.
     """
     if step in ("fused", "compiled") and device.type != "cuda":
-        raise UserError(f"--step {step} is for GPUs; a step on a {device.type} is plain: leave it at auto")
+        raise UserError(f"`step` {step} is for GPUs; a step on a {device.type} is plain: leave it at auto")
     return _fused(model, device, precision) if step == "fused" else EagerVGG(model)
 
 
@@ -39,7 +39,7 @@ def _fused(model: VGG, device: torch.device, precision: str) -> Form:
         reason = refusal(form, training=True)
         if reason is None:
             return form
-    raise UserError(f"--step fused: {reason}; leave it at auto")
+    raise UserError(f"`step` fused: {reason}; leave it at auto")
 
 
 def _no_fused_step(model: VGG, device: torch.device, precision: str) -> str | None:

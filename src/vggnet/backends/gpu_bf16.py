@@ -9,7 +9,7 @@ Notable:
   index beside each value.
 
 Its layers are tested on a CPU with cuDNN's kernel written out. Its speed is not yet measured (docs/speed.md), so only
-`fast_inference(..., cudnn=True)` uses it.
+`--precision bf16-cudnn` uses it.
 """
 
 import torch

@@ -17,7 +17,8 @@ from vggnet.benchmarking.nets import compiled, library, need_bf16, vgg16
 from vggnet.benchmarking.problem import Absent, Problem, Ready
 from vggnet.description import Preprocessing
 from vggnet.errors import UserError
-from vggnet.hardware import choose_inference_precision, choose_precision
+from vggnet.hardware import choose_inference_precision
+from vggnet.options.choices import InferencePrecisionName
 
 
 def torch_pass(problem: Problem, source: str, reduced: bool, compile_: bool) -> Ready:
@@ -37,17 +38,18 @@ def torch_pass(problem: Problem, source: str, reduced: bool, compile_: bool) -> 
     return Ready(call, call().float().cpu())
 
 
-def our_pass(problem: Problem, *, cudnn: bool = False) -> Ready:
-    """Prepare the forward pass of `vggnet evaluate`; `cudnn` takes a form for GPUs that is not the default."""
+def our_pass(problem: Problem, requested: InferencePrecisionName = "auto") -> Ready:
+    """Prepare the forward pass of `vggnet evaluate` in a precision."""
     device = torch.device(problem.device)
-    precision = choose_precision("auto", device)
-    model = fast_inference(problem.net().to(device).eval(), device, precision, cudnn=cudnn)
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    precision = choose_inference_precision(requested, device)
+    model = fast_inference(problem.net().to(device).eval(), device, precision)
+    reduced = precision != "fp32"
+    dtype = torch.bfloat16 if reduced else torch.float32
     images = problem.images().to(dtype, memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def call() -> Tensor:
-        with torch.autocast(problem.device, torch.bfloat16, enabled=precision == "bf16"):
+        with torch.autocast(problem.device, torch.bfloat16, enabled=reduced):
             return model(images).flatten(1)
 
     return Ready(call, call().float().cpu())

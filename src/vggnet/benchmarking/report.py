@@ -22,7 +22,7 @@ def show(report: BenchmarkReport) -> None:
             "peak memory",
             "scores differ",
         ):
-            table.add_column(column, justify="right" if column else "left")
+            table.add_column(column, justify="right" if column else "left", overflow="fold")
         for result in report.results:
             if result.task == task:
                 table.add_row(*_cells(report, result))

@@ -121,7 +121,7 @@ def run_benchmark(
     threads = torch.get_num_threads() if options.threads is None else options.threads
     batch = BATCH[device.type] if options.batch is None else options.batch
     if batch < 1 or options.repeats < 1 or threads < 1:
-        raise UserError("--batch, --repeats and --threads must be at least 1")
+        raise UserError("`batch`, `repeats` and `threads` must be at least 1")
     dtype = "bfloat16" if choose_precision("auto", device) == "bf16" else "float32"
     report = BenchmarkReport(
         {}, [], {}, {}, dtype, {}, options.repeats, (), environment() | {"threads": threads}, _versions()
@@ -147,7 +147,7 @@ def _run_task(
                 tick(number, len(with_limit), name)
                 results[name] = Result(problem.task, name)
                 if name != LIMIT and find(problem.task, name).compiles and not compile_:
-                    results[name].absent = "left out; --compile times it"
+                    results[name].absent = "left out; `compile` times it"
                     continue
                 process = _WayProcess(problem, name)
                 reason = process.prepare()
@@ -257,7 +257,7 @@ class _WayProcess:
         except EOFError:
             self._process.join(20)
             code = self._process.exitcode
-            reason = "killed, often for lack of memory: try a smaller --batch" if code == -9 else f"ended with {code}"
+            reason = "killed, often for lack of memory: try a smaller `batch`" if code == -9 else f"ended with {code}"
             raise UserError(f"{self._name}: its process was {reason}") from None
         if kind == "failed":
             raise UserError(f"{self._name}: {content}")

@@ -63,7 +63,7 @@ WAYS = (
     Way("OpenVINO fp32", "inference", CPU, lambda p: openvino_pass(p, "fp32")),
     Way("OpenVINO bf16", "inference", CPU, lambda p: openvino_pass(p, "bf16")),
     Way(OURS, "inference", BOTH, our_pass),
-    Way("vggnet, cuDNN", "inference", GPU, lambda p: our_pass(p, cudnn=True)),
+    Way("vggnet, cuDNN", "inference", GPU, lambda p: our_pass(p, "bf16-cudnn")),
     Way("ONNX Runtime int8", "inference", CPU, lambda p: onnxruntime_pass(p, int8_onnx_file)),
     Way("OpenVINO int8", "inference", CPU, lambda p: openvino_pass(p, "fp32", int8_onnx_file)),
     Way(OURS_INT8, "inference", CPU, our_int8_pass),

@@ -17,23 +17,7 @@ def evaluate(options: EvaluateOptions) -> None:
     """Evaluate the models and print the table of errors, or the classes of images without labels."""
     models, data = models_and_data(options.inputs, "evaluate")
     with stdout_for_json(options.json), progress("scoring") as tick:
-        result = run_evaluation(
-            models,
-            data,
-            views=options.views or None,
-            test_scale=options.test_scale or None,
-            protocol=options.protocol,
-            mirror=options.mirror,
-            against=options.against,
-            device=options.device,
-            precision=options.precision,
-            workers=options.workers,
-            bad_images=options.bad_images,
-            csv=options.csv,
-            markdown=options.markdown,
-            per_image=options.per_image,
-            on_progress=tick,
-        )
+        result = run_evaluation(options, models, data, tick)
 
     def show() -> None:
         result.print()
@@ -49,18 +33,7 @@ def predict(options: PredictOptions) -> None:
     model, images = model_and_images(options.inputs, "predict")
     with progress("predicting") as tick:
         predictions = run_prediction(
-            model,
-            images,
-            top=options.top,
-            test_scale=options.test_scale,
-            mirror=options.mirror,
-            device=options.device,
-            precision=options.precision,
-            workers=options.workers,
-            bad_images=options.bad_images,
-            csv=options.csv,
-            on_bad=lambda bad: note(f"left out {bad}"),
-            on_progress=tick,
+            options, model, images, on_bad=lambda bad: note(f"left out {bad}"), on_progress=tick
         )
     trained = read_description(model).policy
     shown = Shown(model, trained, trained.chosen(options.mirror))

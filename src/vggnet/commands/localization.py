@@ -26,7 +26,7 @@ def localize(options: LocalizeOptions) -> None:
 
 def _train(options: LocalizeTrainOptions) -> None:
     check_images([options.data], "vggnet localize train DATA")
-    check_models([options.init_from], "--init-from MODEL")
+    check_models([options.init_from], "`init_from` MODEL")
     with stdout_for_json(options.json):
         result = train_localizer(options)
     write_json(options.json, result.to_dict())
@@ -34,7 +34,7 @@ def _train(options: LocalizeTrainOptions) -> None:
 
 def _evaluate(options: LocalizeEvaluateOptions) -> None:
     runs, data = models_and_data(options.inputs, "localize evaluate")
-    check_models(options.classifier, "--classifier MODEL...")
+    check_models(options.classifier, "`classifier` MODEL...")
     with stdout_for_json(options.json):
         result = evaluate_localizers(runs, data, options)
     report(options.json, result.to_dict(), result.print)
@@ -42,6 +42,6 @@ def _evaluate(options: LocalizeEvaluateOptions) -> None:
 
 def _predict(options: LocalizePredictOptions) -> None:
     run, images = model_and_images(options.inputs, "localize predict")
-    check_models(options.classifier, "--classifier MODEL...")
+    check_models(options.classifier, "`classifier` MODEL...")
     result = predict_boxes(run, images, options)
     report(options.json, result.to_dict(), result.print)

@@ -21,7 +21,7 @@ def _show(options: NetsOptions, architectures: list[Architecture]) -> None:
     title = f"Table 1: {counted(options.num_classes, 'class')}, crop {options.crop}, width {options.width:g}"
     table = Table(title=title)
     for column in ("net", "depth", "kernels", "parameters", "multiply-adds", "receptive field"):
-        table.add_column(column, justify="left" if column in ("net", "kernels") else "right")
+        table.add_column(column, justify="left" if column in ("net", "kernels") else "right", overflow="fold")
     for net in architectures:
         table.add_row(
             net.net,

@@ -36,4 +36,4 @@ def write_json(path: Path | None, content: Any) -> None:
     if str(path) == "-":
         sys.stdout.write(json_text(content))
     else:
-        write_result(path, json_text(content), option="--json")
+        write_result(path, json_text(content), option="`json`")

@@ -45,4 +45,4 @@ def diagnose(options: DiagnoseOptions) -> None:
 def _check_inputs(data: str, source: Path | None, command: str) -> None:
     check_images([data], f"vggnet {command} DATA")
     if source is not None:
-        check_models([source], "--init-from MODEL")
+        check_models([source], "`init_from` MODEL")

@@ -18,7 +18,7 @@ def convert(options: ConvertOptions) -> None:
     if options.to == "vggnet":
         check_free(options.out)
     elif options.out.exists() and not options.out.is_dir():
-        raise UserError(f"--out {options.out} is a file; give a folder")
+        raise UserError(f"`out` {options.out} is a file; give a folder")
     conversion = run_conversion(
         options.file,
         options.layout,

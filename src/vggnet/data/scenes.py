@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
+from vggnet.errors import missing_package
 from vggnet.randomness import numbered_generator
 
 VERSION = 2  # counts changes of what is written: part of the cached folder's name
@@ -34,8 +35,10 @@ _RIM_DARKNESS = 0.85  # of the shadow where it is deepest
 
 def write_scenes(folder: Path, seed: int = 0) -> None:
     """Write `train/0..9`, `val/0..9` (JPEG, quality 90) and `boxes.csv` (image, class, inclusive pixel corners)."""
-    from sklearn.datasets import load_digits, load_sample_images
-
+    try:
+        from sklearn.datasets import load_digits, load_sample_images
+    except ImportError as error:
+        raise missing_package("the data set scenes", "scikit-learn", "scenes") from error
     digits = load_digits()
     photographs = load_sample_images().images
     in_val = _validation_digits(digits.target, seed)

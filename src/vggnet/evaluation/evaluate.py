@@ -30,7 +30,7 @@ from vggnet.evaluation.submission import Prediction, Submission, best_classes
 from vggnet.evaluation.tables import Reference, Table
 from vggnet.evaluation.unseen import note_learnt, trained_on
 from vggnet.files import write_result
-from vggnet.options.choices import BadImages, InferencePrecisionName, TableName
+from vggnet.options.evaluation import EvaluateOptions
 from vggnet.provenance import environment
 
 ModelProgress = Callable[[int, int, str], Any]  # images done, images in all, the net's name
@@ -54,23 +54,7 @@ class _Job:
 
 
 def evaluate(
-    models: Sequence[str | Path],
-    data: str | Path,
-    *,
-    views: Sequence[str] | None = None,
-    test_scale: Sequence[int] | None = None,
-    protocol: TableName | None = None,
-    mirror: bool | None = None,
-    against: str | None = None,
-    device: str = "auto",
-    precision: InferencePrecisionName = "auto",
-    workers: int | None = None,
-    bad_images: BadImages = "stop",
-    json: str | Path | None = None,
-    csv: str | Path | None = None,
-    markdown: str | Path | None = None,
-    per_image: str | Path | None = None,
-    on_progress: ModelProgress | None = None,
+    options: EvaluateOptions, models: Sequence[str | Path], data: str | Path, on_progress: ModelProgress | None = None
 ) -> Table | Submission:
     """Return the errors of nets on the val images of `data`, by the paper's test protocol (Sect. 3.2).
 
@@ -79,46 +63,36 @@ def evaluate(
     set aside in that training.
 
     Args:
+        options: what is shown to the nets, where and how to compute, the files to write; `options.inputs` is not used.
         models: run folders or weight files. Several are also fused, in the rows that fuse nets.
         data: a data set as for training, or a folder of images.
-        views: dense, crops, center, ten. None: center and dense.
-        test_scale: Q, the smallest side in pixels after rescaling, one or more. None: from each net's S.
-        protocol: table3 to table6 of the paper, which chooses the views.
-        mirror: whether mirrored views are averaged in. None: as each net was trained.
-        against: the label of the row that the others are compared with, such as "A dense Q=73". None: the best row; the
-            p values are then corrected for that choice.
-        device, precision, workers: "auto" and None choose by the machine.
-        bad_images: "stop" raises at an image that cannot be used, "skip" leaves such images out and lists them.
-        json, csv, markdown: files to write the result to.
-        per_image: a file to write the answers for each image to, as CSV.
         on_progress: called with the images done, all images, and the net's name.
 
     Raises:
         UserError: what was given does not fit together or cannot be read; BadImage where it is an image.
     """
-    entrants = open_entrants(models, mirror)
+    entrants = open_entrants(models, options.mirror)
     if not entrants:
         raise UserError("give at least one model to evaluate: a run folder or a weight file")
     opened, split = _opened(str(data), [entrant.path for entrant in entrants])
-    if opened is None:
-        rows = _row_without_labels(entrants, protocol, views, test_scale)
-    else:
-        rows = combinations(entrants, protocol=protocol, views=views, test_scale=test_scale)
-    baseline = None if against is None else _baseline(entrants, rows, against, labelled=opened is not None)
-    if per_image is not None and opened is None:
+    rows = _rows_without_labels(entrants, options) if opened is None else _rows(entrants, options)
+    baseline = None
+    if options.against is not None:
+        baseline = _baseline(entrants, rows, options.against, labelled=opened is not None)
+    if options.per_image is not None and opened is None:
         raise UserError(
             "`per_image` compares answers with labels, and these images have none: `csv` writes the answers"
         )
-    computing = Computing.of(device, precision, workers, bad_images)
+    computing = Computing.of(options.device, options.precision, options.workers, options.bad_images)
     job = _Job(str(data), entrants, tuple(rows), split, computing, match_outputs(entrants, rows), baseline)
     result: Table | Submission = (
-        _submission(job, on_progress) if opened is None else _table(job, opened, protocol, on_progress)
+        _submission(job, on_progress) if opened is None else _table(job, opened, options.protocol, on_progress)
     )
-    for path, text in ((json, result.to_json), (csv, result.to_csv), (markdown, result.to_markdown)):
+    for path, text in ((options.csv, result.to_csv), (options.markdown, result.to_markdown)):
         if path is not None:
             write_result(path, text())
-    if per_image is not None and isinstance(result, Table):
-        write_result(per_image, answers_csv(result.answers))
+    if options.per_image is not None and isinstance(result, Table):
+        write_result(options.per_image, answers_csv(result.answers))
     return result
 
 
@@ -162,18 +136,17 @@ def _baseline(entrants: Sequence[Entrant], rows: Sequence[Combination], against:
     return find_row([row_of(entrants, row, Errors(Count(), None), 0).label for row in rows], against)
 
 
-def _row_without_labels(
-    entrants: Sequence[Entrant],
-    protocol: TableName | None,
-    views: Sequence[str] | None,
-    test_scale: Sequence[int] | None,
-) -> list[Combination]:
+def _rows(entrants: Sequence[Entrant], options: EvaluateOptions, views: Sequence[str] = ()) -> list[Combination]:
+    """Return the rows that the options ask for; `views` stand in for those that are not given."""
+    kinds = options.views or views or None
+    return combinations(entrants, protocol=options.protocol, views=kinds, test_scale=options.test_scale or None)
+
+
+def _rows_without_labels(entrants: Sequence[Entrant], options: EvaluateOptions) -> list[Combination]:
     """Return the row that names the classes of images without labels: the table's last, by default all nets dense."""
-    if protocol is None and not views:
-        views = ("dense",)
-    row = combinations(entrants, protocol=protocol, views=views, test_scale=test_scale)[-1]
+    row = _rows(entrants, options, () if options.protocol else ("dense",))[-1]
     if len(row.members) < len(entrants):
-        raise UserError(f"`protocol` {protocol} does not fuse nets: give one model, or `protocol` table6")
+        raise UserError(f"`protocol` {options.protocol} does not fuse nets: give one model, or `protocol` table6")
     return [row]
 
 

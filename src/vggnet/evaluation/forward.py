@@ -12,6 +12,7 @@ Notable:
 Shapes: N images of a batch, n items, C channels or crops, K classes, D numbers of an image.
 """
 
+import typing
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -56,7 +57,11 @@ class Scorer:
 
     def inputs(self, pixels: Tensor) -> Tensor:
         """Return the net's input (N, 3, H, W) on its device, from uint8 (N, H, W, 3) on any device."""
-        own = {"bf16": torch.bfloat16, "int8": torch.float32}  # an int8 net rounds its input itself
+        own = {
+            "bf16": torch.bfloat16,
+            "bf16-cudnn": torch.bfloat16,
+            "int8": torch.float32,
+        }  # an int8 net rounds its input itself
         dtype = own.get(self.precision) or self.model.conv1_1.weight.dtype
         return normalize(pixels.to(self.device), self.model.description.preprocessing, dtype=dtype)
 
@@ -139,8 +144,8 @@ def ready_to_score(model: VGG, device: str | torch.device, precision: Precision)
     Compute with `Scorer.model`: it may be a faster copy of `model` (`backends.choose_inference`). On a GPU fp32 means
     fp32, without TF32. Raises UserError for a precision that does not exist.
     """
-    if precision not in ("fp32", "bf16", "int8"):
-        raise UserError(f"precision {precision!r} does not exist; evaluation runs in fp32, bf16 or int8")
+    if precision not in typing.get_args(Precision):
+        raise UserError(f"`precision` {precision!r}: use {', '.join(typing.get_args(Precision))}")
     device = torch.device(device)
     model.to(device)
     with ExitStack() as stack:
@@ -148,7 +153,7 @@ def ready_to_score(model: VGG, device: str | torch.device, precision: Precision)
         stack.enter_context(torch.inference_mode())
         if device.type == "cuda":
             stack.enter_context(_true_fp32())
-        if precision == "bf16":
+        if precision in ("bf16", "bf16-cudnn"):
             stack.enter_context(torch.autocast(device.type, torch.bfloat16))
         ready = fast_inference(model, device, precision)
         yield Scorer(ready, device, precision, batch_limit_px(model.architecture, device))

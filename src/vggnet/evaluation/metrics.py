@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import bdtr  # the binomial distribution; scipy.stats takes half a second to import
 
 from vggnet.errors import Diverged
 
@@ -149,10 +148,15 @@ def compare(first_wrong: np.ndarray, second_wrong: np.ndarray) -> PairedTest:
     assert first_wrong.shape == second_wrong.shape
     b = int((first_wrong & ~second_wrong).sum())
     c = int((second_wrong & ~first_wrong).sum())
-    tail = (
-        float(bdtr(min(b, c), b + c, 0.5)) if b + c else 1.0
-    )  # the tails are equal; at b = c they overlap, hence the minimum below
-    return PairedTest(b, c, min(1.0, 2 * tail))
+    # the two tails are equal; at b = c they overlap, hence the minimum
+    return PairedTest(b, c, min(1.0, 2 * at_most_of_fair(min(b, c), b + c)))
+
+
+def at_most_of_fair(heads: int, throws: int) -> float:
+    """Return the probability of at most `heads` heads in `throws` throws of a fair coin."""
+    numbers = np.arange(1, heads + 1)
+    choices = np.cumsum(np.log((throws - numbers + 1) / numbers))  # of 1, 2, ... heads among the throws, as logarithms
+    return float(np.exp(np.append(0.0, choices) - throws * math.log(2)).sum())
 
 
 def combine(posteriors: Iterable[np.ndarray]) -> np.ndarray:

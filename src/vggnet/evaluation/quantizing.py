@@ -78,7 +78,7 @@ def quantize_on_images(options: QuantizeOptions) -> QuantizeResult:
     model.description = replace(model.description, activation_limits=limits)
     save_pretrained(model, options.out)
     copy_learnt(options.model, options.out)
-    say(f"written to {options.out}; use it wherever a MODEL is asked for, with --precision int8")
+    say(f"written to {options.out}; use it wherever a MODEL is asked for, with `precision` int8")
     if judged is None:
         how = "`vggnet localize evaluate` says" if model.description.boxes else "no labelled val images to say"
         say(f"{how} what int8 costs in accuracy")

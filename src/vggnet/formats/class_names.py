@@ -21,24 +21,24 @@ def read_classes(path: str | Path, outputs: int) -> Names:
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--classes {path}: cannot be read as text ({error})") from error
+        raise UserError(f"`classes` {path}: cannot be read as text ({error})") from error
     if text.lstrip().startswith(("[", "{")):
         try:
             lines = _listed(json.loads(text))
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
-                f"--classes {path}: neither a JSON list of names nor a class index from 0 on ({error})"
+                f"`classes` {path}: neither a JSON list of names nor a class index from 0 on ({error})"
             ) from error
     else:
         lines = [line.strip() for line in text.splitlines() if line.strip()]
     names, titles = _coded(lines)
     if not outputs:
-        raise UserError(f"--classes {path}: a net of convolutions only has no classes to name")
+        raise UserError(f"`classes` {path}: a net of convolutions only has no classes to name")
     if len(names) != outputs:
-        raise UserError(f"--classes {path}: {counted(len(names), 'name')} for {counted(outputs, 'output')}")
+        raise UserError(f"`classes` {path}: {counted(len(names), 'name')} for {counted(outputs, 'output')}")
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise UserError(f"--classes {path}: {twice!r} occurs twice; titles that repeat need ImageNet's codes")
+        raise UserError(f"`classes` {path}: {twice!r} occurs twice; titles that repeat need ImageNet's codes")
     return names, titles
 
 

@@ -30,7 +30,7 @@ from vggnet.network.weights import load_model
 from vggnet.options.choices import Layout, Orientation
 
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
-MISSING, LEFT_OUT = "missing (convolutions only)", "left out (--convolutions-only)"  # of FC layers
+MISSING, LEFT_OUT = "missing (convolutions only)", "left out (`convolutions_only`)"  # of FC layers
 NAMES = {"A": "vgg11", "B": "vgg13", "D": "vgg16", "E": "vgg19"}
 
 
@@ -62,12 +62,12 @@ def convert(
     built, for files that are hostile, damaged or hold another net.
     """
     if layout not in LAYOUTS:
-        raise UserError(f"--layout {layout!r}: the layouts are {', '.join(LAYOUTS)}")
+        raise UserError(f"`layout` {layout!r}: the layouts are {', '.join(LAYOUTS)}")
     path = Path(file)
     if layout == "vggnet":
         return _own(path, preprocessing, classes, net, convolutions_only, (orientation, pixel_range))
     if path.is_dir():
-        raise UserError(f"{path} is a folder: give the weight file in it, or --layout vggnet for a run or model folder")
+        raise UserError(f"{path} is a folder: give the weight file in it, or `layout` vggnet for a run or model folder")
     reading = ImageReading(orientation or "apply", pixel_range or FULL_RANGE)
     beside = path.parent / BESIDE[layout] if layout in BESIDE else None
     refuse_programs(path)
@@ -117,7 +117,7 @@ def _notes_beside(
     convention_there = convention_beside(beside)
     notes = []
     if convention_there is not None and convention_there != convention:
-        notes.append(f"{beside.name} beside it says {convention_there.describe()}: --preprocessing overrules it")
+        notes.append(f"{beside.name} beside it says {convention_there.describe()}: `preprocessing` overrules it")
     if names and classes is None:
         notes.append(f"{counted(len(names), 'class name')} from {beside.name}")
     return notes
@@ -164,7 +164,7 @@ def _notes(description: ModelDescription, convention: InputConvention) -> tuple[
         f"its input was {convention.describe()}; now RGB of 0..255, mean {mean}, deviation {deviation}",
     ]
     if not architecture.convolutions_only and not description.classes:
-        notes.append("the classes have no names: `vggnet evaluate` needs them (--classes FILE)")
+        notes.append("the classes have no names: `vggnet evaluate` needs them (`classes` FILE)")
     return tuple(notes)
 
 
@@ -178,9 +178,9 @@ def _own(
 ) -> Conversion:
     """Open a file of vggnet, to write it in another layout, name its classes or leave its head out."""
     if net is not None:
-        raise UserError(f"{path}: a vggnet file names its net: leave --net out")
+        raise UserError(f"{path}: a vggnet file names its net: leave `net` out")
     if preprocessing is not None:
-        raise UserError(f"{path}: a vggnet file holds its preprocessing: leave --preprocessing out")
+        raise UserError(f"{path}: a vggnet file holds its preprocessing: leave `preprocessing` out")
     model = load_model(path)
     if convolutions_only and not model.architecture.convolutions_only:
         model = without_head(model)

@@ -26,7 +26,7 @@ from torch import nn
 from torch.fx.experimental import _config as config
 
 from vggnet.description import BOX_UNITS
-from vggnet.errors import UserError
+from vggnet.errors import UserError, missing_package
 from vggnet.files import replacing_several
 from vggnet.formats.inputs import for_unit_pixels
 from vggnet.network.vgg import VGG
@@ -54,12 +54,12 @@ def export_model(model: VGG | str | Path, out: str | Path, form: str = "onnx") -
     folder of its own first: an export that fails leaves what stood at `out` as it was.
     """
     if form not in SUFFIXES:
-        raise UserError(f"--format {form}: the formats are {', '.join(SUFFIXES)}")
+        raise UserError(f"`format` {form}: the formats are {', '.join(SUFFIXES)}")
     out = Path(out)
     if out.suffix != SUFFIXES[form]:
-        raise UserError(f"--out {out}: a file of --format {form} ends in {SUFFIXES[form]}")
+        raise UserError(f"`out` {out}: a file of `format` {form} ends in {SUFFIXES[form]}")
     if out.is_dir():
-        raise UserError(f"--out {out} is a folder; give a file")
+        raise UserError(f"`out` {out} is a folder; give a file")
     for package in PACKAGES.get(form, ()):
         _package(package, form)
     net = (unwrapped(model) if isinstance(model, nn.Module) else load_model(model)).eval()
@@ -183,7 +183,7 @@ def _package(name: str, extra: str) -> Any:
     try:
         return __import__(name)
     except ImportError as error:
-        raise UserError(f"this needs the package {name}: pip install 'vggnet[{extra}]'") from error
+        raise missing_package("this", name, extra) from error
 
 
 def _largest_gap(net: VGG, run: Runtime) -> tuple[float, str]:

@@ -89,7 +89,7 @@ def open_convention(name: str | None, *, file: str = "this file", beside: Path |
         if (found := convention_beside(beside)) is not None:
             return found
         raise UserError(
-            f"{file} does not say what pixels its net was trained on: give --preprocessing "
+            f"{file} does not say what pixels its net was trained on: give `preprocessing` "
             f"{', '.join(CONVENTIONS)}, or a JSON file with order, scale, mean and deviation"
         )
     if name in CONVENTIONS:
@@ -97,7 +97,7 @@ def open_convention(name: str | None, *, file: str = "this file", beside: Path |
     path = Path(name)
     if not path.is_file():
         raise UserError(
-            f"--preprocessing {name}: neither one of {', '.join(CONVENTIONS)} nor a JSON file (order RGB or BGR, scale "
+            f"`preprocessing` {name}: neither one of {', '.join(CONVENTIONS)} nor a JSON file (order RGB or BGR, scale "
             "on pixels of 0..255, mean and deviation after it, in that order of channels)"
         )
     try:

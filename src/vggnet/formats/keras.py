@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vggnet.errors import UserError
+from vggnet.errors import UserError, missing_package
 from vggnet.formats.keras_config import read_facts
 from vggnet.formats.layers import ForeignLayer, Found, recognise
 from vggnet.formats.untrusted import LARGEST_BYTES, refuse_packed
@@ -76,7 +76,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, str]]:
     try:
         import h5py  # type: ignore[import-not-found, import-untyped, unused-ignore]
     except ImportError as error:
-        raise UserError("Keras files are read with h5py: pip install 'vggnet[keras]'") from error
+        raise missing_package("reading Keras files", "h5py", "keras") from error
     config = ""
     source: Any = path
     try:

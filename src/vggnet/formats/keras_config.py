@@ -90,8 +90,8 @@ class _Walk:
         else:
             raise UserError(
                 f"{self.file}: the layer {name} ({kind}) is none of a VGG's layers. If it preprocesses images, "
-                "save the net without it and name the preprocessing with --preprocessing; if it belongs to another "
-                "head, --convolutions-only leaves that out"
+                "save the net without it and name the preprocessing with `preprocessing`; if it belongs to another "
+                "head, `convolutions_only` leaves that out"
             )
 
     def finish(self) -> None:

@@ -6,15 +6,15 @@ from pathlib import Path
 from vggnet.errors import UserError
 
 _BEGINNINGS = (
-    (b"\x89HDF", "an HDF5 file (Keras's have --layout keras)"),
-    (b"MATLAB 7.3", "a MATLAB 7.3 file: save it in MATLAB with -v7, then give --layout matconvnet"),
-    (b"MATLAB 5", "a MATLAB file: give --layout matconvnet"),
-    (b"\x93NUMPY", "a NumPy file: give --layout caffe"),
+    (b"\x89HDF", "an HDF5 file (Keras's have `layout` keras)"),
+    (b"MATLAB 7.3", "a MATLAB 7.3 file: save it in MATLAB with -v7, then give `layout` matconvnet"),
+    (b"MATLAB 5", "a MATLAB file: give `layout` matconvnet"),
+    (b"\x93NUMPY", "a NumPy file: give `layout` caffe"),
 )
 _SUFFIXES = {
-    ".caffemodel": "a file of Caffe: give --layout caffe",
-    ".npz": "a NumPy file: give --layout caffe",
-    ".keras": "a file of Keras: give --layout keras",
+    ".caffemodel": "a file of Caffe: give `layout` caffe",
+    ".npz": "a NumPy file: give `layout` caffe",
+    ".keras": "a file of Keras: give `layout` keras",
 }
 
 

@@ -162,7 +162,7 @@ def recognise(
     asked = f"net {net} does not have" if net is not None else "no net of Table 1 has"
     raise UserError(
         f"{file}: {asked} these weight layers: {found}. A VGG has its convolutions and then fc6, fc7, fc8, or "
-        "its convolutions only (--convolutions-only leaves a head out that is none of these)"
+        "its convolutions only (`convolutions_only` leaves a head out that is none of these)"
     )
 
 
@@ -180,7 +180,7 @@ def _with_head(name: str, width: float, batch_norm: bool, rest: Sequence[Foreign
         if (layer.shape[0], inputs) != (expected.out_channels, expected.fan_in):
             raise UserError(
                 f"{file}: {layer.source} is {_text(layer.shape)}, {expected.name} of net {name} at width {width:g} is "
-                f"{expected.out_channels}x{expected.fan_in}: another head; --convolutions-only leaves it out"
+                f"{expected.out_channels}x{expected.fan_in}: another head; `convolutions_only` leaves it out"
             )
     return architecture
 
@@ -205,7 +205,7 @@ def assemble(
         if given.averaged and own.name == "fc6":
             raise UserError(
                 f"{file}: the last map is averaged before {given.source}, a VGG's fc6 sees it whole: another net; "
-                "--convolutions-only leaves such a head out"
+                "`convolutions_only` leaves such a head out"
             )
         notes = list(given.notes)
         weight = _weight(given, own, notes)
@@ -252,7 +252,7 @@ def _spread(weight: Tensor, convention: InputConvention, source: str, file: str)
     if len(set(convention.mean)) > 1 or len(set(convention.deviation)) > 1:
         raise UserError(
             f"{file}: {source} has 1 input channel (gray images), and the preprocessing has a mean or deviation for "
-            "each of three: give --preprocessing unit or tf, or a JSON file whose mean and deviation are three times "
+            "each of three: give `preprocessing` unit or tf, or a JSON file whose mean and deviation are three times "
             "the gray one"
         )
     shares = GRAY if convention.order == "RGB" else GRAY[::-1]

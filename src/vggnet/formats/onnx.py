@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vggnet.errors import UserError
+from vggnet.errors import UserError, missing_package
 from vggnet.formats.layers import ForeignLayer, Found, Norm, rounding_is_alike
 from vggnet.paper.configurations import LRN_ALPHA, LRN_BETA, LRN_K, LRN_NEIGHBOURS
 
@@ -37,7 +37,7 @@ def read_onnx(path: str | Path) -> Found:
         import onnx  # type: ignore[import-not-found, import-untyped, unused-ignore]
         from onnx import numpy_helper
     except ImportError as error:
-        raise UserError("ONNX files are read with the onnx package: pip install 'vggnet[onnx]'") from error
+        raise missing_package("reading ONNX files", "onnx", "onnx") from error
     if not path.is_file():
         raise UserError(f"{path}: there is no such file")
     try:
@@ -86,7 +86,7 @@ class _Reader:
             raise UserError(
                 f"{self.path}: {node.name} ({kind}) changes the image or a map outside of a VGG's layers. "
                 "Preprocessing inside the graph is not read: export the net without it, and name it with "
-                "--preprocessing"
+                "`preprocessing`"
             )
         elif kind == "BatchNormalization":
             self._norm(node)

@@ -83,7 +83,7 @@ def _check_heads(found: list[str], expected: tuple[str, ...], file: str) -> None
         lacking = [name for name in expected if name not in found]
         raise UserError(
             f"{file}: has {', '.join(found)} but lacks {', '.join(lacking)}: neither a whole net nor convolutions "
-            "only; --convolutions-only leaves the rest of the head out"
+            "only; `convolutions_only` leaves the rest of the head out"
         )
 
 
@@ -91,7 +91,7 @@ def _refuse_unknown(unknown: list[str], layout: str, file: str) -> None:
     if unknown:
         raise UserError(
             f"{file}: {counted(len(unknown), 'tensor')} not of {layout}'s layout: {', '.join(unknown[:3])}; "
-            "another --layout, or --convolutions-only to take the convolutions alone?"
+            "another `layout`, or `convolutions_only` to take the convolutions alone?"
         )
 
 

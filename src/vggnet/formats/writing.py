@@ -32,9 +32,9 @@ def write_layout(model: VGG, layout: str, folder: str | Path) -> Path:
     folder = Path(folder)
     check_described(model)
     if model.description.boxes:
-        raise UserError(f"this net draws boxes: {layout}'s nets have classes; --convolutions-only leaves the head out")
+        raise UserError(f"this net draws boxes: {layout}'s nets have classes; `convolutions_only` leaves the head out")
     if layout == "timm" and model.architecture.convolutions_only:
-        raise UserError("timm has no VGG of convolutions only: give --to torchvision (the weights of model.features)")
+        raise UserError("timm has no VGG of convolutions only: give `to` torchvision (the weights of model.features)")
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in to_state(model, layout).items()}
     refuse_not_finite(state, f"nothing is written to {folder}")
     architecture = model.architecture
@@ -73,7 +73,7 @@ def to_state(model: VGG, layout: str) -> dict[str, Tensor]:
         raise UserError(f"net {architecture.net} does not exist in {layout}: its layout holds A, B, D and E")
     if not architecture.convolutions_only and architecture.fc_kernel != 7:
         raise UserError(
-            f"{layout}'s head is for a crop of 224, this net's for {architecture.crop_px}: give --convolutions-only"
+            f"{layout}'s head is for a crop of 224, this net's for {architecture.crop_px}: give `convolutions_only`"
         )
     own = model.state_dict()
     state: dict[str, Tensor] = {}

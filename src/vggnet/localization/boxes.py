@@ -198,6 +198,6 @@ def refuse_faults(faults: tuple[BoxFault, ...], hint: str = "") -> None:
     raise UserError(
         f"{counted(len(faults), 'box')} cannot be used:\n"
         + "\n".join(lines)
-        + "\nCorrect them, or leave them out with --bad-boxes skip"
+        + "\nCorrect them, or leave them out with `bad_boxes` skip"
         + hint
     )

@@ -27,6 +27,7 @@ from vggnet.localization.guessing import (
     one_reading,
 )
 from vggnet.localization.judging import center_test, count_localization_errors
+from vggnet.localization.merging import check_installed
 from vggnet.localization.objects import Objects, objects_of, open_localizable
 from vggnet.localization.report import CenterRow, DenseRow, LocalizationReport
 from vggnet.localization.scales import Scales, box_scales, classifier_views
@@ -38,6 +39,7 @@ from vggnet.provenance import environment
 def evaluate_localizers(runs: Sequence[str], data: str, options: LocalizeEvaluateOptions) -> LocalizationReport:
     """Run both tests on the val images of the data, for each run and for all of them fused. Raises UserError."""
     _check_classifier_options(options)
+    check_installed(options.merging)
     descriptions = [read_description(run) for run in runs]
     for run, description in zip(runs, descriptions, strict=True):
         check_box_net(run, description)
@@ -91,7 +93,7 @@ def _check_classifier_options(options: LocalizeEvaluateOptions) -> None:
     """Raise UserError for options of the classifiers where there is none."""
     for name in ("classifier_views", "classifier_scale"):
         if getattr(options, name) and not options.classifier:
-            raise UserError(f"--{name.replace('_', '-')} is for the classifiers: name them with --classifier")
+            raise UserError(f"`{name}` is for the classifiers: name them with `classifier`")
 
 
 def _classified_by(nets: LocalizationNets, views: Sequence[Sequence[View]]) -> str:

@@ -80,7 +80,7 @@ def load_nets(
     boxes = [read_description(path) for path in runs]
     for path, description in zip(classifiers, described, strict=True):
         if description.boxes:
-            raise UserError(f"--classifier {path}: this net draws boxes; give a classification run")
+            raise UserError(f"`classifier` {path}: this net draws boxes; give a classification run")
     for path, description in zip(runs, boxes, strict=True):
         check_box_net(path, description)
     _note_other_readings(classifiers, described, one_reading(runs, boxes))
@@ -112,7 +112,7 @@ def _note_other_readings(
         if description.policy.reading != reading:
             trained = _described(description.policy.reading)
             note(
-                f"--classifier {path} was trained with {trained}; it rates boxes on images read with "
+                f"`classifier` {path} was trained with {trained}; it rates boxes on images read with "
                 f"{_described(reading)}"
             )
 
@@ -134,7 +134,7 @@ def one_reading(runs: Sequence[str | Path], descriptions: Sequence[ModelDescript
 
 def _described(reading: ImageReading) -> str:
     low, high = reading.pixel_range
-    return f"--orientation {reading.orientation} --pixel-range {low} {high}"
+    return f"`orientation` {reading.orientation} `pixel_range` {low} {high}"
 
 
 def check_box_net(path: str | Path, description: ModelDescription) -> None:

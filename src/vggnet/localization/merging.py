@@ -22,8 +22,8 @@ Shapes: n boxes, m merged ones, T classes of an image, P positions.
 """
 
 import numpy as np
-from scipy.cluster.hierarchy import linkage
 
+from vggnet.errors import is_installed, missing_package
 from vggnet.localization.boxes import area
 from vggnet.options.choices import Merging
 
@@ -32,6 +32,12 @@ MERGING_DISTANCE = 0.5
 OVERFEAT_THRESHOLD = 0.7  # as far apart: boxes moved by 0.35 of their side
 _SMALL = 32  # boxes whose table is not worth halving
 _TINY = 1e-12  # of an area, in square pixels: boxes without one are compared by their centres alone
+
+
+def check_installed(merging: Merging) -> None:
+    """Raise UserError where the package that a way of merging needs is not installed."""
+    if merging == "centroid" and not is_installed("scipy"):
+        raise missing_package("`merging` centroid", "scipy", "localize")
 
 
 def merge(edges: np.ndarray, scores: np.ndarray, merging: Merging = "overfeat") -> tuple[np.ndarray, np.ndarray]:
@@ -73,6 +79,8 @@ def _groups(edges: np.ndarray) -> np.ndarray:
     if count < 2:
         return np.zeros(count, np.int64)
     unit = max(float(np.median(np.sqrt(area(edges)))), 1e-9)
+    from scipy.cluster.hierarchy import linkage  # not above: only this way of merging needs SciPy
+
     steps = linkage(edges / unit, "centroid")  # row i: which two became box n + i, at which distance
     far = np.flatnonzero(steps[:, 2] >= MERGING_DISTANCE)
     done = int(far[0]) if len(far) else len(steps)  # greedy: it ends at the first pair that is too far apart

@@ -99,7 +99,7 @@ def open_localizable(
     if parts["train"] is None and parts["val"] is None:
         raise UserError(
             f"{data}: there are no boxes. Put boxes.csv (image,class,xmin,ymin,xmax,ymax) beside the class folders, or "
-            "name a csv, a COCO json or a folder of XML files with --annotations"
+            "name a csv, a COCO json or a folder of XML files with `annotations`"
         )
     return replace(opened, train=parts["train"], val=parts["val"], notes=tuple(notes))
 
@@ -151,7 +151,7 @@ def _orientation_hint(split: Split, sizes: np.ndarray, images: set[str]) -> str:
     if not turned:
         return ""
     have = f"{counted(turned, 'image')} of these" if turned > 1 else "1 image of these"
-    return f"\n{have} would be turned by --orientation {other}: boxes may have been drawn on them so"
+    return f"\n{have} would be turned by `orientation` {other}: boxes may have been drawn on them so"
 
 
 def measure_sizes(split: Split, workers: int = 0) -> np.ndarray:

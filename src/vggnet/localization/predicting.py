@@ -20,6 +20,7 @@ from vggnet.images.whole_images import whole_images
 from vggnet.localization.boxes import corners_of
 from vggnet.localization.drawing import draw
 from vggnet.localization.guessing import Guesses, LocalizationNets, classify, guess, load_nets
+from vggnet.localization.merging import check_installed
 from vggnet.localization.predictions import BoxPredictions, ImageBoxes, LabelledBox
 from vggnet.localization.scales import classifier_views, test_scales
 from vggnet.network.weights import read_description
@@ -35,7 +36,7 @@ def predict_boxes(run: str, images: Sequence[str], options: LocalizePredictOptio
         for place, each in enumerate(found.images)
     ]
     result = BoxPredictions(tuple(drawn))
-    write_result(options.out / "boxes.json", json_text(result.to_dict()), option="--out")
+    write_result(options.out / "boxes.json", json_text(result.to_dict()), option="`out`")
     return result
 
 
@@ -45,9 +46,8 @@ def find_boxes(run: str, images: Sequence[str], options: LocalizePredictOptions)
     An image that cannot be read is left out, and named on standard error, where `options.bad_images` is "skip".
     """
     if not options.classifier:
-        raise UserError("--classifier is needed: a classification run, whose best classes name the boxes")
-    if options.top < 1:
-        raise UserError(f"--top {options.top}: at least one box is needed")
+        raise UserError("`classifier` is needed: a classification run, whose best classes name the boxes")
+    check_installed(options.merging)
     split = images_at(images).read_as(read_description(run).policy.reading)
     workers = prediction_workers(options.workers, len(split))
     computing = Computing.of(options.device, options.precision, workers, options.bad_images)
@@ -106,7 +106,7 @@ def _write_picture(folder: Path, place: int, file: str, reading: ImageReading, b
     target = folder / f"{place:04d}-{Path(file).stem}.png"
     content = io.BytesIO()
     draw(decode(file, reading), boxes).save(content, "PNG")
-    write_result(target, content.getvalue(), option="--out")
+    write_result(target, content.getvalue(), option="`out`")
     if not (folder / OUTPUT_MARK).exists():  # marks the folder's pictures as results, which are no images to learn from
-        write_result(folder / OUTPUT_MARK, b"", option="--out")
+        write_result(folder / OUTPUT_MARK, b"", option="`out`")
     return target

@@ -165,7 +165,7 @@ class LocalizationReport:
 def _print(console: Console, title: str, columns: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
     table = Table(title=Text(title), box=box.SIMPLE_HEAD, title_justify="left")
     for column in columns:
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for line in lines:
         table.add_row(*(Text(cell) for cell in line))
     console.print(table)

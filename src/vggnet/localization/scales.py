@@ -20,14 +20,14 @@ def box_scales(options: LocalizeEvaluateOptions, descriptions: Sequence[ModelDes
         return [test_scales(options, description) for description in descriptions]
     if options.test_scale:
         raise UserError(
-            "--test-scale gives all nets the same Q, --test-scale-by-net each its own: leave one of them out"
+            "`test_scale` gives all nets the same Q, `test_scale_by_net` each its own: leave one of them out"
         )
     if len(lists) != len(descriptions):
         raise UserError(
-            f"--test-scale-by-net {' '.join(lists)}: {len(lists)} for {len(descriptions)} box nets: give each net, in "
+            f"`test_scale_by_net` {' '.join(lists)}: {len(lists)} for {len(descriptions)} box nets: give each net, in "
             "their order, its Q with commas between them, such as 256 352,384"
         )
-    return [_numbers("--test-scale-by-net", each.split(",")) for each in lists]
+    return [_numbers("`test_scale_by_net`", each.split(",")) for each in lists]
 
 
 def test_scales(options: LocalizeEvaluateOptions | LocalizePredictOptions, description: ModelDescription) -> Scales:
@@ -51,7 +51,7 @@ def classifier_views(
         if OWN in given:
             scales = _own(path, description, given)
         else:
-            scales = _numbers("--classifier-scale", given) or tuple(sorted({q for each in boxes for q in each}))
+            scales = _numbers("`classifier_scale`", given) or tuple(sorted({q for each in boxes for q in each}))
         views = views_of(kinds, scales, mirror=description.policy.chosen(options.mirror).mirror)
         for view in views:
             view.check(description.architecture)
@@ -61,15 +61,15 @@ def classifier_views(
 
 def _own(path: Path, description: ModelDescription, given: Sequence[str]) -> Scales:
     if len(given) > 1:
-        raise UserError(f"--classifier-scale {' '.join(given)}: numbers, or {OWN} alone")
+        raise UserError(f"`classifier_scale` {' '.join(given)}: numbers, or {OWN} alone")
     try:
         return multiple_scales(description)
     except UserError as error:
-        raise UserError(f"--classifier-scale {OWN}: {path}: {str(error).replace('--test-scale', 'numbers')}") from error
+        raise UserError(f"`classifier_scale` {OWN}: {path}: {str(error).replace('`test_scale`', 'numbers')}") from error
 
 
-def _numbers(flag: str, texts: Sequence[str]) -> Scales:
+def _numbers(argument: str, texts: Sequence[str]) -> Scales:
     try:
         return tuple(sorted({int(text) for text in texts}))
     except ValueError:
-        raise UserError(f"{flag} {' '.join(texts)}: expected numbers of pixels, such as 256 384") from None
+        raise UserError(f"{argument} {' '.join(texts)}: expected numbers of pixels, such as 256 384") from None

@@ -177,15 +177,15 @@ def _judge(net: str, layers: list[LayerSignal], loss: float, pull: float, step: 
         words = (
             f"Net {net} explodes: the loss is {loss:.3g}, the scores' size {last.signal_rms:.2g}, and the first "
             f"batches would move a layer by {step:.2g} times its own size (at most {LARGEST_STEP:g} is safe). Start "
-            "from smaller weights (--init glorot, or a smaller sigma), or with a smaller learning rate."
+            "from smaller weights (`init` glorot, or a smaller sigma), or with a smaller learning rate."
         )
         return "explodes", words + _close(step, LARGEST_STEP)
     if pull < LEAST_PULL:
         words = (
             f"Net {net} cannot learn from these weights: the gradient of the loss is {pull:.2g} times that of weight "
             f"decay, so the weights shrink. The difference between images goes from {first.variation_rms:.2g} after "
-            f"{first.name} to {last.variation_rms:.2g} after {last.name}. Start from larger weights (--init glorot) "
-            "or from a shallower net (--init-from)."
+            f"{first.name} to {last.variation_rms:.2g} after {last.name}. Start from larger weights (`init` glorot) "
+            "or from a shallower net (`init_from`)."
         )
         return "vanishes", words + _close(pull, LEAST_PULL)
     words = (

@@ -91,7 +91,7 @@ class VGG(nn.Module):
         if not is_scripting():  # TorchScript cannot raise UserError
             self._check(images)
         x = images
-        for layer in self.children():
+        for layer in self.children():  # as `walk`: TorchScript cannot compile a generator
             x = layer(x)
         return x
 
@@ -217,7 +217,7 @@ def raise_without_head() -> None:
     """Raise UserError: a net of convolutions only cannot name classes."""
     raise UserError(
         "this model has convolutions only, no FC layers that name classes. Its features up to pool5 work; for "
-        "classes, train a net from it (--init-from MODEL --new-head)"
+        "classes, train a net from it (`vggnet train --init-from MODEL --new-head`)"
     )
 
 

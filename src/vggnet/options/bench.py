@@ -8,7 +8,7 @@ from vggnet.options.common import JsonOption, ThreadsOption, option
 
 @dataclass(frozen=True)
 class BenchOptions:
-    """Measure the speed of net D here and in other libraries, in turn, after a check that they compute the same.
+    """Time net D in vggnet and in other libraries, after a check that all of them compute the same.
 
     Libraries that are not installed are listed with the command that installs them."""
 

@@ -10,10 +10,10 @@ InitMethod = Literal["glorot", "gaussian", "he"]
 Orientation = Literal["apply", "ignore"]
 
 # how anything is computed and read
-Precision = Literal["fp32", "bf16", "int8"]
+Precision = Literal["fp32", "bf16", "bf16-cudnn", "int8"]
 TrainPrecision = Literal["bf16", "fp32"]
 PrecisionName = Literal["auto", "bf16", "fp32"]
-InferencePrecisionName = Literal["auto", "bf16", "fp32", "int8"]
+InferencePrecisionName = Literal["auto", "bf16", "fp32", "int8", "bf16-cudnn"]
 StepName = Literal["auto", "fused", "compiled", "plain"]
 Decoder = Literal["processes", "gpu"]
 DecoderName = Literal["auto", "processes", "gpu"]

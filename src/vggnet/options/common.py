@@ -94,7 +94,7 @@ InitFromOption = Annotated[
     Path | None,
     option(
         "Start from the weights of this run folder, model folder or weight file. From the same net, all layers are "
-        "copied, but for the last one if DATA has other classes; from a shallower net, the first four convolutional "
+        "copied, except the last one if DATA has other classes; from a shallower net, the first four convolutional "
         "layers and the FC layers (Sect. 3.1).",
         default="none: all layers start from random weights",
         metavar="MODEL",
@@ -122,12 +122,12 @@ DataChangedOption = Annotated[
 ]
 EPOCHS_HELP = "How many times training goes through all training images, at most."
 BATCH_HELP = (
-    "Images per update of the weights, over all GPUs together. The last batch of an epoch may hold fewer images. The "
-    "sum of its gradients is divided by --batch, too, so its update is smaller."
+    "Images per update of the weights, over all GPUs together. The last batch of an epoch may hold fewer images: its "
+    "update is then smaller, since the sum of its gradients is divided by --batch as well."
 )
 PATIENCE_HELP = (
-    "Divide the learning rate by 10 when the error has not improved for this many epochs. It drops three times in all, "
-    "at the latest after 60, 80 and 93 percent of --epochs."
+    "Divide the learning rate by 10 when the error has not improved for this many epochs. The rate drops three times "
+    "in a training, at the latest after 60, 80 and 93 percent of --epochs."
 )
 EpochsOption = Annotated[int, option(EPOCHS_HELP)]
 BatchOption = Annotated[int, option(BATCH_HELP)]
@@ -206,7 +206,8 @@ InferencePrecisionOption = Annotated[
     InferencePrecisionName,
     option(
         "Number format of the computation. auto: bf16 if the hardware has instructions for it, else fp32; int8: on a "
-        "CPU, for models that `vggnet quantize` wrote."
+        "CPU, for models that `vggnet quantize` wrote; bf16-cudnn: bf16 on a GPU by cuDNN's fused operations, whose "
+        "speed is not yet measured."
     ),
 ]
 WorkersOption = Annotated[

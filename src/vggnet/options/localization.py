@@ -162,7 +162,7 @@ class LocalizeEvaluateOptions:
 
 @dataclass(frozen=True)
 class LocalizePredictOptions:
-    """Draw the five most probable classes of images, each with its box."""
+    """Draw boxes on images: one for each of the five most probable classes."""
 
     inputs: ModelAndImages
     """A run of localize train, then images or folders of images."""

@@ -13,8 +13,8 @@ from vggnet.options.common import JsonOption, MirrorOption, ModelInput, TestScal
 class QuantizeOptions:
     """Prepare a net for inference in 8-bit integers, calibrated on your images, and print the loss of accuracy.
 
-    Give the result to evaluate or predict with --precision int8. Commands without int8 compute it in bf16 or fp32. The
-    gain of speed depends on the CPU: 1.9 times bf16 on a Zen 4, the only CPU that was measured (docs/speed.md)."""
+    Give the result to evaluate or predict with --precision int8. Commands without int8 compute the model in bf16 or
+    fp32. The gain of speed depends on the CPU: 1.9 times bf16 on a Zen 4, the only CPU measured (docs/speed.md)."""
 
     model: ModelInput
     data: Positional[

@@ -135,7 +135,8 @@ class LadderOptions:
     """How the initial weights of layers that are not copied from a shallower net are drawn."""
     batch_norm: BatchNormOption = False
     mirror: Mirrored = True
-    """Mirror half of the training crops, or none of them (for digits and text). Tests follow the same choice."""
+    """Mirror half of the training crops, or none of them (for digits and text). Tests then use
+    no mirrored images either."""
     orientation: OrientationOption = None
     pixel_range: Annotated[tuple[int, int] | None, option(default="0 65535", metavar="LOW HIGH")] = None
     """For images of 16 bits a channel: the values that stand for black and for white. Stored with the weights."""

@@ -49,7 +49,7 @@ class FeaturesOptions:
 
 @dataclass(frozen=True)
 class TransferOptions:
-    """Learn other data with linear SVMs on a net's descriptors, by the protocols of App. B."""
+    """Classify other images by linear SVMs on a net's descriptors, by the protocols of App. B."""
 
     inputs: ModelsAndData
     """Models and images as for features. For voc and actions the images are one year's folder of the devkit."""

@@ -47,7 +47,8 @@ class Guards:
         headers: MutableMapping[bytes, bytes] = dict(scope["headers"])
         host = _without_port(headers.get(b"host", b"").decode("latin-1")).lower()
         if host not in self._names:
-            text = f"this server does not answer for the host {host[:100]!r}: start it with --allowed-host {host[:100]}"
+            remedy = f"start it with `vggnet serve --allowed-host {host[:100]}`"
+            text = f"this server does not answer for the host {host[:100]!r}: {remedy}"
             await _answer(guarded, 421, text)
         elif headers.get(b"sec-fetch-site") in _FOREIGN and headers.get(b"sec-fetch-mode") != b"navigate":
             await _answer(guarded, 403, "a page of another site may not use this server")

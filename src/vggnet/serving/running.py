@@ -85,7 +85,7 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         except OSError as error:
             raise UserError(_why(error, host, port)) from error
         if host not in ("127.0.0.1", "::1", "localhost"):
-            note(f"--host {host}: everybody who reaches this address can use the page; there is no password")
+            note(f"`host` {host}: everybody who reaches this address can use the page; there is no password")
         yield listener
 
 

@@ -38,11 +38,7 @@ class RunOfFirst(RunFolder):
 
 def check_same_options(options: TrainOptions | LocalizeTrainOptions, world: World) -> None:
     """Raise UserError on all ranks where they were given other options, beside those that are each machine's own."""
-    given = {
-        "--" + name.replace("_", "-"): plain(value)
-        for name, value in flat(options).items()
-        if name not in OF_THE_MACHINE
-    }
+    given = {f"`{name}`": plain(value) for name, value in flat(options).items() if name not in OF_THE_MACHINE}
     world.check_same(given, "Give all processes the same options")
 
 

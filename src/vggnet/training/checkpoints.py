@@ -27,7 +27,7 @@ from vggnet.training.distributed import World
 from vggnet.training.optimization import ScheduleState
 
 _KEY, _CHECKSUM_KEY = "vggnet-training", "vggnet_crc32"
-_ANEW = "put the file back from a backup, or start anew in another --out"
+_ANEW = "put the file back from a backup, or start anew in another `out`"
 
 Count = Annotated[int, Field(ge=0)]
 Sum = Annotated[float, Field(ge=0, allow_inf_nan=False)]

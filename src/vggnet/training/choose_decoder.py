@@ -26,10 +26,10 @@ def choose_decoder(requested: DecoderName, run: RunFolder, world: World) -> Deco
     reason = nvjpeg_unavailable(world.device) if on_gpu else f"the training runs on {world.device.type}"
     if reason is None:
         return "gpu"
-    how = "--decoder gpu" if requested == "gpu" else "the run was started with --decoder gpu, which"
-    advice = "--decoder processes works everywhere; its pixels differ by some gray levels"
+    how = "`decoder` gpu" if requested == "gpu" else "the run was started with `decoder` gpu, which"
+    advice = "`decoder` processes works everywhere; its pixels differ by some gray levels"
     if before is not None:
-        advice = "Continue it where that works, or start another run with --decoder processes"
+        advice = "Continue it where that works, or start another run with `decoder` processes"
     raise UserError(f"{how} does not work here: {reason}. {advice}")
 
 

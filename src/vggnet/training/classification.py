@@ -148,11 +148,11 @@ def _is_chance(wrong: Count, loss: float, classes: int) -> bool:
 def _advice(session: Session) -> str:
     """Return advice for a net that has not begun to learn."""
     options, architecture = session.plan.options, session.model.architecture
-    shape = f"--net {architecture.net} --crop {architecture.crop_px} --width {architecture.width:g}"
     return (
         f"the net is no better than chance so far (held-out loss ln {architecture.outputs} or above). If this lasts, "
-        f"`vggnet diagnose {options.data} {shape} --init {options.init}` shows the signal of each layer; "
-        "--init glorot, or --init-from a shallower net, lets deep nets start"
+        f"`vggnet diagnose {options.data} --net {architecture.net} --crop {architecture.crop_px} "
+        f"--width {architecture.width:g} --init {options.init}` shows the signal of each layer; "
+        "`init` glorot, or `init_from` a shallower net, lets deep nets start"
     )
 
 

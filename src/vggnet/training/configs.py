@@ -63,7 +63,7 @@ _CHOSEN: dict[str, Any] = {  # beside the options
 
 def check_config(file: Path, values: Any) -> dict[str, Any]:
     """Return `values`. UserError that names file, field and value where they are no run's options."""
-    anew = "put the file back from a backup, or start anew in another --out"
+    anew = "put the file back from a backup, or start anew in another `out`"
     if not isinstance(values, dict):
         raise UserError(f"{file}: not the options of a run; {anew}")
     schema = _schema("boxes" in values)

@@ -65,13 +65,13 @@ def check_as_started(options: TrainOptions | LocalizeTrainOptions, out: Path) ->
 
 
 def _differs(options: TrainOptions | LocalizeTrainOptions, name: str, before: object, value: object) -> UserError:
-    flag = "--" + name.replace("_", "-")
+    argument = f"`{name}`"
     trains_on = isinstance(options, TrainOptions)
     more = f"; `vggnet train --init-from {options.out}` begins with its weights" if trains_on else ""
-    was = f"{flag} {before}" if before is not None else f"no {flag}"
+    was = f"{argument} {before}" if before is not None else f"no {argument}"
     return UserError(
-        f"--resume: the run in {options.out} was started with {was}, now it says {value}; "
-        f"repeat the run's own options, or start another with another --out{more}"
+        f"`resume`: the run in {options.out} was started with {was}, now it says {value}; "
+        f"repeat the run's own options, or start another with another `out`{more}"
     )
 
 

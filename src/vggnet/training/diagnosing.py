@@ -37,7 +37,7 @@ class DiagnosisReport:
         """Print the layers as a table, and the verdict."""
         table = Table(title=self.title)
         for column in ("layer", "signal", "between images", "gradient", "first update / weight"):
-            table.add_column(column, justify="left" if column == "layer" else "right")
+            table.add_column(column, justify="left" if column == "layer" else "right", overflow="fold")
         for layer in self.diagnosis.layers:
             figures = (layer.signal_rms, layer.variation_rms, layer.gradient_rms, layer.relative_update)
             table.add_row(layer.name, *(f"{figure:.2e}" for figure in figures))
@@ -58,7 +58,7 @@ def diagnose_on_images(options: DiagnoseOptions) -> DiagnosisReport:
     UserError.
     """
     if options.images < 2:
-        raise UserError(f"--images {options.images}: at least 2 are needed, since what differs between images counts")
+        raise UserError(f"`images` {options.images}: at least 2 are needed, since what differs between images counts")
     device = choose_device(options.device)
     plan = plan_training(
         TrainOptions(

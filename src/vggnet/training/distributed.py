@@ -32,6 +32,7 @@ from vggnet.training.meeting import meet
 EXCHANGE_LIMIT = timedelta(minutes=10)  # until a rank that does not come to an exchange ends the training
 SCAN_LIMIT = timedelta(hours=12)  # for the ranks that wait while another one checks every image
 LONGEST_POLL_S = 0.5
+LEAVE_S = 10.0  # how long the first rank stays at most until the others have read its error
 
 Result = TypeVar("Result")
 
@@ -92,8 +93,16 @@ class World:
             return make()
         key = f"first/{next(self._calls)}"
         if self.is_first:
-            return self._announce(key, make)
-        return self._receive(key, EXCHANGE_LIMIT)
+            try:
+                return self._announce(key, make)
+            except BaseException:
+                self._let_read(key)
+                raise
+        try:
+            return self._receive(key, EXCHANGE_LIMIT)
+        except UserError:
+            self._put(f"{key}/read/{self.rank}", None)
+            raise
 
     def in_turn(self, make: Callable[[], Result]) -> Result:
         """Call `make` on the first rank, then on the first rank of each other machine, then on the rest.
@@ -143,6 +152,14 @@ class World:
         self._put(key, made)
         return made
 
+    def _let_read(self, key: str) -> None:
+        """Wait on the first rank until the others have read its error: without `torchrun` the store ends with it."""
+        assert self.store is not None
+        readers = [f"{key}/read/{rank}" for rank in range(1, self.size)]
+        deadline = time.monotonic() + LEAVE_S
+        while time.monotonic() < deadline and not self.store.check(readers):
+            time.sleep(0.01)
+
     def _put(self, key: str, value: object) -> None:
         assert self.store is not None
         self.store.set(key, pickle.dumps(value))  # type: ignore[arg-type]  # bytes are taken, too
@@ -161,7 +178,7 @@ class World:
             if time.monotonic() > deadline:
                 raise UserError(
                     f"another process of this training has not answered for {limit}: it hangs or has ended. Look at "
-                    "its machine; the same command with --resume continues"
+                    "its machine; the same command with `resume` continues"
                 )
             time.sleep(pause)
             pause = min(LONGEST_POLL_S, 2 * pause)

@@ -46,9 +46,9 @@ def diverged(what: str, progress: TrainingProgress, run: Path, learning_rate: fl
         stored = f"{run} holds the weights of epoch {progress.epoch}, the last whose figures were finite"
     else:
         stored = "no weights were saved"
-    begin = f" (--init-from {run} begins with its best weights)" if progress.best else ""
+    begin = f" (`init_from` {run} begins with its best weights)" if progress.best else ""
     return Diverged(
-        f"{what} in epoch {progress.epoch + 1}; {stored}. Start another run, with another --out, with a "
-        f"--learning-rate below {learning_rate:.3g} or another --init{begin}; `vggnet diagnose` shows each layer's "
+        f"{what} in epoch {progress.epoch + 1}; {stored}. Start another run, with another `out`, with a "
+        f"`learning_rate` below {learning_rate:.3g} or another `init`{begin}; `vggnet diagnose` shows each layer's "
         "signal beforehand"
     )

@@ -2,6 +2,8 @@
 
 import math
 
+from vggnet.console import note
+from vggnet.errors import is_installed
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import save_model
 from vggnet.training.runs import RunFolder
@@ -21,6 +23,9 @@ def write_results(run: RunFolder, model: VGG, rows: list[Row], *, is_best: bool)
     if is_best:
         save_model(run.best, model)
     run.write_metrics(rows)
+    if not is_installed("tensorboard"):
+        note("events/ is not written, since it needs tensorboard: pip install 'vggnet[tensorboard]'")
+        return
     from torch.utils.tensorboard import SummaryWriter  # slow to import, and only the first rank needs it
 
     epoch = int(rows[-1]["epoch"])

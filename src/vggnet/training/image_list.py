@@ -129,7 +129,7 @@ class ImageList:
             why = str(error)
         raise UserError(
             f"{path}: the list of the run's images cannot be read ({why}); put it back from a backup, or accept "
-            "the images as they are now with --data-changed"
+            "the images as they are now with `data_changed`"
         )
 
     @classmethod

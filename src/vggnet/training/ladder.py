@@ -67,9 +67,9 @@ class StageResult:
 def stages_of(options: LadderOptions) -> list[Stage]:
     """Return the preset's stages in order: S, then (paper) the larger S, then jittered S, each from the one before."""
     if len(set(options.nets)) < len(options.nets):
-        raise UserError(f"--nets {' '.join(options.nets)}: each net once")
+        raise UserError(f"`nets` {' '.join(options.nets)}: each net once")
     if options.shallow in options.nets:
-        raise UserError(f"--nets {' '.join(options.nets)}: {options.shallow} is the shallow net already")
+        raise UserError(f"`nets` {' '.join(options.nets)}: {options.shallow} is the shallow net already")
     desk = options.preset == "desk"
     crop = options.crop
     if crop is None:
@@ -182,7 +182,7 @@ def show(results: list[StageResult]) -> None:
     title = f"top-1 error in % on {counted(images, 'val image')}, with 95 % intervals"
     table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("stage", "from", "centre crop", "dense", f"to {first_name}"):
-        table.add_column(column, no_wrap=True)
+        table.add_column(column, overflow="fold")
     for result in results:
         reached = epochs_to_reach(result.progress, first.progress.best["error"])
         table.add_row(

@@ -37,7 +37,7 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         lock = (folder / LOCK).open("w")
     except OSError as error:
-        raise UserError(f"--out {folder}: cannot be written to ({error.strerror}); give another folder") from error
+        raise UserError(f"`out` {folder}: cannot be written to ({error.strerror}); give another folder") from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -45,7 +45,7 @@ def locked(folder: Path) -> Iterator[None]:
                 raise BlockingIOError  # a start that failed has just removed it, and another made it anew
         except OSError as error:
             if error.errno not in _NO_LOCKS:
-                raise UserError(f"--out {folder}: another process is training into it right now") from error
+                raise UserError(f"`out` {folder}: another process is training into it right now") from error
             say(
                 f"note: {folder}: its file system has no locks ({error.strerror}); the file {LOCK_FILE} there keeps "
                 "other trainings out"
@@ -74,7 +74,7 @@ def _lock_file(folder: Path) -> Iterator[None]:
             file.write(own)
         break
     if _read(path) != own:
-        raise UserError(f"--out {folder}: another process is training into it right now")
+        raise UserError(f"`out` {folder}: another process is training into it right now")
     try:
         yield
     finally:
@@ -102,7 +102,7 @@ def _remove_abandoned(path: Path) -> None:
         return
     who = f"process {process} on {holder.get('host')}, since {holder.get('since')}" if holder else "unknown"
     raise UserError(
-        f"--out {path.parent}: another process is training into it ({who}). Where it does not run any more, remove "
+        f"`out` {path.parent}: another process is training into it ({who}). Where it does not run any more, remove "
         f"{path}"
     )
 

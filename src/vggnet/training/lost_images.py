@@ -36,7 +36,7 @@ class LostImages:
         if not self._skip:
             raise UserError(
                 f"{len(bad)} of {images} {part} images became unreadable during training:\n{describe_bad(list(bad))}\n"
-                f"Put them back and continue with --resume, or go on without them: --resume --bad-images skip"
+                f"Put them back and continue with `resume`, or go on without them: `resume` `bad_images` skip"
             )
         found = self._found.setdefault(part, set())
         for error in bad:
@@ -74,7 +74,7 @@ class LostImages:
             where = f", such as {paths[0]}" if paths else ""
             folder = f" Look at {os.path.dirname(paths[0])}: is its disk or network share gone?" if paths else ""
             raise UserError(
-                f"{lost} of {images} {part} images cannot be read any more{where}: more than --bad-images skip leaves "
-                f"out during a training ({MOST_LOST:.0%}).{folder} Put them back and continue with --resume, or go on "
-                "with the images that are left: --resume --data-changed"
+                f"{lost} of {images} {part} images cannot be read any more{where}: more than `bad_images` skip leaves "
+                f"out during a training ({MOST_LOST:.0%}).{folder} Put them back and continue with `resume`, or go on "
+                "with the images that are left: `resume` `data_changed`"
             )

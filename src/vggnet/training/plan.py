@@ -132,11 +132,11 @@ def _source_net(options: TrainOptions) -> str:
 def _check_combination(options: TrainOptions) -> None:
     """Raise UserError for options that have no effect without another one."""
     if options.sigma != TrainOptions.sigma and options.init != "gaussian":
-        raise UserError(f"--sigma {options.sigma:g} is the deviation of --init gaussian, not of {options.init}")
+        raise UserError(f"`sigma` {options.sigma:g} is the deviation of `init` gaussian, not of {options.init}")
     if options.train_from is not None and options.init_from is None and not options.resume:
-        raise UserError("--train-from keeps layers as they are, which needs trained ones: give --init-from, too")
+        raise UserError("`train_from` keeps layers as they are, which needs trained ones: give `init_from`, too")
     if options.new_head and options.init_from is None and not options.resume:
-        raise UserError("--new-head puts a new last layer on a trained net: give --init-from, too")
+        raise UserError("`new_head` puts a new last layer on a trained net: give `init_from`, too")
 
 
 def resolved_with(options: Options, out: Path, architecture: Architecture, policy: InputPolicy) -> Resolved[Options]:

@@ -149,23 +149,23 @@ def _divide(
     """Return the images to learn from, those that judge, and what these are in words."""
     if holdout == 0:
         if val is None or val.split.labels is None:
-            raise UserError(f"{data}: --holdout 0 judges on val, and there is no labelled val; leave --holdout at 0.1")
-        return train.split, val.split, "val (--holdout 0)"
+            raise UserError(f"{data}: `holdout` 0 judges on val, and there is no labelled val; leave `holdout` at 0.1")
+        return train.split, val.split, "val (`holdout` 0)"
     learnt = None if learnt_before is None else learnt_before.holds_images(train.split, train.digests)
     part, judge = hold_out(train.split, holdout, learnt)
     if learnt is None and not len(judge):
         raise UserError(
             f"{data}: no image can be held out, since every class has one training image only: add images, or judge on "
-            "val with --holdout 0"
+            "val with `holdout` 0"
         )
     if learnt is None:
         return part, judge, f"{counted(len(judge), 'image')} held out of train"
     if not len(judge):
         raise UserError(
-            f"{data}: the net of --init-from has learnt from all {len(learnt)} training images, so none of them can "
-            "judge: give --holdout 0, which judges on val"
+            f"{data}: the net of `init_from` has learnt from all {len(learnt)} training images, so none of them can "
+            "judge: give `holdout` 0, which judges on val"
         )
-    what = f"{counted(len(judge), 'image')} held out of train, which the net of --init-from has not learnt from"
+    what = f"{counted(len(judge), 'image')} held out of train, which the net of `init_from` has not learnt from"
     return part, judge, what if learnt.any() else f"{counted(len(judge), 'image')} held out of train"
 
 
@@ -176,7 +176,7 @@ def _refuse_learnt(data: str, val: _Checked, learnt_before: Learnt | None) -> No
     known = int(learnt_before.holds_images(val.split, val.digests).sum())
     if known:
         raise UserError(
-            f"{data}: the net of --init-from has learnt from {known} of the {len(val.split)} images set aside for "
+            f"{data}: the net of `init_from` has learnt from {known} of the {len(val.split)} images set aside for "
             "validation, since the folder was divided otherwise for its training. Put images for validation that it "
             "has not seen into a folder of their own (val/CLASS beside train/CLASS), or start from another net"
         )
@@ -208,19 +208,19 @@ def _as_started(now: ImageData, listed: ImageList, started: AsStarted, bad_image
         raise _others(changes, "The net's outputs are the classes of the start: give these back, or start another run")
     if started.changed:
         for line in changes.lines():
-            say(f"note: --data-changed: {line}")
+            say(f"note: `data_changed`: {line}")
         return now
     if changes.others:
-        raise _others(changes, "Put them back, or accept them with --data-changed")
+        raise _others(changes, "Put them back, or accept them with `data_changed`")
     if changes.unreadable and bad_images == "stop":
-        raise _others(changes, "Put them back, or go on without them: --bad-images skip")
+        raise _others(changes, "Put them back, or go on without them: `bad_images` skip")
     train, val = (started.images.restored(part, split) for part, split in (("train", now.train), ("val", now.val)))
     return replace(now, train=train, val=val)
 
 
 def _others(changes: Changes, remedy: str) -> UserError:
     lines = "\n".join(f"  {line}" for line in changes.lines())
-    return UserError(f"--resume: the images are not those that the run was started with:\n{lines}\n{remedy}")
+    return UserError(f"`resume`: the images are not those that the run was started with:\n{lines}\n{remedy}")
 
 
 def _checked(split: Split, name: str, bad_images: str, workers: int, before: ImageList | None) -> _Checked:
@@ -245,7 +245,7 @@ def _checked(split: Split, name: str, bad_images: str, workers: int, before: Ima
     if bad_images == "stop":
         raise UserError(
             f"{len(found.bad)} of {len(split)} {name} images cannot be used:\n{listing}\n"
-            "Mend or remove them, or leave them out with --bad-images skip"
+            "Mend or remove them, or leave them out with `bad_images` skip"
         )
     say(f"skipping {counted(len(found.bad), f'bad {name} image')}:\n{listing}")
     if before is not None:
@@ -263,7 +263,7 @@ def _contents_as_started(
     other = good & (digests != recorded) & (digests != 0) & (recorded != 0)
     if other.any():
         changes = Changes(replaced=tuple(split.files[place] for place in np.flatnonzero(other).tolist()))
-        raise _others(changes, "Put them back, or accept them with --data-changed")
+        raise _others(changes, "Put them back, or accept them with `data_changed`")
     return recorded
 
 
@@ -272,8 +272,8 @@ def reading_notes(found: Scan, reading: ImageReading) -> list[str]:
     lines = []
     if found.oriented:
         how = {
-            "apply": "turned upright (--orientation ignore takes the pixels as they are stored)",
-            "ignore": "taken as the pixels are stored (--orientation apply turns them upright)",
+            "apply": "turned upright (`orientation` ignore takes the pixels as they are stored)",
+            "ignore": "taken as the pixels are stored (`orientation` apply turns them upright)",
         }[reading.orientation]
         have = "has" if found.oriented == 1 else "have"
         lines.append(f"{found.oriented} of {counted(found.checked, 'image')} {have} an EXIF orientation: {how}")
@@ -282,8 +282,8 @@ def reading_notes(found: Scan, reading: ImageReading) -> list[str]:
         line = f"the brightest pixel of {counted(found.deep, '16-bit image')} is {found.brightest} of {FULL_RANGE[1]}"
         enough = (1 << max(8, found.brightest.bit_length())) - 1
         if found.brightest > high:
-            line += f", beyond --pixel-range {low} {high}: what is brighter than {high} becomes white"
+            line += f", beyond `pixel_range` {low} {high}: what is brighter than {high} becomes white"
         elif enough < high:
-            line += f": less than half of {low} to {high} is used; --pixel-range 0 {enough} makes {enough} white"
+            line += f": less than half of {low} to {high} is used; `pixel_range` 0 {enough} makes {enough} white"
         lines.append(line)
     return lines

@@ -48,7 +48,7 @@ def announce(loop: Loop, pictures: Pictures) -> None:
     batch = " ".join([counted(loop.batch, "image"), *in_parts])
     say(f"batch     {batch}; {counted(loop.steps_per_epoch, 'batch')} an epoch")
     if recipe.batch > loop.batch:
-        say(f"          (--batch {recipe.batch} is more than the {counted(loop.batch, 'training image')})")
+        say(f"          (`batch` {recipe.batch} is more than the {counted(loop.batch, 'training image')})")
     if architecture.batch_norm:
         say(f"          statistics of batch normalisation over {counted(settings.micro_batch, 'image')}")
     head = recipe.head_learning_rate

@@ -8,6 +8,7 @@ from vggnet.console import say
 from vggnet.data.opening import open_data
 from vggnet.evaluation.predict import predict
 from vggnet.files import json_text, write_whole
+from vggnet.options.evaluation import PredictOptions
 from vggnet.options.training import QuickstartOptions, TrainOptions
 from vggnet.paper.recipes import fixed_scale
 from vggnet.training.ladder import Stage, run_ladder, show, to_dicts
@@ -52,7 +53,7 @@ def quickstart(options: QuickstartOptions) -> None:
     deepest = options.out / "D"
     paths = example_images()
     say("\nthree predictions of net D:")
-    for each in predict(deepest, paths, top=3):
+    for each in predict(PredictOptions((str(deepest),), top=3), deepest, paths):
         say(f"  {each.path}: " + ", ".join(f"{guess.title} {100 * guess.posterior:.1f} %" for guess in each.classes))
     say("\nnext: train on your own images, in a folder with one folder for each class, or test these nets further")
     say("  vggnet train FOLDER --net D --out runs/mine")

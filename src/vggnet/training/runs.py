@@ -57,7 +57,7 @@ class RunFolder:
             return None
         except (OSError, ValueError) as error:
             raise UserError(
-                f"{file}: damaged ({error}); put it back from a backup, or start anew in another --out"
+                f"{file}: damaged ({error}); put it back from a backup, or start anew in another `out`"
             ) from error
         return check_config(file, values)
 
@@ -87,10 +87,10 @@ class RunFolder:
             missing, holds = BEST_FILE, "the weights of the best epoch so far"
         if missing:
             weights = [name for name in RESULTS[:2] if name in there]
-            source = f", from its weights with --init-from {self.path / weights[0]}" if weights else ""
+            source = f", from its weights with `init_from` {self.path / weights[0]}" if weights else ""
             raise UserError(
-                f"--resume: {self.path / missing} is missing ({holds}); there are {', '.join(there)}. Put it back from "
-                f"a backup; or start another run in another --out{source}; or remove {self.path}, and the same command "
+                f"`resume`: {self.path / missing} is missing ({holds}); there are {', '.join(there)}. Put it back from "
+                f"a backup; or start another run in another `out`{source}; or remove {self.path}, and the same command "
                 "starts anew"
             )
 
@@ -133,8 +133,8 @@ class RunFolder:
         free = shutil.disk_usage(self.path).free
         if free < needed:
             raise UserError(
-                f"--out {self.path}: {free / 1e9:.2f} GB are free there and this run may need {needed / 1e9:.2f} GB; "
-                "free some space or choose another --out"
+                f"`out` {self.path}: {free / 1e9:.2f} GB are free there and this run may need {needed / 1e9:.2f} GB; "
+                "free some space or choose another `out`"
             )
 
 
@@ -146,18 +146,18 @@ def open_run(path: Path, *, resume: bool) -> Iterator[RunFolder]:
     fails before anything is saved leaves neither the folder nor its lock behind.
     """
     if path.exists() and not path.is_dir():
-        raise UserError(f"--out {path}: a file stands there; give a folder that does not exist yet")
+        raise UserError(f"`out` {path}: a file stands there; give a folder that does not exist yet")
     # a start that was killed before anything was trained left its lock only (a hidden file), and is no run
     names = {each.name for each in path.iterdir() if not each.name.startswith(".")} if path.is_dir() else set()
     started = names & {CONFIG, STATE}
     if names and not (resume and (started or names & set(RESULTS))):
-        hint = "--resume continues it" if started else "it is no run of vggnet"
-        raise UserError(f"--out {path}: the folder is there already and is never overwritten; {hint}, or give another")
+        hint = "`resume` continues it" if started else "it is no run of vggnet"
+        raise UserError(f"`out` {path}: the folder is there already and is never overwritten; {hint}, or give another")
     made = [each for each in (path, *path.parents) if not each.exists()]  # the innermost first
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"--out {path}: cannot be written to ({error.strerror}); give another folder") from error
+        raise UserError(f"`out` {path}: cannot be written to ({error.strerror}); give another folder") from error
     run = RunFolder(path)
     with locked(path):
         try:

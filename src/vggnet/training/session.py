@@ -127,8 +127,8 @@ class Session:
         before = (self.run.config or {}).get("train_images", images)  # earlier versions did not store it
         if self.resuming and before != images and not self.plan.options.data_changed:
             raise UserError(
-                f"--resume: the run in {self.run.path} was started with {counted(before, 'training image')}, now there "
-                f"are {images:,}: put back what was added or removed, or accept it with --data-changed"
+                f"`resume`: the run in {self.run.path} was started with {counted(before, 'training image')}, now there "
+                f"are {images:,}: put back what was added or removed, or accept it with `data_changed`"
             )
 
     def _write_start(self, stored: dict[str, Any]) -> None:

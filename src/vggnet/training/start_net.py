@@ -113,8 +113,8 @@ def _check_kept(transfers: list[LayerOrigin], train_from: str | None) -> None:
     for transfer in transfers[: names.index(train_from)]:
         if transfer.source is None:
             raise UserError(
-                f"--train-from {train_from} would keep {transfer.layer} as it was drawn, since the source net has no "
-                f"such layer: give --train-from {transfer.layer}, or an earlier one"
+                f"`train_from` {train_from} would keep {transfer.layer} as it was drawn, since the source net has no "
+                f"such layer: give `train_from` {transfer.layer}, or an earlier one"
             )
 
 

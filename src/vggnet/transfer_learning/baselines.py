@@ -26,7 +26,7 @@ def other_models(names: Sequence[str]) -> list[str]:
     models = [name for name in names if name not in BASELINES]
     for name in models:
         if not Path(name).exists():
-            raise UserError(f"--against {name}: pixels, random, or a model")
+            raise UserError(f"`against` {name}: pixels, random, or a model")
     return models
 
 

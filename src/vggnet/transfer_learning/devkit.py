@@ -133,25 +133,27 @@ def _cost_places(
     lists: Path, classes: tuple[str, ...], train_set: str, train: list[Id], sets: tuple[str, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the places among `train` of the two sets that C is chosen on. Raises UserError for others."""
-    flag = f"--cost-sets {' '.join(sets)}"
+    argument = f"`cost_sets` {' '.join(sets)}"
     if len(sets) != 2:
-        raise UserError(f"{flag}: two sets, such as train val: C is learnt on the first and judged on the second")
+        raise UserError(f"{argument}: two sets, such as train val: C is learnt on the first and judged on the second")
     place = {example: number for number, example in enumerate(train)}
     found: list[list[int]] = []
     for name in sets:
         if not (lists / f"{classes[0]}_{name}.txt").is_file():
-            raise UserError(f"{flag}: {lists} has no {classes[0]}_{name}.txt")
+            raise UserError(f"{argument}: {lists} has no {classes[0]}_{name}.txt")
         listed = _targets(lists, classes, name, fields=len(train[0]))
         if missing := [example for example in listed if example not in place]:
             raise UserError(
-                f"{flag}: {counted(len(missing), 'example')} of {name}, such as {' '.join(missing[0])}, not in the "
-                f"training set {train_set}: C is chosen on what is learnt from; with train and val give --train-set "
+                f"{argument}: {counted(len(missing), 'example')} of {name}, such as {' '.join(missing[0])}, not in the "
+                f"training set {train_set}: C is chosen on what is learnt from; with train and val give `train_set` "
                 "trainval"
             )
         found.append([place[example] for example in listed])
     learn, held = found
     if shared := set(learn) & set(held):
-        raise UserError(f"{flag}: both sets have {' '.join(train[min(shared)])}: what is learnt from cannot judge C")
+        raise UserError(
+            f"{argument}: both sets have {' '.join(train[min(shared)])}: what is learnt from cannot judge C"
+        )
     return np.array(learn, np.int64), np.array(held, np.int64)
 
 
@@ -180,7 +182,7 @@ def _voc_folder(data: str, kind: str) -> tuple[Path, Path]:
 def _check_apart(lists: Path, sets: tuple[str, str], train: Collection[str], test: Collection[str]) -> None:
     """Raise UserError for sets that share an image, or of which one is empty: what is learnt cannot be tested on."""
     if sets[0] == sets[1]:
-        raise UserError(f"--train-set and --test-set are both {sets[0]}: nothing is left to test on")
+        raise UserError(f"`train_set` and `test_set` are both {sets[0]}: nothing is left to test on")
     for name, images in zip(sets, (train, test), strict=True):
         if not images:
             raise UserError(f"{lists}: the set {name} is empty")

@@ -81,7 +81,7 @@ def random_splits(
             places = np.flatnonzero(labels == label)
             if len(places) <= train:
                 raise UserError(
-                    f"class {name!r} has {counted(len(places), 'image')}: too few for --train-per-class {train} and a "
+                    f"class {name!r} has {counted(len(places), 'image')}: too few for `train_per_class` {train} and a "
                     "test image"
                 )
             rng = numbered_generator(seed, number, label)
@@ -176,7 +176,7 @@ def average_precision_protocol(
         raise UserError("no test image could be described: nothing is left to test on")
     rest, held = _divided(train, validation, seed, len(classes)) if cost_places is None else cost_places
     if not len(rest) or not len(held):
-        raise UserError("--cost-sets: no image of one of the sets could be described: C cannot be chosen on them")
+        raise UserError("`cost_sets`: no image of one of the sets could be described: C cannot be chosen on them")
 
     def score(cost: float) -> float:
         area = _mean([area for _, area in _precisions(_scores(values, targets, rest, held, cost, seed), targets[held])])
@@ -200,7 +200,7 @@ def _divided(train: np.ndarray, validation: float, seed: int, classes: int) -> t
     wanted = max(1, round(validation * len(train)))
     if not 0 < validation < 1 or wanted >= len(train):
         raise UserError(
-            f"--validation {validation} of {counted(len(train), 'training image')} leaves nothing to learn or to judge"
+            f"`validation` {validation} of {counted(len(train), 'training image')} leaves nothing to learn or to judge"
         )
     return order[wanted:], order[:wanted]
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from vggnet.console import counted
 from vggnet.data.dividing import held_out_of_class
-from vggnet.errors import UserError
+from vggnet.errors import UserError, is_installed, missing_package
 
 if TYPE_CHECKING:
     from sklearn.svm import LinearSVC
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 COSTS = (0.01, 0.1, 1.0, 10.0, 100.0)
 ITERATIONS = (1_000, 10_000, 100_000)  # tried in turn
 VALIDATION = 0.2  # of the training images
+
+
+def check_installed() -> None:
+    """Raise UserError where scikit-learn is not installed."""
+    if not is_installed("sklearn"):
+        raise missing_package("a linear SVM", "scikit-learn", "transfer")
 
 
 def fit(values: np.ndarray, labels: np.ndarray, cost: float, seed: int) -> "LinearSVC":
@@ -40,14 +46,14 @@ def fit(values: np.ndarray, labels: np.ndarray, cost: float, seed: int) -> "Line
             continue
     raise UserError(
         f"the SVM with C={cost:g} did not converge in {ITERATIONS[-1]:,} iterations on "
-        f"{counted(len(labels), 'image')}: give smaller --costs"
+        f"{counted(len(labels), 'image')}: give smaller `costs`"
     )
 
 
 def choose_cost(score: Callable[[float], float], costs: Sequence[float] = COSTS) -> float:
     """Return the cost with the highest score, the smallest of equals. Raises UserError for a cost of 0 or less."""
     if not costs or min(costs) <= 0:
-        raise UserError(f"--costs {' '.join(map(str, costs))}: one or more numbers above 0")
+        raise UserError(f"`costs` {' '.join(map(str, costs))}: one or more numbers above 0")
     scores = {cost: score(cost) for cost in sorted(costs)}
     return max(scores, key=lambda cost: (scores[cost], -cost))
 
@@ -58,7 +64,7 @@ def hold_out_places(labels: np.ndarray, fraction: float, rng: np.random.Generato
     Raises UserError where a class has a single image.
     """
     if not 0 < fraction < 1:
-        raise UserError(f"--validation {fraction}: a part of the training images, above 0 and below 1")
+        raise UserError(f"`validation` {fraction}: a part of the training images, above 0 and below 1")
     held = np.zeros(len(labels), bool)
     for label in np.unique(labels):
         places = np.flatnonzero(labels == label)

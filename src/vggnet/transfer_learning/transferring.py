@@ -35,7 +35,7 @@ from vggnet.transfer_learning.protocols import (
     random_splits,
 )
 from vggnet.transfer_learning.report import Against, TransferReport
-from vggnet.transfer_learning.svm import COSTS, VALIDATION
+from vggnet.transfer_learning.svm import COSTS, VALIDATION, check_installed
 from vggnet.transfer_learning.voc_results import check_competition, write_voc_results
 
 NO_DEVKIT = DevkitOptions()
@@ -68,6 +68,7 @@ def transfer(
     given = {name: value for name, value in sizes.items() if value is not None}
     _refuse_options_of_others(protocol, [*given, *(["against"] if against else [])], devkit)
     check_models(models)
+    check_installed()
     svm: dict[str, Any] = {"costs": costs, "validation": validation, "seed": seed}
     facts = _facts(models, data, settings, protocol, svm)
     notes = policy_notes(shown_models([*models, *other_models(against)], settings))
@@ -124,24 +125,24 @@ def _refuse_options_of_others(protocol: str, caltech: Sequence[str], devkit: Dev
     `caltech` are the names of the given options that only the protocol of Caltech has.
     """
     if protocol not in ("caltech", "voc", "actions"):
-        raise UserError(f"--protocol {protocol}: caltech, voc or actions")
+        raise UserError(f"`protocol` {protocol}: caltech, voc or actions")
     if protocol == "caltech" and (names := devkit.given()):
         raise UserError(
-            f"{_flags(names)}: only for --protocol voc and actions, which have the devkit's sets: leave it out"
+            f"{_in_backticks(names)}: only for `protocol` voc and actions, which have the devkit's sets: leave it out"
         )
     if protocol == "voc" and devkit.regions != "both":
-        raise UserError(f"--regions {devkit.regions}: only for --protocol actions, whose examples are persons")
+        raise UserError(f"`regions` {devkit.regions}: only for `protocol` actions, whose examples are persons")
     if devkit.competition is not None and devkit.results is None:
-        raise UserError(f"--competition {devkit.competition} names result files: give --results FOLDER, too")
+        raise UserError(f"`competition` {devkit.competition} names result files: give `results` FOLDER, too")
     if protocol != "caltech" and caltech:
         raise UserError(
-            f"{_flags(caltech)}: only for --protocol caltech; {protocol} learns from the devkit's own sets "
-            "(--train-set, --test-set) and gives average precisions: leave it out"
+            f"{_in_backticks(caltech)}: only for `protocol` caltech; {protocol} learns from the devkit's own sets "
+            "(`train_set`, `test_set`) and gives average precisions: leave it out"
         )
 
 
-def _flags(names: Sequence[str]) -> str:
-    return ", ".join("--" + name.replace("_", "-") for name in names)
+def _in_backticks(names: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def _average_precisions(
@@ -159,8 +160,8 @@ def _average_precisions(
     test_set = examples.sets[1]
     if not examples.labelled and devkit.results is None:
         raise UserError(
-            f"{data}: the set {test_set} has no labels, so nothing can be counted: give --results FOLDER to write "
-            "result files for its server, or another --test-set"
+            f"{data}: the set {test_set} has no labels, so nothing can be counted: give `results` FOLDER to write "
+            "result files for its server, or another `test_set`"
         )
     found = describe_images(models, examples.parts, settings, on_progress)
     row = np.full(len(examples.ids), -1)

@@ -27,7 +27,7 @@ def check_competition(protocol: str, competition: str | None) -> str:
     if competition is None:
         return known[0]
     if competition not in known:
-        raise UserError(f"--competition {competition}: --protocol {protocol} has {' and '.join(sorted(known))}")
+        raise UserError(f"`competition` {competition}: `protocol` {protocol} has {' and '.join(sorted(known))}")
     return competition
 
 
@@ -51,5 +51,5 @@ def write_voc_results(
         if not np.isnan(column).any():
             lines = (f"{' '.join(example)} {score:.9f}\n" for example, score in zip(ids, column, strict=True))
             written.append(folder / year / room / f"{competition}_{task}_{test_set}_{name}.txt")
-            write_result(written[-1], "".join(lines), option="--results")
+            write_result(written[-1], "".join(lines), option="`results`")
     return written

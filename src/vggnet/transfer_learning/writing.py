@@ -59,7 +59,7 @@ def describe_data(
 def check_suffix(out: Path) -> None:
     """Raise UserError for a file that is neither .npz nor .csv."""
     if out.suffix not in (".npz", ".csv"):
-        raise UserError(f"--out {out}: descriptors are written as .npz or .csv")
+        raise UserError(f"`out` {out}: descriptors are written as .npz or .csv")
 
 
 def write_descriptors(found: ImageDescriptors, out: Path) -> None:
@@ -69,7 +69,7 @@ def write_descriptors(found: ImageDescriptors, out: Path) -> None:
     (K,); no pickles.
     """
     check_suffix(out)
-    write_result(out, _as_csv(found) if out.suffix == ".csv" else _as_npz(found), option="--out")
+    write_result(out, _as_csv(found) if out.suffix == ".csv" else _as_npz(found), option="`out`")
 
 
 def write_features(
