@@ -13,6 +13,9 @@ from vggnet.api.evaluation import classify as classify
 from vggnet.api.evaluation import predict as predict
 from vggnet.api import localize as localize
 
+# Look
+from vggnet.api.reporting import report as report
+
 # Features
 from vggnet.network.taps import features as features
 from vggnet.api.features import descriptors as descriptors

@@ -30,6 +30,7 @@ from vggnet.options.localization import LocalizeOptions
 from vggnet.options.quantization import QuantizeOptions
 from vggnet.options.ranges import check_numbers
 from vggnet.options.serving import ServeOptions
+from vggnet.options.reporting import ReportOptions
 from vggnet.options.training import DiagnoseOptions, LadderOptions, NetsOptions, QuickstartOptions, TrainOptions
 from vggnet.options.transfer import FeaturesOptions, TransferOptions
 from vggnet.options.weights import ConvertOptions, ExportOptions
@@ -52,6 +53,7 @@ COMMANDS: dict[str, tuple[type, str]] = {
     "diagnose": (DiagnoseOptions, "training"),
     "nets": (NetsOptions, "nets"),
     "bench": (BenchOptions, "bench"),
+    "report": (ReportOptions, "reporting"),
 }
 
 # how a stopped command continues; the other commands start again and reuse what is in the cache

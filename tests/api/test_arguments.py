@@ -13,6 +13,7 @@ from vggnet.api.arguments import options_of, with_arguments
 from vggnet.options.evaluation import EvaluateOptions, PredictOptions
 from vggnet.options.localization import LocalizeEvaluateOptions, LocalizePredictOptions, LocalizeTrainOptions
 from vggnet.options.quantization import QuantizeOptions
+from vggnet.options.reporting import ReportOptions
 from vggnet.options.training import DiagnoseOptions, LadderOptions, TrainOptions
 from vggnet.options.transfer import FeaturesOptions, TransferOptions
 from vggnet.options.weights import ConvertOptions, ExportOptions
@@ -30,6 +31,7 @@ FUNCTIONS: dict[str, tuple[type, set[str]]] = {
     "convert": (ConvertOptions, {"out", "to"}),
     "export": (ExportOptions, set()),
     "quantize": (QuantizeOptions, {"json"}),
+    "report": (ReportOptions, {"paths"}),
     "localize.train": (LocalizeTrainOptions, {"json"}),
     "localize.evaluate": (LocalizeEvaluateOptions, {"inputs", "json"}),
     "localize.predict": (LocalizePredictOptions, {"inputs", "json", "classifier"}),  # which is required
@@ -64,7 +66,7 @@ def test_a_function_has_the_options_of_its_command_with_their_defaults(name: str
         del expected[WITHOUT_DEFAULT[name]]
     assert found == expected
     extra = set(parameters) - set(expected) - {"out"}
-    assert extra <= {"model", "models", "data", "run", "runs", "images", "classifier", "on_progress", "on_bad"}
+    assert extra <= {"model", "models", "data", "run", "runs", "images", "classifier", "paths", "on_progress", "on_bad"}
     for option in parameters:
         assert f"\n    {option}: " in (function.__doc__ or ""), option
     assert "--" not in (function.__doc__ or "").replace("`vggnet ", "")

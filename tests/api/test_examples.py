@@ -15,7 +15,17 @@ import vggnet
 ORDER = (
     *("build", "preprocess", "as_classifier", "train", "load", "save", "save_pretrained", "from_pretrained"),
     *("features", "PerceptualLoss", "evaluate", "classify", "predict", "descriptors", "transfer"),
-    *("convert", "export", "diagnose", "localize.train", "localize.evaluate", "localize.predict", "ladder", "quantize"),
+    *(
+        "convert",
+        "export",
+        "diagnose",
+        "localize.train",
+        "localize.evaluate",
+        "localize.predict",
+        "ladder",
+        "quantize",
+        "report",
+    ),
 )
 
 

@@ -10,12 +10,13 @@ Shapes: n images.
 """
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vggnet.evaluation.metrics import PairedTest, compare
+from vggnet.evaluation.metrics import NORMAL_95, PairedTest, compare
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,41 @@ def holm(tests: Sequence[PairedTest]) -> list[PairedTest]:
         least = max(least, min(1.0, (len(tests) - done) * tests[place].p_value))
         corrected[place] = least
     return [replace(test, corrected=p) for test, p in zip(tests, corrected, strict=True)]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The change of an error from a first to a second way on the same images, in points: below 0 the second is better.
+
+    `low` and `high` are its 95 % interval; `test` is the paired test.
+    """
+
+    points: float
+    low: float
+    high: float
+    test: PairedTest
+
+    @property
+    def clear(self) -> bool:
+        """Return whether the interval excludes zero, and the test agrees."""
+        return (self.low > 0 or self.high < 0) and self.test.significant
+
+
+def difference(first_wrong: np.ndarray, second_wrong: np.ndarray) -> Difference:
+    """Return how the error changes from a first to a second way: booleans (n,) and (n,), in the same order of images.
+
+    The interval is Bonett and Price's (2012) for paired proportions: Wald's, with one image added to each of the two
+    counts of images that only one way gets wrong.
+    """
+    test = compare(first_wrong, second_wrong)
+    images = len(first_wrong)
+    if not images:
+        return Difference(0.0, -100.0, 100.0, test)
+    first, second = ((count + 1) / (images + 2) for count in (test.only_first_wrong, test.only_second_wrong))
+    half = NORMAL_95 * math.sqrt((first + second - (second - first) ** 2) / (images + 2))
+    change = (test.only_second_wrong - test.only_first_wrong) / images
+    low, high = (max(-1.0, second - first - half), min(1.0, second - first + half))
+    return Difference(100 * change, 100 * low, 100 * high, test)
 
 
 def compare_rows(wrong: Sequence[np.ndarray], baseline: int | None = None) -> Comparisons:

@@ -1,0 +1,25 @@
+"""Options of report. Field texts are the help texts; those of shared options are theirs (`common`)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from tyro.conf import Positional
+
+from vggnet.options.common import DeviceOption, WorkersOption, option
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """Write a report as one HTML file: errors, curves, mistakes, single images, and what the net sees in them."""
+
+    paths: Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="PATH...", help_behavior_hint="(required)")]]
+    """Runs, folders of runs (of ladder or quickstart), or JSON files that evaluate, localize evaluate, transfer or
+    diagnose wrote."""
+    data: Annotated[str | None, option(default="the data that the nets were trained on")] = None
+    """The images that the nets are tested on, with labels: a folder or a name, as for train."""
+    out: Annotated[Path | None, option(default="report.html in the folder of the first PATH")] = None
+    """The HTML file. It needs no other file and no network."""
+    device: DeviceOption = "auto"
+    workers: WorkersOption = None

@@ -1,0 +1,148 @@
+"""Build a report: read what lies at the paths, measure what is cheap, make the sections whose data exist."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import vggnet
+from vggnet.console import note
+from vggnet.errors import UserError
+from vggnet.evaluation.computing import Computing
+from vggnet.files import write_result
+from vggnet.network.weights import load_model
+from vggnet.reporting.confusion import classes_section
+from vggnet.reporting.contents import Section, Text
+from vggnet.reporting.curves import training_section
+from vggnet.reporting.images import Shower, images_section
+from vggnet.reporting.measuring import Measured, measure, single_q
+from vggnet.reporting.page import page
+from vggnet.reporting.results import results_section
+from vggnet.reporting.sources import Run, Sources, read_sources
+from vggnet.reporting.summary import provenance_section, summary_section
+
+FILE = "report.html"
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report: its title, its HTML, the file it was written to, and what could not be shown."""
+
+    title: str
+    html: str
+    file: Path
+    notes: tuple[str, ...] = ()
+
+    def _repr_html_(self) -> str:
+        """Return the report in a frame, for a notebook."""
+        from markupsafe import escape
+
+        return f'<iframe srcdoc="{escape(self.html)}" width="100%" height="600" title="{escape(self.title)}"></iframe>'
+
+
+def build_report(
+    paths: Sequence[str | Path],
+    *,
+    data: str | None = None,
+    out: str | Path | None = None,
+    device: str = "auto",
+    workers: int | None = None,
+) -> Report:
+    """Return the report on what lies at the paths; nothing is written.
+
+    Args:
+        paths: runs, folders of runs, and JSON files of evaluations.
+        data: the images that the nets are tested on. None: those of the runs.
+        out: where the report is to be written. None: report.html in the first run's or the ladder's folder.
+        device, workers: for what must be computed.
+
+    Raises:
+        UserError: where there is nothing to report on at a path.
+    """
+    sources = read_sources(paths)
+    images = data or sources.data
+    notes: list[str] = []
+    measured = _measured(sources, images, Computing.of(device, "auto", workers, "skip"), notes)
+    command = f"vggnet report {' '.join(map(str, paths))}" + (f" --data {data}" if data else "")
+    sections = [
+        summary_section(sources, measured),
+        *_sections(sources, measured, images or "DATA", command, device),
+        provenance_section(sources, measured),
+    ]
+    found = [each for each in sections if each is not None]
+    if notes:
+        first = found[0]
+        found[0] = Section(first.title, (*first.parts, *(Text(text, quiet=True) for text in notes)))
+    title = _title(sources)
+    lead = f"{images or ''} \N{MIDDLE DOT} {', '.join(map(str, paths))}".strip(" \N{MIDDLE DOT}")
+    made = f"Made by vggnet {vggnet.__version__} on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC: {command}"
+    return Report(title, page(title, lead, found, made), Path(out) if out else sources.folder / FILE, tuple(notes))
+
+
+def write_report(paths: Sequence[str | Path], **options: object) -> Report:
+    """Write the report on what lies at the paths, and return it; see `build_report`."""
+    report = build_report(paths, **options)  # type: ignore[arg-type]
+    write_result(report.file, report.html, option="--out")
+    return report
+
+
+def _measured(sources: Sources, data: str | None, computing: Computing, notes: list[str]) -> Measured | None:
+    """Return the errors of the nets that have classes; None, with a note, where there are no images or nets for it."""
+    runs = [run for run in sources.runs if _names_classes(run)]
+    if not runs:
+        return None
+    if data is None:
+        notes.append("The runs do not say which images they were trained on: name them with --data.")
+        return None
+    try:
+        return measure(runs, data, computing)
+    except (UserError, OSError) as error:
+        notes.append(f"Without errors by image, since the images cannot be used: {error}")
+        return None
+
+
+def _names_classes(run: Run) -> bool:
+    description = run.description
+    return description is not None and not description.boxes and bool(description.classes)
+
+
+def _sections(
+    sources: Sources, measured: Measured | None, data: str, command: str, device: str
+) -> list[Section | None]:
+    sections: list[Section | None] = [training_section(sources.runs)]
+    if measured is None:
+        return sections
+    main = measured.main
+    run = main.runs[0]
+    description, scale = run.description, single_q(run.description)
+    assert description is not None
+    assert scale is not None
+    titles = description.class_titles or description.classes
+    model = load_model(run.path, Computing.of(device).device)
+    shower = Shower(model, measured.split, main.answers, titles, scale)
+    return [
+        images_section(shower),
+        *sections,
+        results_section(measured, data, command),
+        classes_section(run.name, main.answers, description),
+    ]
+
+
+def _title(sources: Sources) -> str:
+    if sources.ladder == "quickstart":
+        return "Quickstart: a shallow net, and a deeper one from it"
+    if len(sources.runs) == 1:
+        return f"Report on {sources.runs[0].name}"
+    return f"Report on {len(sources.runs)} nets" if sources.runs else "Report"
+
+
+def written_without_asking(paths: Sequence[str | Path], **options: object) -> Path | None:
+    """Write a report at the end of another command; return its file.
+
+    The command has done its work: a report that fails becomes a note, and None is returned.
+    """
+    try:
+        return write_report(paths, **options).file
+    except Exception as error:  # whatever it is, the result of the command counts
+        note(f"no report was written ({type(error).__name__}: {error}); `vggnet report` tries again")
+        return None

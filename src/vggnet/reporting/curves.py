@@ -1,0 +1,122 @@
+"""Training curves: losses and errors by epoch, the drops of the learning rate, the epoch that was chosen."""
+
+import itertools
+from collections.abc import Sequence
+
+from matplotlib.ticker import MaxNLocator
+
+from vggnet.console import counted
+from vggnet.reporting.contents import Chart, Grid, Section, section
+from vggnet.reporting.sources import Run
+from vggnet.reporting.style import MUTED, Plot, colour, mark, new_plot, styled, svg
+from vggnet.reporting.words import listed
+
+
+def curves(runs: Sequence[Run]) -> Plot:
+    """Draw the training of one run (loss and error), or the held-out errors of several on one axis."""
+    with styled():
+        return _one(runs[0]) if len(runs) == 1 else _several(runs)
+
+
+def drops(run: Run) -> list[int]:
+    """Return the last epoch before each drop of the learning rate."""
+    rates = [(int(row["epoch"]), row.get("learning_rate")) for row in run.rows]
+    return [
+        epoch
+        for (epoch, rate), (_, following) in itertools.pairwise(rates)
+        if rate is not None and following is not None and following < rate
+    ]
+
+
+def _one(run: Run) -> Plot:
+    plot = new_plot()
+    left, right = plot.subplots(1, 2)
+    epochs = [row["epoch"] for row in run.rows]
+    for axes, title, names in (
+        (left, "loss", (("train_loss", "training"), ("loss", "held out"))),
+        (right, "error in %", (("train_error", "training"), ("error", "held out"))),
+    ):
+        for place, (column, label) in enumerate(names):
+            if all(column in row for row in run.rows):
+                values = [row[column] for row in run.rows]
+                axes.plot(epochs, values, color=colour(place), marker=mark(place), label=label)
+        for drop in drops(run):
+            axes.axvline(drop + 0.5, color=MUTED, linestyle=":", linewidth=1)
+        if run.best is not None:
+            axes.axvline(run.best["epoch"], color=MUTED, linestyle="--", linewidth=1)
+        axes.set(title=title, xlabel="epoch", ylim=(0, None))
+        axes.legend()
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return plot
+
+
+def _several(runs: Sequence[Run]) -> Plot:
+    plot = new_plot(height=3.6)
+    axes = plot.subplots()
+    for place, run in enumerate(runs):
+        epochs, errors = [row["epoch"] for row in run.rows], [row["error"] for row in run.rows]
+        axes.plot(epochs, errors, color=colour(place), marker=mark(place), label=run.name)
+        if run.best is not None:
+            axes.plot(run.best["epoch"], run.best["error"], "o", ms=11, mfc="none", mec=colour(place))
+    axes.set(title="held-out error in %, by stage", xlabel="epoch of the stage", ylim=(0, None))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend()
+    return plot
+
+
+def training_section(runs: Sequence[Run]) -> Section | None:
+    """Return the curves of the runs that have epochs, with a sentence, and the numbers as a table."""
+    trained = [run for run in runs if run.rows and all("error" in row for row in run.rows)]
+    if not trained:
+        return None
+    alt = f"Line chart of the training by epoch: {listed([run.name for run in trained])}. The numbers are in the table."
+    parts: list[Chart | Grid | None] = [
+        Chart(svg(curves(trained)), alt, " ".join(_says(run, runs, alone=len(trained) == 1) for run in trained))
+    ]
+    if len(trained) > 1:
+        names = [
+            Chart(svg(curves([run])), f"Loss and error of {run.name} by epoch.", f"{run.name}.") for run in trained
+        ]
+        parts += names if len(trained) <= 2 else []
+    parts += [_numbers(run) for run in trained]
+    return section("How it learnt", parts)
+
+
+def _says(run: Run, runs: Sequence[Run], *, alone: bool) -> str:
+    """Describe the course of a training from its numbers."""
+    best, first = run.best, run.rows[0]
+    assert best is not None
+    epoch = int(best["epoch"])
+    chosen = "dashed line" if alone else "circle"
+    unit = "test 1 error" if run.of_boxes else "error"
+    if len(run.rows) == 1:
+        text = f"{run.name}: after its only epoch so far the held-out {unit} is {best['error']:.1f} %."
+    elif epoch > 1 and best["error"] < first["error"]:
+        text = (
+            f"{run.name}: the held-out {unit} fell from {first['error']:.1f} % to {best['error']:.1f} % at epoch "
+            f"{epoch} of {len(run.rows)} ({chosen}), whose weights are used"
+        )
+        dropped = len(drops(run))
+        text += (
+            f"; the learning rate dropped {counted(dropped, 'time')}{' (dotted)' if alone else ''}." if dropped else "."
+        )
+    else:
+        text = f"{run.name}: the held-out {unit} did not fall below the {first['error']:.1f} % of the first epoch."
+    source = next((other for other in runs if other.name == run.source and other is not run and other.best), None)
+    if source is not None and source.best is not None:
+        lowest = source.best["error"]
+        reached = next((int(row["epoch"]) for row in run.rows if row["error"] <= lowest), None)
+        if reached is not None:
+            text += (
+                f" Started from {source.name}, it was as low as {source.name}'s best ({lowest:.1f} %) after "
+                f"{counted(reached, 'epoch')}."
+            )
+    return text
+
+
+def _numbers(run: Run) -> Grid:
+    columns = [name for name in run.rows[-1] if all(name in row for row in run.rows)]
+    heads = {"error": "held-out error %", "train_error": "train error %", "loss": "held-out loss"}
+    rows = tuple(tuple(f"{row[name]:.5g}" for name in columns) for row in run.rows)
+    titles = tuple(heads.get(name, name.replace("_", " ")) for name in columns)
+    return Grid(f"Numbers by epoch: {run.name}", titles, rows, folded=True)

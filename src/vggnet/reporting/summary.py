@@ -1,0 +1,138 @@
+"""The first section: what the report is about, in sentences for a newcomer, and what to do next."""
+
+from collections.abc import Sequence
+
+from vggnet.console import counted, duration
+from vggnet.evaluation.metrics import Count
+from vggnet.reporting.contents import Commands, Facts, Folded, Part, Section, Text
+from vggnet.reporting.measuring import Measured
+from vggnet.reporting.sources import Run, Sources
+from vggnet.reporting.words import error_in_words, net_in_words, scale_in_words, times
+
+PAPER = (
+    (
+        "Simonyan and Zisserman, Very Deep Convolutional Networks for Large-Scale Image Recognition (ICLR 2015), asked "
+        "whether a net for images gets better when it gets deeper, with everything else left alone. Their nets consist "
+        "of 3x3 convolutions, the smallest filters that tell left from right. Two of them see 5x5 pixels and three see "
+        "7x7, with fewer weights and more non-linearities than one large filter."
+    ),
+    (
+        "Nets A to E have 11 to 19 layers with weights. From small random weights the deep ones did not learn: net A "
+        "was trained first, and the deeper ones started from its layers. Errors fell with depth, up to 16 to 19 layers."
+    ),
+    (
+        "The same net gives different errors by how a test image is shown to it. The crop in the middle is the usual "
+        "way. The paper runs the net over the whole image (dense), at several sizes Q, over 5x5 crops, and averages "
+        "answers of several nets. S is the size of the training images: one number, or drawn for each image (jittered)."
+    ),
+)
+STEPS = (
+    ("vggnet predict {run} IMAGES", "name what is in other images"),
+    ("vggnet evaluate {run} {data} --views center dense crops", "measure it by more of the paper's protocol"),
+    ("vggnet train FOLDER --net D --init-from {run} --new-head", "teach it other classes"),
+)
+
+
+def summary_section(sources: Sources, measured: Measured | None) -> Section:
+    """Return what it is, the errors in words, and three commands."""
+    runs = [run for run in sources.runs if not run.of_boxes]
+    parts: list[Part] = []
+    if runs:
+        main = measured.main.runs[0] if measured is not None else runs[-1]
+        parts.append(Text(" ".join(_sentences(main, runs, sources, measured))))
+        parts += [Text(f"{run.name}: {note}", quiet=True) for run in runs for note in _state(run)]
+        data = sources.data or "DATA"
+        lines = tuple((command.format(run=main.path, data=data), what) for command, what in STEPS)
+        parts.append(Commands(lines))
+    parts.append(Folded("What the paper is about", tuple(Text(text) for text in PAPER)))
+    return Section("What it is", tuple(parts))
+
+
+def _sentences(main: Run, runs: Sequence[Run], sources: Sources, measured: Measured | None) -> list[str]:
+    """Return three sentences: the net, its training, its error."""
+    said = []
+    if main.description is not None:
+        architecture = main.description.architecture
+        several = f"The best of these {len(runs)} nets, {main.name}," if len(runs) > 1 else "This"
+        said.append(
+            f"{several} is {net_in_words(architecture)} of Simonyan and Zisserman (2015), {times(architecture.width)}, "
+            f"that tells {counted(architecture.outputs, 'class')} apart and sees squares of {architecture.crop_px} "
+            "pixels."
+        )
+    if main.rows:
+        images = main.config.get("train_images")
+        on = f" on {counted(images, 'image')}" if isinstance(images, int) else ""
+        start = f", starting from {main.source}" if main.source else ""
+        scale = f" at {scale_in_words(main.description.train_scale)}" if main.description is not None else ""
+        took = f" ({duration(main.wall_s)})" if main.wall_s else ""
+        name = f" of {main.data}" if main.data else ""
+        said.append(f"It was trained for {counted(len(main.rows), 'epoch')}{took}{on}{name}{scale}{start}.")
+    error = _error(main, measured)
+    if error is not None:
+        count, how = error
+        unseen = counted(count.images, "image")
+        text = f"Of {unseen} that it has not learnt from, it names {error_in_words(count)} wrong, {how}"
+        classes = main.description.architecture.outputs if main.description else 0
+        said.append(text + (f"; guessing would get {100 * (1 - 1 / classes):.0f} % wrong." if classes > 1 else "."))
+    elif main.best is not None:
+        said.append(f"Its lowest error on held-out training images is {main.best['error']:.1f} %.")
+    return said
+
+
+def _error(main: Run, measured: Measured | None) -> tuple[Count, str] | None:
+    """Return the error on whole images and how it was measured: from posteriors, else from val.json."""
+    if measured is not None:
+        row = measured.main
+        return row.row.errors.top1, f"seen whole at Q={row.row.test_scale}"
+    try:
+        dense = main.val["dense"]
+        return Count(int(dense["top1"]["wrong"]), int(dense["top1"]["images"])), f"seen whole at Q={dense['scale']}"
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _state(run: Run) -> list[str]:
+    """Return what a reader must know of a run that is not complete."""
+    notes = list(run.notes)
+    if run.finished is False:
+        total = run.config.get("epochs")
+        of = f" of at most {total}" if total else ""
+        notes.insert(0, f"still training, or stopped: {counted(len(run.rows), 'epoch')}{of} so far")
+    return notes
+
+
+def provenance_section(sources: Sources, measured: Measured | None) -> Section | None:
+    """Return commands, versions, hashes, hardware and seeds of each run."""
+    parts: list[Part] = []
+    hashes: dict[str, str] = {}
+    if measured is not None:
+        models = measured.table.facts.get("models", [])
+        hashes = {str(model.get("path")): str(model.get("weights_sha256")) for model in models}
+    for run in sources.runs:
+        environment, config = run.environment, run.config
+        command = environment.get("command")
+        items = {
+            "command": " ".join(map(str, command)) if isinstance(command, list) else None,
+            "seed": config.get("seed"),
+            "processor": environment.get("cpu"),
+            "GPUs": ", ".join(map(str, environment.get("gpus") or [])) or None,
+            "threads": environment.get("threads"),
+            "precision": config.get("resolved_precision"),
+            "versions": _versions(environment),
+            "weights, SHA-256": hashes.get(str(run.path)),
+            "list of images, SHA-256": config.get("images_sha256"),
+            "batch": config.get("batch"),
+            "learning rate": config.get("learning_rate"),
+            "training time": duration(run.wall_s) if run.wall_s else None,
+        }
+        found = tuple((name, str(value)) for name, value in items.items() if value is not None)
+        if found:
+            parts += [Text(f"{run.name} ({run.path})"), Facts(found)]
+    return Section("Where the numbers come from", tuple(parts)) if parts else None
+
+
+def _versions(environment: dict[str, object]) -> str | None:
+    names = [
+        f"{name} {environment[name]}" for name in ("python", "torch", "torchvision", "pillow") if name in environment
+    ]
+    return ", ".join(names) or None
