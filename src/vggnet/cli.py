@@ -29,8 +29,8 @@ from vggnet.options.flags import with_flags
 from vggnet.options.localization import LocalizeOptions
 from vggnet.options.quantization import QuantizeOptions
 from vggnet.options.ranges import check_numbers
-from vggnet.options.serving import ServeOptions
 from vggnet.options.reporting import ReportOptions
+from vggnet.options.serving import ServeOptions
 from vggnet.options.training import DiagnoseOptions, LadderOptions, NetsOptions, QuickstartOptions, TrainOptions
 from vggnet.options.transfer import FeaturesOptions, TransferOptions
 from vggnet.options.weights import ConvertOptions, ExportOptions

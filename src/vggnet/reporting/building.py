@@ -19,6 +19,7 @@ from vggnet.reporting.measuring import Measured, measure, single_q
 from vggnet.reporting.page import page
 from vggnet.reporting.results import results_section
 from vggnet.reporting.sources import Run, Sources, read_sources
+from vggnet.reporting.stored import stored_sections
 from vggnet.reporting.summary import provenance_section, summary_section
 
 FILE = "report.html"
@@ -67,6 +68,7 @@ def build_report(
     sections = [
         summary_section(sources, measured),
         *_sections(sources, measured, images or "DATA", command, device),
+        *stored_sections(sources),
         provenance_section(sources, measured),
     ]
     found = [each for each in sections if each is not None]

@@ -162,10 +162,10 @@ def images_section(shower: Shower) -> Section | None:
     ]
     crop = shower.model.architecture.crop_px
     how = (
-        f"Score map: the image is rescaled so that its smaller side has {map_scale(shower.model)} pixels; every window "
-        f"of {crop} pixels is judged alone, and the posterior of the named class lies over the window's middle, from "
-        f"none (gray) to 1 (light). Saliency: the gradient of the answered class's score by the pixels at Q={shower.scale} "
-        "(Simonyan, Vedaldi and Zisserman, 2014); light pixels move the score most."
+        f"Score map: the image is rescaled so that its smaller side has {map_scale(shower.model)} pixels. Every window "
+        f"of {crop} pixels is judged alone; the posterior of the named class lies over the window's middle, from none "
+        "(gray) to 1 (light). Saliency: the gradient of the answered class's score by the pixels at "
+        f"Q={shower.scale} (Simonyan, Vedaldi and Zisserman, 2014); light pixels move the score most."
     )
     lost = f"{counted(shower.lost, 'image')} cannot be shown any more: see the cards." if shower.lost else ""
     notes = [Text(text, quiet=True) for text in (how, lost) if text]
