@@ -35,6 +35,12 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     return cache
 
 
+@pytest.fixture(autouse=True)
+def no_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings of tests write no report, which takes a second; those of tests/reporting do."""
+    monkeypatch.setattr("vggnet.reporting.unasked.written", lambda *_, **__: None)
+
+
 @pytest.fixture
 def class_folders(tmp_path: Path) -> Callable[..., Path]:
     """Return a function that makes train/CLASS and val/CLASS of small JPEGs whose colour tells the class."""

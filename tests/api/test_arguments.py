@@ -23,8 +23,8 @@ FUNCTIONS: dict[str, tuple[type, set[str]]] = {
     "train": (TrainOptions, {"json"}),
     "ladder": (LadderOptions, {"json"}),
     "diagnose": (DiagnoseOptions, {"json"}),
-    "evaluate": (EvaluateOptions, {"inputs"}),
-    "classify": (EvaluateOptions, {"inputs", "against", "per_image"}),
+    "evaluate": (EvaluateOptions, {"inputs", "report"}),
+    "classify": (EvaluateOptions, {"inputs", "against", "per_image", "report"}),
     "predict": (PredictOptions, {"inputs", "json"}),
     "descriptors": (FeaturesOptions, {"inputs"}),
     "transfer": (TransferOptions, {"inputs", "json"}),
@@ -33,7 +33,7 @@ FUNCTIONS: dict[str, tuple[type, set[str]]] = {
     "quantize": (QuantizeOptions, {"json"}),
     "report": (ReportOptions, {"paths"}),
     "localize.train": (LocalizeTrainOptions, {"json"}),
-    "localize.evaluate": (LocalizeEvaluateOptions, {"inputs", "json"}),
+    "localize.evaluate": (LocalizeEvaluateOptions, {"inputs", "json", "report"}),
     "localize.predict": (LocalizePredictOptions, {"inputs", "json", "classifier"}),  # which is required
 }
 # a path that has no default here: nothing is written unasked

@@ -13,6 +13,11 @@ from vggnet.network.weights import save_model
 METRICS = "epoch,learning_rate,train_loss,train_error,error,loss,images_per_s,waiting_share\n"
 
 
+@pytest.fixture(autouse=True)
+def no_reports() -> None:
+    """Take the place of the fixture of this name for all other tests: here reports are written."""
+
+
 @pytest.fixture
 def make_run(tmp_path: Path) -> Callable[..., Path]:
     """Return a function that writes a run folder of a small random net."""

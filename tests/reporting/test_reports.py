@@ -13,7 +13,8 @@ import vggnet
 from vggnet.cli import run as command
 from vggnet.errors import BadImage, UserError
 from vggnet.reporting import images as single_images
-from vggnet.reporting.building import build_report, write_report, written_without_asking
+from vggnet.reporting.building import build_report, write_report
+from vggnet.reporting.unasked import written
 
 MakeRun = Callable[..., Path]
 CPU = {"device": "cpu", "workers": 0}
@@ -188,7 +189,7 @@ def test_a_report_that_nobody_asked_for_never_ends_a_command(
     ladder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("vggnet.reporting.building.page", lambda *_: 1 / 0)
-    assert written_without_asking([ladder], **CPU) is None
+    assert written([ladder], **CPU) is None
     assert "no report was written (ZeroDivisionError" in capsys.readouterr().err
 
 

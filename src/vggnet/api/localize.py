@@ -23,6 +23,7 @@ from vggnet.options.choices import (
     StepName,
 )
 from vggnet.options.localization import LocalizeEvaluateOptions, LocalizePredictOptions, LocalizeTrainOptions
+from vggnet.reporting.unasked import finish_with_report, machine_of, refreshed
 
 Model = str | Path
 
@@ -64,6 +65,7 @@ def train(
     threads: int | None = None,
     step: StepName = "auto",
     save_every: float = 300.0,
+    report: bool = True,
 ) -> LocalizeResult:
     """Train a net that draws boxes from a classification net (App. A), and print the progress.
 
@@ -79,7 +81,10 @@ def train(
         >>> 0 <= result.error.rate <= 1
         True
     """
-    return train_localizer(options_of(LocalizeTrainOptions, locals()))
+    options = options_of(LocalizeTrainOptions, locals())
+    result = train_localizer(options, refreshed(None, options.machine.report))
+    finish_with_report([result.run], options.machine.report, **machine_of(options.machine))
+    return result
 
 
 @like_command(

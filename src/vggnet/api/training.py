@@ -8,6 +8,7 @@ from vggnet.api.arguments import like_command, options_of
 from vggnet.network.diagnosis import Diagnosis
 from vggnet.options.choices import BadImages, DecoderName, InitMethod, Orientation, PrecisionName, StepName
 from vggnet.options.training import DiagnoseOptions, LadderOptions, TrainOptions
+from vggnet.reporting.unasked import finish_with_report, machine_of, refreshed
 from vggnet.training.classification import TrainResult, train_classifier
 from vggnet.training.diagnosing import diagnose_on_images
 from vggnet.training.ladder import StageResult
@@ -53,6 +54,7 @@ def train(
     threads: int | None = None,
     step: StepName = "auto",
     save_every: float = 300.0,
+    report: bool = True,
 ) -> TrainResult:
     """Train one net on images in folders (Sect. 3.1), as `vggnet train` does, and print the progress.
 
@@ -72,7 +74,10 @@ def train(
         >>> vggnet.load(result.run).description.classes
         ('class0', 'class1', 'class2')
     """
-    return train_classifier(options_of(TrainOptions, locals()))
+    options = options_of(TrainOptions, locals())
+    result = train_classifier(options, refreshed(None, options.machine.report))
+    finish_with_report([result.run], options.machine.report, **machine_of(options.machine))
+    return result
 
 
 @like_command(LadderOptions)
@@ -103,6 +108,7 @@ def ladder(
     threads: int | None = None,
     step: StepName = "auto",
     save_every: float = 300.0,
+    report: bool = True,
 ) -> list[StageResult]:
     """Train a shallow net, then deeper ones from it (Sect. 3.1), as `vggnet ladder` does, and print the progress.
 
@@ -121,7 +127,10 @@ def ladder(
         >>> [each.stage.name for each in stages]
         ['A-S37', 'D-S37', 'D-S37-73']
     """
-    return run_ladder(options_of(LadderOptions, locals()))
+    options = options_of(LadderOptions, locals())
+    results = run_ladder(options, refreshed(options.out, options.machine.report))
+    finish_with_report([options.out], options.machine.report, **machine_of(options.machine))
+    return results
 
 
 @like_command(DiagnoseOptions)

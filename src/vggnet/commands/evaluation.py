@@ -5,12 +5,15 @@ from collections.abc import Sequence
 from vggnet.commands.inputs import model_and_images, models_and_data
 from vggnet.commands.output import report, stdout_for_json
 from vggnet.console import note, progress, say
+from vggnet.errors import UserError
 from vggnet.evaluation.evaluate import evaluate as run_evaluation
 from vggnet.evaluation.policy import Shown, policy_notes
 from vggnet.evaluation.predict import predict as run_prediction
-from vggnet.evaluation.submission import Prediction
+from vggnet.evaluation.submission import Prediction, Submission
+from vggnet.evaluation.tables import Table
 from vggnet.network.weights import read_description
 from vggnet.options.evaluation import EvaluateOptions, PredictOptions
+from vggnet.reporting.building import FILE, write_report
 
 
 def evaluate(options: EvaluateOptions) -> None:
@@ -26,6 +29,22 @@ def evaluate(options: EvaluateOptions) -> None:
                 say(f"written to {path}")
 
     report(options.json, result.to_dict(), show)
+    if options.report:
+        _report(options, models, data, result)
+
+
+def _report(options: EvaluateOptions, models: Sequence[str], data: str, result: Table | Submission) -> None:
+    """Write the report on an evaluation, and name its file."""
+    if isinstance(result, Submission):
+        raise UserError("`report` is about errors, and these images have no labels")
+    json = options.json
+    out = json.with_name(FILE) if json is not None and str(json) not in ("-", "/dev/stdout") else None
+    with stdout_for_json(json):
+        how = {"device": options.device, "workers": options.workers}
+        made = write_report(models, data=data, out=out, results=result.to_dict(), **how)
+        for line in made.notes:
+            note(line)
+        say(f"report: {made.file}")
 
 
 def predict(options: PredictOptions) -> None:

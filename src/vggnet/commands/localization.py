@@ -11,6 +11,7 @@ from vggnet.options.localization import (
     LocalizePredictOptions,
     LocalizeTrainOptions,
 )
+from vggnet.reporting.unasked import finish_with_report, machine_of, refreshed
 
 
 def localize(options: LocalizeOptions) -> None:
@@ -28,7 +29,8 @@ def _train(options: LocalizeTrainOptions) -> None:
     check_images([options.data], "vggnet localize train DATA")
     check_models([options.init_from], "`init_from` MODEL")
     with stdout_for_json(options.json):
-        result = train_localizer(options)
+        result = train_localizer(options, refreshed(None, options.machine.report))
+        finish_with_report([result.run], options.machine.report, **machine_of(options.machine))
     write_json(options.json, result.to_dict())
 
 
@@ -38,6 +40,9 @@ def _evaluate(options: LocalizeEvaluateOptions) -> None:
     with stdout_for_json(options.json):
         result = evaluate_localizers(runs, data, options)
     report(options.json, result.to_dict(), result.print)
+    with stdout_for_json(options.json):
+        how = {"device": options.device, "workers": options.workers}
+        finish_with_report([runs[0]], options.report, data=data, results=result.to_dict(), **how)
 
 
 def _predict(options: LocalizePredictOptions) -> None:

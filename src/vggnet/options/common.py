@@ -30,7 +30,7 @@ def option(text: str | None = None, *, default: str | None = None, metavar: str 
 
 
 # `cli` makes `--mirror True` of --mirror, and `--mirror False` of --no-mirror
-SWITCHES = ("batch-norm", "mirror", "new-head")
+SWITCHES = ("batch-norm", "mirror", "new-head", "report")
 
 
 def switch(name: str, text: str | None = None, *, default: str) -> Any:
@@ -103,6 +103,16 @@ InitFromOption = Annotated[
 
 # its training
 Mirrored = Annotated[bool, tyro.conf.FlagConversionOff, switch("mirror", default="--mirror")]
+ReportOption = Annotated[
+    bool,
+    tyro.conf.FlagConversionOff,
+    switch(
+        "report",
+        "Write report.html into the folder of the results: errors, curves, mistakes, images. A training of more than "
+        "five minutes refreshes its curves after each epoch.",
+        default="--report",
+    ),
+]
 ResumeOption = Annotated[
     bool,
     option(

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import tyro
+
 from vggnet.options.choices import TableName
 from vggnet.options.common import (
     BadImagesOption,
@@ -18,6 +20,7 @@ from vggnet.options.common import (
     TestScalesOption,
     WorkersOption,
     option,
+    switch,
 )
 
 _TextFile = Annotated[Path | None, option(default="not written")]
@@ -55,6 +58,8 @@ class EvaluateOptions:
     """Write the table, or for images without labels the five classes of each image, as CSV."""
     markdown: _TextFile = None
     """Write the table as Markdown."""
+    report: Annotated[bool, tyro.conf.FlagConversionOff, switch("report", default="--no-report")] = False
+    """Write report.html, with figures and the images that go wrong: beside --json, else into the first run folder."""
     per_image: _TextFile = None
     """Write what each row of the table answered for each image, as CSV: the true class, right or wrong, five classes
     with their posteriors."""

@@ -25,6 +25,7 @@ from vggnet.options.common import (
     PatienceOption,
     PixelRangeOption,
     PredictWorkersOption,
+    ReportOption,
     ResumeOption,
     SeedOption,
     TestScalesOption,
@@ -157,6 +158,7 @@ class LocalizeEvaluateOptions:
     bad_images: BadImagesOption = "stop"
     bad_boxes: BadBoxesOption = "stop"
     workers: WorkersOption = None
+    report: ReportOption = True
     json: JsonOption = None
 
 

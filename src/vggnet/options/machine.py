@@ -11,6 +11,7 @@ from vggnet.options.common import (
     DeviceOption,
     MicroBatchOption,
     PrecisionOption,
+    ReportOption,
     SaveEveryOption,
     StepOption,
     ThreadsOption,
@@ -31,6 +32,7 @@ class MachineOptions:
     threads: ThreadsOption = None
     step: StepOption = "auto"
     save_every: SaveEveryOption = 300.0
+    report: ReportOption = True
 
 
 # --device, not --machine.device

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import vggnet
-from vggnet.console import note
 from vggnet.errors import UserError
 from vggnet.evaluation.computing import Computing
 from vggnet.files import write_result
@@ -18,7 +18,7 @@ from vggnet.reporting.images import Shower, images_section
 from vggnet.reporting.measuring import Measured, measure, single_q
 from vggnet.reporting.page import page
 from vggnet.reporting.results import results_section
-from vggnet.reporting.sources import Run, Sources, read_sources
+from vggnet.reporting.sources import Run, Sources, read_sources, with_results
 from vggnet.reporting.stored import stored_sections
 from vggnet.reporting.summary import provenance_section, summary_section
 
@@ -48,6 +48,8 @@ def build_report(
     out: str | Path | None = None,
     device: str = "auto",
     workers: int | None = None,
+    measured: bool = True,
+    results: dict[str, Any] | None = None,
 ) -> Report:
     """Return the report on what lies at the paths; nothing is written.
 
@@ -56,29 +58,31 @@ def build_report(
         data: the images that the nets are tested on. None: those of the runs.
         out: where the report is to be written. None: report.html in the first run's or the ladder's folder.
         device, workers: for what must be computed.
+        measured: whether errors and images are shown; without them a report takes a second.
+        results: further results that are not written to a file, as the JSON of a command.
 
     Raises:
         UserError: where there is nothing to report on at a path.
     """
-    sources = read_sources(paths)
+    sources = with_results(read_sources(paths), results)
     images = data or sources.data
     notes: list[str] = []
-    measured = _measured(sources, images, Computing.of(device, "auto", workers, "skip"), notes)
+    computing = Computing.of(device, "auto", workers, "skip")
+    found = _measured(sources, images, computing, notes) if measured else None
     command = f"vggnet report {' '.join(map(str, paths))}" + (f" --data {data}" if data else "")
     sections = [
-        summary_section(sources, measured),
-        *_sections(sources, measured, images or "DATA", command, device),
+        summary_section(sources, found),
+        *_sections(sources, found, images or "DATA", command, device),
         *stored_sections(sources),
-        provenance_section(sources, measured),
+        provenance_section(sources, found),
     ]
-    found = [each for each in sections if each is not None]
+    there = [each for each in sections if each is not None]
     if notes:
-        first = found[0]
-        found[0] = Section(first.title, (*first.parts, *(Text(text, quiet=True) for text in notes)))
+        there[0] = Section(there[0].title, (*there[0].parts, *(Text(text, quiet=True) for text in notes)))
     title = _title(sources)
     lead = f"{images or ''} \N{MIDDLE DOT} {', '.join(map(str, paths))}".strip(" \N{MIDDLE DOT}")
     made = f"Made by vggnet {vggnet.__version__} on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC: {command}"
-    return Report(title, page(title, lead, found, made), Path(out) if out else sources.folder / FILE, tuple(notes))
+    return Report(title, page(title, lead, there, made), Path(out) if out else sources.folder / FILE, tuple(notes))
 
 
 def write_report(paths: Sequence[str | Path], **options: object) -> Report:
@@ -136,15 +140,3 @@ def _title(sources: Sources) -> str:
     if len(sources.runs) == 1:
         return f"Report on {sources.runs[0].name}"
     return f"Report on {len(sources.runs)} nets" if sources.runs else "Report"
-
-
-def written_without_asking(paths: Sequence[str | Path], **options: object) -> Path | None:
-    """Write a report at the end of another command; return its file.
-
-    The command has done its work: a report that fails becomes a note, and None is returned.
-    """
-    try:
-        return write_report(paths, **options).file
-    except Exception as error:  # whatever it is, the result of the command counts
-        note(f"no report was written ({type(error).__name__}: {error}); `vggnet report` tries again")
-        return None

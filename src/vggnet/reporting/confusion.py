@@ -12,8 +12,6 @@ Shapes: n images, K classes, G groups.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.cluster.hierarchy import leaves_list, linkage
-from scipy.spatial.distance import squareform
 
 from vggnet.console import counted
 from vggnet.description import ModelDescription
@@ -24,7 +22,6 @@ from vggnet.reporting.style import INK, MUTED, SERIES, Plot, new_plot, styled, s
 from vggnet.reporting.words import no_difference, percent
 
 MOST_SHOWN = 40
-MOST_ORDERED = 300  # classes that are ordered optimally; the time grows with their square
 PAIRS = 12
 BINS = 10
 
@@ -38,18 +35,37 @@ def counts_of(answers: Answers) -> np.ndarray:
 
 
 def ordered(counts: np.ndarray) -> np.ndarray:
-    """Return an order of the classes in which those that are confused stand together, int64 (K,)."""
+    """Return an order of the classes in which those that are confused stand together, int64 (K,).
+
+    Agglomerative clustering with average linkage. Two groups are joined so that the two classes that meet are confused
+    as often as their ends allow.
+    """
     classes = len(counts)
-    if classes < 3:
-        return np.arange(classes)
     rates = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     likeness = rates + rates.T
-    np.fill_diagonal(likeness, 0)
-    if not likeness.any():
-        return np.arange(classes)
-    distances = squareform(1 - likeness / likeness.max(), checks=False)
-    tree = linkage(distances, "average", optimal_ordering=classes <= MOST_ORDERED)
-    return leaves_list(tree).astype(np.int64)
+    np.fill_diagonal(likeness, -1)
+    table, alive = likeness.copy(), np.ones(classes, bool)
+    groups = [[place] for place in range(classes)]
+    for _ in range(classes - 1):
+        one, other = sorted(divmod(int(table.argmax()), classes))
+        if table[one, other] <= 0:
+            break
+        sizes = len(groups[one]), len(groups[other])
+        groups[one] = _joined(groups[one], groups[other], likeness)
+        groups[other] = []
+        alive[other] = False
+        mean = np.where(alive, (sizes[0] * table[one] + sizes[1] * table[other]) / sum(sizes), -1)
+        mean[one] = -1
+        table[one] = table[:, one] = mean
+        table[other] = table[:, other] = -1
+    return np.array([place for group in groups for place in group], np.int64)
+
+
+def _joined(first: list[int], second: list[int], likeness: np.ndarray) -> list[int]:
+    """Return both groups in a row, each turned so that the classes which meet are most alike."""
+    ways = [(one, other) for one in (first, first[::-1]) for other in (second, second[::-1])]
+    one, other = max(ways, key=lambda way: likeness[way[0][-1], way[1][0]])
+    return [*one, *other]
 
 
 def grouped(counts: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:

@@ -18,7 +18,12 @@ from vggnet.network.weights import RUN_FILES, find_weights, read_description
 from vggnet.training.checkpoints import read_progress
 from vggnet.training.runs import CONFIG, STATE
 
-KINDS = ("evaluations", "localisations", "diagnoses", "transfers")
+KINDS = {  # by the fields that their JSON has
+    "evaluations": {"title", "rows"},
+    "localisations": {"test1", "test2"},
+    "diagnoses": {"layers", "verdict"},
+    "transfers": {"paper", "bad_images", "notes"},
+}
 LADDERS = ("ladder.json", "quickstart.json")
 METRICS, VAL, ENVIRONMENT = "metrics.csv", "val.json", "environment.json"
 Read = TypeVar("Read")
@@ -174,19 +179,26 @@ def _read_json(path: Path) -> Sources:
         return _read_ladder(path)
     notes: list[str] = []
     content = _json_of(path, notes)
-    if isinstance(content, dict):
-        kinds = {
-            "evaluations": {"title", "rows"},
-            "localisations": {"test1", "test2"},
-            "diagnoses": {"layers", "verdict"},
-            "transfers": {"paper", "bad_images", "notes"},
-        }
-        for kind, keys in kinds.items():
-            if keys <= content.keys():
-                runs = _models_of(content) if kind in ("evaluations", "localisations") else ()
-                found: dict[str, Any] = {kind: ((path, content),)}
-                return Sources(runs=runs, folder=path.parent, **found)
-    raise UserError(notes[0]) if notes else _nothing(path)
+    kind = _kind_of(content)
+    if kind is None:
+        raise UserError(notes[0]) if notes else _nothing(path)
+    return with_results(Sources(runs=_models_of(content), folder=path.parent), content, path)
+
+
+def with_results(sources: Sources, content: dict[str, Any] | None, file: Path = Path("this evaluation")) -> Sources:
+    """Return sources with the result of a command, as its JSON has it."""
+    kind = _kind_of(content)
+    if kind is None:
+        return sources
+    found: dict[str, Any] = {kind: (*getattr(sources, kind), (file, content))}
+    return replace(sources, **found)
+
+
+def _kind_of(content: Any) -> str | None:
+    """Return which of KINDS the JSON of a command is; None for others."""
+    if not isinstance(content, dict):
+        return None
+    return next((kind for kind, fields in KINDS.items() if fields <= content.keys()), None)
 
 
 def _models_of(content: dict[str, Any]) -> tuple[Run, ...]:

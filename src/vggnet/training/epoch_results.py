@@ -1,14 +1,19 @@
 """Write and describe the results of an epoch: weights of the last and the best one, metrics, a line for the user."""
 
 import math
+from collections.abc import Callable
+from pathlib import Path
 
 from vggnet.console import note
 from vggnet.errors import is_installed
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import save_model
+from vggnet.training.checkpoints import TrainingProgress
 from vggnet.training.runs import RunFolder
 
 Row = dict[str, float]  # a row of metrics.csv
+# what the first rank calls after an epoch: the run's folder, where the training stands, the epochs at most
+AfterEpoch = Callable[[Path, TrainingProgress, int], object]
 
 
 def is_best_so_far(judged: dict[str, float], best: dict[str, float]) -> bool:

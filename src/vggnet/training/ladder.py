@@ -26,6 +26,7 @@ from vggnet.paper.recipes import PAPER_EPOCHS, Recipe, fixed_scale, jittered_sca
 from vggnet.training.checkpoints import TrainingProgress, read_progress
 from vggnet.training.classification import train_classifier
 from vggnet.training.distributed import World, join_world
+from vggnet.training.epoch_results import AfterEpoch
 from vggnet.training.plan import architecture_of, choose_crop, recipe_of, resolve_training
 from vggnet.training.runs import RunFolder
 
@@ -125,13 +126,13 @@ def _stage(common: TrainOptions, folder: Path, net: str, recipe: Recipe, source:
     return Stage(changes, source)
 
 
-def run_ladder(stages: list[Stage]) -> list[StageResult]:
+def run_ladder(stages: list[Stage], after_epoch: AfterEpoch | None = None) -> list[StageResult]:
     """Run what is not finished yet, in order."""
     with join_world(stages[0].options.machine.device) as world:
-        return _run_in(stages, world)
+        return _run_in(stages, world, after_epoch)
 
 
-def _run_in(stages: list[Stage], world: World) -> list[StageResult]:
+def _run_in(stages: list[Stage], world: World, after_epoch: AfterEpoch | None) -> list[StageResult]:
     results = []
     for number, stage in enumerate(stages, start=1):
         origin = f" from {stage.source}" if stage.source else ""
@@ -140,7 +141,7 @@ def _run_in(stages: list[Stage], world: World) -> list[StageResult]:
         if result is not None:
             world.from_first(partial(resolve_training, stage.options))
         else:
-            train_classifier(stage.options)
+            train_classifier(stage.options, after_epoch)
             result = world.from_first(partial(finished, stage))
             assert result is not None
         results.append(result)
@@ -231,11 +232,11 @@ def to_dicts(results: list[StageResult]) -> list[dict[str, Any]]:
     return rows
 
 
-def ladder(options: LadderOptions) -> list[StageResult]:
+def ladder(options: LadderOptions, after_epoch: AfterEpoch | None = None) -> list[StageResult]:
     """`vggnet ladder`."""
     stages = stages_of(options)
     say(f"ladder: {' -> '.join(stage.name for stage in stages)}; into {options.out}")
-    results = run_ladder(stages)
+    results = run_ladder(stages, after_epoch)
     if is_first_rank():
         write_whole(options.out / "ladder.json", json_text(to_dicts(results)))
     show(results)

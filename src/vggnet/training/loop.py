@@ -34,7 +34,7 @@ from vggnet.paper.recipes import Recipe
 from vggnet.training.checkpoints import TrainingProgress, share_state, write_state
 from vggnet.training.distributed import Votes, World
 from vggnet.training.divergence import Watch, diverged, not_finite
-from vggnet.training.epoch_results import describe_epoch, is_best_so_far, write_results
+from vggnet.training.epoch_results import AfterEpoch, describe_epoch, is_best_so_far, write_results
 from vggnet.training.optimization import Plateau, build_optimizer
 from vggnet.training.runs import RunFolder
 from vggnet.training.stopping import Interrupted, StopRequested, StopRequests, stop_requests
@@ -89,6 +89,7 @@ class LoopSettings:
     save_every_s: float = 300.0
     step: StepName = "auto"
     epochs_before: int = 0  # that the starting weights were trained for: draws go on from there, and repeat none
+    after_epoch: AfterEpoch | None = None
 
 
 class Loop:
@@ -309,6 +310,8 @@ class Loop:
         say(describe_epoch(row, judged, self.recipe.epochs, is_best=is_best))
         for note in self.schedule.log[notes:]:
             say(f"  {note}")
+        if (report := self.settings.after_epoch) and self.world.is_first:
+            report(self.run.path, progress, self.recipe.epochs)
         return going
 
     def _write_epoch(self, is_best: bool) -> None:

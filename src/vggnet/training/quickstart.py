@@ -11,6 +11,7 @@ from vggnet.files import json_text, write_whole
 from vggnet.options.evaluation import PredictOptions
 from vggnet.options.training import QuickstartOptions, TrainOptions
 from vggnet.paper.recipes import fixed_scale
+from vggnet.training.epoch_results import AfterEpoch
 from vggnet.training.ladder import Stage, run_ladder, show, to_dicts
 
 CROP_PX = 64
@@ -42,12 +43,12 @@ def stages_of(options: QuickstartOptions) -> list[Stage]:
     return [stage("A", None), stage("D", "A")]
 
 
-def quickstart(options: QuickstartOptions) -> None:
+def quickstart(options: QuickstartOptions, after_epoch: AfterEpoch | None = None) -> None:
     """`vggnet quickstart`."""
     say(
         "scenes: handwritten digits on photographs. Net A (11 layers) first, then net D (16 layers) from it (Sect. 3.1)"
     )
-    results = run_ladder(stages_of(options))
+    results = run_ladder(stages_of(options), after_epoch)
     write_whole(options.out / "quickstart.json", json_text(to_dicts(results)))
     show(results)
     deepest = options.out / "D"

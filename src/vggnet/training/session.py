@@ -32,6 +32,7 @@ from vggnet.training.checkpoints import TrainingProgress
 from vggnet.training.choose_decoder import choose_decoder, training_loader
 from vggnet.training.continuing import NOT_WRITTEN
 from vggnet.training.distributed import World
+from vggnet.training.epoch_results import AfterEpoch
 from vggnet.training.loop import Loop, LoopSettings, Task
 from vggnet.training.lost_images import TRAIN, LostImages
 from vggnet.training.meeting import launch_names
@@ -166,7 +167,7 @@ class Session:
         return read[0]
 
 
-def start_session(prepared: PreparedRun[Any], model: VGG) -> Session:
+def start_session(prepared: PreparedRun[Any], model: VGG, after_epoch: AfterEpoch | None = None) -> Session:
     """Return the session that trains `model`, given on the CPU. All ranks call.
 
     Resolves what depends on the device and its memory: precision, micro-batch and decoder. A run that goes on has them
@@ -191,7 +192,8 @@ def start_session(prepared: PreparedRun[Any], model: VGG) -> Session:
         model.description = dataclasses.replace(model.description, feature_scale=scale)
     # a run of a version that did not count them replays the draws, as it was started
     before = started.get("epochs_before", 0) if prepared.resuming else model.description.epochs_seen
-    settings = LoopSettings(plan.options.seed, micro_batch, precision, machine.save_every, machine.step, before)
+    how = (precision, machine.save_every, machine.step)
+    settings = LoopSettings(plan.options.seed, micro_batch, *how, before, after_epoch)
     decoder = choose_decoder(machine.decoder, run, world)
     if prepared.resuming:
         world.from_first(run.check_weights)
