@@ -69,7 +69,8 @@ def build_report(
     notes: list[str] = []
     computing = Computing.of(device, "auto", workers, "skip")
     found = _measured(sources, images, computing, notes) if measured else None
-    command = f"vggnet report {' '.join(map(str, paths))}" + (f" --data {data}" if data else "")
+    given = " ".join(map(str, paths))
+    command = f"  vggnet report {given} --data {data}" if data else f"  vggnet report {given}"
     sections = [
         summary_section(sources, found),
         *_sections(sources, found, images or "DATA", command, device),
@@ -81,14 +82,14 @@ def build_report(
         there[0] = Section(there[0].title, (*there[0].parts, *(Text(text, quiet=True) for text in notes)))
     title = _title(sources)
     lead = f"{images or ''} \N{MIDDLE DOT} {', '.join(map(str, paths))}".strip(" \N{MIDDLE DOT}")
-    made = f"Made by vggnet {vggnet.__version__} on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC: {command}"
+    made = f"Made by vggnet {vggnet.__version__} on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC:{command[1:]}"
     return Report(title, page(title, lead, there, made), Path(out) if out else sources.folder / FILE, tuple(notes))
 
 
 def write_report(paths: Sequence[str | Path], **options: object) -> Report:
     """Write the report on what lies at the paths, and return it; see `build_report`."""
     report = build_report(paths, **options)  # type: ignore[arg-type]
-    write_result(report.file, report.html, option="--out")
+    write_result(report.file, report.html, option="`out`")
     return report
 
 
@@ -98,7 +99,7 @@ def _measured(sources: Sources, data: str | None, computing: Computing, notes: l
     if not runs:
         return None
     if data is None:
-        notes.append("The runs do not say which images they were trained on: name them with --data.")
+        notes.append("The runs do not say which images they were trained on: name them (`data`).")
         return None
     try:
         return measure(runs, data, computing)

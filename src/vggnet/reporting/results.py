@@ -64,7 +64,7 @@ def _commands(measured: Measured, data: str, command: str) -> Commands | None:
         "table6": "fused nets",
     }
     lines = [
-        (f"vggnet evaluate {models} {data} --protocol {table}", f"{table.replace('table', 'Table ')}: {what[table]}")
+        (f"  vggnet evaluate {models} {data} --protocol {table}", f"{table.replace('table', 'Table ')}: {what[table]}")
         for table in measured.unmeasured
     ]
     return Commands((*lines, (command, "then this report again"))) if lines else None

@@ -124,7 +124,7 @@ def _read_path(path: Path) -> Sources:
 def _nothing(path: Path) -> UserError:
     return UserError(
         f"{path}: no run and no result of vggnet. A report is about a run folder, a folder of runs (as `vggnet ladder` "
-        "writes it), or the JSON of `vggnet evaluate`, `localize evaluate`, `transfer` or `diagnose` (--json FILE)"
+        "writes it), or the JSON of `vggnet evaluate`, `localize evaluate`, `transfer` or `diagnose` (`json`)"
     )
 
 

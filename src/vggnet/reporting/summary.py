@@ -27,9 +27,9 @@ PAPER = (
     ),
 )
 STEPS = (
-    ("vggnet predict {run} IMAGES", "name what is in other images"),
-    ("vggnet evaluate {run} {data} --views center dense crops", "measure it by more of the paper's protocol"),
-    ("vggnet train FOLDER --net D --init-from {run} --new-head", "teach it other classes"),
+    ("  vggnet predict {run} IMAGES", "name what is in other images"),
+    ("  vggnet evaluate {run} {data} --views center dense crops", "measure it by more of the paper's protocol"),
+    ("  vggnet train FOLDER --net D --init-from {run} --new-head", "teach it other classes"),
 )
 
 
