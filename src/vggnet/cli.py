@@ -1,7 +1,8 @@
 """Parse the command line, run the command, and turn a user's mistake into a message and an exit status.
 
-Exit status, also in docs/installation.md: 0 done, 1 something failed on the machine (no space, no memory), 2 a mistake
-that the user can correct, 130 stopped by the user, 141 standard output was closed before the end (`| head`).
+Exit status, also in docs/installation.md: 0 done, 1 something failed on the machine (no memory), 2 a mistake that the
+user can correct, 75 the disk failed or is full, and the command goes on when that is mended, 130 stopped by the user,
+141 standard output was closed before the end (`| head`), 143 stopped by SIGTERM.
 """
 
 import difflib
@@ -15,6 +16,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from importlib import metadata
+from typing import Any
 
 import tyro
 
@@ -99,6 +101,8 @@ def run(arguments: Sequence[str]) -> int:
                 ),
             )
         check_numbers(options)
+        if (status := _launched(options, arguments)) is not None:
+            return status
         name, module = next((name, module) for name, (kind, module) in COMMANDS.items() if kind is type(options))
         with spelled(lambda text: _with_flags(text, options)):
             getattr(importlib.import_module(f"vggnet.commands.{module}"), name)(options)
@@ -109,7 +113,7 @@ def run(arguments: Sequence[str]) -> int:
     except (BrokenPipeError, OutputLost) as error:
         return _output_lost(error, again)
     except OSError as error:
-        return _fail(_explain_file(error, again), 1)
+        return _fail(_explain_file(error, again), TEMPORARY if error.errno in _OF_THE_DISK else 1)
     except Exception as error:
         return _explain(error, again)
     return 0
@@ -138,6 +142,10 @@ def _output_lost(error: Exception, again: str) -> int:
     return _fail(f"standard output {what}: stopped before the end; {again}", 141 if closed else 1)
 
 
+TEMPORARY = 75  # EX_TEMPFAIL of <sysexits.h>
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_OF_THE_DISK = (*_NO_SPACE, errno.EIO, errno.EROFS, errno.ESTALE, errno.ENOTCONN)
+
 # what a user can do about a file error, by its errno
 _REMEDIES = {
     errno.EIO: "the disk or network share fails: look at the system's log (dmesg) and check it, then {again}",
@@ -153,7 +161,7 @@ _REMEDIES = {
 
 def _explain_file(error: OSError, again: str) -> str:
     where = f"{error.filename}: " if error.filename else ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if error.errno in _NO_SPACE:
         return f"{where}no space left to write it; free some, then {again}"
     remedy = _REMEDIES.get(error.errno or 0, "check the disk and the folder, then {again}").format(again=again)
     return f"{where}{error.strerror or error}; {remedy}"
@@ -163,7 +171,7 @@ def _explain(error: Exception, again: str) -> int:
     """Explain failures of the machine; raise any other exception again, a fault of vggnet, with its traceback."""
     name = type(error).__name__
     if name == "Interrupted":
-        return _fail(f"stopped; the state is saved, {again}", 130)
+        return _fail(f"{error}, {again}", getattr(error, "status", 130))
     if name == "OutOfMemoryError" or isinstance(error, MemoryError) or "can't allocate memory" in str(error):
         return _fail(f"out of memory ({str(error).splitlines()[0]}); try a smaller --micro-batch or --width", 1)
     if str(error).startswith("DataLoader worker"):
@@ -173,7 +181,7 @@ def _explain(error: Exception, again: str) -> int:
         lost = "another process of this training has ended or does not answer; look at what it printed"
         return _fail(f"{lost}, then {again} ({reason_of(error)[:200]})", 1)
     if any(words in str(error) for words in ("No space left", "File too large", "Disk quota exceeded")):
-        return _fail(f"no space left to write; free some, then {again}", 1)  # safetensors' own error
+        return _fail(f"no space left to write; free some, then {again}", TEMPORARY)  # safetensors' own error
     raise error
 
 
@@ -185,6 +193,16 @@ def _fail(message: str, status: int) -> int:
         with suppress(OSError):  # standard error may be closed with the output
             print(f"vggnet: {visible(message)}{where}", file=sys.stderr, flush=True)
     return status
+
+
+def _launched(options: Any, arguments: Sequence[str]) -> int | None:
+    """Run the command in several processes, where its options ask for it, and return the exit status; else None."""
+    machine = getattr(getattr(options, "command", options), "machine", None)
+    if machine is None or (machine.processes == 1 and not machine.max_restarts) or "TORCHELASTIC_RUN_ID" in os.environ:
+        return None
+    from vggnet.training.launching import launch  # imports torch, which help does without
+
+    return launch(arguments, machine.processes, machine.max_restarts)
 
 
 def _has_ranks() -> bool:

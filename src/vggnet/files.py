@@ -6,20 +6,23 @@ byte is escaped in text files and on the terminal (`caf\\xe9.jpg`).
 
 import codecs
 import errno
+import hashlib
 import json
 import os
 import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from vggnet.console import is_first_rank
 from vggnet.errors import UserError
 
 _ABANDONED_S = 24 * 3600  # an older temporary file was left by a killed process
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV, errno.ENOSYS)
 _cleaned: set[Path] = set()  # folders whose abandoned temporary files this process has removed
 
 
@@ -86,9 +89,12 @@ def write_whole(path: Path, content: bytes | str, *, alone: bool = True) -> None
 def write_result(path: str | Path, content: bytes | str, *, option: str = "") -> None:
     """Write a result to the user's `path` whole or not at all; create missing folders.
 
-    A link is followed. An existing file keeps its permissions. A pipe or a device is written to directly. Raises
-    UserError, which begins with `option`, where writing fails; an existing file is then unchanged.
+    Of several ranks the first one writes. A link is followed. An existing file keeps its permissions. A pipe or a
+    device is written to directly. Raises UserError, which begins with `option`, where writing fails; an existing file
+    is then unchanged.
     """
+    if not is_first_rank():
+        return
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -128,6 +134,51 @@ def replacing_several(path: Path) -> Iterator[Path]:
         raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def creating_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`; when the block ends without an error, rename it to `path`.
+
+    The block forces its files to the disk (`write_flushed`, `link_or_copy`). `path` must not exist. The folder that a
+    crash leaves behind is removed the next time. Raises OSError with `path` as its filename.
+    """
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        yield temporary
+        _flush(temporary)
+        temporary.rename(path)
+        _flush(path.parent)
+    except BaseException as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        _name(error, path)
+        raise
+
+
+def write_flushed(path: Path, parts: Iterable[bytes | memoryview]) -> tuple[int, str]:
+    """Write a new file and force it to the disk. Return its size in bytes and its SHA-256."""
+    size, digest = 0, hashlib.sha256()
+    with path.open("wb") as file:
+        for part in parts:
+            file.write(part)
+            digest.update(part)
+            size += len(part)
+        file.flush()
+        os.fsync(file.fileno())
+    return size, digest.hexdigest()
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a file a second name: a hard link, or a copy where the file system has no links."""
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        shutil.copyfile(source, target)
+        _flush(target)
 
 
 def _name(error: BaseException, path: Path) -> None:

@@ -18,10 +18,11 @@ from vggnet.options.training import DiagnoseOptions, LadderOptions, TrainOptions
 from vggnet.options.transfer import FeaturesOptions, TransferOptions
 from vggnet.options.weights import ConvertOptions, ExportOptions
 
+LAUNCH = ("processes", "max_restarts")  # a function runs in this process; `torchrun SCRIPT` starts several
 # the options that a function does not have: `inputs` are its first arguments, objects are written by their own methods
 FUNCTIONS: dict[str, tuple[type, set[str]]] = {
-    "train": (TrainOptions, {"json"}),
-    "ladder": (LadderOptions, {"json"}),
+    "train": (TrainOptions, {"json", *LAUNCH}),
+    "ladder": (LadderOptions, {"json", *LAUNCH}),
     "diagnose": (DiagnoseOptions, {"json"}),
     "evaluate": (EvaluateOptions, {"inputs", "report"}),
     "classify": (EvaluateOptions, {"inputs", "against", "per_image", "report"}),
@@ -32,7 +33,7 @@ FUNCTIONS: dict[str, tuple[type, set[str]]] = {
     "export": (ExportOptions, set()),
     "quantize": (QuantizeOptions, {"json"}),
     "report": (ReportOptions, {"paths"}),
-    "localize.train": (LocalizeTrainOptions, {"json"}),
+    "localize.train": (LocalizeTrainOptions, {"json", *LAUNCH}),
     "localize.evaluate": (LocalizeEvaluateOptions, {"inputs", "json", "report"}),
     "localize.predict": (LocalizePredictOptions, {"inputs", "json", "classifier"}),  # which is required
 }

@@ -148,7 +148,7 @@ def test_our_step_is_checked_without_dropout_in_a_gpus_form_too(monkeypatch: pyt
     )
     if choose_precision("auto", torch.device("cpu")) == "fp32":  # the step is then without autocast
         monkeypatch.setattr(FusedVGG, "dtype", torch.float32)
-    monkeypatch.setattr("vggnet.training.loop.step_form", lambda model, *_: FusedVGG(model))
+    monkeypatch.setattr("vggnet.training.gradients.step_form", lambda model, *_: FusedVGG(model))
     fused = our_step(small("training"))
     assert (fused.scores - plain.scores).abs().max() < 0.1 * plain.scores.abs().max()  # dropout makes it 0.7
     fused.call()

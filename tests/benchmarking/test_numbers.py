@@ -22,8 +22,9 @@ from vggnet.network.initialization import build
 from vggnet.network.vgg import VGG
 from vggnet.paper.recipes import Recipe
 from vggnet.training.distributed import World
-from vggnet.training.loop import Inputs, Loop, LoopSettings
+from vggnet.training.loop import Loop
 from vggnet.training.runs import RunFolder
+from vggnet.training.tasks import Inputs, LoopSettings
 
 BATCH, STEPS, HELD_OUT = 32, 200, 397
 LEAST_COSINE = 0.999

@@ -250,7 +250,7 @@ def on_a_full_disk(command: list[str]) -> None:
     full = subprocess.run(
         [sys.executable, "-c", script, *command], capture_output=True, text=True, timeout=120, check=False
     )
-    assert full.returncode == 1, full.stderr
+    assert full.returncode == 75, full.stderr
     assert "Traceback" not in full.stderr
     assert "space" in full.stderr or "too large" in full.stderr
 
@@ -264,7 +264,10 @@ def on_a_full_disk(command: list[str]) -> None:
         (["evaluate", "run", "photos"], evaluation, "give the same command again"),
     ],
 )
-@pytest.mark.parametrize(("error", "status"), [(Interrupted(), 130), (OSError(errno.ENOSPC, "full"), 1)])
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(Interrupted(), 130), (Interrupted(terminated=True), 143), (OSError(errno.ENOSPC, "full"), 75)],
+)
 def test_what_is_stopped_says_how_this_command_goes_on(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

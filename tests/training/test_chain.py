@@ -23,9 +23,10 @@ from vggnet.network.vgg import VGG
 from vggnet.network.weights import load_model, read_description
 from vggnet.paper.recipes import Recipe
 from vggnet.training.distributed import World
-from vggnet.training.loop import Inputs, Loop, LoopSettings
+from vggnet.training.loop import Loop
 from vggnet.training.runs import RunFolder
 from vggnet.training.stopping import Interrupted
+from vggnet.training.tasks import Inputs, LoopSettings
 
 Folders = Callable[..., Path]
 SMALL = ["--crop", "32", "--width", "0.05", "--batch", "16", "--workers", "0", "--device", "cpu", "--threads", "1"]

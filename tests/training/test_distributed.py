@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -21,12 +22,13 @@ import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
+from saved import progress_of
 from waiting import children_of, read_until
 
 from vggnet.errors import BadImage, UserError
 from vggnet.hardware import choose_device, choose_precision
 from vggnet.training import distributed, meeting, messages
-from vggnet.training.checkpoints import TrainingProgress, read_progress
+from vggnet.training.checkpoints import TrainingProgress
 from vggnet.training.distributed import World, join_world
 from vggnet.training.meeting import launch_names, meet
 from vggnet.training.watching import Watch
@@ -305,7 +307,7 @@ class Machines:
         return started
 
     def progress(self) -> TrainingProgress:
-        return read_progress(self.folders[0] / "run" / "state.safetensors")
+        return progress_of(self.folders[0] / "run")
 
 
 def outputs(processes: list[subprocess.Popen[str]], status: int) -> list[str]:
@@ -384,7 +386,7 @@ def test_machines_without_a_common_folder_stop_and_go_on_together(
     read_until(processes[0].stdout, "epoch 2/")
     for process in processes:
         process.terminate()
-    assert "the state is saved" in outputs(processes, 130)[0]
+    assert "the state is saved" in outputs(processes, 143)[0]
     assert stopped.progress().epoch == 2
     assert stopped.progress().step > 0
     outputs(stopped.start("--epochs", "4", "--resume"), 0)
@@ -438,3 +440,21 @@ def test_a_rank_that_hangs_is_named_and_ends_the_others(class_folders: Callable[
     assert "another process of this training has ended or does not answer" in output
     assert "Traceback" not in output
     assert machines.progress().epoch >= 2
+
+
+@pytest.mark.slow
+def test_a_rank_that_is_killed_without_torchrun_is_named_by_the_others(
+    class_folders: Callable[..., Path], tmp_path: Path
+) -> None:
+    data = class_folders(classes=3, train=12, val=5)
+    machines = Machines(tmp_path / "machines", data, data)
+    first, second = machines.start("--epochs", "500", "--patience", "200", program=("-c", IMPATIENT))
+    read_until(first.stdout, "epoch 2/")
+    second.kill()
+    begin = time.monotonic()
+    output, _ = first.communicate(timeout=240)
+    second.communicate()
+    assert time.monotonic() - begin < 60
+    assert first.returncode == 1, output
+    assert f"no sign of life any more: rank 1 (process {second.pid} on " in output
+    assert "Traceback" not in output

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from saved import progress_of
 from torch.nn import functional as F
 from waiting import children_of, exists, read_until, wait_until
 
@@ -24,10 +25,12 @@ from vggnet.images.augmentation import epoch_order
 from vggnet.network.initialization import build
 from vggnet.network.vgg import VGG
 from vggnet.paper.recipes import Recipe
-from vggnet.training.checkpoints import TrainingProgress, read_progress, write_state
+from vggnet.training.checkpoints import TrainingProgress
 from vggnet.training.distributed import World
-from vggnet.training.loop import Inputs, Loop, LoopSettings
+from vggnet.training.loop import Loop
 from vggnet.training.runs import RunFolder
+from vggnet.training.saving import Saver
+from vggnet.training.tasks import Inputs, LoopSettings
 
 Folders = Callable[..., Path]
 
@@ -91,10 +94,10 @@ def test_a_step_by_a_gpus_kernels_changes_rounding_only(tmp_path: Path, monkeypa
     monkeypatch.setattr(
         "vggnet.backends.gpu_training.convolution_relu", lambda x, w, b, p: F.conv2d(x, w, b, padding=p).relu()
     )
-    monkeypatch.setattr("vggnet.training.loop.step_form", lambda model, *_: FusedVGG(model))
+    monkeypatch.setattr("vggnet.training.gradients.step_form", lambda model, *_: FusedVGG(model))
     fused = loop("fused")
     fused.run_to_end()
-    assert isinstance(fused._trained, FusedVGG)
+    assert isinstance(fused.form, FusedVGG)
     for (name, ours), theirs in zip(fused.model.named_parameters(), plain.model.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5, msg=name)
 
@@ -138,8 +141,8 @@ def test_dropout_follows_from_the_step_and_not_from_the_process(tmp_path: Path) 
 
 def stored(folder: Path) -> dict[str, torch.Tensor]:
     """Every tensor in a run's files."""
-    files = sorted(folder.glob("*.safetensors"))
-    return {f"{file.name} {name}": tensor for file in files for name, tensor in load_file(file).items()}
+    files = sorted(folder.rglob("*.safetensors"))
+    return {f"{file} {name}": tensor for file in files for name, tensor in load_file(file).items()}
 
 
 @pytest.mark.parametrize(
@@ -178,7 +181,7 @@ def test_an_update_that_is_not_finite_is_never_made(
     assert len(tensors) > 0 or bad_step == 0
     assert all(bool(tensor.isfinite().all()) for tensor in tensors.values())
     if bad_step:
-        assert read_progress(tmp_path / "run" / "state.safetensors").epoch == 1
+        assert progress_of(tmp_path / "run").epoch == 1
 
 
 @pytest.mark.parametrize("figure", ["error", "loss"])
@@ -188,7 +191,7 @@ def test_a_held_out_figure_that_is_not_a_number_is_never_the_best(tmp_path: Path
     loop.task.judge = lambda model: next(judged)  # type: ignore[method-assign]
     with pytest.raises(Diverged, match=f"held-out images the {figure} is not finite in epoch 2; .* epoch 1"):
         loop.run_to_end()
-    progress = read_progress(tmp_path / "run" / "state.safetensors")
+    progress = progress_of(tmp_path / "run")
     assert progress.best["epoch"] == 1
     assert [row["epoch"] for row in progress.rows] == [1]
     last, best = (load_file(tmp_path / "run" / name) for name in ("last.safetensors", "best.safetensors"))
@@ -200,7 +203,8 @@ def test_a_saved_state_that_is_not_finite_is_refused(tmp_path: Path) -> None:
     loop = loop_in(tmp_path / "run", micro_batch=10)
     with torch.no_grad():
         loop.model.fc8.weight[0, 0] = float("nan")
-    write_state(loop.run.state, loop.model, loop.optimizer, TrainingProgress(epoch=1, rows=[{"epoch": 1.0}]))
+    with Saver(loop.run, keep=2) as saver:
+        saver.save(loop.model, loop.optimizer, TrainingProgress(epoch=1, rows=[{"epoch": 1.0}]))
     with pytest.raises(Diverged, match=r"fc8\.weight is not finite in the saved state"):
         loop_in(tmp_path / "run", micro_batch=10).restore()
 
@@ -253,7 +257,7 @@ def test_a_run_killed_at_random_moments_and_resumed_ends_with_the_same_weights(
         ours, theirs = load_file(killed / name), load_file(whole / name)
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(ours[key], theirs[key]) for key in ours), name
-    rows = [read_progress(run / "state.safetensors").rows for run in (whole, killed)]
+    rows = [progress_of(run).rows for run in (whole, killed)]
     figures = [[(row["epoch"], row["train_loss"], row["error"]) for row in each] for each in rows]
     assert figures[0] == figures[1]
     assert len((killed / "metrics.csv").read_text().splitlines()) == 1 + 4
@@ -270,10 +274,10 @@ def test_ctrl_c_and_schedulers_save_and_say_how_to_go_on(
     read_until(process.stdout, "epoch 2/")
     os.killpg(process.pid, number)
     rest, _ = process.communicate(timeout=60)
-    assert process.returncode == 130, rest
+    assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[number], rest
     assert "--resume continues" in rest
     assert "Traceback" not in rest
-    progress = read_progress(tmp_path / "run" / "state.safetensors")
+    progress = progress_of(tmp_path / "run")
     assert progress.epoch >= 2
     assert not progress.finished
 
@@ -294,10 +298,10 @@ def test_one_signal_ends_a_training_whose_reading_process_hangs(class_folders: F
         for reader in left:
             os.kill(reader, signal.SIGKILL)
         process.kill()
-    assert process.returncode == 130, rest
+    assert process.returncode == 143, rest
     assert "the state is saved" in rest
     assert left == []
-    assert read_progress(tmp_path / "run" / "state.safetensors").epoch >= 2
+    assert progress_of(tmp_path / "run").epoch >= 2
 
 
 def test_a_reading_process_that_is_ended_from_outside_is_said_in_words(class_folders: Folders, tmp_path: Path) -> None:
@@ -312,7 +316,7 @@ def test_a_reading_process_that_is_ended_from_outside_is_said_in_words(class_fol
     assert process.returncode == 1, rest
     assert "ended from outside" in rest
     assert "Traceback" not in rest
-    assert read_progress(tmp_path / "run" / "state.safetensors").epoch >= 1
+    assert progress_of(tmp_path / "run").epoch >= 1
 
 
 @pytest.mark.parametrize("batch_norm", [(), ("--batch-norm",)])
@@ -359,7 +363,7 @@ def test_a_resumed_run_needs_neither_its_options_again_nor_the_net_it_started_fr
     finish(train(data, shallow, "--epochs", "1"))
     command = ["--net", "B", "--init-from", str(shallow), "--train-scale", "40", "50", "--save-every", "0.01"]
     process = train(data, deep, *command)
-    wait_until(lambda: (deep / "state.safetensors").exists() or process.poll() is not None)
+    wait_until(lambda: (deep / "saves" / "000001").exists() or process.poll() is not None)
     assert process.poll() is None
     process.kill()
     process.communicate()

@@ -61,7 +61,8 @@ from vggnet.hardware import choose_precision
 from vggnet.network.initialization import build
 from vggnet.paper.recipes import Recipe
 from vggnet.training.distributed import World
-from vggnet.training.loop import Inputs, Loop, LoopSettings
+from vggnet.training.loop import Loop
+from vggnet.training.tasks import Inputs, LoopSettings
 from vggnet.training.memory import choose_micro_batch
 from vggnet.training.runs import RunFolder
 

@@ -19,13 +19,13 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from saved import progress_of, without_saves
 
 from vggnet.cli import run
 from vggnet.errors import UserError
 from vggnet.network.weights import load_model, save_model
 from vggnet.options.flat import changed
 from vggnet.options.training import TrainOptions
-from vggnet.training.checkpoints import read_progress
 from vggnet.training.classification import ClassificationTask, train_classifier
 from vggnet.training.loop import Loop
 
@@ -48,7 +48,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
         stop_in(patch, epoch=1, step=2)
         with pytest.raises(KeyboardInterrupt):
             train_classifier(small(root, save_every=0.0))
-    progress = read_progress(root / "run" / "state.safetensors")
+    progress = progress_of(root / "run")
     assert (progress.epoch, progress.step) == (1, 2)
     return root
 
@@ -228,7 +228,7 @@ class TestLostImages:
         monkeypatch.setattr("vggnet.training.choose_decoder.holding_bytes", lambda _: 0)
         with pytest.raises(UserError, match=r"train images became unreadable during training(.|\n)*`bad_images` skip"):
             train_classifier(options())
-        progress = read_progress(tmp_path / "run" / "state.safetensors")
+        progress = progress_of(tmp_path / "run")
         assert (progress.epoch, progress.step) == (0, 2)
         monkeypatch.setattr(Loop, "_step", real)
         away.rename(images)
@@ -273,7 +273,7 @@ class TestLostImages:
         after_epoch(monkeypatch, lose)
         with pytest.raises(UserError, match=rf"of \d+ {part} images cannot be read any more(.|\n)*`data_changed`"):
             train_classifier(options(bad_images="skip", epochs=3))
-        progress = read_progress(tmp_path / "run" / "state.safetensors")
+        progress = progress_of(tmp_path / "run")
         assert progress.epoch == 1
         assert all(np.isfinite(list(row.values())).all() for row in progress.rows)
         assert train_classifier(options(resume=True, data_changed=True, epochs=3)).epochs == 3
@@ -306,10 +306,11 @@ class TestFiles:
     def test_a_run_without_its_state_does_not_start_anew_over_its_results(
         self, options: Callable[..., TrainOptions], stopped: Path, there: str
     ) -> None:
-        for name in {"state.safetensors", "best.safetensors", "last.safetensors", "metrics.csv"} - {there}:
+        shutil.rmtree(stopped / "saves")
+        for name in {"best.safetensors", "last.safetensors", "metrics.csv"} - {there}:
             (stopped / name).unlink()
         said = refused(options(resume=True))
-        assert "state.safetensors is missing" in said
+        assert f"{stopped / 'saves'} is missing" in said
         assert f"there are config.json, {there}." in said
         assert "starts anew" in said
         assert ("`init_from`" in said) == there.endswith("safetensors")
@@ -320,17 +321,42 @@ class TestFiles:
         (stopped / "config.json").unlink()
         said = refused(options(resume=True, learning_rate=0.5))
         assert "config.json is missing (the options that the run was started with)" in said
-        (stopped / "state.safetensors").unlink()
+        shutil.rmtree(stopped / "saves")
         assert "config.json is missing" in refused(options(resume=True))
 
-    def test_a_run_without_its_best_weights_is_refused(
+    def test_weights_that_are_gone_come_back_from_the_save(
+        self, options: Callable[..., TrainOptions], stopped: Path, tmp_path: Path
+    ) -> None:
+        whole = train_classifier(options(out=tmp_path / "whole")).run
+        for name in ("best.safetensors", "last.safetensors", "metrics.csv"):
+            (stopped / name).unlink()
+        train_classifier(options(resume=True))
+        for name in ("best.safetensors", "last.safetensors"):
+            assert (stopped / name).read_bytes() == (whole / name).read_bytes()
+        assert len((stopped / "metrics.csv").read_text().splitlines()) == 3
+
+    def test_a_run_of_a_version_without_saves_goes_on(
+        self, options: Callable[..., TrainOptions], stopped: Path, tmp_path: Path
+    ) -> None:
+        whole = train_classifier(options(out=tmp_path / "whole")).run
+        without_saves(stopped)
+        assert (stopped / "state.safetensors").exists()
+        train_classifier(options(resume=True))
+        assert same_weights(stopped, whole)
+        assert not (stopped / "state.safetensors").exists()
+
+    def test_a_run_without_saves_and_its_best_weights_is_refused(
         self, options: Callable[..., TrainOptions], stopped: Path
     ) -> None:
+        without_saves(stopped)
         (stopped / "best.safetensors").unlink()
         assert "best.safetensors is missing" in refused(options(resume=True))
 
     @pytest.mark.parametrize("name", ["best.safetensors", "last.safetensors", "state.safetensors"])
-    def test_one_flipped_bit_is_noticed(self, options: Callable[..., TrainOptions], stopped: Path, name: str) -> None:
+    def test_one_flipped_bit_in_a_run_without_saves_is_noticed(
+        self, options: Callable[..., TrainOptions], stopped: Path, name: str
+    ) -> None:
+        without_saves(stopped)
         content = bytearray((stopped / name).read_bytes())
         content[-1001] ^= 1  # in the middle of a weight's mantissa: still a finite number
         (stopped / name).write_bytes(content)
@@ -341,24 +367,28 @@ class TestFiles:
     def test_the_results_of_a_run_are_there_only_with_its_state(
         self, options: Callable[..., TrainOptions], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A kill while the first epoch's weights are written leaves a run that goes on."""
+        """A fault between the first epoch's save and its copies in the run folder leaves a run that goes on."""
 
-        def killed(*_: object) -> None:
-            raise KeyboardInterrupt
+        def fail(*_: object) -> None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-        real = Loop._write_epoch
-        monkeypatch.setattr(Loop, "_write_epoch", lambda self, *more: (real(self, *more), killed()))
-        with pytest.raises(KeyboardInterrupt):
-            train_classifier(options())
-        monkeypatch.setattr(Loop, "_write_epoch", real)
+        with monkeypatch.context() as patch:
+            patch.setattr("vggnet.training.runs.publish", fail)
+            with pytest.raises(OSError, match="Input/output error"):
+                train_classifier(options())
+        assert (tmp_path / "run" / "saves" / "000001").is_dir()
+        assert not (tmp_path / "run" / "last.safetensors").exists()
         assert train_classifier(options(resume=True)).epochs == 2
 
     def test_temporary_files_of_killed_writes_are_removed(
         self, options: Callable[..., TrainOptions], stopped: Path
     ) -> None:
-        leftovers = [stopped / f".{name}.part" for name in ("state.safetensors", "best.safetensors", "config.json")]
+        leftovers = [stopped / f".{name}.part" for name in ("best.safetensors", "config.json")]
         for path in leftovers:
             path.write_bytes(b"half")
+        leftovers.append(stopped / "saves" / ".000009.part")
+        leftovers[-1].mkdir()
+        (leftovers[-1] / "state.safetensors").write_bytes(b"half")
         train_classifier(options(resume=True))
         assert not any(path.exists() for path in leftovers)
 
@@ -426,6 +456,7 @@ class TestValues:
         self, options: Callable[..., TrainOptions], stopped: Path, field: str, value: object
     ) -> None:
         """Without checksums, as a state of an older version."""
+        without_saves(stopped)
         state = stopped / "state.safetensors"
         with safe_open(state, framework="pt") as file:
             progress = json.loads(file.metadata()["vggnet-training"]) | {field: value}
@@ -437,6 +468,7 @@ class TestValues:
     def test_a_state_of_another_net_is_refused_in_words(
         self, options: Callable[..., TrainOptions], stopped: Path
     ) -> None:
+        without_saves(stopped)
         state = stopped / "state.safetensors"
         with safe_open(state, framework="pt") as file:
             metadata = {"vggnet-training": file.metadata()["vggnet-training"]}
@@ -510,7 +542,7 @@ class TestOutput:
         if not redirect:
             assert "standard output was closed by its reader" in done.stderr
             assert "--resume continues" in done.stderr
-        progress = read_progress(tmp_path / "run" / "state.safetensors")
+        progress = progress_of(tmp_path / "run")
         assert 1 <= progress.epoch < 60
 
     def test_a_full_disk_behind_standard_output_is_said(

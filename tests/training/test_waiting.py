@@ -19,9 +19,10 @@ from vggnet.options.choices import StepName
 from vggnet.paper.configurations import Architecture
 from vggnet.paper.recipes import Recipe
 from vggnet.training.distributed import World
-from vggnet.training.loop import Inputs, Loop, LoopSettings
+from vggnet.training.loop import Loop
 from vggnet.training.runs import RunFolder
 from vggnet.training.session import Session
+from vggnet.training.tasks import Inputs, LoopSettings
 
 GPU = torch.device("cuda")
 

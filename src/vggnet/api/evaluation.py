@@ -14,6 +14,7 @@ from vggnet.evaluation.tables import Table
 from vggnet.files import write_result
 from vggnet.options.choices import BadImages, InferencePrecisionName, TableName
 from vggnet.options.evaluation import EvaluateOptions, PredictOptions
+from vggnet.training.distributed import among_ranks
 
 Model = str | Path
 TEXTS = {
@@ -118,7 +119,8 @@ def classify(
 
 def _run(options: EvaluateOptions, on_progress: Callable[[int, int, str], Any] | None) -> Table | Submission:
     *models, data = options.inputs
-    result = run_evaluation(options, models, data, on_progress)
+    with among_ranks(options.device):
+        result = run_evaluation(options, models, data, on_progress)
     if options.json is not None:
         write_result(options.json, result.to_json())
     return result
@@ -162,4 +164,5 @@ def predict(
     """
     options = options_of(PredictOptions, locals(), inputs=[model, *several(images)])
     model, *images = options.inputs
-    return run_prediction(options, model, images, on_bad=on_bad, on_progress=on_progress)
+    with among_ranks(options.device):
+        return run_prediction(options, model, images, on_bad=on_bad, on_progress=on_progress)

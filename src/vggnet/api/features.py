@@ -8,6 +8,7 @@ from vggnet.api.arguments import like_command, options_of, several
 from vggnet.api.evaluation import TEXTS, Model
 from vggnet.options.choices import BadImages, Competition, Pool, PrecisionName, Regions, TransferProtocol
 from vggnet.options.transfer import FeaturesOptions, TransferOptions
+from vggnet.training.distributed import among_ranks
 from vggnet.transfer_learning.descriptors import settings_from
 from vggnet.transfer_learning.report import TransferReport
 from vggnet.transfer_learning.transferring import transfer_with
@@ -58,7 +59,8 @@ def descriptors(
     if out is not None:
         check_suffix(options.out)
     *paths, images = options.inputs
-    found = describe_data(paths, images, settings_from(options), on_progress)
+    with among_ranks(options.device):
+        found = describe_data(paths, images, settings_from(options), on_progress)
     if out is not None:
         write_descriptors(found, options.out)
     return found
@@ -114,4 +116,5 @@ def transfer(
     """
     options = options_of(TransferOptions, locals(), inputs=[*several(models), data])
     *paths, images = options.inputs
-    return transfer_with(options, paths, images, on_progress)
+    with among_ranks(options.device):
+        return transfer_with(options, paths, images, on_progress)

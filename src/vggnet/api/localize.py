@@ -15,15 +15,18 @@ from vggnet.options.choices import (
     BadImages,
     Boxes,
     DecoderName,
+    ExchangeFormat,
     InferencePrecisionName,
     InitMethod,
     Merging,
+    OnDivergence,
     Orientation,
     PrecisionName,
     StepName,
 )
 from vggnet.options.localization import LocalizeEvaluateOptions, LocalizePredictOptions, LocalizeTrainOptions
 from vggnet.reporting.unasked import finish_with_report, machine_of, refreshed
+from vggnet.training.distributed import among_ranks
 
 Model = str | Path
 
@@ -64,7 +67,10 @@ def train(
     micro_batch: int | None = None,
     threads: int | None = None,
     step: StepName = "auto",
+    on_divergence: OnDivergence = "stop",
+    exchange: ExchangeFormat = "fp32",
     save_every: float = 300.0,
+    keep: int = 2,
     report: bool = True,
 ) -> LocalizeResult:
     """Train a net that draws boxes from a classification net (App. A), and print the progress.
@@ -130,7 +136,8 @@ def evaluate(
     """
     options = options_of(LocalizeEvaluateOptions, locals(), inputs=[*several(runs), data])
     *paths, images = options.inputs
-    return evaluate_localizers(paths, images, options)
+    with among_ranks(options.device):
+        return evaluate_localizers(paths, images, options)
 
 
 @like_command(
@@ -183,4 +190,5 @@ def predict(
         out=LocalizePredictOptions.out if out is None else out,
     )
     net, *files = options.inputs
-    return find_boxes(net, files, options) if out is None else predict_boxes(net, files, options)
+    with among_ranks(options.device):
+        return find_boxes(net, files, options) if out is None else predict_boxes(net, files, options)

@@ -6,7 +6,16 @@ from typing import Literal
 
 from vggnet.api.arguments import like_command, options_of
 from vggnet.network.diagnosis import Diagnosis
-from vggnet.options.choices import BadImages, DecoderName, InitMethod, Orientation, PrecisionName, StepName
+from vggnet.options.choices import (
+    BadImages,
+    DecoderName,
+    ExchangeFormat,
+    InitMethod,
+    OnDivergence,
+    Orientation,
+    PrecisionName,
+    StepName,
+)
 from vggnet.options.training import DiagnoseOptions, LadderOptions, TrainOptions
 from vggnet.reporting.unasked import finish_with_report, machine_of, refreshed
 from vggnet.training.classification import TrainResult, train_classifier
@@ -53,7 +62,10 @@ def train(
     micro_batch: int | None = None,
     threads: int | None = None,
     step: StepName = "auto",
+    on_divergence: OnDivergence = "stop",
+    exchange: ExchangeFormat = "fp32",
     save_every: float = 300.0,
+    keep: int = 2,
     report: bool = True,
 ) -> TrainResult:
     """Train one net on images in folders (Sect. 3.1), as `vggnet train` does, and print the progress.
@@ -107,7 +119,10 @@ def ladder(
     micro_batch: int | None = None,
     threads: int | None = None,
     step: StepName = "auto",
+    on_divergence: OnDivergence = "stop",
+    exchange: ExchangeFormat = "fp32",
     save_every: float = 300.0,
+    keep: int = 2,
     report: bool = True,
 ) -> list[StageResult]:
     """Train a shallow net, then deeper ones from it (Sect. 3.1), as `vggnet ladder` does, and print the progress.

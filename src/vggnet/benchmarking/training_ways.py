@@ -15,8 +15,9 @@ from vggnet.network.vgg import VGG
 from vggnet.options.choices import StepName
 from vggnet.paper.recipes import Recipe
 from vggnet.training.distributed import World
-from vggnet.training.loop import Inputs, Loop, LoopSettings
+from vggnet.training.loop import Loop
 from vggnet.training.runs import RunFolder
+from vggnet.training.tasks import Inputs, LoopSettings
 
 
 def _sgd(model: nn.Module) -> torch.optim.SGD:
@@ -78,7 +79,7 @@ def our_step(problem: Problem, step: StepName = "auto") -> Ready:
     images = problem.images().contiguous(memory_format=torch.channels_last)
     inputs = Inputs(images, problem.labels(), torch.arange(problem.batch, device=device))
     loop = Loop(model, recipe, _OneBatch(problem.batch), RunFolder(Path("unused")), World(device=device), settings)
-    return ready_step(loop.form, lambda: loop._forward(images), inputs.targets, lambda: loop._step(inputs, 0))
+    return ready_step(loop.form, lambda: loop._gradients.forward(images), inputs.targets, lambda: loop._step(inputs, 0))
 
 
 class _OneBatch:

@@ -14,12 +14,13 @@ from vggnet.evaluation.tables import Table
 from vggnet.network.weights import read_description
 from vggnet.options.evaluation import EvaluateOptions, PredictOptions
 from vggnet.reporting.building import FILE, write_report
+from vggnet.training.distributed import among_ranks
 
 
 def evaluate(options: EvaluateOptions) -> None:
     """Evaluate the models and print the table of errors, or the classes of images without labels."""
     models, data = models_and_data(options.inputs, "evaluate")
-    with stdout_for_json(options.json), progress("scoring") as tick:
+    with stdout_for_json(options.json), among_ranks(options.device), progress("scoring") as tick:
         result = run_evaluation(options, models, data, tick)
 
     def show() -> None:
@@ -50,7 +51,7 @@ def _report(options: EvaluateOptions, models: Sequence[str], data: str, result: 
 def predict(options: PredictOptions) -> None:
     """Print the most probable classes of each image, and how the net was shown the images."""
     model, images = model_and_images(options.inputs, "predict")
-    with progress("predicting") as tick:
+    with among_ranks(options.device), progress("predicting") as tick:
         predictions = run_prediction(
             options, model, images, on_bad=lambda bad: note(f"left out {bad}"), on_progress=tick
         )

@@ -12,6 +12,7 @@ from vggnet.options.localization import (
     LocalizeTrainOptions,
 )
 from vggnet.reporting.unasked import finish_with_report, machine_of, refreshed
+from vggnet.training.distributed import among_ranks
 
 
 def localize(options: LocalizeOptions) -> None:
@@ -37,7 +38,7 @@ def _train(options: LocalizeTrainOptions) -> None:
 def _evaluate(options: LocalizeEvaluateOptions) -> None:
     runs, data = models_and_data(options.inputs, "localize evaluate")
     check_models(options.classifier, "`classifier` MODEL...")
-    with stdout_for_json(options.json):
+    with stdout_for_json(options.json), among_ranks(options.device):
         result = evaluate_localizers(runs, data, options)
     report(options.json, result.to_dict(), result.print)
     with stdout_for_json(options.json):
@@ -48,5 +49,6 @@ def _evaluate(options: LocalizeEvaluateOptions) -> None:
 def _predict(options: LocalizePredictOptions) -> None:
     run, images = model_and_images(options.inputs, "localize predict")
     check_models(options.classifier, "`classifier` MODEL...")
-    result = predict_boxes(run, images, options)
+    with among_ranks(options.device):
+        result = predict_boxes(run, images, options)
     report(options.json, result.to_dict(), result.print)

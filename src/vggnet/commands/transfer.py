@@ -5,6 +5,7 @@ from vggnet.commands.output import report, stdout_for_json
 from vggnet.console import counted, progress, say
 from vggnet.evaluation.policy import policy_notes
 from vggnet.options.transfer import FeaturesOptions, TransferOptions
+from vggnet.training.distributed import among_ranks
 from vggnet.transfer_learning.descriptors import settings_from, shown_models
 from vggnet.transfer_learning.transferring import transfer_with
 from vggnet.transfer_learning.writing import write_features
@@ -13,7 +14,7 @@ from vggnet.transfer_learning.writing import write_features
 def features(options: FeaturesOptions) -> None:
     """Write the descriptors of all images to --out, and print how many there are."""
     models, data = models_and_data(options.inputs, "features")
-    with progress("describing") as tick:
+    with among_ranks(options.device), progress("describing") as tick:
         found, out = write_features(models, data, options.out, settings_from(options), tick)
     for error in found.bad:
         say(f"left out: {error}")
@@ -26,6 +27,6 @@ def features(options: FeaturesOptions) -> None:
 def transfer(options: TransferOptions) -> None:
     """Fit linear SVMs on the descriptors, and print their recall or average precision."""
     models, data = models_and_data(options.inputs, "transfer")
-    with stdout_for_json(options.json), progress("describing") as tick:
+    with stdout_for_json(options.json), among_ranks(options.device), progress("describing") as tick:
         result = transfer_with(options, models, data, tick)
     report(options.json, result.to_dict(), result.print)

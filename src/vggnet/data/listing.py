@@ -20,7 +20,8 @@ from vggnet.description import BEST_FILE, LAST_FILE, MODEL_FILE
 from vggnet.errors import UserError
 
 OUTPUT_MARK = ".vggnet"  # an empty file in a folder of pictures that vggnet drew
-_WEIGHTS = (BEST_FILE, LAST_FILE, MODEL_FILE, "state.safetensors")
+# what tells a run or a model; a class of images may well be called "saves"
+_WEIGHTS = (BEST_FILE, LAST_FILE, MODEL_FILE, "state.safetensors", os.path.join("saves", OUTPUT_MARK))
 _STARTED = (".lock", "config.json")  # all that a run has before its first weights are saved
 
 

@@ -6,6 +6,7 @@ from typing import get_args
 import torch
 
 from vggnet.errors import BadImage, UserError
+from vggnet.evaluation.ranks import ALONE, Ranks, current_ranks
 from vggnet.hardware import choose_device, choose_inference_precision, scoring_workers
 from vggnet.options.choices import BadImages, InferencePrecisionName, Precision
 
@@ -17,6 +18,7 @@ FEW_IMAGES = 64  # starting a process takes longer than reading fewer images tha
 class Computing:
     """The device and precision of the nets, the processes that decode, and what to do about unreadable images.
 
+    `ranks` share the images where several processes evaluate together.
     `workers` processes decode and rescale; with 0 this process does. `bad_images`: "stop" raises BadImage at the first
     image that cannot be used, "skip" leaves such images out and lists them.
     """
@@ -25,6 +27,7 @@ class Computing:
     precision: Precision = "fp32"
     workers: int = 0
     bad_images: BadImages = "stop"
+    ranks: Ranks = ALONE
 
     def __post_init__(self) -> None:
         if self.bad_images not in get_args(BadImages):
@@ -42,8 +45,11 @@ class Computing:
 
         Raises UserError for a device or a precision that this machine does not have.
         """
-        chosen = choose_device(device)
-        return cls(chosen, choose_inference_precision(precision, chosen), scoring_workers(workers, chosen), bad_images)
+        ranks = current_ranks()
+        chosen = choose_device(device) if ranks.size == 1 else ranks.device
+        return cls(
+            chosen, choose_inference_precision(precision, chosen), scoring_workers(workers, chosen), bad_images, ranks
+        )
 
     def skipped(self, error: BadImage) -> BadImage:
         """Return the error of an image that is skipped. Raise it where bad images stop the work."""

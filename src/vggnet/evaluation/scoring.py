@@ -4,6 +4,7 @@ Notable:
 - An image is decoded once for all its views and scales.
 - The images are cut into shards whose values are complete, so that whoever stores them (`store`) loses one shard at
   most when the process is killed.
+- Several processes (`computing.ranks`) score a shard together: each its part, and all of them receive the whole.
 - A bad image stops the work or is listed. It is never replaced by another.
 
 Shapes: n images, K classes, D numbers of a view (K for posteriors).
@@ -12,6 +13,7 @@ Shapes: n images, K classes, D numbers of a view (K for posteriors).
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from vggnet.errors import BadImage, Diverged
 from vggnet.evaluation.batching import Item
 from vggnet.evaluation.computing import ON_CPU, Computing
 from vggnet.evaluation.forward import Scorer, ready_to_score
+from vggnet.evaluation.ranks import check_same_images, gathered_results
 from vggnet.evaluation.views import View
 from vggnet.images.rescaled import rescaled_images
 from vggnet.network.vgg import VGG
@@ -85,23 +88,42 @@ def score_in_shards(
     wanted = np.arange(len(split)) if indices is None else np.asarray(indices, np.int64)
     if not len(wanted) or not views:
         return
+    ranks = computing.ranks
+    size = len(wanted) if shard is None else shard * ranks.size
+    shares = [ranks.share(wanted[start : start + size]) for start in range(0, len(wanted), size)]
+    check_same_images(ranks, split, wanted)
     scales = sorted({view.scale for view in views})
-    results = rescaled_images(split, wanted, scales, workers=computing.workers, device=computing.device)
-    size = len(wanted) if shard is None else shard
-    for start in range(0, len(wanted), size):
+    own = np.concatenate(shares)
+    results = rescaled_images(split, own, scales, workers=computing.workers, device=computing.device)
+    read = itertools.count(1)
+
+    def score_share(share: np.ndarray) -> Scores:
         # The block ends before the shard is yielded, so that the caller's code runs with its own modes and gradients.
         with ready_to_score(model, computing.device, computing.precision) as scorer:
-            part = Shard(scorer, views, wanted[start : start + size], values)
-            for position, result in enumerate(itertools.islice(results, len(part.wanted))):
+            part = Shard(scorer, views, share, values)
+            for position, result in enumerate(itertools.islice(results, len(share))):
                 if isinstance(result, BadImage):
                     part.bad[position] = computing.skipped(result)
                 else:
                     part.add(position, dict(zip(scales, result[1], strict=True)))
                 if on_progress is not None:
-                    on_progress(start + position + 1, len(wanted))
+                    on_progress(min(next(read) * ranks.size, len(wanted)), len(wanted))
             scores = part.finish()
         check_finite(scores, split)
-        yield scores
+        return scores
+
+    for number, share in enumerate(shares):
+        parts = gathered_results(ranks, partial(score_share, share))
+        yield parts[0] if len(parts) == 1 else _joined(parts, wanted[number * size : (number + 1) * size])
+
+
+def _joined(parts: Sequence[Scores], wanted: np.ndarray) -> Scores:
+    """Return the scores of all ranks, in the order of `wanted` (n,). Bad images are listed rank by rank."""
+    indices = np.concatenate([part.indices for part in parts])
+    place = {index: place for place, index in enumerate(wanted.tolist())}
+    order = np.argsort([place[index] for index in indices.tolist()], kind="stable")
+    values = {view: np.concatenate([part.values[view] for part in parts])[order] for view in parts[0].values}
+    return Scores(values, indices[order], [bad for part in parts for bad in part.bad])
 
 
 def check_finite(scores: Scores, split: Split) -> None:

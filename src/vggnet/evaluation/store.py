@@ -126,6 +126,7 @@ class Store:
     ) -> None:
         self.model_path, self.source, self.architecture, self.keys = model_path, source, architecture, keys
         self.computing, self.content, self.values = computing, content, values
+        self._ranks = computing.ranks
         self.folders = store_folders(model_path, content)
         self._writable = list(self.folders)
         self._refused: list[tuple[Path, str]] = []  # folders that could not be written to, until a note names them
@@ -186,7 +187,13 @@ class Store:
         self.keys.save()
 
     def read(self, view: View) -> tuple[np.ndarray, np.ndarray]:
-        """Return the values float32 (n, D) of all images of the split, and bool (n,): which of them are stored."""
+        """Return the values float32 (n, D) of all images of the split, and bool (n,): which of them are stored.
+
+        The first rank reads them for all.
+        """
+        return self._ranks.spread(lambda: self._read(view))
+
+    def _read(self, view: View) -> tuple[np.ndarray, np.ndarray]:
         images = len(self.keys.split)
         values = np.zeros((images, view.columns(self.architecture)), np.float32)
         present = np.zeros(images, bool)
@@ -221,7 +228,7 @@ class Store:
         UserError where the weights are not those of the store's hash or an image was replaced while it was read.
         """
         bad: dict[str, BadImage] = {}
-        for indices, group in self._missing(views, wanted):
+        for indices, group in self._ranks.spread(lambda: self._missing(views, wanted)):
             model = self._checked(load_model(self.model_path) if model is None else model)
             for shard in score_in_shards(
                 model,
@@ -233,7 +240,7 @@ class Store:
                 indices=indices,
                 values=self.values,
             ):
-                for view, values in shard.values.items():
+                for view, values in shard.values.items() if self._ranks.is_first else ():
                     self._write(view, shard.indices, values)
                 bad |= {error.path: error for error in shard.bad}
         self.keys.save()
@@ -247,7 +254,7 @@ class Store:
         groups: dict[bytes, list[View]] = {}  # an array cannot be a key of a dict: its bytes can
         for view in dict.fromkeys(views):
             view.check(self.architecture)
-            absent = np.flatnonzero(~self.read(view)[1]).astype(np.int64)
+            absent = np.flatnonzero(~self._read(view)[1]).astype(np.int64)
             absent = absent if wanted is None else np.intersect1d(absent, wanted)
             if len(absent):
                 groups.setdefault(absent.tobytes(), []).append(view)

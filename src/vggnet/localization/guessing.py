@@ -11,6 +11,7 @@ Shapes: n images, K classes, T = min(5, K).
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from vggnet.errors import UserError
 from vggnet.evaluation.computing import Computing
 from vggnet.evaluation.metrics import TOP, combine
 from vggnet.evaluation.policy import Shown, policy_notes
+from vggnet.evaluation.ranks import gathered_results
 from vggnet.evaluation.store import Store
 from vggnet.evaluation.views import View
 from vggnet.localization.dense import Candidates, MatchedNet, dense_candidates
@@ -193,13 +195,24 @@ def guess(
     scales = [
         sorted({scale for row in rows for place, scale in row if place == net}) for net in range(len(nets.box_nets))
     ]
+    ranks = computing.ranks
+
+    def boxes_of(share: np.ndarray) -> dict[int, list[np.ndarray]]:
+        found = dense_candidates(nets.box_nets, nets.classifiers, split, sizes, best, share, scales, computing)
+        return {
+            index: [_merged([found[index][source] for source in row], merging) for row in rows]
+            for index in share.tolist()
+        }
+
     boxes: list[list[np.ndarray]] = [[] for _ in rows]
-    for start in range(0, len(indices), _SHARD):
-        shard = indices[start : start + _SHARD]
-        found = dense_candidates(nets.box_nets, nets.classifiers, split, sizes, best, shard, scales, computing)
+    for start in range(0, len(indices), _SHARD * ranks.size):
+        shard = indices[start : start + _SHARD * ranks.size]
+        merged: dict[int, list[np.ndarray]] = {}
+        for part in gathered_results(ranks, partial(boxes_of, ranks.share(shard))):
+            merged |= part
         for index in shard.tolist():
-            for row, merged in zip(rows, boxes, strict=True):
-                merged.append(_merged([found[index][source] for source in row], merging))
+            for place, of_row in enumerate(merged[index]):
+                boxes[place].append(of_row)
     chosen = best[indices]
     of_chosen = np.take_along_axis(posteriors[indices], chosen, 1)
     return [Guesses(chosen, np.stack(merged), of_chosen) for merged in boxes]

@@ -13,6 +13,7 @@ import numpy as np
 
 from vggnet.evaluation.computing import Computing
 from vggnet.evaluation.metrics import Count
+from vggnet.evaluation.ranks import gathered_results
 from vggnet.localization.boxes import CORRECT_IOU, clip, decode, encode, iou
 from vggnet.localization.dense import center_outputs, center_windows
 from vggnet.localization.objects import Objects
@@ -50,8 +51,18 @@ class CenterResult:
 def center_test(
     model: VGG, objects: Objects, labels: np.ndarray, scale: int, computing: Computing, indices: np.ndarray
 ) -> CenterResult:
-    """Run test 1 at Q = `scale` on the images at `indices`; `labels` (N,) are true classes as the net numbers them."""
-    outputs, readable = center_outputs(model, objects.split, labels, indices, scale, computing)
+    """Run test 1 at Q = `scale` on the images at `indices`; `labels` (N,) are true classes as the net numbers them.
+
+    Where several ranks share the images, `indices` are ascending.
+    """
+    share = computing.ranks.share(indices)
+    parts = gathered_results(
+        computing.ranks, lambda: center_outputs(model, objects.split, labels, share, scale, computing)
+    )
+    outputs, readable = (np.concatenate(each) for each in zip(*parts, strict=True))
+    if len(parts) > 1:
+        order = np.argsort(readable, kind="stable")
+        outputs, readable = outputs[order], readable[order]
     sizes = objects.sizes[readable]
     crop = model.architecture.crop_px
     windows = center_windows(sizes, scale, crop)

@@ -33,10 +33,11 @@ from vggnet.network.weights import load_model
 from vggnet.options.localization import LocalizeTrainOptions
 from vggnet.training.distributed import join_world
 from vggnet.training.epoch_results import AfterEpoch
-from vggnet.training.loop import Inputs
 from vggnet.training.lost_images import HELD_OUT, TRAIN, VAL
 from vggnet.training.prepare_run import prepare_run
 from vggnet.training.session import Session, start_session
+from vggnet.training.stopping import unless_stopped
+from vggnet.training.tasks import Inputs
 
 
 @dataclass
@@ -82,7 +83,9 @@ class LocalizationTask:
         """
         world, scale = self.session.world, self.session.recipe.judged_scale
         share = world.share(np.arange(len(objects)))
-        result = center_test(model, objects, objects.labels, scale, self.computing, share)
+        result = unless_stopped(
+            world, lambda: center_test(model, objects, objects.labels, scale, self.computing, share)
+        )
         lost = np.setdiff1d(share, result.indices).tolist()
         bad = [BadImage(objects.split.path(index), "it cannot be read") for index in lost]
         self.session.lost.add(part, bad, len(objects))

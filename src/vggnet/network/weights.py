@@ -7,7 +7,6 @@ without a checksum are accepted). A net that could not be loaded again is not wr
 """
 
 import hashlib
-import json
 import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,13 +18,13 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from vggnet.console import counted
 from vggnet.description import BEST_FILE, LAST_FILE, MODEL_FILE, ModelDescription
 from vggnet.errors import Diverged, UserError
 from vggnet.files import replacing
+from vggnet.network.safetensors_writing import safetensors_parts
 from vggnet.network.vgg import VGG, evaluating, on_meta
 from vggnet.paper.configurations import TOTAL_STRIDE_PX
 
@@ -46,24 +45,13 @@ def save_model(path: str | Path, model: VGG) -> None:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     check_described(model, tensors)
     refuse_not_finite(tensors, f"{path} is not written")
-    description = model.description.to_json()
-    content = save(tensors, {DESCRIPTION_KEY: description, CHECKSUM_KEY: checksum(description, tensors)})
-    header = ordered_header(content)
     with replacing(path) as temporary, temporary.open("wb") as file:
-        file.write(header)
-        file.write(memoryview(content)[len(header) :])
+        file.writelines(weight_parts(model.description.to_json(), tensors))
 
 
-def ordered_header(content: bytes) -> bytes:
-    """Return the header of a safetensors file with its metadata sorted; the library writes them in random order.
-
-    So the same weights make the same file, byte by byte.
-    """
-    length = int.from_bytes(content[:8], "little")
-    header = json.loads(content[8 : 8 + length])
-    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    return content[:8] + text.ljust(length) if len(text) <= length else content[: 8 + length]
+def weight_parts(description: str, tensors: Mapping[str, Tensor]) -> Iterator[bytes | memoryview]:
+    """Yield the content of the weight file of a net: its description, and its tensors on the CPU."""
+    yield from safetensors_parts(tensors, {DESCRIPTION_KEY: description, CHECKSUM_KEY: checksum(description, tensors)})
 
 
 def unwrapped(model: Any) -> VGG:

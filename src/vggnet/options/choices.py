@@ -12,12 +12,14 @@ Orientation = Literal["apply", "ignore"]
 # how anything is computed and read
 Precision = Literal["fp32", "bf16", "bf16-cudnn", "int8"]
 TrainPrecision = Literal["bf16", "fp32"]
+ExchangeFormat = Literal["fp32", "bf16"]  # of gradients between ranks
 PrecisionName = Literal["auto", "bf16", "fp32"]
 InferencePrecisionName = Literal["auto", "bf16", "fp32", "int8", "bf16-cudnn"]
 StepName = Literal["auto", "fused", "compiled", "plain"]
 Decoder = Literal["processes", "gpu"]
 DecoderName = Literal["auto", "processes", "gpu"]
 BadImages = Literal["stop", "skip"]
+OnDivergence = Literal["stop", "lower-rate"]
 
 # tests and training on boxes
 TableName = Literal["table3", "table4", "table5", "table6"]

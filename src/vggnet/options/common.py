@@ -9,8 +9,10 @@ from tyro.conf import Positional
 from vggnet.options.choices import (
     BadImages,
     DecoderName,
+    ExchangeFormat,
     InferencePrecisionName,
     InitMethod,
+    OnDivergence,
     Orientation,
     PrecisionName,
     StepName,
@@ -78,6 +80,7 @@ CropOption = Annotated[
 ]
 InitOption = Annotated[
     InitMethod,
+    OnDivergence,
     option(
         "How the initial weights are drawn. gaussian: as in the paper, one deviation for all layers (--sigma); deep "
         "nets then also need --init-from. glorot, he: scaled by the size of each layer."
@@ -118,7 +121,7 @@ ResumeOption = Annotated[
     option(
         "Continue the run in --out from its last saved state; if nothing was saved yet, start it. The images and the "
         "options must be those that the run was started with. Only these may differ: the folder of the images, "
-        "--device, --workers, --step, --save-every and --bad-images.",
+        "--device, --workers, --step, --save-every, --keep and --bad-images.",
         default="off",
     ),
 ]
@@ -170,6 +173,7 @@ PixelRangeOption = Annotated[
 ]
 DecoderOption = Annotated[
     DecoderName,
+    ExchangeFormat,
     option(
         "Where training images are decoded. processes: on the CPU; gpu: by nvJPEG (NVIDIA only), whose pixels differ "
         "from the CPU's by a few gray levels and whose speed is not yet measured; auto: on the CPU, or with --resume "
@@ -199,6 +203,34 @@ StepOption = Annotated[
 ]
 SaveEveryOption = Annotated[
     float, option("Save the state of the training every so many seconds, besides at the end of each epoch.")
+]
+OnDivergenceOption = Annotated[
+    OnDivergence,
+    option(
+        "What to do when a loss or a gradient is not finite. stop: end with a message; the weights are the last finite "
+        "ones. lower-rate: go back to the last save, divide the learning rate by 10 and go on, at most three times."
+    ),
+]
+ProcessesOption = Annotated[
+    int,
+    option(
+        "Train with so many processes on this machine (ranks), one for each GPU or for a part of the cores. They share "
+        "each batch. For several machines: torchrun (docs/training.md)."
+    ),
+]
+MaxRestartsOption = Annotated[
+    int, option("When a process is killed, start all again, at most so many times; they go on from the last save.")
+]
+ExchangeOption = Annotated[
+    ExchangeFormat,
+    option(
+        "Number format of the gradients that processes exchange. bf16 halves the bytes, and rounds the gradients. "
+        "Without effect on one process."
+    ),
+]
+KeepOption = Annotated[
+    int,
+    option("How many of the last saves stay in the run. If the newest one is damaged, --resume takes the one before."),
 ]
 
 # where and how anything is computed

@@ -9,8 +9,13 @@ from vggnet.options.common import (
     BadImagesOption,
     DecoderOption,
     DeviceOption,
+    ExchangeOption,
+    KeepOption,
+    MaxRestartsOption,
     MicroBatchOption,
+    OnDivergenceOption,
     PrecisionOption,
+    ProcessesOption,
     ReportOption,
     SaveEveryOption,
     StepOption,
@@ -31,7 +36,12 @@ class MachineOptions:
     micro_batch: MicroBatchOption = None
     threads: ThreadsOption = None
     step: StepOption = "auto"
+    on_divergence: OnDivergenceOption = "stop"
+    processes: ProcessesOption = 1
+    max_restarts: MaxRestartsOption = 0
+    exchange: ExchangeOption = "fp32"
     save_every: SaveEveryOption = 300.0
+    keep: KeepOption = 2
     report: ReportOption = True
 
 

@@ -1,27 +1,23 @@
-"""The state of a training, written so that a kill at any moment leaves the previous state whole.
+"""The state of a training: what its file holds, and how a training takes it up again.
 
 One safetensors file holds weights, buffers, momentum and, as JSON in its metadata, everything else that the next step
 depends on. Random numbers need no state: they are functions of the seed and the step. Checksums of the tensors and of
 the JSON find a damaged file.
 """
 
-import json
-import os
-import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 from pydantic import Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vggnet.description import first_problem
 from vggnet.errors import UserError
-from vggnet.files import replacing
+from vggnet.network.safetensors_writing import safetensors_parts
 from vggnet.network.weights import checksum
 from vggnet.training.distributed import World
 from vggnet.training.optimization import ScheduleState
@@ -52,29 +48,19 @@ class TrainingProgress:
 _PROGRESS = TypeAdapter(TrainingProgress)
 
 
-def write_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: TrainingProgress) -> None:
-    """Replace the state at `path`; a finished training keeps its progress only. Raises OSError that names the file."""
-    tensors: dict[str, torch.Tensor] = {}
-    if not progress.finished:
-        tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-        for name, parameter in model.named_parameters():
-            momentum = optimizer.state.get(parameter, {}).get("momentum_buffer")
-            if momentum is not None:
-                tensors[f"momentum.{name}"] = momentum
-    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    text = json.dumps(asdict(progress))
-    metadata = {_KEY: text, _CHECKSUM_KEY: checksum(text, contiguous)}
-    with replacing(path) as file:
-        try:
-            save_file(contiguous, file, metadata=metadata)
-        except SafetensorError as error:
-            raise _as_os_error(error) from error
+def training_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return the weights and buffers ("model.NAME") and the momentum ("momentum.NAME") on their device."""
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    for name, parameter in model.named_parameters():
+        momentum = optimizer.state.get(parameter, {}).get("momentum_buffer")
+        if momentum is not None:
+            tensors[f"momentum.{name}"] = momentum
+    return tensors
 
 
-def _as_os_error(error: SafetensorError) -> OSError:
-    """Return the OSError behind an error of safetensors, whose text alone has the number of the error."""
-    number = re.search(r"os error (\d+)", str(error))
-    return OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(str(error))
+def state_parts(tensors: Mapping[str, Tensor], progress: str) -> Iterator[bytes | memoryview]:
+    """Yield the content of a state file: tensors on the CPU, and the training's progress as JSON."""
+    yield from safetensors_parts(tensors, {_KEY: progress, _CHECKSUM_KEY: checksum(progress, tensors)})
 
 
 def read_progress(path: Path) -> TrainingProgress:
@@ -125,11 +111,11 @@ def _refuse_damaged(path: Path, tensors: Mapping[str, Tensor], metadata: dict[st
         raise UserError(f"{path}: damaged: it has changed since it was written (its checksum is another); {_ANEW}")
 
 
-def share_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, world: World) -> None:
-    """`restore_state` on the first rank, which sees the file; the others receive weights, buffers and momentum."""
+def share_state(find: Callable[[], Path], model: nn.Module, optimizer: torch.optim.Optimizer, world: World) -> None:
+    """Restore the state in the file `find()` on the first rank; the others receive weights, buffers and momentum."""
 
     def read() -> list[str]:
-        restore_state(path, model, optimizer)
+        restore_state(find(), model, optimizer)
         return [name for name, each in model.named_parameters() if "momentum_buffer" in optimizer.state[each]]
 
     names = world.from_first(read)

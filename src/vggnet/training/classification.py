@@ -27,12 +27,13 @@ from vggnet.network.weights import read_description
 from vggnet.options.training import TrainOptions
 from vggnet.training.distributed import join_world
 from vggnet.training.epoch_results import AfterEpoch
-from vggnet.training.loop import Inputs
 from vggnet.training.lost_images import HELD_OUT, TRAIN, VAL
 from vggnet.training.plan import TrainPlan, plan_training
 from vggnet.training.prepare_run import prepare_run
 from vggnet.training.session import Session, start_session
 from vggnet.training.start_net import build_model
+from vggnet.training.stopping import unless_stopped
+from vggnet.training.tasks import Inputs
 
 CHANCE_LOSS, CHANCE_ERROR = 0.995, 0.9  # of a guess's: a net that has begun to learn is below in one of them
 
@@ -77,13 +78,8 @@ class ClassificationTask:
         session = self.session
         bad_images = session.plan.options.machine.bad_images
         computing = Computing(session.world.device, session.settings.precision, session.plan.workers, bad_images)
-        scores = score(
-            model,
-            split,
-            views,
-            computing,
-            indices=session.world.share(np.arange(len(split))),
-        )
+        own_images = session.world.share(np.arange(len(split)))
+        scores = unless_stopped(session.world, lambda: score(model, split, views, computing, indices=own_images))
         session.lost.add(part, scores.bad, len(split))
         session.lost.report(part, len(split))
         if keep is not None:

@@ -15,6 +15,7 @@ from vggnet.options.choices import Decoder, TrainPrecision
 from vggnet.options.flat import flat_fields
 from vggnet.options.localization import LocalizeTrainOptions
 from vggnet.options.training import TrainOptions
+from vggnet.training.memory import FITTING
 
 _Whole = Annotated[int, Field(ge=1)]
 _Part = Annotated[float, Field(ge=0, lt=1)]
@@ -54,6 +55,7 @@ _CHOSEN: dict[str, Any] = {  # beside the options
     "images_sha256": _Hash,
     "init_from": str | None,
     "launch": list[str],
+    FITTING: _Whole,
     "init_from_sha256": _Hash | None,
     "preprocessing": _Preprocessing,
     "statistics": ColorStatistics,

@@ -13,11 +13,12 @@ from vggnet.training.agreement import plain
 from vggnet.training.runs import RunFolder
 
 # Options that may differ on --resume: where and how fast it runs, and where the data lie (their list decides).
-FREE_ON_RESUME = {"resume", "out", "workers", "save_every", "device", "step", "bad_images", "data_changed", "json"}
-FREE_ON_RESUME |= {"report", "data", "annotations", "val_annotations"}
+FREE_ON_RESUME = {"resume", "out", "workers", "save_every", "keep", "device", "step", "bad_images", "data_changed"}
+FREE_ON_RESUME |= {"on_divergence", "json", "processes", "max_restarts", "report"}
+FREE_ON_RESUME |= {"data", "annotations", "val_annotations"}
 # Options that the program chooses where the user does not; config.json has the choice.
 CHOSEN_AT_START = {"micro_batch", "threads", "decoder", "precision"}
-NOT_WRITTEN = {"resume", "out", "data_changed", "json", "report"}  # in config.json
+NOT_WRITTEN = {"resume", "out", "data_changed", "json", "processes", "max_restarts", "report"}  # in config.json
 OPEN = (None, (), "auto")  # values that stand for an option that was not given
 
 # how runs read images that were started before this could be chosen

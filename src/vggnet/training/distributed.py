@@ -26,6 +26,7 @@ from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 
 from vggnet.errors import UserError, reason_of
+from vggnet.evaluation.ranks import shared_among
 from vggnet.hardware import choose_device
 from vggnet.training.meeting import meet
 
@@ -70,6 +71,11 @@ class World:
         dist.all_reduce(tensor)
         return [float(value) for value in tensor]
 
+    def maximum(self, tensor: torch.Tensor) -> None:
+        """Replace the values of a tensor on the device, in place, by the largest among the ranks."""
+        if self.size > 1:
+            dist.all_reduce(tensor, dist.ReduceOp.MAX)
+
     def wait(self) -> None:
         if self.size > 1:
             dist.barrier()
@@ -103,6 +109,30 @@ class World:
         except UserError:
             self._put(f"{key}/read/{self.rank}", None)
             raise
+
+    def gathered(self, value: Any) -> list[Any]:
+        """Return the values of all ranks (which can be pickled), in their order, on all ranks."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value, group=self.control)
+        return values
+
+    def spread(self, make: Callable[[], Result]) -> Result:
+        """Return what `from_first` does, for results of any size. A rank that waits does not see signals."""
+        if self.size == 1:
+            return make()
+        made: list[Any] = [None]
+        if self.is_first:
+            try:
+                made = [make()]
+            except UserError as error:
+                made = [error]
+        dist.broadcast_object_list(made, src=0, group=self.control)
+        if isinstance(made[0], UserError):
+            raise made[0]
+        result: Result = made[0]
+        return result
 
     def in_turn(self, make: Callable[[], Result]) -> Result:
         """Call `make` on the first rank, then on the first rank of each other machine, then on the rest.
@@ -249,6 +279,16 @@ def join_world(device_name: str) -> Iterator[World]:
 
 
 _joined: World | None = None
+
+
+@contextmanager
+def among_ranks(device_name: str) -> Iterator[None]:
+    """Share the images of what is evaluated in the block among the ranks of a launch by `torchrun`."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield
+        return
+    with join_world(device_name) as world, shared_among(world):
+        yield
 
 
 def _short(value: object) -> str:

@@ -1,4 +1,4 @@
-"""Write and describe the results of an epoch: weights of the last and the best one, metrics, a line for the user."""
+"""Judge and describe the results of an epoch: whether it is the best, its events, a line for the user."""
 
 import math
 from collections.abc import Callable
@@ -6,10 +6,7 @@ from pathlib import Path
 
 from vggnet.console import note
 from vggnet.errors import is_installed
-from vggnet.network.vgg import VGG
-from vggnet.network.weights import save_model
 from vggnet.training.checkpoints import TrainingProgress
-from vggnet.training.runs import RunFolder
 
 Row = dict[str, float]  # a row of metrics.csv
 # what the first rank calls after an epoch: the run's folder, where the training stands, the epochs at most
@@ -22,20 +19,16 @@ def is_best_so_far(judged: dict[str, float], best: dict[str, float]) -> bool:
     return (judged["error"], judged.get("loss", 0.0)) <= before
 
 
-def write_results(run: RunFolder, model: VGG, rows: list[Row], *, is_best: bool) -> None:
-    """Write the epoch's weights, the table of metrics with `rows`, and the last row as an event of TensorBoard."""
-    save_model(run.last, model)
-    if is_best:
-        save_model(run.best, model)
-    run.write_metrics(rows)
+def write_events(folder: Path, row: Row) -> None:
+    """Write the figures of an epoch as events of TensorBoard, where that is installed."""
     if not is_installed("tensorboard"):
         note("events/ is not written, since it needs tensorboard: pip install 'vggnet[tensorboard]'")
         return
     from torch.utils.tensorboard import SummaryWriter  # slow to import, and only the first rank needs it
 
-    epoch = int(rows[-1]["epoch"])
-    with SummaryWriter(run.path / "events", purge_step=epoch) as events:
-        for name, value in rows[-1].items():
+    epoch = int(row["epoch"])
+    with SummaryWriter(folder, purge_step=epoch) as events:
+        for name, value in row.items():
             events.add_scalar(name, value, epoch)
 
 

@@ -23,7 +23,7 @@ from vggnet.hardware import choose_device
 from vggnet.options.training import LadderOptions, TrainOptions
 from vggnet.paper.configurations import PAPER_CROP_PX
 from vggnet.paper.recipes import PAPER_EPOCHS, Recipe, fixed_scale, jittered_scale, larger_scale
-from vggnet.training.checkpoints import TrainingProgress, read_progress
+from vggnet.training.checkpoints import TrainingProgress
 from vggnet.training.classification import train_classifier
 from vggnet.training.distributed import World, join_world
 from vggnet.training.epoch_results import AfterEpoch
@@ -151,10 +151,8 @@ def _run_in(stages: list[Stage], world: World, after_epoch: AfterEpoch | None) -
 def finished(stage: Stage) -> StageResult | None:
     """Return the stage's result; None where its run is not complete, or its report was made with other views."""
     run = RunFolder(stage.out)
-    if not (run.state.exists() and run.best.exists()):
-        return None
-    progress = read_progress(run.state)
-    if not progress.finished or not run.report.exists():
+    progress = run.progress if run.best.exists() else None
+    if progress is None or not progress.finished or not run.report.exists():
         return None
     counts = {}
     try:

@@ -12,84 +12,35 @@ Notable:
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass, replace
-from typing import Protocol
+from contextlib import suppress
+from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
-from vggnet.backends.choose_training import compiled, step_form
 from vggnet.backends.dropout import image_keys
+from vggnet.backends.form import Form
 from vggnet.console import progress as show_progress
 from vggnet.console import say, warn
 from vggnet.errors import Diverged
 from vggnet.hardware import keep_freed_memory
 from vggnet.images.augmentation import epoch_order
 from vggnet.network.vgg import VGG
-from vggnet.options.choices import StepName, TrainPrecision
 from vggnet.paper.recipes import Recipe
-from vggnet.training.checkpoints import TrainingProgress, share_state, write_state
+from vggnet.training.checkpoints import TrainingProgress, share_state
 from vggnet.training.distributed import Votes, World
 from vggnet.training.divergence import Watch, diverged, not_finite
-from vggnet.training.epoch_results import AfterEpoch, describe_epoch, is_best_so_far, write_results
+from vggnet.training.epoch_results import describe_epoch, is_best_so_far
+from vggnet.training.gradients import Gradients
 from vggnet.training.optimization import Plateau, build_optimizer
+from vggnet.training.replay import Place, write_replay
 from vggnet.training.runs import RunFolder
+from vggnet.training.saving import Saver
 from vggnet.training.stopping import Interrupted, StopRequested, StopRequests, stop_requests
+from vggnet.training.tasks import Inputs, LoopSettings, Task
 from vggnet.training.watching import watch
 
+MOST_LOWERED = 3  # times that --on-divergence lower-rate divides the rate
 TOLD_EVERY_S = 0.5  # how often progress is shown and the loss is looked at
-
-
-@dataclass
-class Inputs:
-    """One rank's part of a batch on its way into the net: images (n, 3, crop, crop), targets (n, ...).
-
-    `indices` int64 (n,) are the images' numbers in the training set. All on the device.
-    """
-
-    images: Tensor
-    targets: Tensor
-    indices: Tensor
-
-
-class Task(Protocol):
-    """What is learnt. All methods see one rank's images only; sums over ranks are the loop's work."""
-
-    @property
-    def images(self) -> int:
-        """Of one epoch, over all ranks."""
-        ...
-
-    def batches(self, epoch: int, batches: list[np.ndarray]) -> Iterator[Inputs]:
-        """The inputs for each array of image indices, in this order, decoded ahead."""
-        ...
-
-    def losses(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """For fp32 outputs (n, K): each image's loss (n,), and whether it counts as wrong (n,)."""
-        ...
-
-    def judge(self, model: VGG) -> dict[str, float]:
-        """Figures on the images that the schedule is judged on; `error` is the one that counts. All ranks call."""
-        ...
-
-
-@dataclass(frozen=True)
-class LoopSettings:
-    """How a training runs, beside its recipe.
-
-    Only `seed` and `epochs_before`, which all draws follow from, change what is learnt by more than rounding.
-    """
-
-    seed: int
-    micro_batch: int
-    precision: TrainPrecision
-    save_every_s: float = 300.0
-    step: StepName = "auto"
-    epochs_before: int = 0  # that the starting weights were trained for: draws go on from there, and repeat none
-    after_epoch: AfterEpoch | None = None
 
 
 class Loop:
@@ -101,25 +52,27 @@ class Loop:
         self.model, self.recipe, self.task, self.run = model, recipe, task, run
         self.world, self.settings = world, settings
         self.optimizer = build_optimizer(model, recipe, model.description.feature_scale)
-        self._watch = Watch(self.optimizer, world.device)
+        self._watch = Watch(self.optimizer, world)
+        self._counted_from = 0  # the step that the watch has counted from, over all epochs
+        self.image_name: Callable[[int], str] | None = None  # for the replay of a batch; set by the session
         self.schedule = Plateau(recipe)
         self.progress = TrainingProgress()
+        self._saver = Saver(run, keep=settings.keep)
+        self._judging_s = 0.0  # how long it took the last time
         self._activity = "starting"
         self.batch = min(recipe.batch, task.images)
         self.steps_per_epoch = math.ceil(task.images / self.batch)
-        self._sums = torch.zeros(3, dtype=torch.float64, device=world.device)  # loss, wrong, images of this epoch
         if world.device.type == "cpu":
             keep_freed_memory()
         elif world.device.type == "cuda":
             torch.backends.cudnn.benchmark = True  # a training has two shapes of batches at most: timing them pays
-        self.form = step_form(model, world.device, settings.precision, settings.step)  # what a step runs
-        self._trained: nn.Module = self.form
-        if world.size > 1:
-            ids = [world.device] if world.device.type == "cuda" else None
-            self._trained = DistributedDataParallel(self.form, device_ids=ids, gradient_as_bucket_view=True)
-        self._net: Callable[..., Tensor] = self._trained
-        if self.form.compiles and settings.step != "plain":
-            self._net = compiled(self._trained, world.device)
+        self._gradients = Gradients(model, task, run, world, settings, self.batch)
+        self._sums = self._gradients.sums  # of this epoch
+
+    @property
+    def form(self) -> Form:
+        """What a step runs."""
+        return self._gradients.form
 
     def restore(self) -> bool:
         """Continue from the run folder's state, if it holds one: the first rank reads it, and the others receive it."""
@@ -129,7 +82,7 @@ class Loop:
         self.progress = progress
         if progress.finished:
             return True
-        share_state(self.run.state, self.model, self.optimizer, self.world)
+        share_state(self._state_file, self.model, self.optimizer, self.world)
         if name := not_finite(self.model.state_dict()):
             raise self._diverged(f"{name} is not finite in the saved state")
         self.schedule.restore(progress.schedule)
@@ -137,6 +90,11 @@ class Loop:
             sums = [progress.epoch_loss, progress.epoch_wrong, progress.epoch_images]
             self._sums.copy_(torch.tensor(sums, dtype=torch.float64))
         return True
+
+    def _state_file(self) -> Path:
+        save = self.run.save
+        assert save is not None
+        return save.state
 
     @property
     def _draws(self) -> int:
@@ -148,11 +106,37 @@ class Loop:
         self._started = time.monotonic() - self.progress.wall_s
         self._saved = time.monotonic()
         going = not self.progress.finished
-        with stop_requests(alone=self.world.size == 1) as stop, watch(self.world, self._place):
+        with self._saver, stop_requests(alone=self.world.size == 1) as stop, watch(self.world, self._place):
+            if self.settings.on_divergence == "lower-rate" and self.world.from_first(lambda: self.run.save is None):
+                self._save()  # to go back to
+            self._count_steps()
             while going:
-                wait_share, rate = self._run_epoch(stop)
-                going = self._end_epoch(wait_share, rate, stop)
+                try:
+                    wait_share, rate = self._run_epoch(stop)
+                    going = self._end_epoch(wait_share, rate, stop)
+                except Diverged as error:
+                    self._go_back(error)
         return self.progress
+
+    def _count_steps(self) -> None:
+        """Let the watch count from here."""
+        self._watch.restart()
+        self._counted_from = self.progress.epoch * self.steps_per_epoch + self.progress.step
+
+    def _go_back(self, error: Diverged) -> None:
+        """Go back to the last save, with a lower rate. Raise the error where that was not asked for, or done before."""
+        lowered = self.schedule.lowered + 1
+        if self.settings.on_divergence == "stop" or lowered > MOST_LOWERED:
+            raise error
+        self._saver.wait()
+        self.optimizer.state.clear()
+        self._sums.zero_()
+        self.restore()
+        self.schedule.lowered = lowered
+        self._count_steps()
+        place = f"epoch {self.progress.epoch + 1}, after {self.progress.step} of {self.steps_per_epoch} batches"
+        say(f"{error.what.partition(';')[0]}: back to {place}; learning rate now {self.schedule.learning_rate:.3g}")
+        self._save()
 
     def _place(self) -> str:
         """Where this rank is, for the others."""
@@ -164,10 +148,12 @@ class Loop:
         order = epoch_order(self.settings.seed, self._draws, self.task.images)
         batches = [order[i * self.batch : (i + 1) * self.batch] for i in range(self.steps_per_epoch)]
         inputs = self.task.batches(self._draws, [self.world.share(batch) for batch in batches[first_step:]])
-        self._trained.train()
+        self._gradients.trained.train()
         votes = Votes(self.world, 2)
         begin = time.monotonic()
         told, waited, images = begin, 0.0, 0
+        if self._gradients.exchange is not None:
+            self._gradients.exchange.restart()
         with show_progress(f"epoch {epoch + 1}/{self.recipe.epochs}") as tick:
             for step in range(first_step, self.steps_per_epoch):
                 asked = time.monotonic()
@@ -182,23 +168,34 @@ class Loop:
                 last = step + 1 == self.steps_per_epoch
                 if now - told >= TOLD_EVERY_S or last:
                     told = now  # not at every step: reading the loss makes a GPU wait for its queue
-                    tick(step + 1, self.steps_per_epoch, self._line(images / (now - begin), waited / (now - begin)))
+                    tick(step + 1, self.steps_per_epoch, self._line(images, waited, now - begin))
                 save_due = self.world.is_first and now - self._saved >= self.settings.save_every_s
                 stopping, saving = votes([bool(stop), save_due], last=last)
                 if stopping or saving:
                     self._save()
                 if stopping:
-                    raise Interrupted
+                    raise self._interrupted(stop)
         elapsed = max(time.monotonic() - begin, 1e-9)
         return waited / elapsed, images / elapsed
 
     def _check(self) -> None:
         """Raise Diverged where a loss or a gradient was not finite; the weights are then the last finite ones."""
         if self._watch.has_diverged():
-            raise self._diverged("the loss or its gradient is no longer finite")
+            replay = self._write_replay() if self.world.is_first else None
+            raise self._diverged("the loss or its gradient is no longer finite", replay)
 
-    def _diverged(self, what: str) -> Diverged:
-        return diverged(what, self.progress, self.run.path, self.schedule.learning_rate)
+    def _diverged(self, what: str, replay: Path | None = None) -> Diverged:
+        return diverged(what, self.progress, self.run.path, self.schedule.learning_rate, replay)
+
+    def _write_replay(self) -> Path | None:
+        """Write down the batch whose loss or gradient was not finite, and the weights before it."""
+        epoch, step = divmod(self._counted_from + self._watch.good_steps(), self.steps_per_epoch)
+        draws = self.settings.epochs_before + epoch
+        batch = epoch_order(self.settings.seed, draws, self.task.images)[step * self.batch : (step + 1) * self.batch]
+        place = Place(epoch, step, draws, self.settings.seed, self.schedule.learning_rate, self.settings.precision)
+        with suppress(OSError):  # a full disk must not hide the error itself
+            return write_replay(self.run.path, self.model, place, batch, self.image_name)
+        return None
 
     def _next(self, inputs: Iterator[Inputs], stop: StopRequests) -> Inputs:
         """Return the next batch. A process that trains alone can be stopped while it waits for a batch."""
@@ -208,18 +205,28 @@ class Loop:
                 return next(inputs)
         except StopRequested:
             self._save()
-            raise Interrupted from None
+            raise self._interrupted(stop) from None
         except Exception:
             self._save_at_failure()
             raise
         finally:
             self._activity = "computing"
 
-    def _line(self, rate: float, waiting: float) -> str:
+    def _interrupted(self, stop: StopRequests) -> Interrupted:
+        """Return the exception of a training that was asked to stop, once its state is on the disk. All ranks call."""
+        self._saver.wait()
+        (terminated,) = self.world.total([float(stop.terminated)])  # waits for the first rank, which has written
+        return Interrupted(terminated=terminated > 0)
+
+    def _line(self, done: int, waited_s: float, elapsed_s: float) -> str:
+        """Return the text of the progress line, after `done` images of this call."""
         self._check()
         loss, wrong, images = (float(value) for value in self._sums)
         mean_loss, error = loss / max(images, 1), 100 * wrong / max(images, 1)
-        rate_text = f"lr {self.schedule.learning_rate:.3g}, {rate:.1f} images/s, waiting {waiting:.0%}"
+        rate_text = f"lr {self.schedule.learning_rate:.3g}, {done / elapsed_s:.1f} images/s"
+        rate_text += f", waiting {waited_s / elapsed_s:.0%}"
+        if self._gradients.exchange is not None:
+            rate_text += f", exchange {self._gradients.exchange.waited_s() / elapsed_s:.0%}"
         return f"loss {mean_loss:.3f}, error {error:.1f} %, {rate_text}"
 
     def _step(self, inputs: Inputs, step: int) -> None:
@@ -227,53 +234,29 @@ class Loop:
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule.learning_rate * group["rate_factor"]
         self.optimizer.zero_grad(set_to_none=True)
-        count = len(inputs.images)
-        parts = max(1, math.ceil(count / self.settings.micro_batch))
         keys = image_keys(self.settings.seed, self._draws, step, inputs.indices)
-        for number, rows in enumerate(map(slice_of, np.array_split(np.arange(count), parts))):
-            with self._synchronised(number == parts - 1):
-                self._accumulate(inputs.images[rows], inputs.targets[rows], keys[rows])
+        self._gradients.add(inputs, keys)
         self._watch.look(self._sums[0])
         self.optimizer.step()
 
-    def _synchronised(self, last: bool) -> AbstractContextManager[None]:
-        """Return a context in which ranks exchange gradients after the last micro-batch of a step only."""
-        if isinstance(self._trained, DistributedDataParallel) and not last:
-            return self._trained.no_sync()
-        return nullcontext()
-
-    def _accumulate(self, images: Tensor, targets: Tensor, keys: Tensor) -> None:
-        if len(images) == 0:
-            # a rank without images in a short last batch still takes part in the exchange, with nothing to say
-            crop = self.model.architecture.crop_px
-            (self._forward(images.new_zeros(1, 3, crop, crop), keys.new_zeros(1)).sum() * 0).backward()
-            return
-        losses, wrong = self.task.losses(self._forward(images, keys), targets)
-        # averaging over the ranks divides by their number: the factor makes it the mean over the global batch
-        (losses.sum() * (self.world.size / self.batch)).backward()
-        # no float() and no torch.tensor() here: on a GPU they wait until it has done all that is queued
-        count = losses.new_full((), len(losses))
-        self._sums += torch.stack([losses.detach().sum(), wrong.sum(), count]).double()
-
-    def _forward(self, *inputs: Tensor) -> Tensor:
-        """Return the net's outputs (n, K), fp32, for images and, in training, their keys for dropout."""
-        reduced = self.settings.precision == "bf16"
-        with torch.autocast(self.world.device.type, dtype=torch.bfloat16, enabled=reduced):
-            outputs: Tensor = self._net(*inputs)
-        return outputs.flatten(1).float()
-
     def _judge(self, stop: StopRequests) -> dict[str, float]:
-        """Return the task's figures. A process that trains alone can be stopped meanwhile; resumed, it judges again."""
+        """Return the task's figures. The training can be stopped meanwhile; resumed, it judges again."""
+        begin = time.monotonic()
+        late = begin - self._saved + self._judging_s >= self.settings.save_every_s
+        if any(self.world.total([float(late and self.world.is_first)])):
+            self._save()
         self._activity = "judging"
         try:
-            with stop.waiting(self.world.size == 1):
+            with stop.waiting(self.world.size == 1):  # with several ranks: the task, by `unless_stopped`
                 return self.task.judge(self.model)
         except StopRequested:
             self._save()
-            raise Interrupted from None
+            raise self._interrupted(stop) from None
         except Exception:
             self._save_at_failure()
             raise
+        finally:
+            self._judging_s = time.monotonic() - begin
 
     def _end_epoch(self, wait_share: float, rate: float, stop: StopRequests) -> bool:
         """Judge, write weights and metrics, move the schedule. Return whether training goes on."""
@@ -281,8 +264,6 @@ class Loop:
         loss, wrong, images = self.world.total([float(value) for value in self._sums])
         if not math.isfinite(loss):
             raise self._diverged("the loss is no longer finite")
-        if progress.epoch == 0:
-            self._save()  # before best, last and metrics: where these are, there is a state
         judged = self._judge(stop)
         if unknown := [name for name, value in judged.items() if not math.isfinite(value)]:
             raise self._diverged(f"on the held-out images the {unknown[0]} is not finite")
@@ -299,24 +280,19 @@ class Loop:
         if is_best:
             progress.best = {"epoch": progress.epoch + 1, **judged}
         progress.rows.append(row)
-        notes = len(self.schedule.log)
+        notes, seen = len(self.schedule.log), self._draws + 1
         going = self.schedule.after_epoch(progress.epoch + 1, judged["error"])
         progress.epoch, progress.step = progress.epoch + 1, 0
         progress.finished = not going
         self._sums.zero_()
-        if self.world.is_first:
-            self._write_epoch(is_best)
-        self._save()
+        self._save(epochs_seen=seen, is_best=is_best)
         say(describe_epoch(row, judged, self.recipe.epochs, is_best=is_best))
         for note in self.schedule.log[notes:]:
             say(f"  {note}")
         if (report := self.settings.after_epoch) and self.world.is_first:
+            self._saver.wait()  # it reads what is saved
             report(self.run.path, progress, self.recipe.epochs)
         return going
-
-    def _write_epoch(self, is_best: bool) -> None:
-        self.model.description = replace(self.model.description, epochs_seen=self._draws)
-        write_results(self.run, self.model, self.progress.rows, is_best=is_best)
 
     def _save_at_failure(self) -> None:
         """Save the state where images cannot be read between two steps; the weights are whole then.
@@ -326,11 +302,12 @@ class Loop:
         if self.world.size == 1:
             with suppress(OSError, Diverged):  # the failure itself is what the user needs to see
                 self._save()
+                self._saver.wait()
                 place = f"epoch {self.progress.epoch + 1}, {self.progress.step} of {self.steps_per_epoch} batches"
                 warn(f"the state is saved: {place}")
 
-    def _save(self) -> None:
-        """Write the state; all ranks call, since the sums of the epoch lie on all of them."""
+    def _save(self, *, epochs_seen: int | None = None, is_best: bool = False) -> None:
+        """Begin to save; all ranks call, since the sums of the epoch lie on all of them. Arguments: as `Saver.save`."""
         self._check()
         if name := not_finite(self.model.state_dict()):
             raise self._diverged(f"{name} is no longer finite")
@@ -341,11 +318,5 @@ class Loop:
         progress.wall_s = time.monotonic() - self._started
         progress.schedule = self.schedule.state()
         if self.world.is_first:
-            write_state(self.run.state, self.model, self.optimizer, progress)
+            self._saver.save(self.model, self.optimizer, progress, epochs_seen=epochs_seen, is_best=is_best)
         self._saved = time.monotonic()
-        self.world.wait()
-
-
-def slice_of(rows: np.ndarray) -> slice:
-    """Return consecutive row numbers as a slice, so that indexing copies nothing."""
-    return slice(int(rows[0]), int(rows[-1]) + 1) if len(rows) else slice(0, 0)

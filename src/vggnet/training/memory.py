@@ -6,6 +6,7 @@ from vggnet.hardware import free_on_gpu_bytes
 from vggnet.paper.configurations import Architecture
 from vggnet.training.host_memory import free_on_host_bytes
 
+FITTING = "micro_batch_fitting"  # in config.json: what fits into memory, as the training has found out
 GPU_SHARE = 0.7  # of the free memory, for activations
 CPU_SHARE = 0.4
 CPU_LIMIT_BYTES = 3_000_000_000  # so that any net trains within 8 GB, weights and momentum included
@@ -55,6 +56,8 @@ def choose_micro_batch(
     per_image = activation_bytes(architecture, 2 if precision == "bf16" else 4)
     # weights' gradients, momentum, and the reduced-precision copy of the weights stand beside the activations
     beside = architecture.parameters * (4 * 2 + 2)
+    if device.type == "cpu":
+        beside += architecture.parameters * 4 * 2  # the copy of weights and momentum that is being saved
     if device.type == "cuda":
         budget = GPU_SHARE * (free_bytes(device) - beside)
         most = min(local_batch, CUDNN_VALUES // max(map_sizes(architecture)))
@@ -64,3 +67,8 @@ def choose_micro_batch(
     fitting = max(1, min(most, int(budget // per_image)))
     parts = -(-local_batch // fitting)
     return -(-local_batch // parts)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory could not be allocated, on a GPU or for a CPU's tensors."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)

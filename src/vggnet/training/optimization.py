@@ -44,6 +44,7 @@ class ScheduleState:
     drops_done: Annotated[int, Field(ge=0)] = 0
     best_error: Annotated[float, Field(allow_inf_nan=False)] | None = None
     epochs_since: Annotated[int, Field(ge=0)] = 0
+    lowered: Annotated[int, Field(ge=0)] = 0
 
 
 @dataclass
@@ -57,11 +58,12 @@ class Plateau:
     drops_done: int = 0
     best_error: float = float("inf")
     epochs_since: int = 0  # epochs since the error improved or the rate was divided
+    lowered: int = 0  # how often the rate was divided because the training diverged
     log: list[str] = field(default_factory=list)
 
     @property
     def learning_rate(self) -> float:
-        return self.recipe.learning_rate / self.recipe.drop_factor**self.drops_done
+        return self.recipe.learning_rate / self.recipe.drop_factor ** (self.drops_done + self.lowered)
 
     def after_epoch(self, epochs_done: int, error: float) -> bool:
         """Take the error after `epochs_done` epochs; divide the rate if it is time; False when training is over."""
@@ -91,8 +93,8 @@ class Plateau:
 
     def state(self) -> ScheduleState:
         best = self.best_error if self.best_error != float("inf") else None
-        return ScheduleState(self.drops_done, best, self.epochs_since)
+        return ScheduleState(self.drops_done, best, self.epochs_since, self.lowered)
 
     def restore(self, state: ScheduleState) -> None:
-        self.drops_done, self.epochs_since = state.drops_done, state.epochs_since
+        self.drops_done, self.epochs_since, self.lowered = state.drops_done, state.epochs_since, state.lowered
         self.best_error = float("inf") if state.best_error is None else state.best_error

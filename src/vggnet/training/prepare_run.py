@@ -47,7 +47,7 @@ def prepare_run(plan: TrainPlan[Options], world: World) -> Iterator[PreparedRun[
         run = _take_run(plan, world, stack)
         started = (run.config or {}) if options.resume else {}
         pictures = _pictures(plan, run, bool(started), world)
-        resuming = world.from_first(lambda: options.resume and run.state.exists())
+        resuming = world.from_first(lambda: options.resume and run.save is not None)
         threads = options.machine.threads or started.get("threads")
         if threads and world.device.type == "cpu":
             torch.set_num_threads(threads)

@@ -33,15 +33,16 @@ from vggnet.training.choose_decoder import choose_decoder, training_loader
 from vggnet.training.continuing import NOT_WRITTEN
 from vggnet.training.distributed import World
 from vggnet.training.epoch_results import AfterEpoch
-from vggnet.training.loop import Loop, LoopSettings, Task
+from vggnet.training.loop import Loop
 from vggnet.training.lost_images import TRAIN, LostImages
 from vggnet.training.meeting import launch_names
-from vggnet.training.memory import choose_micro_batch
+from vggnet.training.memory import FITTING, choose_micro_batch
 from vggnet.training.plan import TrainPlan
 from vggnet.training.prepare_images import Pictures
 from vggnet.training.prepare_run import PreparedRun
 from vggnet.training.printing import announce, print_resumed
 from vggnet.training.runs import RunFolder
+from vggnet.training.tasks import LoopSettings, Task
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ class Session:
             lines: What is printed of a new run below the common facts.
         """
         loop = Loop(self.model, self.recipe, task, self.run, self.world, self.settings)
+        loop.image_name = lambda index: self.pictures.train.files[index]
         self._check_images(task.images)
         if self.world.is_first:  # after Loop() has accepted the settings: a refused start must leave no run behind
             learnt, learnt_before = self.pictures.learnt, self.pictures.learnt_before
@@ -111,6 +113,8 @@ class Session:
                 changed = {"train_images": task.images, "statistics": self.statistics.to_dict()}
                 self.run.write_config((self.run.config or {}) | changed, self.pictures.listed)
                 write_learnt(self.run.path, learnt | read_learnt(self.run.path), learnt_before)
+            if self.resuming:
+                self.run.publish()
             self.lost.write()
         if self.resuming and loop.restore():
             print_resumed(loop)
@@ -176,12 +180,14 @@ def start_session(prepared: PreparedRun[Any], model: VGG, after_epoch: AfterEpoc
     plan, world, run, pictures = prepared.plan, prepared.world, prepared.run, prepared.pictures
     started, machine = prepared.started, plan.options.machine
     model = model.to(world.device)
-    world.from_first(lambda: run.check_space(model.architecture.parameters))
+    world.from_first(lambda: run.check_space(model.architecture.parameters, machine.keep))
     precision = choose_precision(started.get("resolved_precision", machine.precision), world.device)
     splits = {"training": pictures.train, "judging": pictures.judge, "val": pictures.val}
     check_same_start(world, splits, model.description, precision)
     lost = LostImages(run, world, skip=machine.bad_images == "skip", known=pictures.skipped + pictures.lost)
     micro_batch = started.get("micro_batch") if machine.micro_batch is None else machine.micro_batch
+    if micro_batch is not None:
+        micro_batch = min(micro_batch, started.get(FITTING, micro_batch))
     local_batch = -(-min(plan.recipe.batch, len(pictures.train)) // world.size)
     if micro_batch is not None:
         micro_batch = min(micro_batch, local_batch)  # more would only be timed, and take memory for it
@@ -192,8 +198,18 @@ def start_session(prepared: PreparedRun[Any], model: VGG, after_epoch: AfterEpoc
         model.description = dataclasses.replace(model.description, feature_scale=scale)
     # a run of a version that did not count them replays the draws, as it was started
     before = started.get("epochs_before", 0) if prepared.resuming else model.description.epochs_seen
-    how = (precision, machine.save_every, machine.step)
-    settings = LoopSettings(plan.options.seed, micro_batch, *how, before, after_epoch)
+    settings = LoopSettings(
+        plan.options.seed,
+        micro_batch,
+        precision,
+        save_every_s=machine.save_every,
+        keep=machine.keep,
+        on_divergence=machine.on_divergence,
+        exchange=machine.exchange,
+        step=machine.step,
+        epochs_before=before,
+        after_epoch=after_epoch,
+    )
     decoder = choose_decoder(machine.decoder, run, world)
     if prepared.resuming:
         world.from_first(run.check_weights)

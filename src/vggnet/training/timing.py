@@ -5,7 +5,7 @@ import time
 import torch
 
 from vggnet.network.vgg import VGG
-from vggnet.training.loop import LoopSettings
+from vggnet.training.tasks import LoopSettings
 
 
 def seconds_per_image(model: VGG, settings: LoopSettings, device: torch.device) -> float:

@@ -5,7 +5,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from vggnet.training.distributed import World
@@ -59,9 +59,35 @@ def watch(world: World, place: Callable[[], str]) -> Iterator[None]:
     thread.start()
     try:
         yield
+    except RuntimeError as error:
+        if "TORCHELASTIC_RUN_ID" not in os.environ and "gloo" in f"{type(error).__name__} {error}".lower():
+            _name_the_lost(world)  # torchrun's agent names it itself
+        raise
     finally:
         ended.set()
         thread.join()
+
+
+def _name_the_lost(world: World) -> None:
+    """Print which ranks give no sign of life any more, after a connection was lost."""
+    assert world.store is not None
+    try:
+        before = _signs(world, range(world.size))
+        time.sleep(2.5 * BEAT_S)
+        after = _signs(world, range(world.size))
+    except RuntimeError:
+        lost = ["rank 0, whose store is gone"]
+    else:
+        lost = [f"rank {rank} ({after[rank][2]})" for rank in after if after[rank][0] == before.get(rank, ("",))[0]]
+    if lost:
+        print(f"vggnet: no sign of life any more: {', '.join(lost)}", file=sys.stderr, flush=True)
+
+
+def _signs(world: World, ranks: Iterable[int]) -> dict[int, tuple[str, str, str]]:
+    """Return the last report of each rank that has given one."""
+    assert world.store is not None
+    there = [rank for rank in ranks if world.store.check([f"beat/{rank}"])]
+    return {rank: _parts(world.store.get(f"beat/{rank}")) for rank in there}
 
 
 def _beat(world: World, place: Callable[[], str], ended: threading.Event) -> None:
@@ -74,8 +100,7 @@ def _beat(world: World, place: Callable[[], str], ended: threading.Event) -> Non
         count += 1
         try:
             world.store.set(f"beat/{world.rank}", f"{count}\n{place()}\n{process}")
-            there = [rank for rank in looked_at if world.store.check([f"beat/{rank}"])]
-            reports = {rank: _parts(world.store.get(f"beat/{rank}")) for rank in there}
+            reports = _signs(world, looked_at)
         except RuntimeError:
             return  # the store is gone, and with it the training
         if world.rank in reports and (message := found.late(reports, time.monotonic())):
