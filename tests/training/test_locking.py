@@ -95,10 +95,10 @@ def test_an_error_of_the_disk_names_the_file_and_what_to_do(
     with open_run(tmp_path / "run", resume=False) as run:
         run.write_config({"seed": 0})
         monkeypatch.setattr(os, "fsync", fail)
-        monkeypatch.setattr("vggnet.commands.training.train", lambda _: run.write_metrics([{"epoch": 1.0}]))
-        assert command(["train", "photos"]) == 1
+        monkeypatch.setattr("vggnet.commands.training.train", lambda _: run.write_report({"epoch": 1.0}))
+        assert command(["train", "photos"]) == (1 if number == errno.EMFILE else 75)
     said = capsys.readouterr().err
-    assert f"vggnet: {tmp_path / 'run' / 'metrics.csv'}: " in said
+    assert f"vggnet: {tmp_path / 'run' / 'val.json'}: " in said
     assert remedy in said
     assert "--resume continues" in said
-    assert not (tmp_path / "run" / "metrics.csv").exists()
+    assert not (tmp_path / "run" / "val.json").exists()

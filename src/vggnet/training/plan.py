@@ -9,7 +9,7 @@ The first rank resolves the options and the other ranks receive them. How a trai
 4. `--resume`, and nothing is in `--out`: as 1, so that one command serves for the start and for all that follows.
 5. Something else is in `--out`, or a run without `--resume`: an error of `runs.open_run`, which takes the folder.
 
-In cases 2 and 3 the weights come from state.safetensors. A run that was stopped before it saved a state has none: its
+In cases 2 and 3 the weights come from the newest save. A run that was stopped before it saved anything has none: its
 starting weights are made again, as in case 1.
 """
 
