@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 from vggnet.description import ModelDescription
 from vggnet.errors import UserError
 from vggnet.network.weights import RUN_FILES, find_weights, read_description
-from vggnet.training.checkpoints import read_progress
-from vggnet.training.runs import CONFIG, STATE
+from vggnet.training.checkpoints import TrainingProgress, read_progress
+from vggnet.training.runs import CONFIG
+from vggnet.training.saves import STATE, newest_save
 
 KINDS = {  # by the fields that their JSON has
     "evaluations": {"title", "rows"},
@@ -218,7 +219,7 @@ def read_run(path: Path) -> Run:
     if not path.is_dir():
         return Run(path, path.stem, description, notes=tuple(notes))
     config = _json_of(path / CONFIG, notes)
-    progress = _tried(lambda: read_progress(path / STATE), notes) if (path / STATE).is_file() else None
+    progress = _tried(lambda: _progress_of(path), notes)
     val, environment = _json_of(path / VAL, notes), _json_of(path / ENVIRONMENT, notes)
     rows = _metrics(path / METRICS, notes)
     return Run(
@@ -233,6 +234,12 @@ def read_run(path: Path) -> Run:
         None if progress is None else progress.finished,
         tuple(notes),
     )
+
+
+def _progress_of(run: Path) -> TrainingProgress | None:
+    """Return where a training stands; None where nothing was saved."""
+    save, _ = newest_save(run)
+    return None if save is None else read_progress(save.state)
 
 
 def _has_weights(path: Path) -> bool:
