@@ -1,6 +1,6 @@
 """torch.hub: `torch.hub.load("FOLDER OF THIS REPOSITORY", "vgg_d", source="local", num_classes=10)`.
 
-Nets of Table 1 with new weights, and trained ones from a run, a model folder or a weight file (`load`).
+Nets of Table 1 with new weights, and trained ones from a run, a model folder, a weight file or by name (`load`).
 """
 
 import sys
@@ -11,10 +11,10 @@ dependencies = ["torch", "torchvision", "numpy", "PIL", "pydantic", "safetensors
 
 sys.path.insert(0, str(Path(__file__).parent / "src"))  # the package need not be installed
 try:
+    from vggnet.api.nets import load as _load
     from vggnet.network.initialization import build as _build
     from vggnet.network.pretrained import from_pretrained as _from_pretrained
     from vggnet.network.vgg import VGG as _VGG
-    from vggnet.network.weights import load_model as _load
 finally:
     sys.path.pop(0)
 
@@ -50,7 +50,7 @@ def vgg_e(**options: Any) -> _VGG:
 
 
 def load(path: str, **options: Any) -> _VGG:
-    """The trained net in a run, a model folder or a weight file; `options` are device and dtype."""
+    """The trained net in a run, a model folder or a weight file, or of a name (vgg16); options: device and dtype."""
     return _load(path, **options)
 
 

@@ -10,7 +10,7 @@ runs/A` is `vggnet.train("photos", net="A", out="runs/A")`. Results are objects 
 
 What holds for all functions:
 
-- A model on disk is a run folder, a model folder or a weight file.
+- A model is a run folder, a model folder, a weight file, or a name (`vggnet nets --pretrained`), such as "vgg16".
 - Sizes are pixels. `scale` and `test_scale` (Q in the paper) and `train_scale` (S) are the smallest side of a rescaled
   image; `crop` is the side of the square that a net sees.
 - Errors are counts: `error.wrong` of `error.images`, `error.rate` from 0 to 1. JSON and tables have percent.

@@ -23,12 +23,13 @@ import tyro
 import vggnet
 from vggnet.console import spelled, visible
 from vggnet.errors import OutputLost, UserError, reason_of
-from vggnet.files import ESCAPED
+from vggnet.files import ESCAPED, OFFLINE
 from vggnet.options.bench import BenchOptions
 from vggnet.options.common import SWITCHES
 from vggnet.options.evaluation import EvaluateOptions, PredictOptions
 from vggnet.options.flags import with_flags
 from vggnet.options.localization import LocalizeOptions
+from vggnet.options.models import with_models
 from vggnet.options.quantization import QuantizeOptions
 from vggnet.options.ranges import check_numbers
 from vggnet.options.reporting import ReportOptions
@@ -36,6 +37,7 @@ from vggnet.options.serving import ServeOptions
 from vggnet.options.training import DiagnoseOptions, LadderOptions, NetsOptions, QuickstartOptions, TrainOptions
 from vggnet.options.transfer import FeaturesOptions, TransferOptions
 from vggnet.options.weights import ConvertOptions, ExportOptions
+from vggnet.pretrained.resolving import resolve
 
 # name: options, and the module of vggnet.commands with a function of that name; imported only when it is asked for,
 # so that help needs no torch
@@ -67,7 +69,9 @@ DESCRIPTION = """Train and test the nets of "Very Deep Convolutional Networks" (
   vggnet quickstart                          train nets A and D in minutes, without a download
   vggnet train FOLDER --net D --out RUN      train a net on your images
   vggnet evaluate RUN FOLDER                 measure its error by the paper's test protocol
+  vggnet predict vgg16 photo.jpg             name what is in a photograph, by ImageNet's weights
   vggnet COMMAND --help                      list the options of a command
+  vggnet COMMAND ... --offline               download nothing: models and data by name come from the cache
   vggnet --version                           print the versions, for reports of errors"""
 
 
@@ -84,6 +88,26 @@ def run(arguments: Sequence[str]) -> int:
     if list(arguments) == ["--version"]:
         print(f"vggnet {vggnet.__version__}, PyTorch {metadata.version('torch')}, Python {platform.python_version()}")
         return 0
+    with _offline("--offline" in arguments):
+        return _run([argument for argument in arguments if argument != "--offline"])
+
+
+@contextmanager
+def _offline(wanted: bool) -> Iterator[None]:
+    """Within the block, and in processes that are started in it, download nothing if `wanted`."""
+    before = os.environ.get(OFFLINE)
+    if wanted:
+        os.environ[OFFLINE] = "1"
+    try:
+        yield
+    finally:
+        if wanted and before is None:
+            os.environ.pop(OFFLINE, None)
+        elif wanted and before is not None:
+            os.environ[OFFLINE] = before
+
+
+def _run(arguments: Sequence[str]) -> int:
     again = CONTINUED.get(arguments[0] if arguments else "", "give the same command again")
     options = None
     try:
@@ -103,6 +127,7 @@ def run(arguments: Sequence[str]) -> int:
         check_numbers(options)
         if (status := _launched(options, arguments)) is not None:
             return status
+        options = with_models(options, resolve)
         name, module = next((name, module) for name, (kind, module) in COMMANDS.items() if kind is type(options))
         with spelled(lambda text: _with_flags(text, options)):
             getattr(importlib.import_module(f"vggnet.commands.{module}"), name)(options)

@@ -6,6 +6,7 @@ byte is escaped in text files and on the terminal (`caf\\xe9.jpg`).
 
 import codecs
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -21,6 +22,7 @@ from typing import Any
 from vggnet.console import is_first_rank
 from vggnet.errors import UserError
 
+OFFLINE = "VGGNET_OFFLINE"  # the variable that `--offline` sets
 _ABANDONED_S = 24 * 3600  # an older temporary file was left by a killed process
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV, errno.ENOSYS)
 _cleaned: set[Path] = set()  # folders whose abandoned temporary files this process has removed
@@ -229,6 +231,33 @@ def default_cache() -> Path:
         return Path.home() / ".cache" / "vggnet"
     except RuntimeError as error:
         raise UserError("this user has no home folder to cache files in: name a folder in $VGGNET_CACHE") from error
+
+
+def is_offline() -> bool:
+    """Return whether nothing may be downloaded: $VGGNET_OFFLINE is set, as --offline sets it, or $HF_HUB_OFFLINE."""
+    given = (os.environ.get(name, "").lower() for name in (OFFLINE, "HF_HUB_OFFLINE"))
+    return any(value not in ("", "0", "false", "no", "off") for value in given)
+
+
+@contextmanager
+def one_at_a_time(target: Path, on_wait: Callable[[], Any]) -> Iterator[None]:
+    """Hold the lock of `target` within the block; while another process has it, wait, after one call of `on_wait`.
+
+    On a file system without locks nobody waits. Raises UserError where the folder of `target` cannot be written to.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lock = target.with_name(f".{target.name}.lock").open("w")
+    except OSError as error:
+        raise UserError(f"{target}: {error.strerror or error}; name another folder in $VGGNET_CACHE") from error
+    with lock:
+        with suppress(OSError):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                on_wait()
+                fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def made_once(target: Path, fill: Callable[[Path], None]) -> Path:

@@ -81,6 +81,15 @@ def test_failure_says_where_to_put_the_files(monkeypatch, tmp_path):
     assert not (tmp_path / "flowers102").exists()
 
 
+def test_offline_only_what_is_in_the_cache_is_opened(monkeypatch, tmp_path):
+    monkeypatch.setattr(torchvision.datasets, "CIFAR10", Arrays)
+    open_data("cifar10", cache=tmp_path)
+    monkeypatch.setenv("VGGNET_OFFLINE", "1")
+    assert open_data("cifar10", cache=tmp_path).classes == ("air plane", "cat-dog")
+    with pytest.raises(UserError, match=r"flowers102 is not in the cache.*flowers102/train/CLASS"):
+        open_data("flowers102", cache=tmp_path)
+
+
 @pytest.mark.parametrize("name", sorted(SETS))
 def test_every_set_exists_with_these_arguments(name):
     import inspect

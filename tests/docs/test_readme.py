@@ -6,11 +6,14 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from sources import entry_of, play_keras, play_torchvision, serving, write_keras_file, write_torchvision_file
 
 from vggnet.cli import run
 
@@ -56,13 +59,38 @@ def run_command(command: str) -> None:
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
 
 
+@pytest.fixture
+def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A photograph, ImageNet's validation set, and a server that plays the sources of the models by name.
+
+    The files there are of width 1/16, in the form of the published ones; torchvision's and Keras's addresses and hashes
+    are those of these files (`sources`).
+    """
+    pixels = np.random.default_rng(0).integers(0, 256, (45, 60, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photo.jpg")
+    (tmp_path / "IMAGENET" / "val").mkdir(parents=True)
+    Image.fromarray(pixels).save(tmp_path / "IMAGENET" / "val" / "ILSVRC2012_val_00000001.JPEG")
+    (tmp_path / "IMAGENET" / "map_clsloc.txt").write_text("n02119789 1 kit_fox\nn01440764 2 tench\n")
+    (tmp_path / "IMAGENET" / "ILSVRC2012_validation_ground_truth.txt").write_text("1\n")
+    monkeypatch.setenv("VGGNET_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "torch-hub"))
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    with serving() as source:
+        write_torchvision_file(tmp_path / "vgg16.pth", "D")
+        play_torchvision(monkeypatch, source, entry_of("vgg16"), tmp_path / "vgg16.pth")
+        for name in ("oxford/D", "oxford/E"):
+            write_keras_file(tmp_path / f"{name[-1]}.h5", name[-1])
+            play_keras(monkeypatch, source, entry_of(name), tmp_path / f"{name[-1]}.h5")
+        yield
+
+
 def test_the_readme_holds_commands() -> None:
     assert len(commands()) >= 12
     assert all(word in " ".join(commands()) for word in ("train", "ladder", "evaluate", "predict", "diagnose", "nets"))
 
 
 def test_every_command_and_the_python_of_the_readme_run(
-    class_folders: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    class_folders: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, played: None
 ) -> None:
     images = class_folders(classes=5, train=8, val=3, name="photos")
     boxes = [

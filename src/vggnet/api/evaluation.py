@@ -18,7 +18,7 @@ from vggnet.training.distributed import among_ranks
 
 Model = str | Path
 TEXTS = {
-    "models": "A run folder, a model folder or a weight file; or several, which are fused.",
+    "models": "A run folder, a model folder, a weight file or a name such as vgg16; or several, which are fused.",
     "json": "A file to write the result to, as JSON. (default: not written)",
     "on_progress": "Called with the number of images done, of all images, and the net's name. (default: nothing)",
 }
@@ -128,7 +128,7 @@ def _run(options: EvaluateOptions, on_progress: Callable[[int, int, str], Any] |
 
 @like_command(
     PredictOptions,
-    model="A run folder, a model folder or a weight file.",
+    model="A run folder, a model folder, a weight file or a name such as vgg16.",
     images="An image or a folder of images; or several.",
     on_bad="Called with each image that is left out, as a BadImage. (default: nothing)",
     on_progress="Called with the number of images done and of all images. (default: nothing)",

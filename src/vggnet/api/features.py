@@ -14,7 +14,9 @@ from vggnet.transfer_learning.report import TransferReport
 from vggnet.transfer_learning.transferring import transfer_with
 from vggnet.transfer_learning.writing import ImageDescriptors, check_suffix, describe_data, write_descriptors
 
-_TEXTS = TEXTS | {"models": "A run folder, a model folder or a weight file; or several, whose descriptors are stacked."}
+_TEXTS = TEXTS | {
+    "models": "A run folder, a model folder, a weight file or a name; or several, whose descriptors are stacked."
+}
 
 
 @like_command(
@@ -89,6 +91,7 @@ def transfer(
     costs: float | Sequence[float] = (0.01, 0.1, 1.0, 10.0, 100.0),
     validation: float = 0.2,
     seed: int = 0,
+    out: str | Path | None = None,
     layer: str = "fc7",
     test_scale: int | Sequence[int] = (),
     mirror: bool | None = None,

@@ -6,13 +6,15 @@ import torch
 
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import load_model, save_model
+from vggnet.pretrained.resolving import resolve
 
 
 def load(path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> VGG:
     """Return a trained net, in evaluation mode.
 
     Args:
-        path: a run folder (its best weights, else its last), a model folder or a weight file.
+        path: a run folder (its best weights, else its last), a model folder, a weight file, or a name such as
+            "vgg16" or "oxford/D", which is downloaded on first use (`vggnet nets --pretrained` lists the names).
         device: where the weights go.
         dtype: the type of the weights.
 
@@ -22,15 +24,15 @@ def load(path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtyp
         `model.description` has classes, preprocessing and scales.
 
     Raises:
-        UserError: for a file that is missing, damaged, of another kind, or does not fit its own description; Diverged
-            for weights that are not finite.
+        UserError: for a file that is missing, damaged, of another kind, or does not fit its own description, and for a
+            model that cannot be downloaded; Diverged for weights that are not finite.
 
     Example:
         >>> model = vggnet.load("runs/A")
         >>> model.posteriors(vggnet.preprocess(model, "photograph.jpg")).shape
         torch.Size([1, 3])
     """
-    return load_model(path, device, dtype)
+    return load_model(resolve(path), device, dtype)
 
 
 def save(path: str | Path, model: VGG) -> None:

@@ -67,7 +67,7 @@ class ExportResult:
 
 @like_command(
     ExportOptions,
-    model="A net, or a run folder, a model folder or a weight file.",
+    model="A net, or a run folder, a model folder, a weight file or a name such as vgg16.",
     out="The file to write; it ends in .onnx, .pt2 (torch-export) or .xml (openvino).",
 )
 def export(model: VGG | str | Path, out: str | Path, *, format: ExportFormat = "onnx") -> ExportResult:

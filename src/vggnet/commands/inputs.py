@@ -11,6 +11,7 @@ from vggnet.data.listing import is_image_entry
 from vggnet.data.opening import data_names
 from vggnet.errors import UserError
 from vggnet.network.weights import RUN_FILES
+from vggnet.pretrained.catalogue import is_model_name
 
 
 def models_and_data(inputs: Sequence[str], command: str) -> tuple[list[str], str]:
@@ -47,6 +48,8 @@ def check_images(paths: Sequence[str], usage: str) -> None:
     for path in paths:
         if _holds_weights(Path(path)) and not _holds_images(path):
             raise UserError(f"{path}: this is a model, and images go there: {usage}")
+        if not os.path.lexists(path) and path not in data_names() and is_model_name(path):
+            raise UserError(f"{path}: this is the name of a model, and images go there: {usage}")
 
 
 def _holds_weights(path: Path) -> bool:

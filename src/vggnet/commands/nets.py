@@ -1,15 +1,18 @@
-"""Print what follows from Table 1 for each net (`vggnet nets`); without torch."""
+"""Print what follows from Table 1 for each net, or which models have a name (`vggnet nets`); Table 1 without torch."""
 
 from rich.table import Table
 
 from vggnet.commands.output import report
-from vggnet.console import counted, rich_console
+from vggnet.console import counted, rich_console, say
 from vggnet.options.training import NetsOptions
 from vggnet.paper.configurations import CONFIGURATIONS, Architecture
 
 
 def nets(options: NetsOptions) -> None:
-    """Print depth, parameters, multiply-adds and receptive field of every net of Table 1."""
+    """Print depth, parameters, multiply-adds and receptive field of every net of Table 1; or the models by name."""
+    if options.pretrained:
+        _list_pretrained(options)
+        return
     architectures = [
         Architecture(name, options.num_classes, options.width, options.crop, options.batch_norm)
         for name in CONFIGURATIONS
@@ -32,6 +35,26 @@ def _show(options: NetsOptions, architectures: list[Architecture]) -> None:
             f"{net.receptive_field_px} px",
         )
     rich_console().print(table)
+
+
+def _list_pretrained(options: NetsOptions) -> None:
+    """Print the models that can be given by name, where they come from, and their published errors."""
+    from vggnet.pretrained.listing import listed  # imports torchvision
+
+    rows = listed()
+
+    def show() -> None:
+        table = Table(title="Models by name: published errors on ILSVRC-2012 val in %")
+        for column in ("name", "net", "MB", "input", "S", "top-1", "top-5", "protocol", "licence", "cached"):
+            right = column in ("MB", "top-1", "top-5")
+            table.add_column(column, justify="right" if right else "left", no_wrap=column in ("name", "net"))
+        for row in rows:
+            table.add_row(*row.cells())
+        rich_console().print(table)
+        say("vgg16 alone is torchvision/vgg16; keras/vgg16 and keras/vgg19 are oxford/D and oxford/E.")
+        say("hf-hub:OWNER/NAME is a repository of the Hugging Face hub, in timm's form or that of `save_pretrained`.")
+
+    report(options.json, [row.to_dict() for row in rows], show)
 
 
 def _kernels(net: Architecture) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any
 from PIL import Image
 
 from vggnet.errors import UserError
-from vggnet.files import made_once
+from vggnet.files import is_offline, made_once
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,11 @@ class _Kept:
 def fetched(name: str, cache: Path) -> Path:
     """Return the folder of the set `name` in `cache`; download it on first use. Raises UserError where that fails."""
     target = cache / name
+    if is_offline() and not target.is_dir():
+        raise UserError(
+            f"{name} is not in the cache, and without a network it cannot be fetched: put its images into "
+            f"{target / 'train'}/CLASS/ and {target / 'val'}/CLASS/, or give their folder"
+        )
     raw = cache / "downloads" / name
     made_once(target, lambda folder: _fill(name, raw, folder, target))
     shutil.rmtree(raw, ignore_errors=True)  # everything needed has been written

@@ -4,6 +4,7 @@
 `LOC_train_solution.csv`, `LOC_val_solution.csv` (ImageId, then "wnid xmin ymin xmax ymax" for each box, inclusive
 pixels) and `LOC_synset_mapping.txt` (wnid, then its names). Training labels come from the folders; only some training
 images have boxes. The csv of the validation set is needed for its labels. An image takes the boxes of its own class.
+Without `train` the validation set stands alone, and its classes are those of its labels or folders.
 """
 
 from dataclasses import replace
@@ -32,7 +33,9 @@ def find_base(root: Path) -> Path | None:
     for base in _BASES:
         if (root / base / "train").is_dir() or (root / base / "val").is_dir():
             return root / base
-    if (root / "train").is_dir() and (root.resolve().name == "CLS-LOC" or (root / VAL_LABELS).is_file()):
+    if any((root / part).is_dir() for part in ("train", "val")) and (
+        root.resolve().name == "CLS-LOC" or (root / VAL_LABELS).is_file()
+    ):
         return root
     return None
 
@@ -40,7 +43,7 @@ def find_base(root: Path) -> Path | None:
 def open_download(root: Path, base: Path, name: str) -> ImageData:
     """Open both splits of the download at `base`; the csv files are searched from `root` upwards. Raises UserError."""
     if not (base / "train").is_dir():
-        raise UserError(f"{base / 'train'}: no such folder; the classes are the names of its folders")
+        return _val_alone(root, base, name)
     files_of, left_out = class_folders(str(base), "train")
     if not files_of:
         raise UserError(f"{base / 'train'}: no class folders; expected train/<wnid>/*.JPEG")
@@ -57,6 +60,17 @@ def open_download(root: Path, base: Path, name: str) -> ImageData:
     else:
         notes += (f"{base / 'val'} is missing: there is no validation set",)
     return ImageData(name, str(root), classes, _read_titles(root, classes), train, val, notes)
+
+
+def _val_alone(root: Path, base: Path, name: str) -> ImageData:
+    """Open the validation set of a download without training images."""
+    labels_file, (sorted_into, _) = _find(root, VAL_LABELS), class_folders(str(base), "val")
+    named_in = {wnid for wnid, files in sorted_into.items() if files}
+    if not named_in and labels_file is not None:
+        named_in = {wnid for wnids, _ in _read_solution(labels_file).values() for wnid in wnids[:1]}
+    classes = tuple(sorted(named_in))
+    val, notes = _open_val(root, base, classes)
+    return ImageData(name, str(root), classes, _read_titles(root, classes), None, val, notes)
 
 
 def _find(root: Path, name: str) -> Path | None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vggnet.console import counted, named
-from vggnet.data import downloads, ilsvrc, scenes, tiny_imagenet
+from vggnet.data import downloads, ilsvrc, ilsvrc_val, scenes, tiny_imagenet
 from vggnet.data.box_files import read_csv
 from vggnet.data.box_matching import lay_boxes
 from vggnet.data.dividing import set_aside
@@ -62,6 +62,8 @@ def _open_folder(root: Path, name: str, whole: bool) -> ImageData:
 def _open_layout(root: Path, name: str, whole: bool) -> ImageData:
     if base := ilsvrc.find_base(root):
         return ilsvrc.open_download(root, base, name)
+    if (flat := ilsvrc_val.find_val(root)) is not None:
+        return ilsvrc_val.open_val(root, flat, name)
     if tiny_imagenet.is_download(root):
         return tiny_imagenet.open_download(root, name)
     parts = find_parts(root)
@@ -112,7 +114,7 @@ def _val_classes(root: Path, val: str) -> tuple[dict[str, list[str]], LeftOut]:
         raise UserError(
             f"{root / val}: {counted(len(flat), 'image')} without labels: put each in a folder of its class "
             f"({val}/CLASS/*.jpg), or rename the folder to test to train without it; for the ILSVRC download, "
-            f"{ilsvrc.VAL_LABELS} is missing in {root}"
+            f"{ilsvrc.VAL_LABELS} is missing in {root}, or the devkit with {ilsvrc_val.DEVKIT}"
         )
     return files_of, left_out
 

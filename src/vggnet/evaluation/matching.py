@@ -11,12 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from vggnet.console import named
+from vggnet.console import counted, named, note
+from vggnet.data.ilsvrc_val import find_val
 from vggnet.data.listing import is_flat, unlabelled_folder
 from vggnet.data.opening import data_names, open_data
 from vggnet.data.splits import ImageData, Split
 from vggnet.description import ModelDescription
 from vggnet.errors import UserError
+from vggnet.evaluation.class_words import match_words
 from vggnet.evaluation.protocols import Combination, Entrant
 from vggnet.network.weights import read_description
 
@@ -35,7 +37,7 @@ def open_entrants(models: Sequence[str | Path], mirror: bool | None = None) -> t
         for description in descriptions
     ]
     return tuple(
-        Entrant(name if names.count(name) == 1 else f"{name} ({_short(path)})", description, path, mirror)
+        Entrant(name if names.count(name) == 1 else f"{name} ({_short(path, description)})", description, path, mirror)
         for name, path, description in zip(names, paths, descriptions, strict=True)
     )
 
@@ -51,8 +53,11 @@ def refuse_without_classes(path: Path, description: ModelDescription) -> None:
         raise UserError(f"{path}: this model draws boxes and names no classes: `vggnet localize` takes it")
 
 
-def _short(path: Path) -> str:
-    """Return the run's name; for a weight file, its folder's name and its own."""
+def _short(path: Path, description: ModelDescription) -> str:
+    """Return the name under which the weights are published, or the run's; of a file its folder's name and its own."""
+    published = description.recipe.get("published")
+    if isinstance(published, dict) and isinstance(published.get("name"), str):
+        return str(published["name"])
     return path.name if path.is_dir() else f"{path.resolve().parent.name}/{path.stem}"
 
 
@@ -63,7 +68,7 @@ def open_split(data: str, *, whole: bool = False) -> ImageData | Split:
 
 def has_no_labels(data: str) -> bool:
     """Return whether `data` is a folder of images without class folders, and not the name of a data set."""
-    return data not in data_names() and is_flat(data)
+    return data not in data_names() and is_flat(data) and find_val(Path(data).expanduser()) is None
 
 
 def match_labels(entrants: Sequence[Entrant], data: ImageData, split: Split) -> tuple[np.ndarray, ...]:
@@ -72,17 +77,25 @@ def match_labels(entrants: Sequence[Entrant], data: ImageData, split: Split) -> 
     Raises UserError for a class that a net does not know.
     """
     assert split.labels is not None
-    return tuple(positions_among(each.description.classes, each.path, data)[split.labels] for each in entrants)
+    return tuple(positions_among(each.description, each.path, data)[split.labels] for each in entrants)
 
 
-def positions_among(classes: Sequence[str], model: str | Path, data: ImageData) -> np.ndarray:
-    """Return where each class of `data` stands among the `classes` of `model`, matched by name.
+def positions_among(description: ModelDescription, model: str | Path, data: ImageData) -> np.ndarray:
+    """Return where each class of `data` stands among the classes of `model`, matched by name, or else by its words.
 
     Raises UserError for a class that the model does not know.
     """
+    classes = description.classes
     known = {name: position for position, name in enumerate(classes)}
     if not known:
         raise UserError(f"{model}: the model does not name its classes, so they cannot be matched")
+    titles = data.titles or ("",) * len(data.classes)
+    strange = [pair for pair in zip(data.classes, titles, strict=True) if pair[0] not in known]
+    by_words = match_words(strange, classes, description.class_titles, data.name)
+    if by_words:
+        name, place = next(iter(by_words.items()))
+        note(f"{data.name}: {counted(len(by_words), 'class')} matched by words, such as {name!r} to {classes[place]!r}")
+        known |= by_words
     strangers = [name for name in data.classes if name not in known]
     if strangers:
         raise UserError(

@@ -92,7 +92,14 @@ def default_scale(description: ModelDescription) -> int:
     """Return the Q to use where the user gives none: Table 3's, or S = 256 in proportion to the crop for unknown S."""
     if description.train_scale:
         return single_scale(description)[0]
-    return scaled_px(FIXED_SCALE_PX, description.architecture.crop_px)
+    return published_scale(description) or scaled_px(FIXED_SCALE_PX, description.architecture.crop_px)
+
+
+def published_scale(description: ModelDescription) -> int | None:
+    """Return the Q at which a library published the error of its weights, whose S is not known; None without one."""
+    stated = description.recipe.get("published")
+    scale = stated.get("test_scale") if isinstance(stated, dict) else None
+    return scale if isinstance(scale, int) and scale > 0 else None
 
 
 def multiple_scales(description: ModelDescription) -> tuple[int, ...]:
@@ -164,6 +171,9 @@ def _train_scale(description: ModelDescription) -> tuple[int, ...]:
 def _scales(entrant: Entrant, given: Sequence[int] | None, *, multiple: bool) -> tuple[int, ...]:
     if given:
         return tuple(sorted(set(given)))
+    published = published_scale(entrant.description)
+    if published is not None and not multiple and not entrant.description.train_scale:
+        return (published,)
     try:
         return (multiple_scales if multiple else single_scale)(entrant.description)
     except UserError as error:

@@ -7,31 +7,21 @@ from typing import Any
 
 from vggnet.console import counted
 from vggnet.errors import UserError
+from vggnet.paper.imagenet import imagenet_classes
 
+IMAGENET = "imagenet"  # in place of a file
 Names = tuple[tuple[str, ...], tuple[str, ...]]  # (names, titles); titles are () where names are no codes
 
 
 def read_classes(path: str | Path, outputs: int) -> Names:
-    """Return (names, titles) from a file, in the order of the outputs.
+    """Return (names, titles) from a file, in the order of the outputs; "imagenet" are those of ILSVRC-2012.
 
     One class on each line, possibly as `n01440764 tench` (ImageNet's codes); a JSON list of these; or Keras's class
     index, {"0": ["n01440764", "tench"], ...}. Raises UserError where their number is not `outputs`, or a name occurs
     twice.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"`classes` {path}: cannot be read as text ({error})") from error
-    if text.lstrip().startswith(("[", "{")):
-        try:
-            lines = _listed(json.loads(text))
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f"`classes` {path}: neither a JSON list of names nor a class index from 0 on ({error})"
-            ) from error
-    else:
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-    names, titles = _coded(lines)
+    imagenet = str(path) == IMAGENET and not Path(path).is_file()
+    names, titles = imagenet_classes() if imagenet else _coded(_lines(path))
     if not outputs:
         raise UserError(f"`classes` {path}: a net of convolutions only has no classes to name")
     if len(names) != outputs:
@@ -40,6 +30,22 @@ def read_classes(path: str | Path, outputs: int) -> Names:
         twice = next(name for name in names if names.count(name) > 1)
         raise UserError(f"`classes` {path}: {twice!r} occurs twice; titles that repeat need ImageNet's codes")
     return names, titles
+
+
+def _lines(path: str | Path) -> list[str]:
+    """Return the names in a file, one for each class."""
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"`classes` {path}: cannot be read as text ({error})") from error
+    if not text.lstrip().startswith(("[", "{")):
+        return [line.strip() for line in text.splitlines() if line.strip()]
+    try:
+        return _listed(json.loads(text))
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"`classes` {path}: neither a JSON list of names nor a class index from 0 on ({error})"
+        ) from error
 
 
 def _listed(content: Any) -> list[str]:

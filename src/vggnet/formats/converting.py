@@ -17,7 +17,7 @@ from vggnet.files import printable
 from vggnet.formats.caffemodel import read_caffemodel
 from vggnet.formats.class_names import Names, classes_beside, read_classes
 from vggnet.formats.inputs import BESIDE, InputConvention, convention_beside, open_convention
-from vggnet.formats.keras import read_keras
+from vggnet.formats.keras import import_h5py, read_keras
 from vggnet.formats.kinds import refuse_programs
 from vggnet.formats.layers import Found, LayerReport, assemble, recognise
 from vggnet.formats.matconvnet import read_matconvnet
@@ -47,8 +47,8 @@ def convert(
     file: str | Path,
     layout: str,
     *,
-    preprocessing: str | None = None,
-    classes: str | Path | None = None,
+    preprocessing: str | InputConvention | None = None,
+    classes: str | Path | Names | None = None,
     net: str | None = None,
     convolutions_only: bool = False,
     orientation: Orientation | None = None,
@@ -56,10 +56,10 @@ def convert(
 ) -> Conversion:
     """Read `file`, a VGG in another library's `layout`, complete or convolutions only.
 
-    `preprocessing` names what its pixels were (torchvision, caffe, tf, ..., or a JSON file), `classes` is a file of
-    class names in the order of the outputs, `net` decides where shapes do not (A-LRN). `orientation` and `pixel_range`
-    say how the net's images are to be decoded (see `description.ImageReading`). Raises UserError, before anything is
-    built, for files that are hostile, damaged or hold another net.
+    `preprocessing` names what its pixels were (torchvision, caffe, tf, ..., or a JSON file) or states it. `classes` is
+    a file of class names in the order of the outputs, or the names. `net` decides where shapes do not (A-LRN).
+    `orientation` and `pixel_range` say how the net's images are to be decoded (see `description.ImageReading`). Raises
+    UserError, before anything is built, for files that are hostile, damaged or hold another net.
     """
     if layout not in LAYOUTS:
         raise UserError(f"`layout` {layout!r}: the layouts are {', '.join(LAYOUTS)}")
@@ -72,7 +72,10 @@ def convert(
     beside = path.parent / BESIDE[layout] if layout in BESIDE else None
     refuse_programs(path)
     inside = layout == "matconvnet" and preprocessing is None  # the file's own mean
-    convention = None if inside else open_convention(preprocessing, file=str(path), beside=beside)
+    if isinstance(preprocessing, InputConvention):
+        convention: InputConvention | None = preprocessing
+    else:
+        convention = None if inside else open_convention(preprocessing, file=str(path), beside=beside)
     found = _read(path, layout, net, convolutions_only)
     convention = convention or found.convention or open_convention(None, file=str(path))
     architecture = found.architecture or recognise(
@@ -82,7 +85,7 @@ def convert(
     taken = found.layers[: len(list(architecture.layers()))]
     left_out = [*(layer.source for layer in found.layers[len(taken) :]), *found.left_out]
     state, report = assemble(taken, architecture, convention, str(path), LEFT_OUT if left_out else MISSING)
-    names, titles = _class_names(classes, beside, found, architecture.outputs)
+    names, titles = _class_names(classes, beside, found, architecture.outputs, path)
     contract, _ = convention.to_contract()
     description = ModelDescription(
         architecture,
@@ -99,8 +102,24 @@ def convert(
     return Conversion(_filled(description, state, path), tuple(report), tuple(notes))
 
 
-def _class_names(classes: str | Path | None, beside: Path | None, found: Found, outputs: int) -> Names:
+def require(layout: Layout) -> None:
+    """Raise UserError where the package that reads files of this layout is not installed."""
+    if layout == "keras":
+        import_h5py()
+
+
+def _class_names(
+    classes: str | Path | Names | None, beside: Path | None, found: Found, outputs: int, file: Path
+) -> Names:
     """Return the classes' names and titles: from `classes`, else from the weight file, else from the file beside it."""
+    if isinstance(classes, tuple):
+        if len(classes[0]) != outputs:
+            hint = " (with a class for the background?)" if outputs == len(classes[0]) + 1 else ""
+            raise UserError(
+                f"{file}: a net of {counted(outputs, 'output')}{hint} for {counted(len(classes[0]), 'class')}: it is "
+                "not the net that its publisher names"
+            )
+        return classes
     if classes is not None:
         return read_classes(classes, outputs)
     if found.names and outputs:
@@ -109,7 +128,7 @@ def _class_names(classes: str | Path | None, beside: Path | None, found: Found, 
 
 
 def _notes_beside(
-    beside: Path | None, convention: InputConvention, names: tuple[str, ...], classes: str | Path | None
+    beside: Path | None, convention: InputConvention, names: tuple[str, ...], classes: str | Path | Names | None
 ) -> list[str]:
     """Return notes about the file beside the weights: what was taken from it, and what was overruled."""
     if beside is None:
@@ -170,8 +189,8 @@ def _notes(description: ModelDescription, convention: InputConvention) -> tuple[
 
 def _own(
     path: Path,
-    preprocessing: str | None,
-    classes: str | Path | None,
+    preprocessing: str | InputConvention | None,
+    classes: str | Path | Names | None,
     net: str | None,
     convolutions_only: bool,
     reading: tuple[Orientation | None, PixelRange | None],
@@ -185,7 +204,8 @@ def _own(
     if convolutions_only and not model.architecture.convolutions_only:
         model = without_head(model)
     if classes is not None:
-        names, titles = read_classes(classes, model.architecture.outputs)
+        given = classes if isinstance(classes, tuple) else read_classes(classes, model.architecture.outputs)
+        names, titles = given
         model.description = replace(model.description, classes=names, class_titles=titles)
     policy = model.description.policy
     read_as = ImageReading(reading[0] or policy.orientation, reading[1] or policy.pixel_range)

@@ -137,6 +137,15 @@ def convention_beside(file: Path | None) -> InputConvention | None:
         return None
 
 
+def is_of_imagenet(config: Path) -> bool:
+    """Return whether timm's config.json is of weights that were trained on ILSVRC-2012 last: its tag ends in in1k."""
+    try:
+        tag = json.loads(config.read_text(encoding="utf-8-sig"))["pretrained_cfg"]["tag"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return isinstance(tag, str) and tag.endswith("in1k")
+
+
 def preprocessing_json(preprocessing: Preprocessing) -> dict[str, Any]:
     """Return the arguments of torchvision's `Normalize` as JSON values; `open_convention` reads them back."""
     mean, deviation = for_unit_pixels(preprocessing)

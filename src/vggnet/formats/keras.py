@@ -70,13 +70,19 @@ def read_keras(path: str | Path, *, net: str | None = None, convolutions_only: b
     return Found(layers, facts.pools, architecture=architecture)
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, str]]:
-    """Open the HDF5 file, alone or in a .keras archive; yield it and the model's configuration as text, or ""."""
+def import_h5py() -> Any:
+    """Return the package h5py. Raises UserError where it is not installed."""
     try:
         import h5py  # type: ignore[import-not-found, import-untyped, unused-ignore]
     except ImportError as error:
         raise missing_package("reading Keras files", "h5py", "keras") from error
+    return h5py
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, str]]:
+    """Open the HDF5 file, alone or in a .keras archive; yield it and the model's configuration as text, or ""."""
+    h5py = import_h5py()
     config = ""
     source: Any = path
     try:

@@ -15,8 +15,8 @@ from torch import Tensor
 from vggnet.errors import UserError
 from vggnet.formats.inputs import InputConvention
 from vggnet.formats.layers import ForeignLayer, Found
-from vggnet.formats.mat5 import Damaged, read_mat
 from vggnet.formats.untrusted import LARGEST_BYTES
+from vggnet.mat5 import Damaged, read_mat
 
 _WANTED = ("layers", "meta", "classes", "normalization", "params")
 _PASSED_OVER = ("softmax", "softmaxloss", "loss", "dropout")

@@ -63,7 +63,7 @@ def evaluate_localizers(runs: Sequence[str], data: str, options: LocalizeEvaluat
     center = []
     for place, (run, name, description) in enumerate(zip(runs, names, descriptions, strict=True)):
         model = nets.box_nets[place].model if nets else load_model(run)
-        labels = positions_among(description.classes, run, opened)[val.labels]
+        labels = positions_among(description, run, opened)[val.labels]
         for scale in scales[place]:
             result = center_test(model, val, labels, scale, computing, np.arange(len(val)))
             present[np.setdiff1d(np.arange(len(val)), result.indices)] = False
@@ -115,7 +115,7 @@ def _dense_rows(
     computing: Computing,
 ) -> tuple[DenseRow, ...]:
     rows = table_9_rows(scales)
-    labels = positions_among(nets.classes, options.classifier[0], opened)[val.labels]
+    labels = positions_among(nets.descriptions[0], options.classifier[0], opened)[val.labels]
     posteriors, there = classify(nets, val.split, views, computing)
     present &= there
     indices = np.flatnonzero(present)

@@ -1,7 +1,8 @@
 """Options that several commands share, each with its help and what happens without it."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 from tyro.conf import Positional
@@ -45,16 +46,31 @@ def _inputs(metavar: str) -> Any:
     return tyro.conf.arg(metavar=metavar, help_behavior_hint="(required)")
 
 
+@dataclass(frozen=True)
+class Models:
+    """Mark an option whose values stand for models: a name such as vgg16 is as good there as a path (`options.models`).
+
+    `which` of several values they are; the words in `but` are no models.
+    """
+
+    which: Literal["each", "first", "all but last"] = "each"
+    but: tuple[str, ...] = ()
+
+
 # what the commands are about
 DATA_HELP = (
     "The images: a folder (with train/CLASS/*.jpg and val/CLASS/*.jpg, or CLASS/*.jpg, or the download of ILSVRC or "
     "Tiny ImageNet) or a name: scenes, cifar10, imagenette, ..."
 )
 DataInput = Positional[Annotated[str, option(DATA_HELP)]]
-ModelInput = Positional[Annotated[Path, option("A run folder, a model folder or a weight file.")]]
-ModelInputs = Positional[Annotated[tuple[str, ...], _inputs("MODEL...")]]
-ModelsAndData = Positional[Annotated[tuple[str, ...], _inputs("MODEL... DATA")]]
-ModelAndImages = Positional[Annotated[tuple[str, ...], _inputs("MODEL IMAGE...")]]
+ModelInput = Positional[
+    Annotated[
+        Path, Models(), option("A run folder, a model folder, a weight file, or a name such as vgg16 or oxford/D.")
+    ]
+]
+ModelInputs = Positional[Annotated[tuple[str, ...], Models(), _inputs("MODEL...")]]
+ModelsAndData = Positional[Annotated[tuple[str, ...], Models("all but last"), _inputs("MODEL... DATA")]]
+ModelAndImages = Positional[Annotated[tuple[str, ...], Models("first"), _inputs("MODEL IMAGE...")]]
 
 # the net
 NET_HELP = "A, A-LRN, B, C, D or E of Table 1, or 5x5, the control net of Sect. 4.1."
@@ -95,10 +111,11 @@ SigmaOption = Annotated[
 ]
 InitFromOption = Annotated[
     Path | None,
+    Models(),
     option(
-        "Start from the weights of this run folder, model folder or weight file. From the same net, all layers are "
-        "copied, except the last one if DATA has other classes; from a shallower net, the first four convolutional "
-        "layers and the FC layers (Sect. 3.1).",
+        "Start from the weights of this run folder, model folder, weight file or name (vgg16, oxford/D, ...). From the "
+        "same net, all layers are copied, except the last one if DATA has other classes; from a shallower net, the "
+        "first four convolutional layers and the FC layers (Sect. 3.1).",
         default="none: all layers start from random weights",
         metavar="MODEL",
     ),

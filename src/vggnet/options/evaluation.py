@@ -33,7 +33,7 @@ class EvaluateOptions:
     For a folder of images without labels, print the five most probable classes of each image."""
 
     inputs: ModelsAndData
-    """Run folders, model folders or weight files, then the data. Errors are measured on its val images."""
+    """Models (runs, model folders, weight files, or names such as oxford/D), then the data, whose val images count."""
     views: Annotated[tuple[str, ...], option(default="center dense; without labels, dense", metavar="VIEW...")] = ()
     """How images are shown to the nets: dense, crops (5x5 and mirrors), center, ten."""
     test_scale: TestScalesOption = ()
@@ -70,7 +70,7 @@ class PredictOptions:
     """Print the most probable classes of images."""
 
     inputs: ModelAndImages
-    """A run or weight file, then images or folders of images."""
+    """A model (a run, a model folder, a weight file, or a name such as vgg16), then images or folders of images."""
     top: int = 5
     """Number of classes for each image."""
     test_scale: TestScaleOption = None

@@ -21,6 +21,7 @@ from vggnet.options.common import (
     MirrorOption,
     MirrorTrainOption,
     ModelAndImages,
+    Models,
     ModelsAndData,
     PatienceOption,
     PixelRangeOption,
@@ -94,8 +95,8 @@ class LocalizeTrainOptions:
             ),
         ]
     ]
-    init_from: Annotated[Path, option(metavar="MODEL")]
-    """The classification run or weight file to start from; the last layer has random weights."""
+    init_from: Annotated[Path, Models(), option(metavar="MODEL")]
+    """The classification run, weight file or name (vgg16, ...) to start from; the last layer has random weights."""
     net: Annotated[str | None, option(default="that of --init-from", metavar="NET")] = None
     """Another net than that of --init-from; a deeper net takes the layers of staged initialisation (Sect. 3.1)."""
     boxes: Boxes = "pcr"
@@ -140,8 +141,10 @@ class LocalizeEvaluateOptions:
 
     inputs: ModelsAndData
     """Runs of localize train, then the images with boxes (their val split)."""
-    classifier: Annotated[tuple[Path, ...], option(default="none, test 1 (Table 8) only", metavar="MODEL...")] = ()
-    """Classification runs or weight files, for test 2 (Table 9): they choose five classes and score the boxes."""
+    classifier: Annotated[
+        tuple[Path, ...], Models(), option(default="none, test 1 (Table 8) only", metavar="MODEL...")
+    ] = ()
+    """Classification runs, weight files or names for test 2 (Table 9): they choose five classes and score the boxes."""
     classifier_views: _ClassifierViewsOption = ()
     classifier_scale: _ClassifierScaleOption = ()
     test_scale: TestScalesOption = ()
@@ -168,8 +171,10 @@ class LocalizePredictOptions:
 
     inputs: ModelAndImages
     """A run of localize train, then images or folders of images."""
-    classifier: Annotated[tuple[Path, ...], tyro.conf.arg(help_behavior_hint="(required)", metavar="MODEL...")] = ()
-    """Classification runs or weight files: they choose the classes and score the boxes."""
+    classifier: Annotated[
+        tuple[Path, ...], Models(), tyro.conf.arg(help_behavior_hint="(required)", metavar="MODEL...")
+    ] = ()
+    """Classification runs, weight files or names: they choose the classes and score the boxes."""
     classifier_views: _ClassifierViewsOption = ()
     classifier_scale: _ClassifierScaleOption = ()
     out: Path = Path("boxes")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from vggnet.options.common import DeviceOption, InferencePrecisionOption, ModelInputs, option
+from vggnet.options.common import DeviceOption, InferencePrecisionOption, ModelInputs, Models, option
 
 
 @dataclass(frozen=True)
@@ -12,11 +12,11 @@ class ServeOptions:
     """Serve a page and a JSON API to try nets on images: classes, score maps, crops, boxes and saliency."""
 
     models: ModelInputs
-    """Classification runs, model folders or weight files; two of them can be compared side by side. One of them may be
-    a run of localize train, as with --boxes."""
-    classifier: Annotated[tuple[Path, ...], option(default="those among MODEL", metavar="MODEL...")] = ()
+    """Classification runs, model folders, weight files or names such as vgg16; two of them can be compared side by
+    side. One of them may be a run of localize train, as with --boxes."""
+    classifier: Annotated[tuple[Path, ...], Models(), option(default="those among MODEL", metavar="MODEL...")] = ()
     """More classification runs or weight files."""
-    boxes: Annotated[Path | None, option(default="no boxes", metavar="RUN")] = None
+    boxes: Annotated[Path | None, Models(), option(default="no boxes", metavar="RUN")] = None
     """A run of localize train, for boxes that the classification runs choose and score."""
     samples: Annotated[
         Path | None,

@@ -180,8 +180,10 @@ class DiagnoseOptions:
 
 @dataclass(frozen=True)
 class NetsOptions:
-    """List the nets of Table 1: depth, parameters, multiply-adds, receptive field."""
+    """List the nets of Table 1: depth, parameters, multiply-adds, receptive field; or the models that have a name."""
 
+    pretrained: Annotated[bool, option(default="off")] = False
+    """List the models that can be given by name in place of a run: source, size, input, error, licence."""
     num_classes: int = 1000
     """Number of classes, which is the number of outputs of the last layer."""
     width: WidthOption = 1.0

@@ -10,6 +10,7 @@ from vggnet.options.common import (
     DeviceOption,
     JsonOption,
     MirrorOption,
+    Models,
     ModelsAndData,
     PrecisionOption,
     TestScalesOption,
@@ -34,7 +35,7 @@ class FeaturesOptions:
     """Write L2-normalised descriptors of images: a layer's activations, averaged over positions and mirror (App. B)."""
 
     inputs: ModelsAndData
-    """Runs, model folders or weight files (their descriptors are stacked), then images or class folders."""
+    """Runs, model folders, weight files or names (their descriptors are stacked), then images or class folders."""
     out: Path = Path("features.npz")
     """The file to write: .npz (arrays descriptors, files, labels, classes) or .csv."""
     layer: _LayerOption = "fc7"
@@ -76,7 +77,9 @@ class TransferOptions:
         option(default="comp2 for voc, comp10 for actions"),
     ] = None
     """The competition in the names of the result files. comp1 and comp9 are for nets trained on VOC's images alone."""
-    against: Annotated[tuple[str, ...], option(default="none", metavar="BASELINE...")] = ()
+    against: Annotated[
+        tuple[str, ...], Models(but=("pixels", "random")), option(default="none", metavar="BASELINE...")
+    ] = ()
     """caltech: baselines on the same splits, with paired tests: pixels, random (the untrained net), or a model."""
     costs: Annotated[tuple[float, ...], option(metavar="C...")] = (0.01, 0.1, 1.0, 10.0, 100.0)
     """The values of the SVM's C to choose from."""
@@ -84,6 +87,8 @@ class TransferOptions:
     """Part of the training images that C is chosen on."""
     seed: int = 0
     """Seed of the splits and of the SVM."""
+    out: Annotated[Path | None, option(default="not written", metavar="MODEL")] = None
+    """caltech: write the net with an SVM of all training images as its last layer, for predict, evaluate and export."""
     json: JsonOption = None
     layer: _LayerOption = "fc7"
     test_scale: TestScalesOption = ()

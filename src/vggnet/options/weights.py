@@ -7,7 +7,7 @@ from typing import Annotated
 from tyro.conf import Positional
 
 from vggnet.options.choices import ExportFormat, Layout, Orientation, WrittenLayout
-from vggnet.options.common import ModelInput, option
+from vggnet.options.common import ModelInput, Models, option
 
 _PREPROCESSING = (
     "Which input the net was trained with. torchvision: RGB from 0 to 1, ImageNet's mean and deviation; caffe: BGR "
@@ -23,9 +23,10 @@ class ConvertOptions:
     file: Positional[
         Annotated[
             Path,
+            Models(),
             option(
                 "The weights: .pth, .safetensors, .h5, .keras, .onnx, .caffemodel, .npy, .npz or .mat. With --layout "
-                "vggnet also a run folder or model folder."
+                "vggnet also a run folder, a model folder or a name such as vgg16."
             ),
         ]
     ]
@@ -35,7 +36,7 @@ class ConvertOptions:
     """The library or format whose names and shapes FILE has."""
     preprocessing: Annotated[str | None, option(_PREPROCESSING, default="as FILE, or a file beside it, states")] = None
     classes: Annotated[Path | None, option(default="as FILE, or a file beside it, states; else none")] = None
-    """A file of class names in the order of the net's outputs: one name a line, or a JSON list."""
+    """A file of class names in the order of the net's outputs (one name a line, or a JSON list), or imagenet."""
     net: Annotated[str | None, option(default="recognised by its shapes", metavar="NET")] = None
     """The net, if its shapes do not tell: A-LRN has the shapes of A."""
     convolutions_only: Annotated[bool, option(default="off")] = False

@@ -155,6 +155,15 @@ def describe_images(
     return Descriptors(values, np.flatnonzero(present), tuple(bad.values()))
 
 
+def mean_activations(
+    model: Model, split: Split, settings: DescriptorSettings, on_progress: Progress | None = None
+) -> tuple[np.ndarray, np.ndarray, list[BadImage]]:
+    """Return one net's mean activations (n, D) at one Q, not of unit length; the rest as `_layer_means`."""
+    (view,) = settings.views(read_description(model))
+    means, present, bad = _layer_means(model, split, [view], settings, np.arange(len(split)), on_progress)
+    return means[view], present, bad
+
+
 def _layer_means(
     model: str | Path | VGG,
     split: Split,

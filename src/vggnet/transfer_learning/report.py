@@ -11,6 +11,7 @@ from vggnet.evaluation.metrics import PairedTest
 from vggnet.files import json_text
 from vggnet.transfer_learning.beside_paper import BesidePaper
 from vggnet.transfer_learning.protocols import PrecisionResult, RecallResult
+from vggnet.transfer_learning.svm_head import Head
 
 _NOT_COUNTED = "not counted: the class has no positive, or no negative, image"
 
@@ -43,6 +44,7 @@ class TransferReport:
     facts: dict[str, Any]
     notes: tuple[str, ...] = ()
     paper: BesidePaper | None = None
+    head: Head | None = None
 
     def to_json(self) -> str:
         """Return `to_dict` as text."""
@@ -79,6 +81,7 @@ class TransferReport:
             "paper": self.paper.to_dict() if self.paper is not None else None,
             "bad_images": [str(error) for error in self.bad],
             "notes": list(self.notes),
+            "head": None if self.head is None else self.head.to_dict(),
         }
         return numbers | more | self.facts
 
@@ -92,7 +95,8 @@ class TransferReport:
     def lines(self) -> list[str]:
         """Return the result in words, the paper's beside it, and notes."""
         paper = [] if self.paper is None else [self.paper.line()]
-        return [*self._numbers(), *paper, *self.notes]
+        head = [] if self.head is None else [self.head.line()]
+        return [*self._numbers(), *paper, *self.notes, *head]
 
     def _numbers(self) -> list[str]:
         if isinstance(self.result, PrecisionResult):

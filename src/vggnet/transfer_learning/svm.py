@@ -29,7 +29,7 @@ def check_installed() -> None:
         raise missing_package("a linear SVM", "scikit-learn", "transfer")
 
 
-def fit(values: np.ndarray, labels: np.ndarray, cost: float, seed: int) -> "LinearSVC":
+def fit(values: np.ndarray, labels: np.ndarray, cost: float, seed: int, *, intercept: bool = True) -> "LinearSVC":
     """Return a linear SVM with C = `cost`: values (n, D), labels (n,). Raises UserError where it does not converge."""
     from sklearn.exceptions import (
         ConvergenceWarning,  # not above: it takes a second, and `vggnet features` does not need it
@@ -37,7 +37,7 @@ def fit(values: np.ndarray, labels: np.ndarray, cost: float, seed: int) -> "Line
     from sklearn.svm import LinearSVC
 
     for iterations in ITERATIONS:
-        svm = LinearSVC(C=cost, max_iter=iterations, random_state=seed, dual="auto")
+        svm = LinearSVC(C=cost, max_iter=iterations, random_state=seed, dual="auto", fit_intercept=intercept)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error", ConvergenceWarning)

@@ -1,6 +1,7 @@
 """Learn other data from a net's descriptors by linear classifiers (App. B): `vggnet transfer`."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ from vggnet.transfer_learning.protocols import (
 )
 from vggnet.transfer_learning.report import Against, TransferReport
 from vggnet.transfer_learning.svm import COSTS, VALIDATION, check_installed
+from vggnet.transfer_learning.svm_head import check_head, write_head
 from vggnet.transfer_learning.voc_results import check_competition, write_voc_results
 
 NO_DEVKIT = DevkitOptions()
@@ -86,11 +88,14 @@ def transfer(
 def transfer_with(
     options: TransferOptions, models: Sequence[Model], data: str, on_progress: Progress | None = None
 ) -> TransferReport:
-    """Run `transfer` on the models and the data with a command's options."""
-    return transfer(
+    """Run `transfer` on the models and the data with a command's options; write the model of --out."""
+    settings = settings_from(options)
+    if options.out is not None:
+        check_head(models, settings, options.protocol, options.out)
+    report = transfer(
         models,
         data,
-        settings_from(options),
+        settings,
         protocol=options.protocol,
         train_per_class=options.train_per_class,
         test_per_class=options.test_per_class,
@@ -107,6 +112,10 @@ def transfer_with(
         seed=options.seed,
         on_progress=on_progress,
     )
+    if options.out is None:
+        return report
+    svm: dict[str, Any] = {"costs": options.costs, "validation": options.validation, "seed": options.seed}
+    return replace(report, head=write_head(models[0], data, settings, options.out, **svm, on_progress=on_progress))
 
 
 def _beside_paper(models: Sequence[Model], facts: dict[str, Any], **more: Any) -> BesidePaper | None:

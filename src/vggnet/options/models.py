@@ -1,0 +1,48 @@
+"""Replace names of models in a command's options: `vgg16` becomes the folder of that model in the cache.
+
+Which options hold models is marked at their types (`common.Models`), for the command line and for Python alike.
+"""
+
+import dataclasses
+import typing
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from vggnet.options.common import Models
+
+Options = TypeVar("Options")
+Resolve = Callable[[Any], Any]
+
+
+def with_models(options: Options, resolve: Resolve) -> Options:
+    """Return the options with `resolve` applied to every value that stands for a model; a value keeps its type."""
+    changed: dict[str, Any] = {}
+    hints = typing.get_type_hints(type(options), include_extras=True)
+    for field in dataclasses.fields(options):  # type: ignore[arg-type]
+        value = getattr(options, field.name)
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            replaced: Any = with_models(value, resolve)
+        else:
+            mark = next(
+                (each for each in getattr(hints[field.name], "__metadata__", ()) if isinstance(each, Models)), None
+            )
+            replaced = value if mark is None else _resolved(value, mark, resolve)
+        if replaced is not value:
+            changed[field.name] = replaced
+    return dataclasses.replace(options, **changed) if changed else options  # type: ignore[type-var]
+
+
+def _resolved(value: Any, mark: Models, resolve: Resolve) -> Any:
+    if not isinstance(value, tuple):
+        return value if value is None or value in mark.but else _like(value, resolve)
+    last = {"each": len(value), "first": 1, "all but last": len(value) - 1}[mark.which]
+    found = tuple(
+        _like(each, resolve) if place < last and each not in mark.but else each for place, each in enumerate(value)
+    )
+    return value if found == value else found
+
+
+def _like(value: Any, resolve: Resolve) -> Any:
+    """Return what `value` resolves to, as a text or a path like `value`; the same object where nothing changes."""
+    found = resolve(value)
+    return value if found == value else type(value)(found)

@@ -1,0 +1,1 @@
+"""Models by name: which there are, where they come from, and their conversion into the cache."""
