@@ -223,7 +223,9 @@ def _fail(message: str, status: int) -> int:
 def _launched(options: Any, arguments: Sequence[str]) -> int | None:
     """Run the command in several processes, where its options ask for it, and return the exit status; else None."""
     machine = getattr(getattr(options, "command", options), "machine", None)
-    if machine is None or (machine.processes == 1 and not machine.max_restarts) or "TORCHELASTIC_RUN_ID" in os.environ:
+    if machine is None or (machine.processes == 1 and not machine.max_restarts):
+        return None
+    if _has_ranks() or "TORCHELASTIC_RUN_ID" in os.environ:  # it is one of them already
         return None
     from vggnet.training.launching import launch  # imports torch, which help does without
 

@@ -4,7 +4,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,13 +72,25 @@ def test_commands_under_torchrun_count_each_image_once_and_print_one_table(
     for size in (2, 3):
         shared, features = results[size]
         assert shared["evaluate"]["rows"] == alone["evaluate"]["rows"]
-        assert [each["path"] for each in shared["predict"]] == [each["path"] for each in alone["predict"]]
-        assert [each["classes"][0]["name"] for each in shared["predict"]] == [
-            each["classes"][0]["name"] for each in alone["predict"]
-        ]
-        np.testing.assert_allclose(features["values"], described["values"], rtol=1e-4, atol=1e-6)
-        assert shared["boxes"]["center"] == alone["boxes"]["center"]
-        assert shared["boxes"]["dense"] == alone["boxes"]["dense"]
-        assert [each["image"] for each in shared["found"]["images"]] == [
-            each["image"] for each in alone["found"]["images"]
-        ]
+        assert guesses(shared["predict"]) == guesses(alone["predict"])
+        np.testing.assert_allclose(features["descriptors"], described["descriptors"], rtol=1e-4, atol=1e-6)
+        assert shared["transfer"]["mean_class_recall"] == pytest.approx(alone["transfer"]["mean_class_recall"])
+        for test in ("test1", "test2"):
+            assert len(alone["boxes"][test]) >= 1
+            assert list(leaves(shared["boxes"][test])) == pytest.approx(list(leaves(alone["boxes"][test])), rel=1e-3)
+        assert [each["image"] for each in shared["found"]] == [each["image"] for each in alone["found"]]
+        assert [len(each["boxes"]) for each in shared["found"]] == [len(each["boxes"]) for each in alone["found"]]
+
+
+def leaves(value: Any) -> Iterator[float]:
+    """Yield all numbers in JSON values, in order."""
+    if isinstance(value, (dict, list)):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from leaves(each)
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        yield float(value)
+
+
+def guesses(predictions: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Each image with its best class."""
+    return [(each["image"], each["classes"][0]["class"]) for each in predictions]

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from vggnet.options.training import TrainOptions
 from vggnet.training.classification import ClassificationTask, train_classifier
 from vggnet.training.distributed import World
 from vggnet.training.loop import Loop
+from vggnet.training.stopping import StopRequested, stop_requests, unless_stopped
 
 Folders = Callable[..., Path]
 STEPS = 5  # an epoch: 33 images in batches of 8
@@ -152,6 +154,26 @@ def test_the_state_is_saved_before_a_held_out_evaluation_that_would_outlast_the_
     monkeypatch.setattr(Loop, "_run_epoch", after_an_hour)
     train_classifier(options(out=tmp_path / "run", epochs=1))
     assert seen == [STEPS]
+
+
+def test_a_request_in_the_evaluation_of_one_rank_stops_all() -> None:
+    """The signal interrupts what a rank computes; a rank without a signal learns of it from the sum over the ranks."""
+
+    def scoring() -> str:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)  # the handler interrupts it
+        return "scores"
+
+    asked, told = (SimpleNamespace(size=2, total=lambda values, more=more: [values[0] + more]) for more in (0, 1))
+    with stop_requests(alone=False) as requests:
+        with pytest.raises(StopRequested):
+            unless_stopped(told, lambda: "scores")  # type: ignore[arg-type]
+        assert unless_stopped(asked, lambda: "scores") == "scores"  # type: ignore[arg-type]
+        begin = time.monotonic()
+        with pytest.raises(StopRequested):
+            unless_stopped(asked, scoring)  # type: ignore[arg-type]
+        assert time.monotonic() - begin < 4
+        assert requests.terminated
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4])

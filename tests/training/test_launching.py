@@ -62,7 +62,6 @@ def test_a_killed_rank_is_named_and_a_restart_ends_with_the_weights_of_an_undist
 
 @pytest.mark.slow
 def test_sigterm_stops_all_ranks_at_one_step_with_status_143(class_folders: Folders, tmp_path: Path) -> None:
-    """Also while the held-out images are evaluated: the ranks stop there together."""
     launch = start(class_folders(classes=3, train=12, val=5), tmp_path / "run", "--processes", "2", "--epochs", "900")
     read_until(launch.stdout, "epoch 2/")
     launch.terminate()

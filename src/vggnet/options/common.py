@@ -138,7 +138,7 @@ ResumeOption = Annotated[
     option(
         "Continue the run in --out from its last saved state; if nothing was saved yet, start it. The images and the "
         "options must be those that the run was started with. Only these may differ: the folder of the images, "
-        "--device, --workers, --step, --save-every, --keep and --bad-images.",
+        "--device, --workers, --processes, --step, --save-every, --keep, --on-divergence and --bad-images.",
         default="off",
     ),
 ]

@@ -76,9 +76,11 @@ class World:
         if self.size > 1:
             dist.all_reduce(tensor, dist.ReduceOp.MAX)
 
-    def wait(self) -> None:
-        if self.size > 1:
-            dist.barrier()
+    def least(self, value: int) -> int:
+        """Return the smallest of the values of all ranks."""
+        negative = torch.tensor(-value, dtype=torch.int64, device=self.device)
+        self.maximum(negative)
+        return -int(negative)
 
     def broadcast(self, tensors: Iterable[torch.Tensor]) -> None:
         """Overwrite the tensors, in place, with those of the first rank."""

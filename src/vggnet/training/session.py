@@ -192,7 +192,8 @@ def start_session(prepared: PreparedRun[Any], model: VGG, after_epoch: AfterEpoc
     if micro_batch is not None:
         micro_batch = min(micro_batch, local_batch)  # more would only be timed, and take memory for it
     else:
-        micro_batch = choose_micro_batch(model.architecture, local_batch, precision, world.device, world.size)
+        fitting = choose_micro_batch(model.architecture, local_batch, precision, world.device, world.size)
+        micro_batch = world.least(fitting)  # the same on all ranks, as batch normalisation needs it
     if prepared.resuming:
         scale = started.get("feature_scale", 1.0)
         model.description = dataclasses.replace(model.description, feature_scale=scale)
