@@ -15,6 +15,7 @@ from vggnet.api import localize as localize
 
 # Look
 from vggnet.api.reporting import report as report
+from vggnet.api import plot as plot
 
 # Features
 from vggnet.network.taps import features as features

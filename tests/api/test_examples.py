@@ -26,6 +26,7 @@ ORDER = (
         "quantize",
         "report",
     ),
+    *("plot.curves", "plot.score_map", "plot.crops", "plot.confusion", "plot.signal"),
 )
 
 
@@ -54,7 +55,9 @@ def run_examples(text: str, name: str) -> int:
 
 def test_every_public_name_has_examples_in_the_order() -> None:
     boxes = {f"localize.{name}" for name in ("train", "evaluate", "predict")}
-    assert set(vggnet.__all__) - {"__version__", "localize", "UserError", "BadImage"} | boxes == set(ORDER)
+    figures = {f"plot.{name}" for name in ("curves", "score_map", "crops", "confusion", "signal")}
+    modules = {"__version__", "localize", "plot", "UserError", "BadImage"}
+    assert set(vggnet.__all__) - modules | boxes | figures == set(ORDER)
 
 
 def test_the_examples_run(class_folders: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -130,10 +130,10 @@ def test_images_that_are_gone_leave_the_curves(ladder: Path) -> None:
 
 
 def test_an_image_that_cannot_be_shown_any_more_is_named(ladder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def gone(path: str, *_: object) -> None:
-        raise BadImage(path, "there is no such file")
+    def gone(*_: object) -> None:
+        raise BadImage("0.jpg", "there is no such file")
 
-    monkeypatch.setattr(single_images, "decode", gone)
+    monkeypatch.setattr(single_images, "read_whole", gone)
     text = check_page(build_report([ladder], **CPU).html)
     assert "cannot be shown any more" in text
     assert "not shown: there is no such file" in text

@@ -1,8 +1,8 @@
 """The class score map of an image (Sect. 3.2): what the net answers for each window of the image.
 
-Notable: the positions of a dense map lie 32 pixels apart, and an image of the net's crop has one. `step` computes
-positions in between: the net runs on the image cut at 0, step, 2 step, ... pixels from the left and from the top, and
-the maps are interleaved. A window is judged as in the dense map of the cut image.
+Notable: the positions of a dense map lie 32 pixels apart, and an image of the net's crop has one. With a smaller `step`
+the windows between them are judged, too, each as a crop of its own. (In the dense map a window's border sees the pixels
+around it; in a crop it sees zeros.)
 
 Shapes: K classes, H x W pixels of the rescaled image, rows x columns positions.
 """
@@ -18,7 +18,8 @@ from vggnet.network.vgg import VGG, evaluating
 from vggnet.paper.configurations import TOTAL_STRIDE_PX
 
 STEPS = (32, 16, 8, 4)  # pixels between positions: divisors of the net's stride
-WANTED_POSITIONS = 7  # a side of a map that is drawn
+WANTED_POSITIONS = 5  # a side of a map that is drawn
+WINDOWS_AT_ONCE = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,15 +62,16 @@ def score_map(model: VGG, image: Tensor, step: int = TOTAL_STRIDE_PX) -> ScoreMa
         raise UserError(f"`step` {step}: a divisor of the net's stride of {TOTAL_STRIDE_PX} pixels, such as 8")
     crop = model.architecture.crop_px
     height, width = image.shape[2:]
-    rows, columns = (max(0, side - crop) // step + 1 for side in (height, width))
-    scores = np.zeros((model.architecture.outputs, rows, columns), np.float32)
-    stride = TOTAL_STRIDE_PX // step
     with torch.no_grad(), evaluating(model):
-        for row in range(min(stride, rows)):
-            for column in range(min(stride, columns)):
-                part = model(image[:, :, row * step :, column * step :])[0].float().cpu().numpy()
-                scores[:, row::stride, column::stride] = part
-    return ScoreMap(scores, step, crop, height, width)
+        if step == TOTAL_STRIDE_PX or min(height, width) < crop:
+            scores = model(image)[0].float()
+        else:
+            windows = image.unfold(2, crop, step).unfold(3, crop, step)[0]  # (3, rows, columns, crop, crop)
+            rows, columns = windows.shape[1:3]
+            each = windows.permute(1, 2, 0, 3, 4).reshape(-1, 3, crop, crop)
+            scores = torch.cat([model(part).flatten(1).float() for part in each.split(WINDOWS_AT_ONCE)])
+            scores = scores.T.unflatten(1, (rows, columns))
+    return ScoreMap(scores.cpu().numpy(), step, crop, height, width)
 
 
 def fitting_step(crop: int, height: int, width: int) -> int:

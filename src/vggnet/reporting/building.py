@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import vggnet
+from vggnet.data.opening import open_data
 from vggnet.errors import UserError
 from vggnet.evaluation.computing import Computing
 from vggnet.files import write_result
+from vggnet.network.vgg import VGG
 from vggnet.network.weights import load_model
 from vggnet.reporting.confusion import classes_section
 from vggnet.reporting.contents import Section, Text
@@ -18,6 +20,7 @@ from vggnet.reporting.images import Shower, images_section
 from vggnet.reporting.measuring import Measured, measure, single_q
 from vggnet.reporting.page import page
 from vggnet.reporting.results import results_section
+from vggnet.reporting.seeing import seeing_section, signal_section
 from vggnet.reporting.sources import Run, Sources, read_sources, with_results
 from vggnet.reporting.stored import stored_sections
 from vggnet.reporting.summary import provenance_section, summary_section
@@ -132,7 +135,17 @@ def _sections(
         *sections,
         results_section(measured, data, command),
         classes_section(run.name, main.answers, description),
+        *_seen(run, model, measured, data, scale),
     ]
+
+
+def _seen(run: Run, model: VGG, measured: Measured, data: str, scale: int) -> list[Section | None]:
+    """Return what the net sees and its signal; nothing where the data cannot be opened as a training's."""
+    try:
+        opened = open_data(data)
+    except (UserError, OSError):
+        return []
+    return [seeing_section(run, model, opened, measured.split, scale), signal_section(run, data)]
 
 
 def _title(sources: Sources) -> str:

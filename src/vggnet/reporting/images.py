@@ -19,8 +19,8 @@ from vggnet.evaluation.preprocessing import preprocess
 from vggnet.explaining.pictures import data_uri, fitted, overlay, saliency_picture
 from vggnet.explaining.saliency import saliency
 from vggnet.explaining.score_maps import ScoreMap, fitting_step, score_map
-from vggnet.images.decoding import decode
 from vggnet.images.geometry import rescaled_size
+from vggnet.images.whole_images import read_whole
 from vggnet.network.vgg import VGG
 from vggnet.paper.configurations import TOTAL_STRIDE_PX
 from vggnet.reporting.contents import Card, Gallery, Picture, Section, Text, section, shortened
@@ -37,6 +37,7 @@ class Explained:
     """An image with the score map of all classes and the saliency of one."""
 
     image: Image.Image
+    index: int
     scores: ScoreMap
     saliency: np.ndarray
 
@@ -45,14 +46,22 @@ class Explained:
         shown = self.image.resize((self.scores.width, self.scores.height))
         return overlay(shown, self.scores.on_image(self.scores.posteriors[index]))
 
+    def saliency_shown(self) -> Image.Image:
+        """Return the saliency as a picture of the image's size."""
+        return saliency_picture(self.saliency).resize(self.image.size)
 
-def explain(model: VGG, image: Image.Image, index: int, scale: int) -> Explained:
-    """Return the score maps of an image that is seen large, and the saliency of class `index` at Q = `scale`."""
+
+def explain(model: VGG, image: Image.Image, index: int | None, scale: int) -> Explained:
+    """Return the score maps of an image that is seen large, and the saliency of class `index` at Q = `scale`.
+
+    None stands for the class with the highest score at that Q.
+    """
     large = preprocess(model, image, map_scale(model))
     step = fitting_step(model.architecture.crop_px, *large.shape[2:])
     small: Tensor = preprocess(model, image, scale)
-    found = saliency(model, small, torch.tensor([index]))[0]
-    return Explained(image, score_map(model, large, step), found)
+    chosen = int(model.scores(small).argmax()) if index is None else index
+    found = saliency(model, small, torch.tensor([chosen]))[0]
+    return Explained(image, chosen, score_map(model, large, step), found)
 
 
 def map_scale(model: VGG) -> int:
@@ -64,9 +73,12 @@ def cost(model: VGG, width: int, height: int, scale: int) -> float:
     """Return about how many multiply-adds `explain` takes for an image of width x height pixels."""
     architecture = model.architecture
     wide, high = rescaled_size(width, height, map_scale(model))
-    shifts = (TOTAL_STRIDE_PX // fitting_step(architecture.crop_px, high, wide)) ** 2
     small = rescaled_size(width, height, scale)
-    return shifts * architecture.multiply_adds(high, wide) + 3 * architecture.multiply_adds(small[1], small[0])
+    step = fitting_step(architecture.crop_px, high, wide)
+    windows = [(side - architecture.crop_px) // step + 1 for side in (wide, high)]
+    whole = architecture.multiply_adds(high, wide)
+    maps = whole if step == TOTAL_STRIDE_PX else windows[0] * windows[1] * architecture.multiply_adds()
+    return maps + 3 * architecture.multiply_adds(small[1], small[0])
 
 
 @dataclass
@@ -99,17 +111,17 @@ class Shower:
         lines = (truth_line, *guesses, answers.files[place])
         title = "right" if right else "wrong"
         try:
-            image = decode(self._path(place), self.model.description.policy.reading)
+            image = read_whole(self.split.read_as(self.model.description.policy.reading), self._place(place))
         except BadImage as error:
             self.lost += 1
             return Card((), title, (*lines, f"not shown: {error.reason}"), title)
         return Card(self._pictures(image, answered, truth), title, lines, title)
 
-    def _path(self, place: int) -> str:
+    def _place(self, place: int) -> int:
+        """Return where an image of the answers stands in the split, which may hold images that were not counted."""
         files = self.split.files
         file = self.answers.files[place]
-        index = place if place < len(files) and files[place] == file else files.index(file)
-        return self.split.path(index)
+        return place if place < len(files) and files[place] == file else list(files).index(file)
 
     def _pictures(self, image: Image.Image, answered: int, truth: int) -> tuple[Picture, ...]:
         name = shortened(self.titles[truth], 60)
@@ -123,8 +135,7 @@ class Shower:
             title = shortened(self.titles[index].split(",")[0], 20)
             label = f"{'answered' if index == answered else 'true'}: {title}"
             pictures.append(Picture(_shown(explained.map_of(index)), f"score map of {title} over the image", label))
-        shown = saliency_picture(explained.saliency).resize(image.size)
-        pictures.append(Picture(_shown(shown), "saliency of the answer", "saliency"))
+        pictures.append(Picture(_shown(explained.saliency_shown()), "saliency of the answer", "saliency"))
         return tuple(pictures)
 
 

@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from matplotlib.ticker import FuncFormatter
+
 from vggnet.reporting.contents import Grid
 from vggnet.reporting.style import Plot, colour, mark, new_plot, styled
 
@@ -31,6 +33,7 @@ def signal(diagnoses: Sequence[tuple[str, Sequence[dict[str, Any]]]]) -> Plot:
             names = [str(layer.get("name")) for layer in diagnoses[0][1]]
             axes.set_xticks(range(len(names)), names, rotation=90)
             axes.set(title=title, yscale="log")
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0e}"))
             axes.legend()
     return plot
 
