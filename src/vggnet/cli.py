@@ -199,7 +199,7 @@ def _explain(error: Exception, again: str) -> int:
         return _fail(f"{error}, {again}", getattr(error, "status", 130))
     if name == "OutOfMemoryError" or isinstance(error, MemoryError) or "can't allocate memory" in str(error):
         return _fail(f"out of memory ({str(error).splitlines()[0]}); try a smaller --micro-batch or --width", 1)
-    if str(error).startswith("DataLoader worker"):
+    if name == "WorkerLost":
         often = "often for lack of memory or of shared memory (/dev/shm): use fewer --workers"
         return _fail(f"a process that reads images was ended from outside, {often}, or {again} ({error})", 1)
     if _has_ranks() and (name.startswith("Dist") or "gloo/" in str(error)):

@@ -17,7 +17,7 @@ from vggnet.errors import BadImage, UserError
 from vggnet.images.geometry import crop_of_rescaled
 from vggnet.images.loading import Batch, TrainingLoader
 from vggnet.images.whole_images import whole_images
-from vggnet.images.workers import Workers
+from vggnet.images.workers import WorkerLost, Workers
 
 
 def same(one: Batch, other: Batch) -> bool:
@@ -108,47 +108,118 @@ def test_whole_images(split, workers):
     assert list(whole_images(split, [], workers)) == []
 
 
-def test_a_killed_worker_is_an_error(split):
-    with Workers(_sleep_or_die, 1) as pool, pytest.raises(RuntimeError, match=r"^DataLoader worker"):
-        list(pool.map([False, True]))
-    with pytest.raises(UserError, match=r"0 .none. or more"):
-        Workers(_sleep_or_die, -1)
-
-
-def test_a_killed_worker_is_named_with_what_it_read(split):
-    with Workers(_Sleeper(), 2) as pool, pytest.raises(RuntimeError, match=r"^DataLoader worker") as error:
-        list(pool.map([0, "die", 0]))
-    assert "which reads item die" in str(error.value)
-
-
 class _Sleeper:
-    """Stops or kills the process that comes to such an item."""
+    """Stops or kills the process that comes to such an item: "die", "stop" each time, ("die", file) the first time."""
 
     def __call__(self, item):
-        if item == "die":
+        what = item
+        if isinstance(item, tuple):
+            what, file = item
+            if file.exists():
+                return what
+            file.touch()
+        if what == "die":
             os.kill(os.getpid(), signal.SIGKILL)
-        if item == "stop":
+        if what == "stop":
             os.kill(os.getpid(), signal.SIGSTOP)
-        return item
+        return what
 
     def describe(self, item):
         return f"item {item}"
 
 
-def test_a_process_that_hangs_is_named_once_and_waited_for():
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_killed_worker_is_named_and_replaced_once(tmp_path, workers):
+    messages = []
+    with Workers(_Sleeper(), workers, report=messages.append) as pool:
+        items = [0, 1, ("die", tmp_path / "a"), 3, 4, ("die", tmp_path / "b"), 6, 7]
+        assert list(pool.map(items)) == [0, 1, "die", 3, 4, "die", 6, 7]
+        assert list(pool.map(range(20))) == list(range(20))
+        assert len(multiprocessing.active_children()) == workers
+    assert len(messages) == 2
+    assert all("(ended by SIGKILL), which reads item ('die'" in message for message in messages)
+
+
+def test_an_item_that_kills_its_worker_twice_is_an_error():
+    with Workers(_Sleeper(), 2, report=lambda _: None) as pool:
+        results = pool.map([0, "die", 2])
+        assert next(results) == 0
+        with pytest.raises(WorkerLost, match=r"\(ended by SIGKILL\), which reads item die; the second time"):
+            list(results)
+        assert list(pool.map([1, 2, 3])) == [1, 2, 3]
+    with pytest.raises(UserError, match=r"0 .none. or more"):
+        Workers(_Sleeper(), -1)
+
+
+def test_a_worker_killed_while_it_has_nothing_to_do_is_replaced():
+    messages = []
+    with Workers(_Sleeper(), 2, report=messages.append) as pool:
+        assert list(pool.map([0, 1, 2])) == [0, 1, 2]
+        for child in multiprocessing.active_children():
+            child.kill()
+            child.join()
+        assert list(pool.map(range(9))) == list(range(9))
+    assert all("(ended by SIGKILL)" in message for message in messages)
+
+
+def test_an_exception_of_the_function_comes_as_it_is_with_the_workers_traceback():
+    with Workers(_refuse, 1) as pool:
+        for item, kind, words in (
+            ("bad", BadImage, "a.jpg: empty"),
+            ("local", RuntimeError, "Local: words"),
+            ("unsent", Exception, "pickle"),
+        ):
+            with pytest.raises(kind, match=words) as error:
+                list(pool.map([item]))
+            assert "in a worker process:" in str(error.value.__cause__)
+        assert list(pool.map(["fine"])) == ["fine"]
+
+
+def _refuse(item):
+    class Local(Exception):
+        pass
+
+    if item == "bad":
+        raise BadImage("a.jpg", "empty")
+    if item == "local":
+        raise Local("words")
+    return (lambda: 1) if item == "unsent" else item
+
+
+def test_a_process_that_hangs_is_named_and_replaced_once(tmp_path):
+    messages = []
+    with Workers(_Sleeper(), 2, silent_s=0.5, report=messages.append) as pool:
+        items = [0, 1, ("stop", tmp_path / "a"), 3, 4]
+        assert list(pool.map(items)) == [0, 1, "stop", 3, 4]
+        children = multiprocessing.active_children()
+    assert gone(children)
+    (message,) = [message for message in messages if "(stopped)" in message]  # a busy machine may be slow, too
+    assert message.startswith("no image has come for ")
+    assert "(stopped), which reads item ('stop'" in message
+    assert message.endswith("another process takes over")
+
+
+def test_a_process_that_hangs_again_is_named_once_more_and_waited_for():
     messages = []
 
-    def on_silence(message):
-        if "(stopped)" in message:  # a busy machine may be slow, too
-            messages.append(message)
+    def report(message):
+        messages.append(message)
+        if message.endswith("Ctrl-C stops"):
             os.kill(int(message.split("process ")[1].split()[0]), signal.SIGCONT)
 
-    with Workers(_Sleeper(), 2, silent_s=0.4, on_silence=on_silence) as pool:
+    with Workers(_Sleeper(), 2, silent_s=0.5, report=report) as pool:
         assert list(pool.map([0, 1, "stop", 3])) == [0, 1, "stop", 3]
         assert list(pool.map([4, 5])) == [4, 5]
-    (message,) = messages
-    assert "(stopped), which reads item stop" in message
-    assert message.startswith("no image has come for ")
+    named = [message for message in messages if "(stopped), which reads item stop" in message]
+    assert [message.endswith("Ctrl-C stops") for message in named] == [False, True]
+
+
+def test_a_round_that_was_left_while_a_process_hangs_does_not_hold_up_the_next(tmp_path):
+    with Workers(_Sleeper(), 2, silent_s=0.5, report=lambda _: None) as pool:
+        results = pool.map([0, "stop", "stop", "stop", "stop"])
+        assert next(results) == 0
+        results.close()
+        assert list(pool.map(range(8))) == list(range(8))
 
 
 def test_processes_that_hang_are_ended_with_the_others():
@@ -182,12 +253,6 @@ def test_reading_processes_end_with_a_program_that_is_killed(tmp_path):
     finally:
         for reader in filter(exists, readers):
             os.kill(reader, signal.SIGKILL)
-
-
-def _sleep_or_die(die: bool) -> bool:
-    if die:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return die
 
 
 def test_shared_memory_is_used_again_only_when_it_was_read(split, augmentation):

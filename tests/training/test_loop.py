@@ -304,19 +304,50 @@ def test_one_signal_ends_a_training_whose_reading_process_hangs(class_folders: F
     assert progress_of(tmp_path / "run").epoch >= 2
 
 
-def test_a_reading_process_that_is_ended_from_outside_is_said_in_words(class_folders: Folders, tmp_path: Path) -> None:
-    more = ["--epochs", "500", "--workers", "1", "--save-every", "0.01"]
-    process = train(class_folders(), tmp_path / "run", *more)
-    read_until(process.stdout, "epoch 2/")
-    readers = children_of(process.pid)
-    assert readers
-    for reader in readers:
+def test_a_reading_process_that_is_ended_from_outside_is_named_and_replaced(
+    class_folders: Folders, tmp_path: Path
+) -> None:
+    """The training goes on, and ends with the weights of one that was not disturbed."""
+    data, more = class_folders(), ["--workers", "1"]
+    finish(train(data, tmp_path / "whole", *more))
+    process = train(data, tmp_path / "run", *more)
+    read_until(process.stdout, "epoch 1/")
+    for reader in children_of(process.pid):
         os.kill(reader, signal.SIGTERM)
-    rest, _ = process.communicate(timeout=60)
-    assert process.returncode == 1, rest
-    assert "ended from outside" in rest
-    assert "Traceback" not in rest
-    assert progress_of(tmp_path / "run").epoch >= 1
+    rest = finish(process)
+    assert "ended from outside: process" in rest
+    assert "(ended by SIGTERM)" in rest
+    ours, theirs = load_file(tmp_path / "run" / "last.safetensors"), load_file(tmp_path / "whole" / "last.safetensors")
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
+ENDS_READERS = """
+import os, signal
+from vggnet.images import loading
+read = loading._CropReader.__call__
+def end_in_epoch_1(self, item):
+    if item[0] == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return read(self, item)
+loading._CropReader.__call__ = end_in_epoch_1
+from vggnet.cli import main
+main()
+"""
+
+
+def test_images_that_end_their_reading_process_twice_stop_a_training_which_is_saved(
+    class_folders: Folders, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-c", ENDS_READERS, "train", str(class_folders()), "--out", str(tmp_path / "run")]
+    done = subprocess.run(
+        [*command, *SMALL, "--workers", "1"], capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 1, done.stderr
+    assert "which reads 8 images, the first of them" in done.stderr
+    assert "; the second time)" in done.stderr
+    assert "the state is saved" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert progress_of(tmp_path / "run").epoch == 1
 
 
 @pytest.mark.parametrize("batch_norm", [(), ("--batch-norm",)])

@@ -14,6 +14,7 @@ from PIL import Image
 
 _START, _HEIGHT, _WIDTH = range(3)
 _ABSENT = -1
+_LOCK_S = 5.0  # it is held for microseconds
 
 
 class HeldImages:
@@ -23,6 +24,7 @@ class HeldImages:
         if "fork" not in multiprocessing.get_all_start_methods():
             capacity = 0
         self._capacity = capacity
+        self._locked_out = False
         if not capacity:
             return
         self._memory = mmap.mmap(-1, capacity)
@@ -45,15 +47,20 @@ class HeldImages:
 
     def put(self, index: int, image: Image.Image) -> None:
         """Cache a decoded RGB image if there is room and no process has stored it."""
-        if not self._capacity:
+        if not self._capacity or self._locked_out:
             return
         size = image.width * image.height * 3
-        with self._lock:
+        if not self._lock.acquire(timeout=_LOCK_S):
+            self._locked_out = True  # a process that was killed while it held the lock: it is never released
+            return
+        try:
             start = int(self._used[0])
             if self._places[index, _START] != _ABSENT or start + size > self._capacity:
                 return
             self._used[0] = start + size
             self._places[index, _START] = start
+        finally:
+            self._lock.release()
         self._pixels[start : start + size] = np.asarray(image).reshape(-1)
         self._places[index, _HEIGHT] = image.height
         self._places[index, _WIDTH] = image.width

@@ -1,4 +1,4 @@
-"""Share memory, the state of each worker and the end of the program with the processes that read images."""
+"""Share memory and the end of the program with the processes that read images; look at their state."""
 
 import ctypes
 import math
@@ -6,18 +6,14 @@ import mmap
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import get_worker_info
 
 _PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
-_NOTHING = -1
-_STATES = {"T": "stopped", "t": "stopped by a debugger", "D": "waiting for the disk", "Z": "ended"}
-_LAST_SECONDS = 2.0
+_STATES = {"T": "stopped", "t": "stopped by a debugger", "D": "waiting for the disk"}
 
 
 def start_method() -> str:
@@ -49,64 +45,20 @@ def end_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-class Desks:
-    """The process id of each worker and the item it works on; written by the workers, read by the main process."""
-
-    def __init__(self, workers: int) -> None:
-        self._table = shared_bytes((workers, 16)).view(torch.int64) if workers else torch.zeros(0, 2)
-
-    @contextmanager
-    def at(self, number: int) -> Iterator[None]:
-        """Record item `number` as this worker's while the block runs. Call it in a worker."""
-        worker = get_worker_info()
-        assert worker is not None
-        desk = self._table[worker.id]
-        desk[1] = number
-        desk[0] = os.getpid()  # written last: a row with a process id has its item
-        try:
-            yield
-        finally:
-            desk[1] = _NOTHING
-
-    def suspects(self, number: int) -> list[tuple[str, int]]:
-        """Return which processes item `number` waits for, in words, each with the item it works on.
-
-        That is the process with this item; if there is none, the stopped processes, which may not have sent their
-        result yet; if there are none, all.
-        """
-        desks = [(int(process), int(at)) for process, at in self._table.tolist() if process]
-        chosen = [desk for desk in desks if desk[1] == number]
-        chosen = chosen or [desk for desk in desks if _state(desk[0])] or desks
-        return [(f"process {process}{_state(process)}", at) for process, at in chosen]
-
-    def left_by_the_dead(self) -> list[int]:
-        """Return the items of processes that have ended."""
-        alive = {child.pid for child in self._processes()}
-        return [int(at) for process, at in self._table.tolist() if process not in alive and at != _NOTHING and process]
-
-    def wake(self) -> None:
-        """Continue stopped processes, which could not end otherwise."""
-        for process in self._processes():
-            if process.pid is not None and _state(process.pid):
-                os.kill(process.pid, signal.SIGCONT)
-
-    def kill(self) -> None:
-        """Kill the processes that are still alive."""
-        for process in self._processes():
-            process.kill()
-            process.join(_LAST_SECONDS)
-
-    def _processes(self) -> list[multiprocessing.process.BaseProcess]:
-        """Return the workers that are alive, as children of this process."""
-        own = {int(process) for process, _ in self._table.tolist()}
-        return [child for child in multiprocessing.active_children() if child.pid in own]
-
-
-def _state(process: int) -> str:
-    """Return " (stopped)" or the like; "" where the process runs, or where the system is not Linux."""
+def state_of(process: Any) -> str:
+    """Return " (stopped)", " (ended by SIGKILL)" or the like; "" where a child process runs, or on other systems."""
+    code = process.exitcode
+    if code is not None:
+        return f" (ended by {signal.Signals(-code).name})" if code < 0 else f" (ended with status {code})"
     try:
-        status = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+        status = Path(f"/proc/{process.pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
     word = _STATES.get(status.rsplit(")", 1)[1].split()[0])
     return f" ({word})" if word else ""
+
+
+def wake(process: Any) -> None:
+    """Continue a child process if it is stopped: it could not end otherwise."""
+    if process.is_alive() and hasattr(signal, "SIGCONT"):
+        os.kill(process.pid, signal.SIGCONT)

@@ -1,68 +1,58 @@
 """Apply a function to items in order, in this process or in worker processes that stay alive between rounds.
 
-The workers are those of torch's DataLoader, which moves tensors through shared memory and ends its workers with the
-main process. Results come in the order of the items and do not depend on the number of workers.
+Results come in the order of the items and do not depend on the number of workers. A worker that ends or hangs is named
+with its item, and replaced once for that item. Tensors move through shared memory, by torch's own reducers.
 """
 
+import errno
+import multiprocessing
 import os
-import signal
 import threading
+import time
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from functools import partial
-from typing import Any, Generic, TypeVar
+from contextlib import suppress
+from multiprocessing import connection
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
 
+from vggnet.console import duration
 from vggnet.errors import UserError
-from vggnet.images.sharing import Desks, end_with_parent, shared_bytes, start_method
-from vggnet.images.silence import SILENT_S, Silence, print_aside
+from vggnet.images.serving import Failure, serve
+from vggnet.images.sharing import shared_bytes, start_method, state_of, wake
+from vggnet.images.silence import SILENT_S, print_aside
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-
-class _Calls(Dataset):
-    """A data set whose indices are the numbered items themselves; records which item each process works on."""
-
-    def __init__(self, function: Callable[[Any], Any], desks: Desks) -> None:
-        self.function, self.desks = function, desks
-
-    def __getitem__(self, numbered: tuple[int, Any]) -> Any:
-        number, item = numbered
-        with self.desks.at(number):
-            return self.function(item)
+_LAST_S = 2.0  # for a process to end by itself
+_LOOK_S = 1.0  # the longest time without a look at the clock
 
 
-def _set_up(_worker: int, *, parent: int, by_main_thread: bool) -> None:
-    torch.set_num_threads(1)
-    # Ctrl-C, `timeout` and schedulers signal the whole process group. A worker leaves the group, so that only the main
-    # process decides when its workers end.
-    if hasattr(os, "setpgid"):
-        os.setpgid(0, 0)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if by_main_thread:  # the system would end the worker together with the thread that started it
-        end_with_parent(parent)
+class WorkerLost(RuntimeError):
+    """A worker process was ended from outside, a second time for the same item."""
 
 
-def _as_is(result: Any) -> Any:
-    return result
+class _Worker(NamedTuple):
+    process: Any  # of multiprocessing; its class depends on the start method
+    channel: connection.Connection
+    pending: deque[int]  # items that were sent to it, in order; it works on the first
 
 
 class Workers(Generic[Item, Result]):
     """Worker processes that apply a function. A context manager; one round of `map` at a time.
 
-    Where no result comes for `silent_s` seconds, `on_silence` is called with a message that names the process and its
-    item (`function.describe(item)`, if the function has that method), and waiting continues. The next round drops what
-    is left of a round that was stopped early.
+    A worker that ends is replaced at once. One that delivers nothing for `silent_s` seconds is killed and replaced.
+    Either is reported by `report` with a message that names the process and its item (`function.describe(item)`, if the
+    function has that method). The new worker begins with the same item. If it ends, `WorkerLost` is raised; if it is
+    silent, that is reported and waiting continues, because a slow disk is no fault of the worker.
 
     Args:
         workers: number of processes; 0 applies the function in this process.
-        ahead: items that each process may be ahead of the reader.
+        ahead: items that each process may be ahead of the reader, on average.
     """
 
     def __init__(
@@ -72,81 +62,179 @@ class Workers(Generic[Item, Result]):
         ahead: int = 2,
         *,
         silent_s: float = SILENT_S,
-        on_silence: Callable[[str], None] = print_aside,
+        report: Callable[[str], None] = print_aside,
     ) -> None:
         if workers < 0:
             raise UserError(f"workers must be 0 (none) or more, not {workers}")
         self.function = function
-        self._items: list[tuple[int, Item]] = []
-        self._desks = Desks(workers)
-        self._watch = silent_s, on_silence
-        self._results: Any = None
-        self._loader = self._make_loader(workers, ahead) if workers else None
-
-    def _make_loader(self, workers: int, ahead: int) -> DataLoader:
-        by_main_thread = threading.current_thread() is threading.main_thread()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # more workers than cores is the user's choice
-            return DataLoader(
-                _Calls(self.function, self._desks),
-                batch_size=None,
-                sampler=self._items,  # changed in place by `map`
-                num_workers=workers,
-                prefetch_factor=ahead,
-                collate_fn=_as_is,
-                worker_init_fn=partial(_set_up, parent=os.getpid(), by_main_thread=by_main_thread),
-                persistent_workers=True,
-                multiprocessing_context=start_method(),
-                generator=torch.Generator(),  # or it would draw from torch's global one
-            )
+        self._count, self._window = workers, workers * ahead
+        self._silent_s, self._report = silent_s, report
+        self._crew: list[_Worker] = []
+        self._items: list[Item] = []
+        self._results: dict[int, Any] = {}  # that have come, by the item's number
+        self._blamed: set[int] = set()  # items for which a worker was replaced in this round
+        self._dropping = False  # results of a round that was left early are awaited, and dropped
 
     def map(self, items: Iterable[Item]) -> Iterator[Result]:
         """Yield the function's result for each item, in order.
 
-        Raises DataLoader's RuntimeError ("DataLoader worker ...") where a worker is killed. DataLoader's signal handler
-        may raise it anywhere in the main process.
+        Raises the function's own exception, and WorkerLost where a worker ends twice while it works on the same item.
         """
-        if self._loader is None:
+        if not self._count:
             yield from map(self.function, items)
             return
-        self._items[:] = enumerate(items)
+        self._begin_round(list(items))
+        sent = 0
+        for number in range(len(self._items)):
+            sent = self._send_until(sent, number + self._window)
+            self._await(number)
+            sent = self._send_until(sent, number + 1 + self._window)
+            result = self._results.pop(number)
+            if isinstance(result, Failure):
+                result.raise_again()
+            yield result
+
+    def _begin_round(self, items: list[Item]) -> None:
+        """Wait for what is left of a round that was left early: its results lie in memory that is used again."""
+        self._dropping = True
+        for worker in list(self._crew):
+            while worker in self._crew and worker.pending:
+                self._await(worker.pending[0])
+        self._dropping = False
+        self._items = items
+        self._results.clear()
+        self._blamed.clear()
+        while len(self._crew) < self._count:
+            self._crew.append(self._start())
+
+    def _start(self) -> _Worker:
+        context: Any = multiprocessing.get_context(start_method())
+        ours, theirs = context.Pipe()
+        # a forked process has a copy of each open file: while it kept ours, the others would not see it closed
+        copies = [ours, *(worker.channel for worker in self._crew)] if start_method() == "fork" else []
+        by_main_thread = threading.current_thread() is threading.main_thread()
+        process = context.Process(
+            target=serve,
+            args=(self.function, theirs, copies),
+            kwargs={"parent": os.getpid(), "by_main_thread": by_main_thread},
+            name="vggnet-reader",
+            daemon=True,
+        )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Python 3.12: "fork() in a multi-threaded process"; no worker uses threads
-            self._results = results = iter(self._loader)
-        with Silence(*self._watch, self._describe) as silence:
-            for number in range(len(self._items)):
-                with silence.waiting_for(number), self._naming_the_dead():
-                    result = next(results)
-                yield result
+            process.start()
+        theirs.close()
+        return _Worker(process, ours, deque())
 
-    def _describe(self, number: int) -> str:
-        """Return which processes item `number` waits for, and what they read."""
-        describe: Callable[[Item], str] | None = getattr(self.function, "describe", None)
-        words = []
-        for process, at in self._desks.suspects(number)[:3]:
-            known = describe is not None and 0 <= at < len(self._items)
-            words.append(f"{process}, which reads {describe(self._items[at][1])}" if known and describe else process)
-        return "; ".join(words) or "processes that have not begun"
+    def _send_until(self, sent: int, end: int) -> int:
+        """Send the items from `sent` to before `end`, each to the worker with the fewest; return the next one."""
+        for number in range(sent, min(end, len(self._items))):
+            self._send(number, min(self._crew, key=lambda worker: len(worker.pending)))
+        return max(sent, min(end, len(self._items)))
 
-    @contextmanager
-    def _naming_the_dead(self) -> Iterator[None]:
-        """Add the item of the killed process to DataLoader's error."""
+    def _send(self, number: int, worker: _Worker) -> None:
+        worker.pending.append(number)
+        with suppress(OSError):  # it has ended, which _receive sees
+            worker.channel.send((number, self._items[number]))
+
+    def _await(self, number: int) -> None:
+        """Receive results until that of item `number` has come; replace the worker that has it if it takes too long."""
+        begin, reported = time.monotonic(), False
+        while number not in self._results:
+            owner = next((worker for worker in self._crew if number in worker.pending), None)
+            if owner is None:
+                return  # dropped together with its worker
+            self._receive()
+            silent = time.monotonic() - begin
+            if silent < self._silent_s or reported or number in self._results:
+                continue
+            first = owner.pending[0] if owner.pending else number
+            said = f"no image has come for {duration(silent)}: waiting for {self._describe(owner)}"
+            if first in self._blamed:
+                reported = True
+                self._report(f"{said}. Ctrl-C stops")
+            else:
+                self._report(f"{said}. It is ended, and another process takes over")
+                self._replace(owner)
+                begin = time.monotonic()
+
+    def _receive(self) -> None:
+        """Receive what has come within a second at most, and replace workers that have ended."""
+        waited_for = [each for worker in self._crew for each in (worker.channel, worker.process.sentinel)]
+        limit = max(0.01, min(_LOOK_S, self._silent_s / 4))
+        ready = connection.wait(waited_for, limit)
+        for worker in list(self._crew):
+            alive = worker.process.is_alive()
+            if worker.channel in ready or worker.channel.poll():
+                self._take(worker)
+            elif not alive:
+                self._lose(worker)
+
+    def _take(self, worker: _Worker) -> None:
+        """Take one result of a worker; if it has ended without one, replace it."""
         try:
-            yield
-        except RuntimeError as error:
-            at = [number for number in self._desks.left_by_the_dead() if number < len(self._items)]
-            if not str(error).startswith("DataLoader worker") or not at:
+            number, result = worker.channel.recv()
+        except (EOFError, OSError) as error:
+            if isinstance(error, OSError) and error.errno == errno.EMFILE:
                 raise
-            raise RuntimeError(f"{error} {self._describe(at[0])}") from error
+            self._lose(worker)
+        except RuntimeError as error:
+            if "ancdata" not in str(error):
+                raise
+            raise OSError(errno.EMFILE, "Too many open files") from error  # the socket drops the handle of a tensor
+        except BaseException:  # a signal's handler: half of a message may be read
+            worker.process.kill()
+            raise
+        else:
+            worker.pending.remove(number)
+            if not self._dropping:
+                self._results[number] = result
+
+    def _lose(self, worker: _Worker) -> None:
+        """Replace a worker that has ended. Raise WorkerLost where that is the second time for its item."""
+        worker.process.join(_LAST_S)
+        what = self._describe(worker)
+        if worker.pending and worker.pending[0] in self._blamed and not self._dropping:
+            self._replace(worker)
+            raise WorkerLost(f"{what}; the second time")
+        self._report(f"a process that reads images was ended from outside: {what}. Another process takes over")
+        self._replace(worker)
+
+    def _replace(self, worker: _Worker) -> None:
+        """Kill a worker; start another one with the same items."""
+        if worker.pending:
+            self._blamed.add(worker.pending[0])
+        self._end(worker)
+        self._crew.remove(worker)
+        successor = self._start()
+        self._crew.append(successor)
+        if not self._dropping:
+            for number in worker.pending:
+                self._send(number, successor)
+
+    def _describe(self, worker: _Worker) -> str:
+        """Return a worker's process, its state, and what it works on."""
+        process = f"process {worker.process.pid}{state_of(worker.process)}"
+        describe: Callable[[Item], str] | None = getattr(self.function, "describe", None)
+        if describe is None or not worker.pending:
+            return process
+        return f"{process}, which reads {describe(self._items[worker.pending[0]])}"
+
+    def _end(self, worker: _Worker, wait_s: float = _LAST_S) -> None:
+        worker.channel.close()
+        worker.process.kill()
+        worker.process.join(wait_s)
 
     def close(self) -> None:
         """End the processes, hanging ones included."""
-        results, self._loader, self._results = self._results, None, None
-        if results is None:
-            return
-        self._desks.wake()
-        results._shutdown_workers()  # explicitly: a traceback may keep the iterator alive until the program ends
-        self._desks.kill()
+        crew, self._crew = self._crew, []
+        for worker in crew:
+            wake(worker.process)  # or it could not end
+            worker.channel.close()  # which ends it, after its item
+        deadline = time.monotonic() + _LAST_S
+        for worker in crew:
+            worker.process.join(max(0.0, deadline - time.monotonic()))
+            self._end(worker)
 
     def __enter__(self) -> "Workers[Item, Result]":
         return self
