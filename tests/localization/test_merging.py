@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vggnet.localization.merging import OVERFEAT_THRESHOLD, best_boxes, match_scores, merge
+from vggnet.localization.merging import best_boxes, merge
+from vggnet.localization.overfeat_merging import THRESHOLD, match_scores
 
 
 def test_two_close_boxes_and_a_far_one():
@@ -77,7 +78,7 @@ def test_overfeat_averages_the_two_that_merge():
 
 def test_overfeat_is_the_default_and_merges_each_class_alone():
     generator = np.random.default_rng(3)
-    corner = generator.uniform(0, 60, (40, 3, 2))  # (P, T, 2): more than 32 boxes, so that tables are halved
+    corner = generator.uniform(0, 60, (40, 3, 2))  # (P, T, 2)
     edges = np.concatenate([corner, corner + generator.uniform(10, 60, (40, 3, 2))], 2)
     edges[:, 1] = edges[:1, 1]  # one class whose boxes all merge, while the others go on
     scores = generator.uniform(0.1, 1, (40, 3))
@@ -111,7 +112,7 @@ def _overfeat_by_its_steps(edges: list, scores: list) -> list:
     while len(boxes) > 1:
         pairs = [(score(boxes[i][0], boxes[j][0]), i, j) for j in range(len(boxes)) for i in range(j)]
         least, i, j = min(pairs)
-        if least > OVERFEAT_THRESHOLD:
+        if least > THRESHOLD:
             break
         (one, first), (other, second) = boxes[i], boxes[j]
         merged = ([(a + b) / 2 for a, b in zip(one, other, strict=True)], first + second)
@@ -119,7 +120,7 @@ def _overfeat_by_its_steps(edges: list, scores: list) -> list:
     return sorted([rate, *edge] for edge, rate in boxes)
 
 
-@pytest.mark.parametrize("count", [2, 9, 33, 40])  # above 32 the table of scores is halved on the way
+@pytest.mark.parametrize("count", [2, 9, 33, 40])
 def test_overfeat_is_its_published_steps(count):
     for seed in range(5):
         generator = np.random.default_rng(seed)

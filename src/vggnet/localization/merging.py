@@ -25,13 +25,11 @@ import numpy as np
 
 from vggnet.errors import is_installed, missing_package
 from vggnet.localization.boxes import area
+from vggnet.localization.overfeat_merging import merge_pairs
 from vggnet.options.choices import Merging
 
 # Two boxes of one size, moved against each other along one axis, are at 0.5 when they overlap by 0.48.
 MERGING_DISTANCE = 0.5
-OVERFEAT_THRESHOLD = 0.7  # as far apart: boxes moved by 0.35 of their side
-_SMALL = 32  # boxes whose table is not worth halving
-_TINY = 1e-12  # of an area, in square pixels: boxes without one are compared by their centres alone
 
 
 def check_installed(merging: Merging) -> None:
@@ -56,7 +54,7 @@ def _merge_classes(edges: np.ndarray, scores: np.ndarray, merging: Merging) -> l
     order = np.stack([np.lexsort((*each.T, -rated)) for each, rated in zip(edges, scores, strict=True)])
     edges, scores = np.take_along_axis(edges, order[..., None], 1), np.take_along_axis(scores, order, 1)
     if merging == "overfeat":
-        found = _by_overfeat(edges, scores)
+        found = merge_pairs(edges, scores)
     else:
         found = [_by_centroid(each, rated) for each, rated in zip(edges, scores, strict=True)]
     result = []
@@ -88,58 +86,3 @@ def _groups(edges: np.ndarray) -> np.ndarray:
     for step in range(done - 1, -1, -1):
         box[steps[step, :2].astype(np.int64)] = box[count + step]
     return np.unique(box[:count], return_inverse=True)[1]
-
-
-def _by_overfeat(edges: np.ndarray, scores: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Merge pair by pair, all classes in step: edges (T, n, 4), scores (T, n) -> for each class edges and rates.
-
-    Boxes that are gone leave the tables of match scores whenever half of them are.
-    """
-    boxes, rates, alive = edges.astype(np.float64), scores.astype(np.float64), np.ones(scores.shape, bool)
-    matches = np.stack([match_scores(each[:, None], each[None]) for each in boxes])  # by class: it fits the CPU's cache
-    matches[:, np.eye(rates.shape[1], dtype=bool)] = np.inf
-    while _merge_pairs(boxes, rates, alive, matches):
-        order = np.argsort(~alive, axis=1, kind="stable")[:, : alive.sum(1).max()]
-        boxes = np.take_along_axis(boxes, order[..., None], 1)
-        rates, alive = np.take_along_axis(rates, order, 1), np.take_along_axis(alive, order, 1)
-        matches = matches[np.arange(len(matches))[:, None, None], order[:, :, None], order[:, None]]
-    return [(each[there], rated[there]) for each, rated, there in zip(boxes, rates, alive, strict=True)]
-
-
-def _merge_pairs(boxes: np.ndarray, rates: np.ndarray, alive: np.ndarray, matches: np.ndarray) -> bool:
-    """Merge in place, one pair of each class a step, until nothing is left to merge or half of the boxes are gone.
-
-    `matches` (T, n, n) is infinite for boxes that are gone and for a box with itself. Returns whether to go on.
-    """
-    classes, count = rates.shape
-    table = matches.reshape(classes, -1)
-    every = np.arange(classes)
-    for _ in range(count // 2 if count > _SMALL else count):
-        closest = table.argmin(1)
-        c = every[table[every, closest] <= OVERFEAT_THRESHOLD]
-        if not len(c):
-            return False
-        first, second = np.divmod(closest[c], count)
-        boxes[c, first] = (boxes[c, first] + boxes[c, second]) / 2
-        rates[c, first] += rates[c, second]
-        alive[c, second] = False
-        matches[c, second] = matches[c, :, second] = np.inf
-        anew = np.where(alive[c], match_scores(boxes[c, first][:, None], boxes[c]), np.inf)
-        anew[np.arange(len(c)), first] = np.inf
-        matches[c, first] = matches[c, :, first] = anew
-    return True
-
-
-def match_scores(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return OverFeat's match scores (...,) of edges (..., 4) and (..., 4), which are broadcast; 0 for equal boxes."""
-    left, top, right, bottom = (first[..., side] for side in range(4))  # by side: three times as fast as by corner
-    left_2, top_2, right_2, bottom_2 = (second[..., side] for side in range(4))
-    areas = np.maximum(right - left, 0) * np.maximum(bottom - top, 0)
-    areas_2 = np.maximum(right_2 - left_2, 0) * np.maximum(bottom_2 - top_2, 0)
-    mean_area = np.maximum((areas + areas_2) / 2, _TINY)
-    width = np.minimum(right, right_2) - np.maximum(left, left_2)
-    height = np.minimum(bottom, bottom_2) - np.maximum(top, top_2)
-    common = np.maximum(np.maximum(width, 0) * np.maximum(height, 0), _TINY) / mean_area
-    distance = np.hypot(left + right - left_2 - right_2, top + bottom - top_2 - bottom_2) / 2
-    result: np.ndarray = distance / np.sqrt(mean_area) + 1 - common
-    return result
