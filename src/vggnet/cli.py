@@ -237,11 +237,14 @@ def _has_ranks() -> bool:
 
 
 def _is_to_print(message: str) -> bool:
+    """Return whether this process prints the message with which it ends; of several ranks, `torchrun` is told, too."""
     if not _has_ranks():
         return True
-    from vggnet.training.messages import is_to_print  # imports torch, which help does without
+    from vggnet.training.messages import is_to_print, tell_torchrun  # they import torch, which help does without
 
-    return is_to_print(message)
+    printed = is_to_print(message)
+    tell_torchrun(message, printed=printed)
+    return printed
 
 
 @contextmanager

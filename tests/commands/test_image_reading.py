@@ -217,6 +217,24 @@ def test_twelve_bits_are_noticed_and_can_be_given(options, photos, capsys):
     assert run(["predict", str(folder), str(image), "--device", "cpu"]) == 0
 
 
+def test_evaluate_and_predict_say_that_a_net_sees_twelve_bits_nearly_black(photos, tmp_path, capsys):
+    save_net(tmp_path / "full.safetensors", InputPolicy())
+    save_net(tmp_path / "twelve.safetensors", TWELVE_BITS)
+    for path in (photos / "val").rglob("*.png"):
+        pixels = np.zeros((48, 40), np.uint16)
+        pixels[0, 0] = 4080
+        Image.fromarray(pixels).save(path)
+    words = "he brightest pixel of {} is 4080 of 65535: less than half of 0 to 65535 is used; if full"
+    for data, count in ((photos, "6 16-bit images"), (photos / "val" / "bee", "2 16-bit images")):
+        for name, expected in (("full", 1), ("twelve", 0)):
+            assert run(["evaluate", str(tmp_path / f"{name}.safetensors"), str(data), "--device", "cpu"]) == 0
+            assert capsys.readouterr().out.count(words.format(count)) == expected
+    for name, expected in (("full", 1), ("twelve", 0)):
+        images = [str(photos / "val" / "bee"), str(photos / "train" / "cat" / "0.png")]
+        assert run(["predict", str(tmp_path / f"{name}.safetensors"), *images, "--device", "cpu"]) == 0
+        assert capsys.readouterr().out.count("he brightest pixel of 2 16-bit images is 4080 of 65535") == expected
+
+
 def test_brighter_pixels_than_the_range_are_said(options, photos, capsys):
     for path in photos.rglob("*.png"):
         Image.fromarray(np.full((48, 40), 5000, np.uint16)).save(path)

@@ -1,5 +1,6 @@
 """Two gloo processes under torchrun against one process: the same images, the same gradient to rounding."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -23,6 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 from saved import progress_of
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from waiting import children_of, read_until
 
 from vggnet.errors import BadImage, UserError
@@ -339,6 +341,19 @@ def test_what_all_ranks_say_is_printed_once_and_by_the_first(monkeypatch: pytest
     assert not printed(1, "no store")
 
 
+def test_torchrun_is_told_why_a_rank_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read here by torchrun's own class."""
+    file = tmp_path / "error.json"
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(file))
+    for printed, reason in ((True, "--epochs 0: give a number"), (False, "see the message of another rank")):
+        messages.tell_torchrun("--epochs 0: give a number\n", printed=printed)
+        failure = ProcessFailure(local_rank=0, pid=1, exitcode=2, error_file=str(file))
+        summary = ChildFailedError("vggnet", {0: failure}).format_msg()
+        assert f"traceback : {reason}\n" in summary
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / "none" / "error.json"))
+    messages.tell_torchrun("words", printed=True)  # a folder that is gone is no failure of its own
+
+
 @pytest.mark.slow
 def test_a_users_mistake_under_torchrun_is_said_once_and_is_no_success(
     class_folders: Callable[..., Path], tmp_path: Path
@@ -354,8 +369,11 @@ def test_a_users_mistake_under_torchrun_is_said_once_and_is_no_success(
     ):
         done = subprocess.run([*twice, *mistake], capture_output=True, text=True, timeout=240, check=False)
         assert done.returncode != 0
-        assert (done.stdout + done.stderr).count(said) == 1, done.stderr
-        assert "exitcode  : 2" in done.stderr
+        ours, summary = done.stderr.split("Root Cause")
+        assert (done.stdout + ours).count(said) == 1, done.stderr
+        assert "exitcode  : 2" in summary
+        assert said in summary  # what torchrun prints last gives the reason
+        assert "To enable traceback see" not in done.stderr
 
 
 @pytest.mark.slow
@@ -372,6 +390,51 @@ def test_a_restart_by_torchrun_continues_the_run(class_folders: Callable[..., Pa
     assert "this launch of torchrun has restarted: continuing the run" in output
     assert "continuing in epoch 1" not in output
     assert "epoch 9/9" in output
+
+
+@pytest.mark.slow
+def test_two_agents_go_on_after_a_rank_is_killed_and_after_one_of_them_is_lost(
+    class_folders: Callable[..., Path], tmp_path: Path
+) -> None:
+    """`--nnodes 1:2`: two torchruns with a process each. First a rank is killed, then the second torchrun with all."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        place = f"localhost:{free.getsockname()[1]}"
+    data, out = class_folders(classes=3, train=12, val=5), tmp_path / "run"
+    command = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "1:2", "--nproc-per-node", "1"]
+    command += ["--max-restarts", "3", "--rdzv-backend", "c10d", "--rdzv-id", "two", "--rdzv-endpoint", place]
+    command += ["--rdzv-conf", "last_call_timeout=5,keep_alive_interval=1,keep_alive_max_attempt=3"]
+    command += ["-m", "vggnet", "train", str(data), *TINY, "--out", str(out)]
+    command += ["--epochs", "40", "--patience", "40", "--save-every", "0.01"]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    first = subprocess.Popen(command, start_new_session=True, **pipes)
+    second = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    seen: list[str] = []
+    try:
+        read_until(_noted(first.stdout, seen), "epoch 2/")
+        assert any("2 processes" in line for line in seen), seen
+        os.kill(children_of(second.pid)[-1], signal.SIGKILL)
+        read_until(_noted(first.stdout, seen), "epoch 4/")
+        os.killpg(second.pid, signal.SIGKILL)
+        rest = [*first.stdout]  # type: ignore[misc]
+        assert first.wait(timeout=60) == 0, "".join([*seen, *rest])
+    finally:
+        for process in (first, second):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(timeout=60)
+    output = "".join([*seen, *rest])
+    assert output.count("this launch of torchrun has restarted: continuing the run") == 2, output
+    assert "epoch 40/40" in output
+    rows = (out / "metrics.csv").read_text().splitlines()[1:]
+    assert [int(row.split(",")[0]) for row in rows] == list(range(1, 41))
+
+
+def _noted(lines: Iterable[str] | None, seen: list[str]) -> Iterator[str]:
+    """Yield the lines, and add them to `seen`."""
+    for line in lines or ():
+        seen.append(line)
+        yield line
 
 
 @pytest.mark.slow

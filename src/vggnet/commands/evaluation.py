@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from vggnet.commands.inputs import model_and_images, models_and_data
 from vggnet.commands.output import report, stdout_for_json
 from vggnet.console import note, progress, say
+from vggnet.data.listing import images_at
 from vggnet.errors import UserError
 from vggnet.evaluation.evaluate import evaluate as run_evaluation
 from vggnet.evaluation.policy import Shown, policy_notes
 from vggnet.evaluation.predict import predict as run_prediction
 from vggnet.evaluation.submission import Prediction, Submission
 from vggnet.evaluation.tables import Table
+from vggnet.images.brightness import range_notes
 from vggnet.network.weights import read_description
 from vggnet.options.evaluation import EvaluateOptions, PredictOptions
 from vggnet.reporting.building import FILE, write_report
@@ -58,16 +60,17 @@ def predict(options: PredictOptions) -> None:
     trained = read_description(model).policy
     shown = Shown(model, trained, trained.chosen(options.mirror))
     content = [each.to_dict() | {"mirror": shown.used.mirror} for each in predictions]
-    report(options.json, content, lambda: _print(predictions, shown))
+    dark = range_notes(images_at(images), [(model, trained.reading)])
+    report(options.json, content, lambda: _print(predictions, [*policy_notes([shown]), *dark]))
     if options.csv is not None and str(options.json) != "-":
         say(f"written to {options.csv}")
 
 
-def _print(predictions: Sequence[Prediction], shown: Shown) -> None:
+def _print(predictions: Sequence[Prediction], notes: Sequence[str]) -> None:
     for each in predictions:
         say(each.path)
         for guess in each.classes:
             name = f" ({guess.name})" if guess.title != guess.name else ""
             say(f"  {guess.percent:>5} %  {guess.title}{name}")
-    for line in policy_notes([shown]):
+    for line in notes:
         say(line)

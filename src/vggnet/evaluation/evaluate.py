@@ -30,6 +30,7 @@ from vggnet.evaluation.submission import Prediction, Submission, best_classes
 from vggnet.evaluation.tables import Reference, Table
 from vggnet.evaluation.unseen import note_learnt, trained_on
 from vggnet.files import write_result
+from vggnet.images.brightness import range_notes
 from vggnet.options.evaluation import EvaluateOptions
 from vggnet.provenance import environment
 
@@ -200,11 +201,15 @@ def _table(job: _Job, opened: ImageData, protocol: str | None, on_progress: Mode
 
 
 def _notes(job: _Job) -> tuple[str, ...]:
-    """Return notes on nets that are shown images otherwise than in the paper. Centre crops have no mirror to note."""
+    """Return notes on nets that are shown images otherwise than in the paper, or read them nearly black.
+
+    Centre crops have no mirror to note.
+    """
     places = dict.fromkeys(
         place for row in job.rows for place, views in row.members if any(view.kind != "center" for view in views)
     )
-    return policy_notes(job.entrants[place].shown for place in places)
+    dark = range_notes(job.split, ((entrant.name, entrant.policy.reading) for entrant in job.entrants))
+    return policy_notes(job.entrants[place].shown for place in places) + dark
 
 
 def _facts(job: _Job, stores: Sequence[Store]) -> dict[str, Any]:

@@ -180,6 +180,11 @@ def _on_white(image: Image.Image) -> Image.Image:
     return rgb
 
 
+def has_16_bits(image: Image.Image) -> bool:
+    """Return whether an image that is open, and not loaded yet, has 16 bits a channel (32 in some files of gray)."""
+    return image.mode.startswith("I") or _is_16_bit_color(image)
+
+
 def _is_16_bit_color(image: Image.Image) -> bool:
     """Return whether Pillow would drop the lower bytes of the colours. The image must not be loaded yet."""
     tiles = getattr(image, "tile", None) or []

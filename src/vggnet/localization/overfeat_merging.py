@@ -30,7 +30,7 @@ def merge_pairs(edges: np.ndarray, scores: np.ndarray) -> list[tuple[np.ndarray,
         if going.all():
             left.step(first)
         else:
-            for place in np.flatnonzero(~going):
+            for place in np.flatnonzero(~going).tolist():
                 done[left.classes[place, 0]] = left.result(place)
             left = left.only(going)
     return done
@@ -95,7 +95,7 @@ class _Boxes:
             ours = [each[..., rows, None] for each in (low, high, area)]
             theirs = [each[..., None, behind] for each in (low, high, area)]
             table = _scores(*ours, *theirs)
-            table[:, np.tri(*table.shape[1:], dtype=bool)] = np.inf
+            table[:, np.arange(table.shape[2]) <= np.arange(table.shape[1])[:, None]] = np.inf
             partner[:, rows], least[:, rows] = table.argmin(2) + start, table.min(2)
         return cls(np.arange(classes)[:, None], low, high, area, rates, np.zeros_like(rates), least, partner)
 

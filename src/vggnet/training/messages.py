@@ -1,9 +1,16 @@
-"""Decide which rank prints a message, so that an error that all ranks have is printed once."""
+"""Decide which rank prints a message, so that an error that all ranks have is printed once; tell `torchrun` the reason.
+
+`torchrun` ends with a traceback of its own and status 1 whatever its processes return. What it prints last, the summary
+of the failure, holds the reason that a process has written into a file for it.
+"""
 
 import hashlib
+import json
 import os
 import time
+from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
@@ -30,3 +37,14 @@ def is_to_print(message: str) -> bool:
         return bool(store.add(key, 1) == 1)
     except RuntimeError:  # the launch is ending, and its store is gone
         return rank == 0
+
+
+def tell_torchrun(message: str, *, printed: bool) -> None:
+    """Write why this rank ends into the file that `torchrun` reads. `printed`: by this rank, and not by another one."""
+    path = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if not path:
+        return
+    text = message.strip() if printed else "see the message of another rank"
+    content = {"message": {"message": text, "extraInfo": {"timestamp": str(int(time.time()))}}}
+    with suppress(OSError):  # the message was printed; this is a second place for it
+        Path(path).write_text(json.dumps(content), encoding="utf-8")

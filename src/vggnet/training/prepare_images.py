@@ -9,9 +9,10 @@ from vggnet.console import counted, progress, say
 from vggnet.data.dividing import hold_out
 from vggnet.data.learnt import Learnt, read_learnt, read_learnt_before, same_content
 from vggnet.data.splits import ImageData, Split
-from vggnet.description import FULL_RANGE, ImageReading
+from vggnet.description import ImageReading
 from vggnet.errors import BadImage, UserError, describe_bad
 from vggnet.files import default_cache
+from vggnet.images.brightness import describe_range
 from vggnet.images.color import ColorStatistics
 from vggnet.images.scanning import Scan, scan
 from vggnet.training.image_list import Changes, ImageList
@@ -278,12 +279,6 @@ def reading_notes(found: Scan, reading: ImageReading) -> list[str]:
         have = "has" if found.oriented == 1 else "have"
         lines.append(f"{found.oriented} of {counted(found.checked, 'image')} {have} an EXIF orientation: {how}")
     if found.deep:
-        low, high = reading.pixel_range
-        line = f"the brightest pixel of {counted(found.deep, '16-bit image')} is {found.brightest} of {FULL_RANGE[1]}"
-        enough = (1 << max(8, found.brightest.bit_length())) - 1
-        if found.brightest > high:
-            line += f", beyond `pixel_range` {low} {high}: what is brighter than {high} becomes white"
-        elif enough < high:
-            line += f": less than half of {low} to {high} is used; `pixel_range` 0 {enough} makes {enough} white"
-        lines.append(line)
+        advice = "`pixel_range` 0 {enough} makes {enough} white"
+        lines.append(describe_range(found.deep, found.brightest, reading.pixel_range, advice)[0])
     return lines
