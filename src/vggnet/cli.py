@@ -242,9 +242,8 @@ def _is_to_print(message: str) -> bool:
         return True
     from vggnet.training.messages import is_to_print, tell_torchrun  # they import torch, which help does without
 
-    printed = is_to_print(message)
-    tell_torchrun(message, printed=printed)
-    return printed
+    tell_torchrun(message)
+    return is_to_print(message)
 
 
 @contextmanager

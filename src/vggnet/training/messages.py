@@ -39,12 +39,11 @@ def is_to_print(message: str) -> bool:
         return rank == 0
 
 
-def tell_torchrun(message: str, *, printed: bool) -> None:
-    """Write why this rank ends into the file that `torchrun` reads. `printed`: by this rank, and not by another one."""
+def tell_torchrun(message: str) -> None:
+    """Write why this rank ends into the file that `torchrun` reads for its summary."""
     path = os.environ.get("TORCHELASTIC_ERROR_FILE")
     if not path:
         return
-    text = message.strip() if printed else "see the message of another rank"
-    content = {"message": {"message": text, "extraInfo": {"timestamp": str(int(time.time()))}}}
+    content = {"message": {"message": message.strip(), "extraInfo": {"timestamp": str(int(time.time()))}}}
     with suppress(OSError):  # the message was printed; this is a second place for it
         Path(path).write_text(json.dumps(content), encoding="utf-8")
