@@ -37,6 +37,9 @@ from vggnet.api.weights import quantize as quantize
 from vggnet.network.pretrained import from_pretrained as from_pretrained
 from vggnet.network.pretrained import save_pretrained as save_pretrained
 
+# This installation
+from vggnet.api.checkup import doctor as doctor
+
 # Errors
 from vggnet.errors import UserError as UserError
 from vggnet.errors import BadImage as BadImage

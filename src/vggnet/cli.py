@@ -26,6 +26,7 @@ from vggnet.errors import OutputLost, UserError, reason_of
 from vggnet.files import ESCAPED, OFFLINE
 from vggnet.options.bench import BenchOptions
 from vggnet.options.common import SWITCHES
+from vggnet.options.doctor import DoctorOptions
 from vggnet.options.evaluation import EvaluateOptions, PredictOptions
 from vggnet.options.flags import with_flags
 from vggnet.options.localization import LocalizeOptions
@@ -58,6 +59,7 @@ COMMANDS: dict[str, tuple[type, str]] = {
     "nets": (NetsOptions, "nets"),
     "bench": (BenchOptions, "bench"),
     "report": (ReportOptions, "reporting"),
+    "doctor": (DoctorOptions, "checkup"),
 }
 
 # how a stopped command continues; the other commands start again and reuse what is in the cache

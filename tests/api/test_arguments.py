@@ -10,6 +10,7 @@ import pytest
 
 import vggnet
 from vggnet.api.arguments import options_of, with_arguments
+from vggnet.options.doctor import DoctorOptions
 from vggnet.options.evaluation import EvaluateOptions, PredictOptions
 from vggnet.options.localization import LocalizeEvaluateOptions, LocalizePredictOptions, LocalizeTrainOptions
 from vggnet.options.quantization import QuantizeOptions
@@ -33,6 +34,7 @@ FUNCTIONS: dict[str, tuple[type, set[str]]] = {
     "export": (ExportOptions, set()),
     "quantize": (QuantizeOptions, {"json"}),
     "report": (ReportOptions, {"paths"}),
+    "doctor": (DoctorOptions, {"json"}),
     "localize.train": (LocalizeTrainOptions, {"json", *LAUNCH}),
     "localize.evaluate": (LocalizeEvaluateOptions, {"inputs", "json", "report"}),
     "localize.predict": (LocalizePredictOptions, {"inputs", "json", "classifier"}),  # which is required

@@ -224,7 +224,7 @@ def test_evaluate_and_predict_say_that_a_net_sees_twelve_bits_nearly_black(photo
         pixels = np.zeros((48, 40), np.uint16)
         pixels[0, 0] = 4080
         Image.fromarray(pixels).save(path)
-    words = "he brightest pixel of {} is 4080 of 65535: less than half of 0 to 65535 is used; if full"
+    words = "he brightest pixel of {} is 4080 of 65535: less than half of 0 to 65535 is used; if A was"
     for data, count in ((photos, "6 16-bit images"), (photos / "val" / "bee", "2 16-bit images")):
         for name, expected in (("full", 1), ("twelve", 0)):
             assert run(["evaluate", str(tmp_path / f"{name}.safetensors"), str(data), "--device", "cpu"]) == 0

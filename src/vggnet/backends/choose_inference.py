@@ -43,6 +43,15 @@ def fast_inference(model: VGG, device: torch.device, precision: Precision) -> Fo
     return FastVGG(model) if precision == "bf16" else EagerVGG(model)
 
 
+def describe_inference(device: torch.device, precision: str) -> str:
+    """Return in words how `fast_inference` computes on `device` in bf16 or fp32."""
+    if device.type == "cuda":
+        return "PyTorch's operators on the GPU"
+    if reason := _no_fast_path():
+        return f"PyTorch's operators: {reason}"
+    return "packed weights, fused ReLU" if precision == "bf16" else "PyTorch's operators"
+
+
 def _by_cudnn(model: VGG, device: torch.device) -> CudnnVGG:
     if device.type != "cuda":
         raise UserError(f"`precision` bf16-cudnn is for GPUs, not for {device.type}; leave it at auto")
