@@ -29,7 +29,7 @@ from vggnet.training.host_memory import free_on_host_bytes
 
 Facts = dict[str, dict[str, Any]]
 
-REQUIRED = ("torch", "torchvision", "numpy", "pillow", "safetensors", "scipy", "scikit-learn", "pydantic", "tyro")
+REQUIRED = ("torchvision", "numpy", "pillow", "safetensors", "scipy", "scikit-learn", "pydantic", "tyro")
 OPTIONAL = ("triton", "onnx", "onnxscript", "onnxruntime", "openvino", "h5py", "keras", "timm", "huggingface_hub")
 VARIABLES = ("VGGNET_", "OMP_", "MKL_", "KMP_", "CUDA_", "NCCL_", "GLOO_", "TORCH", "PYTORCH_", "MALLOC_", "LD_PRELOAD")
 LIMITS = {"open files": "NOFILE", "file size": "FSIZE", "processes": "NPROC", "address space": "AS"}
@@ -56,6 +56,7 @@ def _versions() -> dict[str, Any]:
         "vggnet": f"{vggnet.__version__} in {_short(Path(vggnet.__file__).parent)}",
         "python": f"{platform.python_version()} ({platform.python_implementation()})",
         "system": platform.platform(),
+        "torch": torch.__version__,  # with its CUDA, unlike the package's version
         **{name: version for name, version in installed.items() if version is not None or name in REQUIRED},
         "not installed": [name for name in OPTIONAL if installed[name] is None],
     }

@@ -197,6 +197,7 @@ def assemble(
     `absent` says of the FC layers why a net of convolutions only is without them.
     Raises UserError for a bias or norm of another shape, for integers, and for values that are not finite.
     """
+    _refuse_a_lost_bias(layers, file)
     state: dict[str, Tensor] = {}
     report = []
     for own, given in zip(architecture.layers(), layers, strict=True):
@@ -231,6 +232,14 @@ def assemble(
     if architecture.convolutions_only:
         report += [LayerReport(name, None, None, (), absent=absent) for name in ("fc6", "fc7", "fc8")]
     return state, report
+
+
+def _refuse_a_lost_bias(layers: Sequence[ForeignLayer], file: str) -> None:
+    """Raise UserError where some layers without a norm have a bias and others have none: a part of the file is lost."""
+    plain = [layer for layer in layers if layer.norm is None]
+    without = [layer.source for layer in plain if layer.bias is None]
+    if without and len(without) < len(plain):
+        raise UserError(f"{file}: {without[0]} has no bias, and other layers have one: a part of the file is missing")
 
 
 def _weight(given: ForeignLayer, own: Layer, notes: list[str]) -> Tensor:
