@@ -427,7 +427,7 @@ def test_two_agents_go_on_after_a_rank_is_killed_and_after_one_of_them_is_lost(
     assert output.count("this launch of torchrun has restarted: continuing the run") == 2, output
     assert "epoch 40/40" in output
     rows = (out / "metrics.csv").read_text().splitlines()[1:]
-    assert [int(row.split(",")[0]) for row in rows] == list(range(1, 41))
+    assert [float(row.split(",")[0]) for row in rows] == list(range(1, 41))
 
 
 def _kill_with_ranks(agent: subprocess.Popen[Any]) -> None:
