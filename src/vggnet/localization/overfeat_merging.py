@@ -38,7 +38,8 @@ def merge_pairs(edges: np.ndarray, scores: np.ndarray) -> list[tuple[np.ndarray,
 
 def match_scores(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Return OverFeat's match scores (...,) of edges (..., 4) and (..., 4), which are broadcast; 0 for equal boxes."""
-    corners = [np.moveaxis(np.asarray(edges, np.float64), -1, 0) for edges in (first, second)]
+    edges = np.broadcast_arrays(np.asarray(first, np.float64), np.asarray(second, np.float64))
+    corners = [np.moveaxis(each, -1, 0) for each in edges]
     low, high, low_2, high_2 = (part for each in corners for part in (each[:2], each[2:]))
     return _scores(low, high, _area(low, high), low_2, high_2, _area(low_2, high_2))
 
