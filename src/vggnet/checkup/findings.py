@@ -28,15 +28,15 @@ def _of_arithmetic(facts: Facts) -> Iterator[str]:
     if load and usable and load[0] > usable:
         yield f"the load average is {load[0]} on {usable} cores: other programs make this one slow"
     if usable and processor["threads of PyTorch"] < usable and precision["device"] == "cpu":
-        yield f"PyTorch uses {processor['threads of PyTorch']} of {usable} cores (OMP_NUM_THREADS, --threads)"
+        yield f"PyTorch uses {processor['threads of PyTorch']} of {usable} cores (OMP_NUM_THREADS, `threads`)"
 
 
 def _of_room(facts: Facts) -> Iterator[str]:
     if facts["memory"]["free for this process"] < LEAST_MEMORY_BYTES:
-        yield "less than 2 GB of memory are free for this process: use a small --micro-batch and few --workers"
+        yield "less than 2 GB of memory are free for this process: use a small `micro_batch` and few `workers`"
     for place, disk in facts["disk"].items():
         if not disk["writable"]:
-            yield f"{place} cannot be written to: name another folder (--out, $VGGNET_CACHE, $TMPDIR)"
+            yield f"{place} cannot be written to: name another folder (`out`, $VGGNET_CACHE, $TMPDIR)"
         elif disk["free"] < LEAST_FREE_BYTES:
             yield f"{place} has {disk['free'] / GIGABYTE:.1f} GB of free space: a training of net D writes 2.7 GB"
 
@@ -44,7 +44,7 @@ def _of_room(facts: Facts) -> Iterator[str]:
 def _of_settings(facts: Facts) -> Iterator[str]:
     files = facts["limits"].get("open files")
     if files is not None and files < LEAST_FILES:
-        yield f"{files} files may be open at once: with many --workers raise the limit (ulimit -n 4096)"
+        yield f"{files} files may be open at once: with many `workers` raise the limit (ulimit -n 4096)"
     if facts["limits"].get("file size") is not None:
         yield f"no file may be larger than {facts['limits']['file size']:,} bytes (ulimit -f): weights may not fit"
     missing = [name for name, version in facts["versions"].items() if version is None]
