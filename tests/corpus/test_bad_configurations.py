@@ -11,6 +11,7 @@ import pytest
 from vggnet.cli import run
 
 OPTIONS = ["--net", "A", "--crop", "32", "--width", "0.03", "--batch", "4", "--epochs", "1", "--workers", "0"]
+SAVE = "saves/000001"  # the only one
 OPTIONS += ["--device", "cpu", "--threads", "1", "--precision", "fp32"]
 
 
@@ -72,12 +73,16 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
     "net: unknown": (field("net", "Z"), "net"),
     "crop: too large": (field("crop", 3_200_000_000), "crop"),
     "statistics: a word": (field("statistics", "x"), "statistics"),
-    "best weights: gone": (removed("best.safetensors"), "best.safetensors"),
-    "best weights: a flipped bit": (flipped("best.safetensors"), "best.safetensors"),
-    "best weights: cut off": (cut("best.safetensors"), "best.safetensors"),
-    "state: gone": (removed("state.safetensors"), "state.safetensors"),
-    "state: cut off": (cut("state.safetensors"), "state.safetensors"),
-    "state: empty": (written("state.safetensors", b""), "state.safetensors"),
+    "save: gone": (lambda folder: shutil.rmtree(folder / SAVE), "save"),
+    "save: no manifest": (removed(f"{SAVE}/manifest.json"), "manifest.json"),
+    "save: an empty manifest": (written(f"{SAVE}/manifest.json", b""), "manifest.json"),
+    "save: a manifest of words": (written(f"{SAVE}/manifest.json", b'["words"]'), "manifest.json"),
+    "save: state gone": (removed(f"{SAVE}/state.safetensors"), "state.safetensors"),
+    "save: state cut off": (cut(f"{SAVE}/state.safetensors"), "state.safetensors"),
+    "save: state empty": (written(f"{SAVE}/state.safetensors", b""), "state.safetensors"),
+    "save: state with a flipped bit": (flipped(f"{SAVE}/state.safetensors"), "state.safetensors"),
+    "save: best weights gone": (removed(f"{SAVE}/best.safetensors"), "best.safetensors"),
+    "save: best weights with a flipped bit": (flipped(f"{SAVE}/best.safetensors"), "best.safetensors"),
     "list of images: no gzip": (written("images.csv.gz", b"words"), "images.csv.gz"),
 }
 
