@@ -135,7 +135,7 @@ def test_finite_doubles_that_overflow_in_fp32_are_refused(tmp_path: Path) -> Non
 
 def test_an_overlap_that_is_not_a_number_is_wrong() -> None:
     overlaps = np.array([np.nan, 0.9, 0.5])
-    result = CenterResult(np.arange(3), overlaps, np.zeros(3))
+    result = CenterResult(np.arange(3), overlaps, np.zeros(3), np.zeros((3, 4)))
     assert result.wrong.tolist() == [True, False, True]
     outputs = torch.tensor([[float("nan")] * 4, [0.0, 0.0, 1.0, 1.0]])
     targets = torch.tensor([[0.0, 0.0, 1.0, 1.0, 0.0, 1.0]] * 2)

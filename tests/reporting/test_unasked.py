@@ -66,6 +66,8 @@ def test_localize_evaluate_writes_tables_8_and_9(
     html = (boxes / "report.html").read_text()
     assert "Test 1: the box of the true class" in html
     assert "Test 2: dense" in html
+    assert "Boxes of boxes" in html
+    assert html.count("with its true and its predicted box") == 2 * 6
 
 
 @pytest.mark.parametrize(

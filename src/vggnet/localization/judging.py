@@ -24,12 +24,13 @@ from vggnet.network.vgg import VGG
 class CenterResult:
     """Test 1 by image: `indices` (n,) of the images that could be read, and `overlaps` (n,) with the nearest true box.
 
-    `losses` (n,) are the Euclidean losses for the image's first box, with weight 1.
+    `losses` (n,) are the Euclidean losses for the image's first box, with weight 1. `edges` (n, 4) are the net's boxes.
     """
 
     indices: np.ndarray
     overlaps: np.ndarray
     losses: np.ndarray
+    edges: np.ndarray
 
     @property
     def wrong(self) -> np.ndarray:
@@ -69,7 +70,7 @@ def center_test(
     boxes = clip(windows.leave(decode(outputs, crop)), sizes)
     overlaps = iou(boxes[:, None], objects.padded()[readable]).max(1)
     targets = encode(windows.enter(objects.edges[objects.starts[readable]]), crop)
-    return CenterResult(readable, overlaps, 0.5 * ((outputs - targets) ** 2).sum(1))
+    return CenterResult(readable, overlaps, 0.5 * ((outputs - targets) ** 2).sum(1), boxes)
 
 
 @dataclass(frozen=True)

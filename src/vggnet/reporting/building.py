@@ -13,6 +13,7 @@ from vggnet.evaluation.computing import Computing
 from vggnet.files import write_result
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import load_model
+from vggnet.reporting.boxes import boxes_section
 from vggnet.reporting.confusion import classes_section
 from vggnet.reporting.contents import Section, Text
 from vggnet.reporting.curves import training_section
@@ -78,6 +79,7 @@ def build_report(
         summary_section(sources, found),
         *_sections(sources, found, images or "DATA", command, device),
         *stored_sections(sources),
+        *(_boxes(sources, images, computing, notes) if measured else ()),
         provenance_section(sources, found),
     ]
     there = [each for each in sections if each is not None]
@@ -137,6 +139,19 @@ def _sections(
         classes_section(run.name, main.answers, description),
         *_seen(run, model, measured, data, scale),
     ]
+
+
+def _boxes(sources: Sources, data: str | None, computing: Computing, notes: list[str]) -> list[Section | None]:
+    """Return what each box net of the report finds."""
+    found: list[Section | None] = []
+    for run in sources.runs:
+        if run.description is None or not run.description.boxes or data is None:
+            continue
+        try:
+            found.append(boxes_section(run, data, computing))
+        except (UserError, OSError) as error:
+            notes.append(f"Without the boxes of {run.name}: {error}")
+    return found
 
 
 def _seen(run: Run, model: VGG, measured: Measured, data: str, scale: int) -> list[Section | None]:

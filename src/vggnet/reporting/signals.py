@@ -32,8 +32,10 @@ def signal(diagnoses: Sequence[tuple[str, Sequence[dict[str, Any]]]]) -> Plot:
                 axes.plot(range(len(values)), values, color=colour(place), marker=mark(place), label=label)
             names = [str(layer.get("name")) for layer in diagnoses[0][1]]
             axes.set_xticks(range(len(names)), names, rotation=90)
-            axes.set(title=title, yscale="log")
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0e}"))
+            axes.set(title=title)
+            if any(math.isfinite(value) for line in axes.lines for value in line.get_ydata()):  # else there is no scale
+                axes.set_yscale("log")
+                axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0e}"))
             axes.legend()
     return plot
 
