@@ -8,7 +8,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # what the commands use; `dev` and `bench` are for tests
 EXTRAS := scenes,transfer,localize,tensorboard
 
-.PHONY: install install-dev quickstart test test-all lint format package test-package clean
+.PHONY: install install-dev quickstart test test-all lint format docs package test-package clean
 
 install: $(VENV)/installed
 
@@ -23,7 +23,7 @@ $(VENV)/installed: pyproject.toml | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/installed-dev: pyproject.toml | $(VENV)/bin/python
-	$(PIP) --editable '.[dev,bench]'
+	$(PIP) --editable '.[dev,bench,docs]'
 	@touch $@ $(VENV)/installed
 
 quickstart: install
@@ -53,6 +53,10 @@ lint: install-dev
 format: install-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: install-dev
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs build/docs
+	@echo 'build/docs/index.html'
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

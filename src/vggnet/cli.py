@@ -114,18 +114,7 @@ def _run(arguments: Sequence[str]) -> int:
     options = None
     try:
         _check_command(arguments)
-        with _printed_once(), _colors():
-            options = tyro.extras.subcommand_cli_from_dict(
-                {name: options for name, (options, _) in COMMANDS.items()},
-                prog="vggnet",
-                description=DESCRIPTION,
-                args=_spelled_out(arguments),
-                config=(
-                    tyro.conf.FlagCreatePairsOff,
-                    tyro.conf.DisallowNone,  # None stands for an option that was not given
-                    tyro.conf.PositionalMetavarFromFieldName,
-                ),
-            )
+        options = parse(arguments)
         check_numbers(options)
         if (status := _launched(options, arguments)) is not None:
             return status
@@ -144,6 +133,22 @@ def _run(arguments: Sequence[str]) -> int:
     except Exception as error:
         return _explain(error, again)
     return 0
+
+
+def parse(arguments: Sequence[str]) -> Any:
+    """Return the options (a dataclass) of the command that `arguments` name. Exits where they cannot be parsed."""
+    with _printed_once(), _colors():
+        return tyro.extras.subcommand_cli_from_dict(
+            {name: options for name, (options, _) in COMMANDS.items()},
+            prog="vggnet",
+            description=DESCRIPTION,
+            args=_spelled_out(arguments),
+            config=(
+                tyro.conf.FlagCreatePairsOff,
+                tyro.conf.DisallowNone,  # None stands for an option that was not given
+                tyro.conf.PositionalMetavarFromFieldName,
+            ),
+        )
 
 
 def _check_command(arguments: Sequence[str]) -> None:

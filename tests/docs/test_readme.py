@@ -1,8 +1,6 @@
 """Every command and the Python of the README are run, in its order, on small images and with small nets."""
 
 import json
-import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -12,51 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from documented import ROOT, blocks, commands, run_command
 from PIL import Image
 from sources import entry_of, play_keras, play_torchvision, serving, write_keras_file, write_torchvision_file
 
-from vggnet.cli import run
-
-README = Path(__file__).parents[2] / "README.md"
-# appended, so that what stands in the README is run as it stands but in seconds
-SMALLER = {
-    "train": "--crop 32 --width 0.05 --epochs 1 --batch 8 --workers 0 --device cpu",
-    "ladder": "--crop 32 --width 0.05 --epochs 1 --batch 8 --workers 0 --device cpu --nets D",
-    "diagnose": "--crop 32 --width 0.05",
-    "localize train": "--epochs 1 --batch 8 --workers 0 --device cpu",
-}
+README = ROOT / "README.md"
 ELSEWHERE = {"make quickstart", "make test"}  # the slow test below; this very run
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
-
-
-def commands() -> list[str]:
-    lines = [line.split("#")[0].strip() for block in blocks("sh") for line in block.splitlines()]
-    return [line for line in lines if line and line not in ELSEWHERE]
-
-
-def smaller(command: str) -> list[str]:
-    """The words after the program, with the options that make the command small."""
-    words = shlex.split(command)
-    name = words[words.index("vggnet") + 1]
-    name = " ".join(words[1:3]) if name == "localize" else name
-    if name == "train" and "--train-scale" not in words:
-        words += ["--train-scale", "73"]
-    # S and Q stand in the README for a crop of 64: all nets here have one of 32, which they fit, too
-    return words[1:] + SMALLER.get(name, "").split()
-
-
-def run_command(command: str) -> None:
-    """`vggnet` in this process, which spares importing torch anew; torchrun as it is."""
-    if command.startswith("vggnet "):
-        assert run(smaller(command)) == 0, command
-        return
-    assert command.startswith("torchrun ")
-    launcher = [sys.executable, "-m", "torch.distributed.run"]
-    done = subprocess.run([*launcher, *smaller(command)], capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+def written() -> list[str]:
+    """The commands of the README that this test runs."""
+    return [command for command, _ in commands(README) if command not in ELSEWHERE]
 
 
 @pytest.fixture
@@ -85,8 +49,8 @@ def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_the_readme_holds_commands() -> None:
-    assert len(commands()) >= 12
-    assert all(word in " ".join(commands()) for word in ("train", "ladder", "evaluate", "predict", "diagnose", "nets"))
+    assert len(written()) >= 12
+    assert all(word in " ".join(written()) for word in ("train", "ladder", "evaluate", "predict", "diagnose", "nets"))
 
 
 def test_every_command_and_the_python_of_the_readme_run(
@@ -100,7 +64,7 @@ def test_every_command_and_the_python_of_the_readme_run(
     (images / "boxes.csv").write_text("\n".join(["image,class,xmin,ymin,xmax,ymax", *boxes]) + "\n")
     shutil.copytree(images / "val" / "class0", tmp_path / "unlabelled")
     monkeypatch.chdir(tmp_path)
-    for command in commands():
+    for command in written():
         if "int8" not in command or torch.cpu._is_vnni_supported():
             run_command(command)
     assert (tmp_path / "table4.json").exists()
@@ -108,7 +72,7 @@ def test_every_command_and_the_python_of_the_readme_run(
     assert "mean_class_recall" in (tmp_path / "transfer.json").read_text()
     assert (tmp_path / "submission.csv").read_text().count("\n") == 1 + 3
     said = ""
-    for block in blocks("python"):
+    for block in blocks(README, "python"):
         done = subprocess.run([sys.executable, "-W", "error", "-c", block], capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
         said += done.stdout

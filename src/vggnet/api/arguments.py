@@ -136,7 +136,7 @@ def _as_value(name: str, value: Any, kind: Any) -> Any:
     raise UserError(f"`{name}` {value!r}: give {wanted[kind]}")
 
 
-def _fields(kind: type) -> dict[str, tuple[str, str]]:
+def texts_of(kind: type) -> dict[str, tuple[str, str]]:
     """Return the help text of each option, and in words its default, where that is not its value."""
     hints = typing.get_type_hints(kind, include_extras=True)
     plain = typing.get_type_hints(kind)
@@ -144,7 +144,7 @@ def _fields(kind: type) -> dict[str, tuple[str, str]]:
     found: dict[str, tuple[str, str]] = {}
     for field in dataclasses.fields(kind):
         if dataclasses.is_dataclass(plain[field.name]):
-            found |= _fields(plain[field.name])
+            found |= texts_of(plain[field.name])
             continue
         text, default = below.get(field.name, ""), ""
         for each in getattr(hints[field.name], "__metadata__", ()):
@@ -169,7 +169,7 @@ def _texts_below_fields(kind: type) -> dict[str, str]:
 
 def _described(function: Callable[..., Any], kind: type, texts: dict[str, str]) -> str:
     """Return the function's docstring with the description of each argument before its part "Returns"."""
-    options = _fields(kind)
+    options = texts_of(kind)
     lines = ["Args:"]
     for name, parameter in inspect.signature(function).parameters.items():
         text, default = options.get(name, ("", ""))

@@ -1,7 +1,7 @@
 """Serve a page and a JSON API to try nets on images (`vggnet serve`)."""
 
 from vggnet.commands.inputs import check_models
-from vggnet.errors import UserError
+from vggnet.errors import missing_package
 from vggnet.options.serving import ServeOptions
 
 
@@ -11,5 +11,5 @@ def serve(options: ServeOptions) -> None:
     try:
         from vggnet.serving.running import serve as run_server
     except ModuleNotFoundError as error:
-        raise UserError(f"`vggnet serve` needs the package {error.name}: pip install 'vggnet[serve]'") from error
+        raise missing_package("this", error.name or "fastapi", "serve") from error
     run_server(options)

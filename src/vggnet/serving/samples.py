@@ -69,7 +69,11 @@ def _of_data(opened: ImageData) -> tuple[Sample, ...]:
 
 
 def _photographs() -> tuple[Sample, ...]:
-    from sklearn.datasets import load_sample_images
+    """Return scikit-learn's two photographs; none where it is not installed."""
+    try:
+        from sklearn.datasets import load_sample_images
+    except ModuleNotFoundError:
+        return ()
 
     files = [Path(file) for file in load_sample_images().filenames]
     return tuple(Sample(file, file.stem) for file in files)

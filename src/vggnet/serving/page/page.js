@@ -171,7 +171,7 @@ function classRow(guess, place, active, colour) {
   const number = document.createElement("span");
   number.textContent = `${guess.percent} %`;
   const bar = document.createElement("i");
-  bar.style.width = `${100 * guess.posterior}%`;
+  bar.style.width = `calc((100% - 4.2rem) * ${guess.posterior})`;
   value.append(number, bar);
   return row;
 }
