@@ -7,10 +7,11 @@ Where standard output cannot be written to (`| head`, a full disk), `say` raises
 be written to, its lines are dropped.
 """
 
+import html
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from rich.console import Console
@@ -83,6 +84,16 @@ def rich_console() -> Console:
     """Return a console for tables on standard output; in a file or a pipe, lines have PLAIN_WIDTH characters."""
     width = None if sys.stdout.isatty() else PLAIN_WIDTH
     return Console(file=sys.stdout, quiet=not is_first_rank(), highlight=False, width=width)
+
+
+def html_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], notes: Sequence[str] = ()) -> str:
+    """Return a table as HTML for a notebook; every text is escaped."""
+    head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
+    lines = ("".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows)
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
+    below = "".join(f"<div>{html.escape(note)}</div>" for note in notes)
+    caption = f"<caption>{html.escape(title)}</caption>"
+    return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{below}"
 
 
 def counted(number: int, noun: str) -> str:

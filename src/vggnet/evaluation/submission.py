@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from vggnet.console import rich_console
+from vggnet.console import html_table, rich_console
 from vggnet.description import ModelDescription
 from vggnet.errors import BadImage, UserError
 from vggnet.evaluation.metrics import refuse_not_finite
@@ -46,6 +46,11 @@ class Prediction:
         """Return the file and its classes as JSON values."""
         classes = [{"class": each.name, "title": each.title, "posterior": each.posterior} for each in self.classes]
         return {"image": self.path, "classes": classes}
+
+    def _repr_html_(self) -> str:
+        """Return the classes for a notebook."""
+        rows = [(f"{100 * each.posterior:.1f}", each.title, each.name) for each in self.classes]
+        return html_table(self.path, ("%", "title", "class"), rows)
 
     def __str__(self) -> str:
         """Return the titles and posteriors in one line: `cat 0.91, dog 0.05`."""

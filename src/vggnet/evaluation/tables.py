@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from vggnet.console import counted, rich_console
+from vggnet.console import counted, html_table, rich_console
 from vggnet.errors import BadImage
 from vggnet.evaluation.answers import Answers
 from vggnet.evaluation.metrics import Errors, PairedTest
@@ -159,6 +159,13 @@ class Table:
             console.print(f"{letter}  not as in the paper: {text}", markup=False, soft_wrap=True)
         for remark in self.remarks():
             console.print(remark, markup=False, soft_wrap=True)
+
+    def _repr_html_(self) -> str:
+        """Return the table for a notebook."""
+        rows = [row.cells() for row in self.rows]
+        used = [place for place in range(len(COLUMNS)) if any(cells[place] != NOTHING for cells in rows)]
+        shown = [[cells[place] for place in used] for cells in rows]
+        return html_table(self.title, [COLUMNS[place] for place in used], shown, self.remarks())
 
     @property
     def images(self) -> str:

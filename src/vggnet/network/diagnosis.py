@@ -38,7 +38,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vggnet.console import counted
+from vggnet.console import counted, html_table
 from vggnet.errors import UserError
 from vggnet.network.vgg import VGG, evaluating
 from vggnet.paper.recipes import Recipe
@@ -76,6 +76,13 @@ class Diagnosis:
     step: float
     verdict: Verdict
     words: str
+
+    def _repr_html_(self) -> str:
+        """Return the layers and the verdict for a notebook."""
+        columns = ("layer", "signal", "between images", "gradient", "first update / weight")
+        figures = ("signal_rms", "variation_rms", "gradient_rms", "relative_update")
+        rows = [(layer.name, *(f"{getattr(layer, figure):.2e}" for figure in figures)) for layer in self.layers]
+        return html_table(f"Root mean squares; loss {self.loss:.3f}", columns, rows, (self.words,))
 
 
 def diagnose(

@@ -6,6 +6,7 @@ whose two copies differ raises UserError.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def save_pretrained(model: VGG, folder: str | Path) -> Path:
     with replacing_several(folder / MODEL_FILE) as part:
         save_model(part / MODEL_FILE, model)
         write_whole(part / CONFIG_FILE, json.dumps(config, indent=2) + "\n")
-        write_whole(part / CARD_FILE, _card(model.description))
+        write_whole(part / CARD_FILE, model_card(model.description))
     return folder
 
 
@@ -132,8 +133,14 @@ def _fetched(name: str, revision: str | None, hub: dict[str, Any]) -> Path:
         raise UserError(f"{name}: no such folder, and the hub does not give it ({error})") from error
 
 
-def _card(description: ModelDescription) -> str:
-    """Return a model card: what the net is, what its input must be, how to open it."""
+def model_card(description: ModelDescription, data: str = "", errors: Sequence[str] = ()) -> str:
+    """Return a model card in the Hugging Face form: what the net is, its input, its errors, its limits, how to open it.
+
+    Args:
+        description: of the net.
+        data: the name of the data that it was trained on. (default: not known)
+        errors: a line for each error that was measured, with its protocol and data. (default: none is known)
+    """
     architecture, preprocessing = description.architecture, description.preprocessing
     norm = ", with batch normalisation" if architecture.batch_norm else ""
     scale = " to ".join(map(str, description.train_scale)) or "unknown"
@@ -150,6 +157,17 @@ Net {architecture.net} of Simonyan and Zisserman (arXiv 1409.1556), Table 1{norm
 - Training scale S: {scale}
 - Training crops: {"half of them mirrored" if description.policy.mirror else "none mirrored: test without mirrors"}
 - Parameters: {architecture.parameters:,}
+- Training data: {data or "not recorded"}
+
+## Errors
+
+{_listed(errors) or "Not recorded: `vggnet evaluate MODEL DATA` measures them by the paper's protocol."}
+
+## Limits
+
+{_limits(description)}
+
+## Use
 
 ```python
 import vggnet
@@ -157,6 +175,23 @@ import vggnet
 model = vggnet.from_pretrained("FOLDER")
 ```
 """
+
+
+def _listed(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _limits(description: ModelDescription) -> str:
+    """Return what the net cannot do."""
+    crop = description.architecture.crop_px
+    lines = [f"Images must be at least {crop} pixels on each side after rescaling."]
+    if description.classes and not description.boxes:
+        lines.append("It names one of its classes for every image, also for images that show none of them.")
+        lines.append("Posteriors are not calibrated: a posterior of 0.9 need not be right 9 times of 10.")
+    if description.architecture.width != 1:
+        lines.append(f"It is narrower than the paper's net (width {description.architecture.width:g}).")
+    lines.append("Errors hold for images like those it was measured on.")
+    return _listed(lines)
 
 
 def _task(description: ModelDescription) -> str:

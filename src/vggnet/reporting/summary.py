@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from vggnet.console import counted, duration
 from vggnet.evaluation.metrics import Count
-from vggnet.reporting.contents import Commands, Facts, Folded, Part, Section, Text
+from vggnet.network.pretrained import model_card
+from vggnet.reporting.contents import Commands, Facts, Folded, Part, Preformatted, Section, Text
 from vggnet.reporting.measuring import Measured
 from vggnet.reporting.sources import Run, Sources
 from vggnet.reporting.words import error_in_words, net_in_words, scale_in_words, times
@@ -40,12 +41,27 @@ def summary_section(sources: Sources, measured: Measured | None) -> Section:
     if runs:
         main = measured.main.runs[0] if measured is not None else runs[-1]
         parts.append(Text(" ".join(_sentences(main, runs, sources, measured))))
-        parts += [Text(f"{run.name}: {note}", quiet=True) for run in runs for note in _state(run)]
         data = sources.data or "DATA"
         lines = tuple((command.format(run=main.path, data=data), what) for command, what in STEPS)
         parts.append(Commands(lines))
+    parts += [part for run in sources.runs if run.of_boxes for part in _box_net(run)]
+    parts += [Text(f"{run.name}: {note}", quiet=True) for run in sources.runs for note in _state(run)]
     parts.append(Folded("What the paper is about", tuple(Text(text) for text in PAPER)))
     return Section("What it is", tuple(parts))
+
+
+def _box_net(run: Run) -> list[Part]:
+    """Return what a box net is, and the command that uses it."""
+    if run.description is None:
+        return []
+    architecture, one = run.description.architecture, run.description.boxes == "scr"
+    text = (
+        f"{run.name} is {net_in_words(architecture)}, {times(architecture.width)}, whose last layer draws "
+        f"{'one box for all classes' if one else 'a box for each class'} (App. A). A classification net names the "
+        "classes, and rates the boxes."
+    )
+    command = f"  vggnet localize predict {run.path} IMAGES --classifier {run.config.get('init_from') or 'MODEL'}"
+    return [Text(text), Commands(((command, "draw boxes on other images"),))]
 
 
 def _sentences(main: Run, runs: Sequence[Run], sources: Sources, measured: Measured | None) -> list[str]:
@@ -128,7 +144,21 @@ def provenance_section(sources: Sources, measured: Measured | None) -> Section |
         found = tuple((name, str(value)) for name, value in items.items() if value is not None)
         if found:
             parts += [Text(f"{run.name} ({run.path})"), Facts(found)]
+        if run.description is not None:
+            card = model_card(run.description, run.data or "", _measured_errors(run, measured))
+            parts.append(Folded(f"Model card of {run.name}", (Preformatted(card),)))
     return Section("Where the numbers come from", tuple(parts)) if parts else None
+
+
+def _measured_errors(run: Run, measured: Measured | None) -> list[str]:
+    """Return a line for each row of one net, as its model card has it."""
+    if measured is None:
+        return []
+    rows = [row for row in measured.rows if row.runs == (run,)]
+    images = counted(measured.images, "image")
+    return [
+        f"top-1 {row.row.errors.top1.cell()} % on {images} (val), {row.kind}, Q={row.row.test_scale}" for row in rows
+    ]
 
 
 def _versions(environment: dict[str, object]) -> str | None:
