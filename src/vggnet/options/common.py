@@ -1,8 +1,7 @@
 """Options that several commands share, each with its help and what happens without it."""
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import tyro
 from tyro.conf import Positional
@@ -18,6 +17,7 @@ from vggnet.options.choices import (
     PrecisionName,
     StepName,
 )
+from vggnet.options.models import Models
 
 
 def option(text: str | None = None, *, default: str | None = None, metavar: str | None = None) -> Any:
@@ -44,17 +44,6 @@ def switch(name: str, text: str | None = None, *, default: str) -> Any:
 
 def _inputs(metavar: str) -> Any:
     return tyro.conf.arg(metavar=metavar, help_behavior_hint="(required)")
-
-
-@dataclass(frozen=True)
-class Models:
-    """Mark an option whose values stand for models: a name such as vgg16 is as good there as a path (`options.models`).
-
-    `which` of several values they are; the words in `but` are no models.
-    """
-
-    which: Literal["each", "first", "all but last"] = "each"
-    but: tuple[str, ...] = ()
 
 
 # what the commands are about

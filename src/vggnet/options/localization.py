@@ -21,7 +21,6 @@ from vggnet.options.common import (
     MirrorOption,
     MirrorTrainOption,
     ModelAndImages,
-    Models,
     ModelsAndData,
     PatienceOption,
     PixelRangeOption,
@@ -35,6 +34,7 @@ from vggnet.options.common import (
     option,
 )
 from vggnet.options.machine import Machine, MachineOptions
+from vggnet.options.models import Models
 
 _AnnotationsOption = Annotated[
     Path | None,

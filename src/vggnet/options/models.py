@@ -1,17 +1,27 @@
 """Replace names of models in a command's options: `vgg16` becomes the folder of that model in the cache.
 
-Which options hold models is marked at their types (`common.Models`), for the command line and for Python alike.
+Which options hold models is marked at their types (`Models`), for the command line and for Python alike.
 """
 
 import dataclasses
 import typing
 from collections.abc import Callable
-from typing import Any, TypeVar
-
-from vggnet.options.common import Models
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
 
 Options = TypeVar("Options")
 Resolve = Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class Models:
+    """Mark an option whose values stand for models: a name such as vgg16 is as good there as a path.
+
+    `which` of several values they are; the words in `but` are no models.
+    """
+
+    which: Literal["each", "first", "all but last"] = "each"
+    but: tuple[str, ...] = ()
 
 
 def with_models(options: Options, resolve: Resolve) -> Options:

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from vggnet.options.common import DeviceOption, InferencePrecisionOption, ModelInputs, Models, option
+from vggnet.options.common import DeviceOption, InferencePrecisionOption, ModelInputs, option
+from vggnet.options.models import Models
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ from vggnet.options.common import (
     DeviceOption,
     JsonOption,
     MirrorOption,
-    Models,
     ModelsAndData,
     PrecisionOption,
     TestScalesOption,
     WorkersOption,
     option,
 )
+from vggnet.options.models import Models
 
 _LayerOption = Annotated[
     str,

@@ -7,7 +7,8 @@ from typing import Annotated
 from tyro.conf import Positional
 
 from vggnet.options.choices import ExportFormat, Layout, Orientation, WrittenLayout
-from vggnet.options.common import ModelInput, Models, option
+from vggnet.options.common import ModelInput, option
+from vggnet.options.models import Models
 
 _PREPROCESSING = (
     "Which input the net was trained with. torchvision: RGB from 0 to 1, ImageNet's mean and deviation; caffe: BGR "
