@@ -102,7 +102,8 @@ def test_every_step_can_be_the_last_before_a_stop(
     precision: str,
     batch_norm: bool,
 ) -> None:
-    """Two epochs of five steps, stopped after each of them in turn."""
+    """Two epochs of five steps, stopped after each of them in turn. A CPU without bf16 computes it by emulation."""
+    monkeypatch.setattr("vggnet.hardware.cpu_has_bf16", lambda: True)
     setting = {"workers": workers, "precision": precision, "batch_norm": batch_norm}
     train_classifier(options(out=tmp_path / "whole", **setting))
     for step in range(2 * STEPS):
