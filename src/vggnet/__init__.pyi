@@ -11,6 +11,7 @@ from vggnet.api.training import diagnose as diagnose
 from vggnet.api.evaluation import evaluate as evaluate
 from vggnet.api.evaluation import classify as classify
 from vggnet.api.evaluation import predict as predict
+from vggnet.evaluation.other_classifiers import OtherClassifier as OtherClassifier
 from vggnet.api import localize as localize
 
 # Look
@@ -29,6 +30,8 @@ from vggnet.api.nets import load as load
 from vggnet.api.nets import save as save
 from vggnet.network.vgg import as_classifier as as_classifier
 from vggnet.evaluation.preprocessing import preprocess as preprocess
+from vggnet.training.transforms import transforms as transforms
+from vggnet.training.transforms import Dataset as Dataset
 
 # Weights of and for others
 from vggnet.api.weights import convert as convert
@@ -36,6 +39,7 @@ from vggnet.api.weights import export as export
 from vggnet.api.weights import quantize as quantize
 from vggnet.network.pretrained import from_pretrained as from_pretrained
 from vggnet.network.pretrained import save_pretrained as save_pretrained
+from vggnet.network.pretrained import push_to_hub as push_to_hub
 
 # This installation
 from vggnet.api.checkup import doctor as doctor

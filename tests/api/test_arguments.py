@@ -25,8 +25,8 @@ FUNCTIONS: dict[str, tuple[type, set[str]]] = {
     "train": (TrainOptions, {"json", *LAUNCH}),
     "ladder": (LadderOptions, {"json", *LAUNCH}),
     "diagnose": (DiagnoseOptions, {"json"}),
-    "evaluate": (EvaluateOptions, {"inputs", "report"}),
-    "classify": (EvaluateOptions, {"inputs", "against", "per_image", "report"}),
+    "evaluate": (EvaluateOptions, {"inputs", "report", "module"}),  # modules are objects there
+    "classify": (EvaluateOptions, {"inputs", "against", "per_image", "report", "module"}),
     "predict": (PredictOptions, {"inputs", "json"}),
     "descriptors": (FeaturesOptions, {"inputs"}),
     "transfer": (TransferOptions, {"inputs", "json"}),

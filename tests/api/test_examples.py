@@ -14,7 +14,9 @@ import vggnet
 
 ORDER = (
     *("build", "preprocess", "as_classifier", "train", "load", "save", "save_pretrained", "from_pretrained"),
-    *("features", "PerceptualLoss", "evaluate", "classify", "predict", "descriptors", "transfer"),
+    *("transforms", "Dataset", "push_to_hub"),
+    *("features", "PerceptualLoss", "evaluate", "OtherClassifier", "classify", "predict"),
+    *("descriptors", "transfer"),
     *(
         "convert",
         "export",

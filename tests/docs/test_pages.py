@@ -3,9 +3,15 @@
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torchvision
+from nets import random_net
+
+import vggnet
 
 ROOT = Path(__file__).parents[2]
 GENERATED = ROOT / "docs" / "reference"  # `make docs` writes it
@@ -52,9 +58,47 @@ def test_the_python_of_the_weights_page_runs() -> None:
     text = (ROOT / "docs" / "weights.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     runnable = [block for block in blocks if NEEDS_FILES not in block]
-    assert len(runnable) == len(blocks) - 1 == 2
+    assert len(runnable) == len(blocks) - 1 == 3
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", "\n".join(runnable)], capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
     assert "'conv4_2': (1, 128, 12, 16)" in done.stdout
+
+
+def test_the_loop_of_the_training_page_runs(
+    class_folders: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (block,) = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs" / "training.md").read_text(encoding="utf-8"), re.DOTALL
+    )
+    monkeypatch.chdir(class_folders(train=8, val=2, side=80, name="photos").parent)
+    found: dict = {}
+    exec(compile(block, "docs/training.md", "exec"), found)
+    assert found["posteriors"].shape == (6, 3)
+
+
+def test_the_table_of_the_test_page_compares_a_vgg_with_a_resnet(
+    class_folders: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The example, with an untrained ResNet of three classes in place of the weights that it downloads."""
+    page = (ROOT / "docs" / "test-protocol.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    classes = ["class0", "class1", "class2"]
+    class_folders(train=1, val=2, side=256, name="photos")
+    model = random_net(classes)
+    (tmp_path / "runs" / "D").mkdir(parents=True)
+    vggnet.save(tmp_path / "runs" / "D" / "best.safetensors", model)
+    preset = torchvision.transforms._presets.ImageClassification(crop_size=32)
+    weights = SimpleNamespace(transforms=lambda: preset, meta={"categories": classes})
+    plain = torchvision.models.resnet18(num_classes=3)
+    monkeypatch.setattr(torchvision.models, "ResNet18_Weights", SimpleNamespace(DEFAULT=weights))
+    monkeypatch.setattr(torchvision.models, "resnet18", lambda weights: plain)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, "docs/test-protocol.md", "exec"), {})
+    printed = capsys.readouterr().out
+    assert "| ResNet | - | center | 256 |" in printed
+    assert "McNemar" in printed

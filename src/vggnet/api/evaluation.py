@@ -4,10 +4,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from vggnet.api.arguments import like_command, options_of, several
 from vggnet.errors import BadImage, UserError
 from vggnet.evaluation.evaluate import evaluate as run_evaluation
+from vggnet.evaluation.input_conventions import Given
 from vggnet.evaluation.matching import has_no_labels
+from vggnet.evaluation.other_classifiers import Classifier, OtherClassifier, as_models
 from vggnet.evaluation.predict import predict as run_prediction
 from vggnet.evaluation.submission import Prediction, Submission
 from vggnet.evaluation.tables import Table
@@ -17,16 +21,27 @@ from vggnet.options.evaluation import EvaluateOptions, PredictOptions
 from vggnet.training.distributed import among_ranks
 
 Model = str | Path
+AnyModel = Model | nn.Module | OtherClassifier
 TEXTS = {
     "models": "A run folder, a model folder, a weight file or a name such as vgg16; or several, which are fused.",
     "json": "A file to write the result to, as JSON. (default: not written)",
     "on_progress": "Called with the number of images done, of all images, and the net's name. (default: nothing)",
 }
+_TEXTS = TEXTS | {
+    "models": "A run folder, a model folder, a weight file or a name such as vgg16; a net in memory; or a PyTorch "
+    "classifier of any library (a torch.nn.Module, or an OtherClassifier, which describes itself). Several are also "
+    "fused.",
+    "preprocessing": "What pixels the modules take: torchvision, caffe, paper, tf or unit; the mean and deviation of "
+    "pixels of 0 to 1; weights of torchvision or their transforms; timm's data configuration. (default: as the module "
+    "states)",
+    "classes": "The names of the modules' outputs in their order, or a file of them. (default: as `preprocessing` "
+    "states)",
+}
 
 
-@like_command(EvaluateOptions, **TEXTS, data="Images with labels: a folder or a name, as for `train`.")
+@like_command(EvaluateOptions, **_TEXTS, data="Images with labels: a folder or a name, as for `train`.")
 def evaluate(
-    models: Model | Sequence[Model],
+    models: AnyModel | Sequence[AnyModel],
     data: str | Path,
     *,
     views: str | Sequence[str] = (),
@@ -42,6 +57,9 @@ def evaluate(
     csv: str | Path | None = None,
     markdown: str | Path | None = None,
     per_image: str | Path | None = None,
+    preprocessing: Given | None = None,
+    classes: str | Path | Sequence[str] | None = None,
+    crop: int | None = None,
     on_progress: Callable[[int, int, str], Any] | None = None,
 ) -> Table:
     """Measure the error of nets on labelled images by the paper's test protocol (Sect. 3.2).
@@ -64,17 +82,18 @@ def evaluate(
         >>> table.rows[0].errors.top1.images
         12
     """
-    given = locals()
+    options, paths = _options(locals())
     if has_no_labels(str(data)):
         raise UserError(f"{data}: images without labels; `vggnet.classify` returns their classes")
-    table = _run(options_of(EvaluateOptions, given, inputs=[*several(models), data]), on_progress)
+    wanted = as_models(paths, classes=classes, preprocessing=preprocessing, crop=options.crop)
+    table = _run(wanted, options, on_progress)
     assert isinstance(table, Table)
     return table
 
 
-@like_command(EvaluateOptions, **TEXTS, data="A folder of images without class folders.")
+@like_command(EvaluateOptions, **_TEXTS, data="A folder of images without class folders.")
 def classify(
-    models: Model | Sequence[Model],
+    models: AnyModel | Sequence[AnyModel],
     data: str | Path,
     *,
     views: str | Sequence[str] = (),
@@ -88,6 +107,9 @@ def classify(
     json: str | Path | None = None,
     csv: str | Path | None = None,
     markdown: str | Path | None = None,
+    preprocessing: Given | None = None,
+    classes: str | Path | Sequence[str] | None = None,
+    crop: int | None = None,
     on_progress: Callable[[int, int, str], Any] | None = None,
 ) -> Submission:
     """Name the five most probable classes of images without labels by the paper's test protocol (Sect. 3.2).
@@ -109,18 +131,35 @@ def classify(
         >>> round(sum(guess.posterior for guess in found.predictions[0].classes), 3)
         1.0
     """
-    given = locals()
+    options, paths = _options(locals())
     if not has_no_labels(str(data)):
         raise UserError(f"{data}: no folder of images without class folders; `vggnet.evaluate` takes labelled images")
-    found = _run(options_of(EvaluateOptions, given, inputs=[*several(models), data]), on_progress)
+    wanted = as_models(paths, classes=classes, preprocessing=preprocessing, crop=options.crop)
+    found = _run(wanted, options, on_progress)
     assert isinstance(found, Submission)
     return found
 
 
-def _run(options: EvaluateOptions, on_progress: Callable[[int, int, str], Any] | None) -> Table | Submission:
-    *models, data = options.inputs
+def _options(given: dict[str, Any]) -> tuple[EvaluateOptions, list[AnyModel]]:
+    """Return the options, and the models with paths in the place of names.
+
+    `preprocessing` and `classes` are objects here, which no option holds.
+    """
+    models = several(given["models"])
+    named = [each for each in models if isinstance(each, (str, Path))]
+    given = {name: value for name, value in given.items() if name not in ("preprocessing", "classes")}
+    options = options_of(EvaluateOptions, given, inputs=[*named, given["data"]])
+    paths = iter(options.inputs)
+    return options, [next(paths) if isinstance(each, (str, Path)) else each for each in models]
+
+
+def _run(
+    models: Sequence[str | Path | Classifier],
+    options: EvaluateOptions,
+    on_progress: Callable[[int, int, str], Any] | None,
+) -> Table | Submission:
     with among_ranks(options.device):
-        result = run_evaluation(options, models, data, on_progress)
+        result = run_evaluation(options, models, options.inputs[-1], on_progress)
     if options.json is not None:
         write_result(options.json, result.to_json())
     return result

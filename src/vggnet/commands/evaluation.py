@@ -1,6 +1,7 @@
 """Measure the error of nets on labelled images (`vggnet evaluate`); name the classes of images (`vggnet predict`)."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from vggnet.commands.inputs import model_and_images, models_and_data
 from vggnet.commands.output import report, stdout_for_json
@@ -8,6 +9,8 @@ from vggnet.console import note, progress, say
 from vggnet.data.listing import images_at
 from vggnet.errors import UserError
 from vggnet.evaluation.evaluate import evaluate as run_evaluation
+from vggnet.evaluation.module_names import open_module
+from vggnet.evaluation.other_classifiers import Classifier, OtherClassifier
 from vggnet.evaluation.policy import Shown, policy_notes
 from vggnet.evaluation.predict import predict as run_prediction
 from vggnet.evaluation.submission import Prediction, Submission
@@ -21,7 +24,10 @@ from vggnet.training.distributed import among_ranks
 
 def evaluate(options: EvaluateOptions) -> None:
     """Evaluate the models and print the table of errors, or the classes of images without labels."""
-    models, data = models_and_data(options.inputs, "evaluate")
+    paths, data = models_and_data(options.inputs, "evaluate", least=0 if options.module else 1)
+    if options.report and options.module:
+        raise UserError("`report` is about runs and weight files: leave it out, or leave out `module`")
+    models: list[str | Path | Classifier] = [*paths, *_modules(options)]
     with stdout_for_json(options.json), among_ranks(options.device), progress("scoring") as tick:
         result = run_evaluation(options, models, data, tick)
 
@@ -33,7 +39,7 @@ def evaluate(options: EvaluateOptions) -> None:
 
     report(options.json, result.to_dict(), show)
     if options.report:
-        _report(options, models, data, result)
+        _report(options, paths, data, result)
 
 
 def _report(options: EvaluateOptions, models: Sequence[str], data: str, result: Table | Submission) -> None:
@@ -48,6 +54,18 @@ def _report(options: EvaluateOptions, models: Sequence[str], data: str, result: 
         for line in made.notes:
             note(line)
         say(f"report: {made.file}")
+
+
+def _modules(options: EvaluateOptions) -> list[OtherClassifier]:
+    """Return the classifiers of other libraries that the user names."""
+    about = {"classes": options.classes, "preprocessing": options.preprocessing, "crop": options.crop}
+    if not options.module and (needless := [name for name, value in about.items() if value is not None]):
+        raise UserError(f"`{needless[0]}` is about the classifiers of `module`: give one, or leave it out")
+    classes = None if options.classes is None else str(options.classes)
+    return [
+        open_module(name, classes=classes, preprocessing=options.preprocessing, crop=options.crop)
+        for name in options.module
+    ]
 
 
 def predict(options: PredictOptions) -> None:

@@ -14,10 +14,13 @@ from vggnet.network.weights import RUN_FILES
 from vggnet.pretrained.catalogue import is_model_name
 
 
-def models_and_data(inputs: Sequence[str], command: str) -> tuple[list[str], str]:
-    """Return the models and the data of `vggnet COMMAND MODEL... DATA`. Raises UserError where they are swapped."""
+def models_and_data(inputs: Sequence[str], command: str, *, least: int = 1) -> tuple[list[str], str]:
+    """Return the models and the data of `vggnet COMMAND MODEL... DATA`. Raises UserError where they are swapped.
+
+    `least`: the number of models that must be there.
+    """
     usage = f"vggnet {command} MODEL... DATA"
-    if len(inputs) < 2:
+    if len(inputs) < 1 + least:
         raise UserError(f"give the models first and the images last: {usage}")
     *models, data = inputs
     check_models(models, usage)

@@ -6,6 +6,7 @@ No file can block the program: FIFOs and devices are not opened, and decoding st
 so that its decoder searches or computes for minutes.
 """
 
+import importlib.util
 import io
 import os
 import stat
@@ -13,6 +14,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 from PIL import Image
@@ -26,10 +28,13 @@ MAX_SECONDS = 60.0  # computing time for one file; the largest images take a few
 IMAGE_EXTENSIONS = frozenset(
     (
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".bmp", ".dib"),
-        *(".webp", ".tif", ".tiff", ".jp2", ".ppm", ".pgm", ".pbm", ".pnm"),
+        *(".webp", ".tif", ".tiff", ".jp2", ".ppm", ".pgm", ".pbm", ".pnm", ".heic", ".heif"),
     )
 )
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "WEBP", "TIFF", "JPEG2000")
+HEIF = "HEIF"  # Pillow's name of what phones write as .heic; decoded by the package pillow-heif
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+NO_HEIF = "a HEIC file, as phones write them: pip install 'vggnet[heic]' to read it, or save it as JPEG"
 _CERTAIN_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8")
 _MAGIC = (
     *(b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff"),
@@ -86,8 +91,34 @@ def open_image(file: File, max_seconds: float | None = None) -> Iterator[Image.I
     """
     refuse_special(file)
     limit = MAX_SECONDS if max_seconds is None else max_seconds
-    with io.BufferedReader(_Timed(open_file(file), limit), _PIECE) as raw, Image.open(raw, formats=FORMATS) as image:
-        yield image
+    with io.BufferedReader(_Timed(open_file(file), limit), _PIECE) as raw:
+        formats = _formats_of(str(file), raw.peek(12)[:12])
+        with Image.open(raw, formats=formats) as image:
+            yield image
+
+
+def _formats_of(path: str, start: bytes) -> tuple[str, ...]:
+    """Return the formats that a file beginning with `start` may have. Raises BadImage for HEIC without its package."""
+    if not _is_heif(start):
+        return FORMATS
+    if not register_heif():
+        raise BadImage(path, NO_HEIF)
+    return (HEIF,)
+
+
+def _is_heif(start: bytes) -> bool:
+    return start[4:8] == b"ftyp" and start[8:12] in _HEIF_BRANDS
+
+
+@cache
+def register_heif() -> bool:
+    """Let Pillow read HEIC, once in a process. Return whether the package pillow-heif is there."""
+    if importlib.util.find_spec("pillow_heif") is None:
+        return False
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    return True
 
 
 def open_file(file: File) -> io.RawIOBase:
@@ -156,6 +187,8 @@ def header_problem(file: File) -> str | None:
         return f"cannot be read: {error.strerror}"
     if not start:
         return "0 bytes: the file is empty"
+    if _is_heif(start):
+        return None if register_heif() else NO_HEIF
     return None if start.startswith(_MAGIC) else "not an image of a known format"
 
 

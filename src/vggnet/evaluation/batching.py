@@ -16,16 +16,18 @@ from vggnet.hardware import free_on_gpu_bytes
 from vggnet.paper.configurations import Architecture
 
 WASTE = 0.1  # largest share of padding in a bucket
+USUAL_CHANNELS = 64  # of the first maps of a net that does not describe itself
 WAITING_PX = 2**25  # of rescaled images waiting for others of their shape: 100 MB
 
 
-def batch_limit_px(architecture: Architecture, device: torch.device) -> int:
-    """Return how many pixels may go through the net in one pass, by the free memory.
+def batch_limit_px(architecture: Architecture | None, device: torch.device) -> int:
+    """Return how many pixels may go through the net in one pass, by the free memory. None: of a net that is not known.
 
     About three maps of the first stage are in memory at once, each of at most 64 channels of 4 bytes. A single image
     may exceed the limit (up to `rescaled.LARGEST_IMAGE_PX`) and then forms a batch of its own.
     """
-    bytes_per_px = 3 * 4 * next(architecture.convolutions()).out_channels
+    channels = USUAL_CHANNELS if architecture is None else next(architecture.convolutions()).out_channels
+    bytes_per_px = 3 * 4 * channels
     if device.type == "cuda":
         return max(2**18, min(2**24, int(free_on_gpu_bytes(device) * 0.6) // bytes_per_px))
     return max(2**18, min(2**22, 2**30 // bytes_per_px))  # a gigabyte
@@ -51,11 +53,13 @@ class Item:
 class Batcher:
     """Collect items into batches of at most `limit_px` pixels, padding included, or of a single image.
 
-    `copies` is how often each image's pixels go through the net (2 where its mirror image is averaged in).
+    `copies` is how often each image's pixels go through the net (2 where its mirror image is averaged in). `waste` is
+    the largest share of padding in a batch; with 0 only images of one shape share a batch.
     """
 
     limit_px: int
     copies: int = 2
+    waste: float = WASTE
     waiting_px: int = WAITING_PX
     _waiting: dict[tuple[int, int], list[Item]] = field(default_factory=dict)
     _px: int = 0
@@ -76,17 +80,17 @@ class Batcher:
         """Yield the items that wait, in buckets."""
         items = [item for same in self._waiting.values() for item in same]
         self._waiting, self._px = {}, 0
-        yield from buckets(items, self.limit_px // self.copies)
+        yield from buckets(items, self.limit_px // self.copies, self.waste)
 
 
-def buckets(items: list[Item], limit_px: int) -> Iterator[list[Item]]:
-    """Yield batches of similar size: at most `limit_px` pixels with padding, of which padding is at most WASTE."""
+def buckets(items: list[Item], limit_px: int, waste: float = WASTE) -> Iterator[list[Item]]:
+    """Yield batches of similar size: at most `limit_px` pixels with padding, of which padding is at most `waste`."""
     bucket: list[Item] = []
     height = width = used = 0
     for item in sorted(items, key=lambda item: (item.size, item.position)):
         rows, columns = max(height, item.size[0]), max(width, item.size[1])
         padded = rows * columns * (len(bucket) + 1)
-        if bucket and (padded > limit_px or padded - used - item.area > WASTE * padded):
+        if bucket and (padded > limit_px or padded - used - item.area > waste * padded):
             yield bucket
             bucket, used, (rows, columns) = [], 0, item.size
         bucket.append(item)

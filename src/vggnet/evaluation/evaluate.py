@@ -22,8 +22,9 @@ from vggnet.evaluation.comparing import compare_rows
 from vggnet.evaluation.computing import Computing
 from vggnet.evaluation.matching import match_labels, match_outputs, open_entrants, open_split
 from vggnet.evaluation.metrics import Count, Errors, count_ranks, ranks
+from vggnet.evaluation.other_classifiers import Classifier, OtherArchitecture
 from vggnet.evaluation.policy import policy_notes
-from vggnet.evaluation.protocols import Combination, Entrant, combinations
+from vggnet.evaluation.protocols import Combination, Entrant, combinations, default_kinds
 from vggnet.evaluation.rows import find_row, row_of
 from vggnet.evaluation.store import Store
 from vggnet.evaluation.submission import Prediction, Submission, best_classes
@@ -55,7 +56,10 @@ class _Job:
 
 
 def evaluate(
-    options: EvaluateOptions, models: Sequence[str | Path], data: str | Path, on_progress: ModelProgress | None = None
+    options: EvaluateOptions,
+    models: Sequence[str | Path | Classifier],
+    data: str | Path,
+    on_progress: ModelProgress | None = None,
 ) -> Table | Submission:
     """Return the errors of nets on the val images of `data`, by the paper's test protocol (Sect. 3.2).
 
@@ -64,8 +68,10 @@ def evaluate(
     set aside in that training.
 
     Args:
-        options: what is shown to the nets, where and how to compute, the files to write; `options.inputs` is not used.
-        models: run folders or weight files. Several are also fused, in the rows that fuse nets.
+        options: what is shown to the nets, where and how to compute, the files to write. `inputs`, and what describes
+            modules of other libraries, is not used.
+        models: run folders or weight files, nets in memory, or classifiers of other libraries. Several are also
+            fused, in the rows that fuse nets.
         data: a data set as for training, or a folder of images.
         on_progress: called with the images done, all images, and the net's name.
 
@@ -75,7 +81,7 @@ def evaluate(
     entrants = open_entrants(models, options.mirror)
     if not entrants:
         raise UserError("give at least one model to evaluate: a run folder or a weight file")
-    opened, split = _opened(str(data), [entrant.path for entrant in entrants])
+    opened, split = _opened(str(data), _paths(entrants))
     rows = _rows_without_labels(entrants, options) if opened is None else _rows(entrants, options)
     baseline = None
     if options.against is not None:
@@ -109,7 +115,7 @@ def evaluate_rows(
     Raises UserError for images without labels, and as `evaluate` does.
     """
     entrants = open_entrants(models)
-    opened, split = _opened(str(data), [entrant.path for entrant in entrants])
+    opened, split = _opened(str(data), _paths(entrants))
     if opened is None:
         raise UserError(f"{data}: these images have no labels, so there are no errors")
     rows = tuple(choose(entrants, split))
@@ -145,7 +151,7 @@ def _rows(entrants: Sequence[Entrant], options: EvaluateOptions, views: Sequence
 
 def _rows_without_labels(entrants: Sequence[Entrant], options: EvaluateOptions) -> list[Combination]:
     """Return the row that names the classes of images without labels: the table's last, by default all nets dense."""
-    row = _rows(entrants, options, () if options.protocol else ("dense",))[-1]
+    row = _rows(entrants, options, () if options.protocol else default_kinds(entrants)[-1:])[-1]
     if len(row.members) < len(entrants):
         raise UserError(f"`protocol` {options.protocol} does not fuse nets: give one model, or `protocol` table6")
     return [row]
@@ -156,12 +162,23 @@ def _score(job: _Job, on_progress: ModelProgress | None) -> tuple[RowPosteriors,
     stores: list[Store] = []
     bad: dict[str, BadImage] = {}
     for place, entrant in enumerate(job.entrants):
-        store = Store.of(entrant.path, entrant.description, job.split, job.computing)
+        store = _store(job, entrant)
         views = [view for row in job.rows for member, shown in row.members if member == place for view in shown]
         tick = None if on_progress is None else partial(_tick, on_progress, entrant.name)
-        bad |= {error.path: error for error in store.fill(views, on_progress=tick)}
+        bad |= {error.path: error for error in store.fill(views, model=entrant.model, on_progress=tick)}
         stores.append(store)
     return RowPosteriors(stores, job.rows, job.orders), tuple(bad.values())
+
+
+def _store(job: _Job, entrant: Entrant) -> Store:
+    if entrant.model is not None:
+        return Store.of_model(entrant.model, job.split, job.computing)
+    return Store.of(entrant.path, entrant.own_description, job.split, job.computing)
+
+
+def _paths(entrants: Sequence[Entrant]) -> list[Path]:
+    """Return the runs and weight files among the nets."""
+    return [entrant.path for entrant in entrants if entrant.model is None]
 
 
 def _tick(on_progress: ModelProgress, net: str, done: int, total: int) -> None:
@@ -172,7 +189,7 @@ def _table(job: _Job, opened: ImageData, protocol: str | None, on_progress: Mode
     """Count the errors of each row and compare the rows."""
     # Labels and notes come before any image is read: both can end the evaluation.
     labels = match_labels(job.entrants, opened, job.split)
-    learnt = note_learnt([entrant.path for entrant in job.entrants], opened, job.split)
+    learnt = note_learnt(_paths(job.entrants), opened, job.split)
     combined, bad = _score(job, on_progress)
     files = tuple(name for name, present in zip(job.split.files, combined.present, strict=True) if present)
     answers, errors = [], []
@@ -193,7 +210,7 @@ def _table(job: _Job, opened: ImageData, protocol: str | None, on_progress: Mode
     name = protocol.replace("table", "Table ") if protocol else "Evaluation"
     part = " (val)" if opened.train is not None else ""
     title = f"{name} on {opened.name}{part}, {job.computing.precision} on {job.computing.device.type}"
-    notes = [*_notes(job), *opened.notes, *learnt]
+    notes = [*_notes(job), *_notes_on_others(job), *opened.notes, *learnt]
     if any(row.paper is not None for row in rows):
         notes.append("Paper: ILSVRC-2012 val, 50,000 images, 1000 classes, arXiv 1409.1556v6.")
     reference = Reference(rows[compared.reference].label, job.baseline is not None)
@@ -212,6 +229,20 @@ def _notes(job: _Job) -> tuple[str, ...]:
     return policy_notes(job.entrants[place].shown for place in places) + dark
 
 
+def _notes_on_others(job: _Job) -> list[str]:
+    """Return notes on nets in memory: what is not known of them, and which views are left out."""
+    notes = []
+    if names := [entrant.name for entrant in job.entrants if entrant.model is not None]:
+        notes.append(f"Not known: which images {', '.join(names)} learnt from.")
+    shown = {view.kind for row in job.rows for _, views in row.members for view in views}
+    if "dense" not in shown:
+        for entrant in job.entrants:
+            about = entrant.description.architecture
+            if isinstance(about, OtherArchitecture) and about.only_crops is not None:
+                notes.append(f"No dense row: {about.only_crops}")
+    return notes
+
+
 def _facts(job: _Job, stores: Sequence[Store]) -> dict[str, Any]:
     """Return what the numbers come from, for JSON."""
     return {
@@ -219,7 +250,7 @@ def _facts(job: _Job, stores: Sequence[Store]) -> dict[str, Any]:
         "models": [
             {
                 "name": entrant.name,
-                "path": str(entrant.path),
+                "path": entrant.source if entrant.model is None else None,
                 "weights_sha256": store.source.weights,
                 "trained_with": asdict(entrant.description.policy),
                 "shown_with": asdict(entrant.policy),

@@ -7,6 +7,7 @@ Shapes: n images.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,30 +20,38 @@ from vggnet.data.splits import ImageData, Split
 from vggnet.description import ModelDescription
 from vggnet.errors import UserError
 from vggnet.evaluation.class_words import match_words
+from vggnet.evaluation.other_classifiers import Classifier, Description, OtherClassifier
 from vggnet.evaluation.protocols import Combination, Entrant
+from vggnet.network.vgg import VGG
 from vggnet.network.weights import read_description
 
 
-def open_entrants(models: Sequence[str | Path], mirror: bool | None = None) -> tuple[Entrant, ...]:
-    """Return the nets with names that tell them apart: D; or D (run-1) and D (run-2).
+def open_entrants(models: Sequence[str | Path | Classifier], mirror: bool | None = None) -> tuple[Entrant, ...]:
+    """Return the nets with names that tell them apart: D; or D (run-1) and D (run-2); or D (model 2) for one in memory.
 
     `mirror`: whether mirrored views are averaged in, for all of them. None: as each was trained.
     """
-    paths = tuple(Path(model) for model in models)
-    descriptions = [read_description(path) for path in paths]
-    for path, description in zip(paths, descriptions, strict=True):
-        refuse_without_classes(path, description)
-    names = [
-        description.architecture.net + (" bn" if description.architecture.batch_norm else "")
-        for description in descriptions
-    ]
+    opened = [_opened(model, mirror) for model in models]
+    names = [entrant.name for entrant in opened]
     return tuple(
-        Entrant(name if names.count(name) == 1 else f"{name} ({_short(path, description)})", description, path, mirror)
-        for name, path, description in zip(names, paths, descriptions, strict=True)
+        entrant
+        if names.count(entrant.name) == 1
+        else replace(entrant, name=f"{entrant.name} ({_which(entrant, place)})")
+        for place, entrant in enumerate(opened, start=1)
     )
 
 
-def refuse_without_classes(path: Path, description: ModelDescription) -> None:
+def _opened(model: str | Path | Classifier, mirror: bool | None) -> Entrant:
+    if isinstance(model, OtherClassifier):
+        return Entrant(model.name, model.description, mirror=mirror, model=model)
+    path = Path() if isinstance(model, VGG) else Path(model)
+    description = model.description if isinstance(model, VGG) else read_description(path)
+    refuse_without_classes("the model" if isinstance(model, VGG) else path, description)
+    name = description.architecture.net + (" bn" if description.architecture.batch_norm else "")
+    return Entrant(name, description, path, mirror, model if isinstance(model, VGG) else None)
+
+
+def refuse_without_classes(path: str | Path, description: ModelDescription) -> None:
     """Raise UserError for a model whose outputs are not class scores."""
     if description.architecture.convolutions_only:
         raise UserError(
@@ -53,8 +62,16 @@ def refuse_without_classes(path: Path, description: ModelDescription) -> None:
         raise UserError(f"{path}: this model draws boxes and names no classes: `vggnet localize` takes it")
 
 
-def _short(path: Path, description: ModelDescription) -> str:
-    """Return the name under which the weights are published, or the run's; of a file its folder's name and its own."""
+def _which(entrant: Entrant, place: int) -> str:
+    """Return what tells a net from others of its kind.
+
+    The name under which the weights are published, or the run's; of a file its folder's name and its own; of a model in
+    memory its place.
+    """
+    path = entrant.path
+    if entrant.model is not None:
+        return f"model {place}"
+    description = entrant.own_description
     published = description.recipe.get("published")
     if isinstance(published, dict) and isinstance(published.get("name"), str):
         return str(published["name"])
@@ -77,10 +94,10 @@ def match_labels(entrants: Sequence[Entrant], data: ImageData, split: Split) -> 
     Raises UserError for a class that a net does not know.
     """
     assert split.labels is not None
-    return tuple(positions_among(each.description, each.path, data)[split.labels] for each in entrants)
+    return tuple(positions_among(each.description, each.source, data)[split.labels] for each in entrants)
 
 
-def positions_among(description: ModelDescription, model: str | Path, data: ImageData) -> np.ndarray:
+def positions_among(description: Description, model: str | Path, data: ImageData) -> np.ndarray:
     """Return where each class of `data` stands among the classes of `model`, matched by name, or else by its words.
 
     Raises UserError for a class that the model does not know.
@@ -119,8 +136,8 @@ def match_outputs(entrants: Sequence[Entrant], rows: Sequence[Combination]) -> d
             if set(ours) != set(theirs):
                 apart = named(sorted(set(ours) ^ set(theirs)))
                 raise UserError(
-                    f"models with different classes cannot be fused: {entrants[first].path} has {len(ours)}, "
-                    f"{entrants[other].path} has {len(theirs)}, and only one of them has {apart}; "
+                    f"models with different classes cannot be fused: {entrants[first].source} has {len(ours)}, "
+                    f"{entrants[other].source} has {len(theirs)}, and only one of them has {apart}; "
                     "evaluate them separately"
                 )
             position = {name: place for place, name in enumerate(theirs)}

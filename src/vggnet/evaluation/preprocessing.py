@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from vggnet.data.image_files import File
 from vggnet.description import ImageReading
 from vggnet.errors import UserError
 from vggnet.evaluation.protocols import default_scale
@@ -54,9 +55,9 @@ def preprocess(
     if center_crop and side < crop:
         raise UserError(f"`scale` {side}: the net's crop of {crop} does not fit: give at least {crop}")
     reading = model.description.policy.reading
-    pixels = [np.array(rescale(_opened(each, reading), side)) for each in _several(image)]
+    pixels = [np.array(rescale(open_rgb(each, reading), side)) for each in _several(image)]
     if center_crop:
-        pixels = [_center(each, crop) for each in pixels]
+        pixels = [center_square(each, crop) for each in pixels]
     if len(sizes := {each.shape[:2] for each in pixels}) > 1:
         raise UserError(
             f"the images have {len(sizes)} different sizes after rescaling, so they make no batch: give "
@@ -81,11 +82,16 @@ def _several(image: AnyImage | Sequence[AnyImage]) -> Sequence[AnyImage]:
     return image
 
 
-def _opened(image: AnyImage, reading: ImageReading) -> Image.Image:
-    """Return an image in mode RGB."""
+def open_rgb(image: AnyImage | File, reading: ImageReading) -> Image.Image:
+    """Return a file, an image of Pillow or pixels uint8 (H, W, 3) as an image in mode RGB.
+
+    Raises UserError for other pixels; BadImage for an image that cannot be used.
+    """
     if isinstance(image, (np.ndarray, Tensor)):
         image = _from_pixels(image)
-    return as_rgb(image, reading) if isinstance(image, Image.Image) else decode(str(image), reading)
+    if isinstance(image, Image.Image):
+        return as_rgb(image, reading)
+    return decode(str(image) if isinstance(image, Path) else image, reading)
 
 
 def _from_pixels(pixels: np.ndarray | Tensor) -> Image.Image:
@@ -107,7 +113,7 @@ def _from_pixels(pixels: np.ndarray | Tensor) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(array))
 
 
-def _center(pixels: np.ndarray, crop: int) -> np.ndarray:
+def center_square(pixels: np.ndarray, crop: int) -> np.ndarray:
     """Return the square of side `crop` in the middle of (H, W, 3)."""
     left, top = center_crop_corner(pixels.shape[1], pixels.shape[0], crop)
     return pixels[top : top + crop, left : left + crop]

@@ -18,6 +18,7 @@ from typing import get_args
 from vggnet.console import counted
 from vggnet.description import InputPolicy, ModelDescription
 from vggnet.errors import UserError
+from vggnet.evaluation.other_classifiers import Classifier, ClassifierDescription, Description
 from vggnet.evaluation.policy import Shown
 from vggnet.evaluation.views import Kind, View, views_of
 from vggnet.options.choices import TableName
@@ -36,13 +37,32 @@ METHODS: dict[tuple[Kind, ...], str] = {("dense",): "dense", ("crops",): "multi-
 class Entrant:
     """A net of an evaluation: its name in the tables, its description, its run folder or weight file.
 
-    `mirror`: whether mirrored views are averaged in. None: as the net was trained.
+    `mirror`: whether mirrored views are averaged in. None: as the net was trained. `model`: the net itself where it was
+    given in memory; it then has no path.
     """
 
     name: str
-    description: ModelDescription
+    description: Description
     path: Path = Path()
     mirror: bool | None = None
+    model: Classifier | None = None
+
+    @property
+    def source(self) -> str:
+        """Return where the net is, for messages."""
+        return str(self.path) if self.model is None else self.name
+
+    @property
+    def own_description(self) -> ModelDescription:
+        """Return the description of one of vggnet's own nets; the others have none of this kind."""
+        assert isinstance(self.description, ModelDescription), self.name
+        return self.description
+
+    @property
+    def takes_any_size(self) -> bool:
+        """Return whether the net can be evaluated densely."""
+        about = self.description
+        return not isinstance(about, ClassifierDescription) or about.architecture.only_crops is None
 
     @property
     def policy(self) -> InputPolicy:
@@ -83,7 +103,7 @@ class Combination:
         return tuple(any(view.mirror for view in views) for _, views in self.members)
 
 
-def single_scale(description: ModelDescription) -> tuple[int, ...]:
+def single_scale(description: Description) -> tuple[int, ...]:
     """Return the one Q of Table 3: S, or the middle of a jittered S. Raises UserError where S is not known."""
     return (Recipe(train_scale=_train_scale(description)).judged_scale,)
 
@@ -102,7 +122,7 @@ def published_scale(description: ModelDescription) -> int | None:
     return scale if isinstance(scale, int) and scale > 0 else None
 
 
-def multiple_scales(description: ModelDescription) -> tuple[int, ...]:
+def multiple_scales(description: Description) -> tuple[int, ...]:
     """Return the three Q of Table 4.
 
     Raises UserError where S is not known, or S - 32 (in proportion) is below the crop.
@@ -162,7 +182,10 @@ def combinations(
     return [_beside_paper(row, entrants, protocol) for row in rows]
 
 
-def _train_scale(description: ModelDescription) -> tuple[int, ...]:
+def _train_scale(description: Description) -> tuple[int, ...]:
+    """Return S, or in its place the Q that another library's preprocessing states."""
+    if isinstance(description, ClassifierDescription) and description.test_scale is not None:
+        return (description.test_scale,)
     if not description.train_scale:
         raise UserError("the model does not say at which scale it was trained: give `test_scale`")
     return description.train_scale
@@ -171,7 +194,8 @@ def _train_scale(description: ModelDescription) -> tuple[int, ...]:
 def _scales(entrant: Entrant, given: Sequence[int] | None, *, multiple: bool) -> tuple[int, ...]:
     if given:
         return tuple(sorted(set(given)))
-    published = published_scale(entrant.description)
+    about = entrant.description
+    published = None if isinstance(about, ClassifierDescription) else published_scale(about)
     if published is not None and not multiple and not entrant.description.train_scale:
         return (published,)
     try:
@@ -201,9 +225,15 @@ def _fused(
     )
 
 
+def default_kinds(entrants: Sequence[Entrant]) -> tuple[Kind, ...]:
+    """Return the views where the user gives none: those that every net can be shown."""
+    dense = all(entrant.takes_any_size for entrant in entrants)
+    return tuple(kind for kind in DEFAULT_KINDS if dense or kind != "dense")
+
+
 def _free(entrants: Sequence[Entrant], views: Sequence[str] | None, given: Sequence[int] | None) -> list[Combination]:
     """Return the rows without a protocol: single views, then their combinations, then the fused nets."""
-    kinds: tuple[Kind, ...] = tuple(dict.fromkeys(views or DEFAULT_KINDS))  # type: ignore[arg-type]
+    kinds: tuple[Kind, ...] = tuple(dict.fromkeys(views or default_kinds(entrants)))  # type: ignore[arg-type]
     ways: list[tuple[Kind, ...]] = [(kind,) for kind in kinds]
     if {"dense", "crops"} <= set(kinds):  # center and ten are other libraries' protocols: never averaged with others
         ways.append(("dense", "crops"))
@@ -220,7 +250,10 @@ def _free(entrants: Sequence[Entrant], views: Sequence[str] | None, given: Seque
 
 def _beside_paper(row: Combination, entrants: Sequence[Entrant], protocol: TableName | None) -> Combination:
     """Return the row with the paper's row of the same table, and what differs from it."""
-    descriptions = [entrants[place].description for place, _ in row.members]
+    given = [entrants[place].description for place, _ in row.members]
+    descriptions = [each for each in given if isinstance(each, ModelDescription)]
+    if len(descriptions) < len(given):  # the paper has no row of another net than its own
+        return row
     nets = tuple(sorted(description.architecture.net for description in descriptions))
     if protocol is not None:
         candidates = [paper for paper in TABLES[protocol] if paper.method == row.method]

@@ -135,7 +135,7 @@ def _posteriors(
     entrant: Entrant, val: Split, view: View, precision: Precision, workers: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return posteriors of all images and which images have them, from the model's store, scored where missing."""
-    store = Store.of(entrant.path, entrant.description, val, Computing(CPU, precision, workers, "skip"))
+    store = Store.of(entrant.path, entrant.own_description, val, Computing(CPU, precision, workers, "skip"))
     with progress(f"scoring in {precision}") as tick:
         store.fill([view], on_progress=tick)
     return store.read(view)

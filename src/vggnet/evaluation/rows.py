@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from vggnet.description import ModelDescription
 from vggnet.errors import UserError
 from vggnet.evaluation.metrics import Errors, PairedTest
+from vggnet.evaluation.other_classifiers import Description
 from vggnet.evaluation.protocols import Combination, Entrant
 from vggnet.evaluation.tables import NOTHING, Row
 
@@ -40,7 +40,7 @@ def row_of(
     )
 
 
-def _scale_text(description: ModelDescription) -> str:
+def _scale_text(description: Description) -> str:
     scale = description.train_scale
     if not scale:
         return NOTHING

@@ -23,15 +23,17 @@ from vggnet.data.splits import Split
 from vggnet.errors import BadImage, Diverged
 from vggnet.evaluation.batching import Item
 from vggnet.evaluation.computing import ON_CPU, Computing
-from vggnet.evaluation.forward import Scorer, ready_to_score
+from vggnet.evaluation.forward import ViewScorer, other_ready_to_score, ready_to_score
+from vggnet.evaluation.other_classifiers import Classifier
 from vggnet.evaluation.ranks import check_same_images, gathered_results
 from vggnet.evaluation.views import View
 from vggnet.images.rescaled import rescaled_images
 from vggnet.network.vgg import VGG
 
 Progress = Callable[[int, int], Any]  # images done, images in all
-# What a view of images is: (n, D) on the device, from a scorer, the view and a batch of rescaled images.
-Values = Callable[[Scorer, View, Sequence[Item]], Tensor]
+# What a view of images is: (n, D) on the device, from a scorer, the view and a batch of rescaled images. The scorer is
+# a ViewScorer, or a Scorer where the values are those of a VGG's layers.
+Values = Callable[[Any, View, Sequence[Item]], Tensor]
 _ON_DEVICE = 256  # batches whose values may wait on the device, so that the device is not held up for each
 
 
@@ -45,14 +47,14 @@ class Scores:
 
 
 def score(
-    model: VGG,
+    model: Classifier,
     split: Split,
     views: Sequence[View],
     computing: Computing = ON_CPU,
     *,
     on_progress: Progress | None = None,
     indices: Sequence[int] | np.ndarray | None = None,
-    values: Values = Scorer.posteriors,
+    values: Values = ViewScorer.posteriors,
 ) -> Scores:
     """Return the values (by default the posteriors) of the images of `split` in all `views`.
 
@@ -71,7 +73,7 @@ def score(
 
 
 def score_in_shards(
-    model: VGG,
+    model: Classifier,
     split: Split,
     views: Sequence[View],
     computing: Computing = ON_CPU,
@@ -79,7 +81,7 @@ def score_in_shards(
     shard: int | None,
     on_progress: Progress | None = None,
     indices: Sequence[int] | np.ndarray | None = None,
-    values: Values = Scorer.posteriors,
+    values: Values = ViewScorer.posteriors,
 ) -> Iterator[Scores]:
     """Yield what `score` returns in parts of `shard` images (None: all at once), each as soon as it is complete."""
     for view in views:
@@ -99,7 +101,8 @@ def score_in_shards(
 
     def score_share(share: np.ndarray) -> Scores:
         # The block ends before the shard is yielded, so that the caller's code runs with its own modes and gradients.
-        with ready_to_score(model, computing.device, computing.precision) as scorer:
+        ready = ready_to_score if isinstance(model, VGG) else other_ready_to_score
+        with ready(model, computing.device, computing.precision) as scorer:  # type: ignore[arg-type]
             part = Shard(scorer, views, share, values)
             for position, result in enumerate(itertools.islice(results, len(share))):
                 if isinstance(result, BadImage):
@@ -147,12 +150,12 @@ class Shard:
     """
 
     def __init__(
-        self, scorer: Scorer, views: Sequence[View], wanted: np.ndarray, compute: Values = Scorer.posteriors
+        self, scorer: ViewScorer, views: Sequence[View], wanted: np.ndarray, compute: Values = ViewScorer.posteriors
     ) -> None:
         self.scorer, self.compute, self.wanted = scorer, compute, wanted
         self.batchers = {view: scorer.batcher(view) for view in views}
         self.bad: dict[int, BadImage] = {}
-        columns = {view: view.columns(scorer.model.architecture) for view in views}
+        columns = {view: view.columns(scorer.architecture) for view in views}
         self.values = {view: np.zeros((len(wanted), columns[view]), np.float32) for view in views}
         self._on_device: list[tuple[View, list[int], Tensor]] = []
 

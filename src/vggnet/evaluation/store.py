@@ -8,7 +8,8 @@ everything that the values depend on besides the image. Notable:
   they compute the same values twice. A kill loses only the shard in work.
 - A shard holds its folder's name, its images' keys and a checksum. A shard that is damaged, or was copied from another
   folder, is ignored.
-- The hash of the weights is that of the file that was loaded. Weights that are replaced in between are an error.
+- The hash of the weights is that of the file that was loaded. Weights that are replaced in between are an error. A
+  model in memory is hashed with its code (`identity`), and its values go to the user's cache.
 - Where the model's folder cannot be written to, values go to the user's cache, or else stay in memory.
 - Bad images are not stored. They are tried again each time, which costs no forward pass.
 
@@ -23,7 +24,7 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import PIL
@@ -37,8 +38,10 @@ from vggnet.data.splits import Split
 from vggnet.description import AS_STORED, ImageReading, ModelDescription, Preprocessing
 from vggnet.errors import BadImage, UserError
 from vggnet.evaluation.computing import Computing
-from vggnet.evaluation.forward import Scorer
+from vggnet.evaluation.forward import ViewScorer
+from vggnet.evaluation.identity import module_hash
 from vggnet.evaluation.image_keys import KEY_BYTES, ImageKeys, checksum
+from vggnet.evaluation.other_classifiers import Classifier, OtherArchitecture
 from vggnet.evaluation.scoring import Progress, Values, score_in_shards
 from vggnet.evaluation.views import KINDS, View
 from vggnet.files import default_cache, write_whole
@@ -49,6 +52,7 @@ from vggnet.paper.configurations import Architecture
 
 FORMAT = 2  # of views and shards; raise it when either changes its meaning: no stored value is then found
 SHARD_IMAGES = {"cuda": 1024, "cpu": 128}  # a shard takes seconds to minutes, which is what a kill loses
+AnyModel = TypeVar("AnyModel", bound=Classifier)
 Shard = tuple[np.ndarray, np.ndarray]  # keys (n, 16) of images, and their values (n, D)
 
 
@@ -56,7 +60,7 @@ Shard = tuple[np.ndarray, np.ndarray]  # keys (n, 16) of images, and their value
 class Source:
     """What values depend on besides view and image: content, never paths."""
 
-    weights: str  # SHA-256 of the weight file
+    weights: str  # SHA-256 of the weight file; of a model in memory its `identity.module_hash`
     preprocessing: Preprocessing
     device: str  # cpu or cuda, which round differently
     precision: Precision
@@ -98,11 +102,15 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def store_folders(model_path: str | Path, content: str = "posteriors") -> tuple[Path, ...]:
-    """Return the folders for a model's values, the preferred first: in its run folder, then in the user's cache."""
-    path = Path(model_path)
+def store_folders(model_path: str | Path | None, content: str = "posteriors") -> tuple[Path, ...]:
+    """Return the folders for a model's values, the preferred first: in its run folder, then in the user's cache.
+
+    `model_path` None: a model in memory.
+    """
     cache = default_cache() / content
-    return (path / content, cache) if path.is_dir() else (cache,)
+    if model_path is None or not Path(model_path).is_dir():
+        return (cache,)
+    return (Path(model_path) / content, cache)
 
 
 class Store:
@@ -115,14 +123,14 @@ class Store:
 
     def __init__(
         self,
-        model_path: Path,
+        model_path: Path | None,
         source: Source,
-        architecture: Architecture,
+        architecture: Architecture | OtherArchitecture,
         keys: ImageKeys,
         computing: Computing,
         *,
         content: str = "posteriors",
-        values: Values = Scorer.posteriors,
+        values: Values = ViewScorer.posteriors,
     ) -> None:
         self.model_path, self.source, self.architecture, self.keys = model_path, source, architecture, keys
         self.computing, self.content, self.values = computing, content, values
@@ -141,7 +149,7 @@ class Store:
         computing: Computing,
         *,
         content: str = "posteriors",
-        values: Values = Scorer.posteriors,
+        values: Values = ViewScorer.posteriors,
     ) -> "Store":
         """Return the store of a weight file or run folder, described by `description`, for the images of `split`.
 
@@ -155,6 +163,14 @@ class Store:
         source = Source(weights, description.preprocessing, kind, computing.precision, description.policy.reading)
         keys = ImageKeys(split)
         return cls(Path(model_path), source, description.architecture, keys, computing, content=content, values=values)
+
+    @classmethod
+    def of_model(cls, model: Classifier, split: Split, computing: Computing) -> "Store":
+        """Return the store of the posteriors of a model in memory for the images of `split`."""
+        about = model.description
+        weights = module_hash(model, [about]) if isinstance(model, VGG) else model.identity()
+        source = Source(weights, about.preprocessing, computing.device.type, computing.precision, about.policy.reading)
+        return cls(None, source, model.architecture, ImageKeys(split), computing)
 
     def name(self, view: View) -> str:
         """Return the name of the folder of a view's values."""
@@ -217,7 +233,7 @@ class Store:
         self,
         views: Sequence[View],
         *,
-        model: VGG | None = None,
+        model: Classifier | None = None,
         wanted: np.ndarray | None = None,
         on_progress: Progress | None = None,
     ) -> list[BadImage]:
@@ -229,7 +245,7 @@ class Store:
         """
         bad: dict[str, BadImage] = {}
         for indices, group in self._ranks.spread(lambda: self._missing(views, wanted)):
-            model = self._checked(load_model(self.model_path) if model is None else model)
+            model = self._loaded() if model is None else self._checked(model)
             for shard in score_in_shards(
                 model,
                 self.keys.split,
@@ -260,9 +276,13 @@ class Store:
                 groups.setdefault(absent.tobytes(), []).append(view)
         return [(np.frombuffer(indices, np.int64), group) for indices, group in groups.items()]
 
-    def _checked(self, model: VGG) -> VGG:
+    def _loaded(self) -> VGG:
+        assert self.model_path is not None, "a model in memory is given to `fill`"
+        return self._checked(load_model(self.model_path))
+
+    def _checked(self, model: AnyModel) -> AnyModel:
         """Return the net. Raise UserError where its file is another than the one that was hashed."""
-        if model.file_sha256 != self.source.weights:
+        if self.model_path is not None and isinstance(model, VGG) and model.file_sha256 != self.source.weights:
             raise _replaced(self.model_path)
         return model
 

@@ -13,9 +13,9 @@ import numpy as np
 from rich.console import Console
 
 from vggnet.console import html_table, rich_console
-from vggnet.description import ModelDescription
 from vggnet.errors import BadImage, UserError
 from vggnet.evaluation.metrics import refuse_not_finite
+from vggnet.evaluation.other_classifiers import Description
 from vggnet.files import json_text
 
 SHOWN = 10  # images that `print` lists
@@ -57,7 +57,7 @@ class Prediction:
         return ", ".join(f"{each.title} {each.posterior:.2f}" for each in self.classes)
 
 
-def best_classes(posteriors: np.ndarray, description: ModelDescription, top: int) -> list[tuple[ClassGuess, ...]]:
+def best_classes(posteriors: np.ndarray, description: Description, top: int) -> list[tuple[ClassGuess, ...]]:
     """Return the `top` classes of n images, the most probable first, equal ones by index: posteriors (n, K).
 
     Raises UserError where the net does not name its classes, or its posteriors are not finite.

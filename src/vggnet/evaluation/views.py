@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from vggnet.errors import UserError
+from vggnet.evaluation.other_classifiers import OtherArchitecture
 from vggnet.paper.configurations import TOTAL_STRIDE_PX, Architecture
 
 Kind = Literal["dense", "crops", "center", "ten"]
@@ -55,16 +56,23 @@ class View:
     def _without(self) -> str:
         return "" if self.mirror or self.kind == "center" else "-no-mirror"
 
-    def columns(self, architecture: Architecture) -> int:
+    def columns(self, architecture: Architecture | OtherArchitecture) -> int:
         """Return how many numbers a net gives for this view of an image: K posteriors."""
         return architecture.outputs
 
-    def check(self, architecture: Architecture) -> None:
-        """Raise UserError where an image at this scale is too small for the net, naming the least Q."""
+    def check(self, architecture: Architecture | OtherArchitecture) -> None:
+        """Raise UserError where an image at this scale is too small for the net, naming the least Q.
+
+        Also where the view is dense, and the module of another library takes crops only.
+        """
+        if isinstance(architecture, OtherArchitecture) and self.kind == "dense":
+            if architecture.only_crops is not None:
+                raise UserError(f"no dense evaluation: {architecture.only_crops}: use the views center, ten or crops")
+            return  # any size: the module says where one is too small
         crop = architecture.crop_px
         if self.scale >= crop:
             return
-        if self.kind == "dense":
+        if self.kind == "dense" and isinstance(architecture, Architecture):
             side, kernel = self.scale // TOTAL_STRIDE_PX, architecture.fc_kernel
             problem = f"the pool5 map would be {side}x{side}, fc6 needs {kernel}x{kernel}"
         else:

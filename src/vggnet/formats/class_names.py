@@ -21,14 +21,19 @@ def read_classes(path: str | Path, outputs: int) -> Names:
     twice.
     """
     imagenet = str(path) == IMAGENET and not Path(path).is_file()
-    names, titles = imagenet_classes() if imagenet else _coded(_lines(path))
+    names, titles = imagenet_classes() if imagenet else coded_names(_lines(path))
+    return check_names(f"`classes` {path}", names, titles, outputs)
+
+
+def check_names(source: str, names: tuple[str, ...], titles: tuple[str, ...], outputs: int) -> Names:
+    """Return the names and titles. Raises UserError where they do not name `outputs` outputs, each its own."""
     if not outputs:
-        raise UserError(f"`classes` {path}: a net of convolutions only has no classes to name")
+        raise UserError(f"{source}: a net of convolutions only has no classes to name")
     if len(names) != outputs:
-        raise UserError(f"`classes` {path}: {counted(len(names), 'name')} for {counted(outputs, 'output')}")
+        raise UserError(f"{source}: {counted(len(names), 'name')} for {counted(outputs, 'output')}")
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise UserError(f"`classes` {path}: {twice!r} occurs twice; titles that repeat need ImageNet's codes")
+        raise UserError(f"{source}: {twice!r} occurs twice; titles that repeat need ImageNet's codes")
     return names, titles
 
 
@@ -55,7 +60,8 @@ def _listed(content: Any) -> list[str]:
     return [" ".join(map(str, entry)) if isinstance(entry, list) else str(entry) for entry in content]
 
 
-def _coded(lines: list[str]) -> Names:
+def coded_names(lines: list[str]) -> Names:
+    """Return (names, titles) of lines such as `n01440764 tench`; where not all have a code, the lines are the names."""
     coded = [re.fullmatch(r"(n\d{8})[\s,]+(.+)", line) for line in lines]
     if lines and all(coded):
         return tuple(found[1] for found in coded if found), tuple(found[2] for found in coded if found)

@@ -45,7 +45,10 @@ class Augmentation:
 
     def view(self, epoch: int, index: int, width: int, height: int) -> TrainingView:
         """Return the crop of image `index`, of width x height pixels, in `epoch`."""
-        draws = generator(self.seed, epoch, index, Stream.VIEWS)
+        return self.draw(generator(self.seed, epoch, index, Stream.VIEWS), width, height)
+
+    def draw(self, draws: np.random.Generator, width: int, height: int) -> TrainingView:
+        """Return a crop of an image of width x height pixels by the next draws of a generator."""
         for_scale, for_left, for_top, for_mirror = draws.random(4).tolist()
         smallest, largest = self.train_scale[0], self.train_scale[-1]
         scale = smallest + int(for_scale * (largest - smallest + 1))

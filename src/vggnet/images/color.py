@@ -12,6 +12,7 @@ import numpy as np
 
 from vggnet.description import Rgb, rgb
 
+STORED_AS = "colors"  # the name of the statistics in a description's recipe
 _MOST_PIXELS = 1 << 20  # of an image that enter the sums; a larger one is sampled on a regular grid
 
 

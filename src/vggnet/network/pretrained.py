@@ -6,6 +6,7 @@ whose two copies differ raises UserError.
 """
 
 import json
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 
 from vggnet.console import counted
 from vggnet.description import BOX_UNITS, MODEL_FILE, ModelDescription
-from vggnet.errors import UserError
+from vggnet.errors import UserError, reason_of
 from vggnet.files import replacing_several, write_whole
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import (
@@ -101,6 +102,43 @@ def from_pretrained(
             f"description inside {MODEL_FILE} is of net {described.architecture.net}"
         )
     return load_model(folder, device=device)
+
+
+def push_to_hub(
+    model: VGG, name: str, *, private: bool | None = None, message: str = "Upload a VGG", **hub: Any
+) -> str:
+    """Upload a net to a repository of the Hugging Face hub, in the form of `save_pretrained`, and return its address.
+
+    Args:
+        model: the net.
+        name: OWNER/NAME; the repository is made where it does not exist.
+        private: whether a new repository is private. (default: as the hub's settings of the owner)
+        message: of the commit.
+        hub: passed to huggingface_hub's `HfApi` (token, endpoint).
+
+    Raises:
+        UserError: for a net that is not what its description says, and where the hub does not take it (no network, no
+            token, no right to write); Diverged for weights that are not finite.
+
+    Example:
+        >>> vggnet.push_to_hub(vggnet.load("runs/A"), "me/vgg-a")  # doctest: +SKIP
+        'https://huggingface.co/me/vgg-a'
+    """
+    if name.count("/") != 1:
+        raise UserError(f"{name}: not the name of a repository (OWNER/NAME)")
+    try:
+        from huggingface_hub import HfApi
+    except ImportError as error:
+        raise UserError(f"{name}: the hub needs the package huggingface_hub: pip install 'vggnet[hub]'") from error
+    with tempfile.TemporaryDirectory() as folder:
+        save_pretrained(model, folder)
+        api = HfApi(**hub)
+        try:
+            address = str(api.create_repo(name, private=private, exist_ok=True))
+            api.upload_folder(repo_id=name, folder_path=folder, commit_message=message)
+        except Exception as error:  # the hub raises many kinds
+            raise UserError(f"{name}: the hub does not take it ({reason_of(error)})") from error
+    return address
 
 
 def _description(config: Path) -> ModelDescription:

@@ -34,6 +34,15 @@ class EvaluateOptions:
 
     inputs: ModelsAndData
     """Models (runs, model folders, weight files, or names such as oxford/D), then the data, whose val images count."""
+    module: Annotated[tuple[str, ...], option(default="none", metavar="PACKAGE:FUNCTION...")] = ()
+    """Also test classifiers of other libraries: functions that return a torch.nn.Module, such as
+    torchvision.models:resnet18 or 'mynets:resnet(depth=18)'. Their code runs."""
+    preprocessing: Annotated[str | None, option(default="as the module states")] = None
+    """The pixels that the modules take: torchvision, caffe, paper, tf, unit, or a JSON file (docs/weights.md)."""
+    classes: Annotated[Path | None, option(default="as the module states")] = None
+    """A file of the modules' class names in the order of their outputs: a name a line, or a JSON list; or imagenet."""
+    crop: Annotated[int | None, option(default="as the module states, else 224")] = None
+    """Side in pixels of the crops that the modules are shown."""
     views: Annotated[tuple[str, ...], option(default="center dense; without labels, dense", metavar="VIEW...")] = ()
     """How images are shown to the nets: dense, crops (5x5 and mirrors), center, ten."""
     test_scale: TestScalesOption = ()

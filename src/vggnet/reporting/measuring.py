@@ -115,8 +115,8 @@ def _choose(entrants: Sequence[Entrant], split: Split, computing: Computing) -> 
     rows: list[Combination] = []
     stored: dict[int, set[View]] = {}
     for place, entrant in enumerate(entrants):
-        store = Store.of(entrant.path, entrant.description, split, computing)
-        q = single_q(entrant.description)
+        store = Store.of(entrant.path, entrant.own_description, split, computing)
+        q = single_q(entrant.own_description)
         assert q is not None
         cheap = {*entrant.views(["center", "dense"], [q])}
         stored[place] = {*store.stored_views()} | cheap

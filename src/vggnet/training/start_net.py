@@ -10,6 +10,7 @@ from vggnet.console import counted, say
 from vggnet.description import ModelDescription, Preprocessing
 from vggnet.errors import Diverged, UserError
 from vggnet.images.augmentation import Augmentation, epoch_order
+from vggnet.images.color import STORED_AS
 from vggnet.images.loading import TrainingLoader
 from vggnet.images.normalization import normalize
 from vggnet.images.workers import chunks
@@ -50,7 +51,7 @@ def build_model(plan: TrainPlan[TrainOptions], pictures: Pictures, resumed: dict
         classes=plan.data.classes,
         class_titles=plan.data.titles,
         train_scale=plan.recipe.train_scale,
-        recipe=dataclasses.asdict(plan.recipe),
+        recipe=dataclasses.asdict(plan.recipe) | {STORED_AS: statistics.to_dict()},
         policy=plan.policy,
         epochs_seen=source.description.epochs_seen if source is not None else 0,
         feature_scale=source.description.feature_scale if source is not None else 1.0,

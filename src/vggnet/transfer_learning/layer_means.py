@@ -20,6 +20,7 @@ from vggnet.errors import UserError
 from vggnet.evaluation.batching import Item
 from vggnet.evaluation.computing import Computing
 from vggnet.evaluation.forward import Scorer
+from vggnet.evaluation.other_classifiers import OtherArchitecture
 from vggnet.evaluation.store import Store
 from vggnet.evaluation.views import View
 from vggnet.network.taps import taps
@@ -36,12 +37,14 @@ class LayerView(View):
     def key(self) -> str:
         return f"{self.tap}-{self.scale}{self._without}"
 
-    def columns(self, architecture: Architecture) -> int:
+    def columns(self, architecture: Architecture | OtherArchitecture) -> int:
         """Return the layer's number of channels (C)."""
+        assert isinstance(architecture, Architecture), "only a VGG has layers with names"
         return taps(architecture)[self.tap].channels
 
-    def check(self, architecture: Architecture) -> None:
+    def check(self, architecture: Architecture | OtherArchitecture) -> None:
         """Raise UserError where an image at this scale is too small for the layer, naming the least Q."""
+        assert isinstance(architecture, Architecture), "only a VGG has layers with names"
         least = taps(architecture)[self.tap].least_px
         if self.scale < least:
             raise UserError(f"test scale {self.scale}: too small for {self.tap}: Q must be at least {least}")
