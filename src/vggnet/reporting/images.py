@@ -27,9 +27,9 @@ from vggnet.reporting.contents import Card, Gallery, Picture, Section, Text, sec
 from vggnet.reporting.words import percent
 
 SHOWN_PX = 132
-EXAMPLES, EACH = 3, 6
+EXAMPLES, EACH = 3, 4
 MAP_CROPS = 1.5  # score maps are drawn of an image whose smaller side is this many crops
-BUDGET = {"cpu": 4e11, "cuda": 2e13}  # multiply-adds for maps and saliency: some seconds
+BUDGET = {"cpu": 2e11, "cuda": 1e13}  # multiply-adds for maps and saliency: some seconds
 
 
 @dataclass(frozen=True, eq=False)
