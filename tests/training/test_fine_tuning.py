@@ -14,7 +14,7 @@ from vggnet.errors import UserError
 from vggnet.network.weights import load_model
 from vggnet.options.training import TrainOptions
 from vggnet.training.classification import train_classifier
-from vggnet.training.fine_tuning import FINE_TUNING, HEAD_FACTOR
+from vggnet.training.fine_tuning import FINE_TUNING, HEAD_FACTOR, RATE_WITH_BATCH_NORM, RATE_WITHOUT
 from vggnet.training.plan import Resolved, resolve_training
 
 Folders = Callable[..., Path]
@@ -41,7 +41,10 @@ def test_a_new_last_layer_has_the_measured_recipe_and_ten_times_the_rate(
     data = class_folders()
     recipe = resolved(data, tmp_path / "a.safetensors").recipe
     assert {name: getattr(recipe, name) for name in FINE_TUNING} == FINE_TUNING
+    assert recipe.learning_rate == RATE_WITHOUT
     assert recipe.head_learning_rate == pytest.approx(HEAD_FACTOR * recipe.learning_rate)
+    save_random_net(tmp_path / "normalised.safetensors", OTHERS, batch_norm=True)
+    assert resolved(data, tmp_path / "normalised.safetensors").recipe.learning_rate == RATE_WITH_BATCH_NORM
     given = {"learning_rate": 0.002, "epochs": 3, "batch": 7, "patience": 2}
     recipe = resolved(data, tmp_path / "a.safetensors", **given).recipe
     assert {name: getattr(recipe, name) for name in given} == given

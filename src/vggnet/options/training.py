@@ -95,7 +95,12 @@ class TrainOptions:
     pixel_range: PixelRangeOption = None
     epochs: Annotated[int | None, option(EPOCHS_HELP, default="74; for a new last layer 30")] = None
     batch: Annotated[int | None, option(BATCH_HELP, default="256; for a new last layer 32")] = None
-    learning_rate: Annotated[float | None, option(default="0.01; 0.001 if --init-from is the same net")] = None
+    learning_rate: Annotated[
+        float | None,
+        option(
+            default="0.01; if --init-from is the same net 0.001, or 0.01 for a new last layer with batch normalisation"
+        ),
+    ] = None
     """Learning rate of all layers at the start; --patience tells when it drops."""
     weight_decay: WeightDecayOption = 5e-4
     patience: Annotated[int | None, option(PATIENCE_HELP, default="6; for a new last layer 4")] = None

@@ -17,8 +17,9 @@ from vggnet.paper.recipes import LATER_STAGE_RATE, Recipe
 
 DEFAULT_NET = "D"
 HEAD_FACTOR = 10.0  # the rate of a new last layer, as a multiple of the others'
-# of a net whose last layer is new, and with which the other layers go on
-FINE_TUNING: dict[str, Any] = {"learning_rate": 1e-3, "epochs": 30, "batch": 32, "patience": 4}
+FINE_TUNING: dict[str, Any] = {"epochs": 30, "batch": 32, "patience": 4}  # of a net whose last layer is new
+# Of its other layers. Without batch normalisation, a rate of 0.01 and so small a batch kill units.
+RATE_WITH_BATCH_NORM, RATE_WITHOUT = 1e-2, 1e-3
 
 
 def with_source(options: TrainOptions, source: ModelDescription | None) -> TrainOptions:
@@ -58,7 +59,8 @@ def with_recipe(options: TrainOptions, source: ModelDescription | None) -> Train
     """
     same = source is not None and source.architecture.net == options.net
     if same and options.new_head:
-        options = _filled(options, **FINE_TUNING)
+        rate = RATE_WITH_BATCH_NORM if options.batch_norm else RATE_WITHOUT
+        options = _filled(options, learning_rate=rate, **FINE_TUNING)
         assert options.learning_rate is not None
         return _filled(options, head_learning_rate=HEAD_FACTOR * options.learning_rate)
     rate = LATER_STAGE_RATE if same else Recipe.learning_rate
