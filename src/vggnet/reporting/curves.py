@@ -44,7 +44,7 @@ def _one(run: Run) -> Plot:
             axes.axvline(drop + 0.5, color=MUTED, linestyle=":", linewidth=1)
         if run.best is not None:
             axes.axvline(run.best["epoch"], color=MUTED, linestyle="--", linewidth=1)
-        axes.set(title=title, xlabel="epoch", ylim=(0, None))
+        axes.set(title=title, xlabel="epoch", ylim=(0, None), xlim=(0.5, max(epochs) + 0.5))
         axes.legend()
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return plot
@@ -58,7 +58,8 @@ def _several(runs: Sequence[Run]) -> Plot:
         axes.plot(epochs, errors, color=colour(place), marker=mark(place), label=run.name)
         if run.best is not None:
             axes.plot(run.best["epoch"], run.best["error"], "o", ms=11, mfc="none", mec=colour(place))
-    axes.set(title="held-out error in %, by stage", xlabel="epoch of the stage", ylim=(0, None))
+    last = max(row["epoch"] for run in runs for row in run.rows)
+    axes.set(title="held-out error in %, by stage", xlabel="epoch of the stage", ylim=(0, None), xlim=(0.5, last + 0.5))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend()
     return plot
