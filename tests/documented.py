@@ -16,6 +16,7 @@ SMALLER = {
     "train": "--crop 32 --width 0.05 --epochs 1 --batch 8 --workers 0 --device cpu",
     "ladder": "--crop 32 --width 0.05 --epochs 1 --batch 8 --workers 0 --device cpu --nets D",
     "diagnose": "--crop 32 --width 0.05",
+    "transfer": "--train-per-class 5 --splits 2",
     "localize train": "--epochs 1 --batch 8 --workers 0 --device cpu",
 }
 

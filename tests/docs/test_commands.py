@@ -64,6 +64,7 @@ def reader(class_folders: Callable[..., Path], tmp_path: Path, monkeypatch: pyte
     """The folder of a reader who has photographs with boxes, and runs of nets A and D and of a box net."""
     images = class_folders(classes=5, train=8, val=3, name="photos")
     shutil.copytree(images / "val" / "class0", tmp_path / "bee")
+    shutil.copy(images / "val" / "class0" / "0.jpg", tmp_path / "photo.jpg")
     boxes = [f"{f.relative_to(images).as_posix()},{f.parent.name},5,5,30,28" for f in sorted(images.glob("*/*/*.jpg"))]
     (images / "boxes.csv").write_text("\n".join(["image,class,xmin,ymin,xmax,ymax", *boxes]) + "\n")
     for name, options in {
@@ -74,7 +75,7 @@ def reader(class_folders: Callable[..., Path], tmp_path: Path, monkeypatch: pyte
     }.items():
         folder = tmp_path if name == "vgg16" else tmp_path / "runs"
         (folder / name).mkdir(parents=True)
-        save_random_net(folder / name / "best.safetensors", CLASSES, **options)
+        save_random_net(folder / name / "best.safetensors", CLASSES, width=0.05, **options)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -94,15 +95,19 @@ def test_every_command_without_a_mark_runs(page: Path, reader: Path) -> None:
             with application(options_for(*map(Path, options.models), boxes=options.boxes, samples=options.samples)):
                 pass
         elif not is_marked(comment):
+            command = own_words(command).replace("photos/bee", "bee")
             train_anew(command)
-            run_command(own_words(command).replace("photos/bee", "bee"))
+            run_command(command)
 
 
 def train_anew(command: str) -> None:
     """Remove the run that a training writes, where an earlier one is there."""
     words = shlex.split(command)
-    if "train" in words and "--resume" not in words and "--out" in words:
-        shutil.rmtree(words[words.index("--out") + 1], ignore_errors=True)
+    if "train" not in words or "--resume" in words:
+        return
+    outputs = [Path(words[words.index("--out") + 1])] if "--out" in words else Path("runs").glob("photos-*")
+    for out in outputs:
+        shutil.rmtree(out, ignore_errors=True)
 
 
 def ask(command: str, reader: Path) -> None:
