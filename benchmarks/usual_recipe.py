@@ -24,8 +24,9 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from vggnet.backends.layout import lay_channels_last
+from vggnet.data.opening import open_data
 from vggnet.data.splits import Split
-from vggnet.description import ModelDescription, Preprocessing
+from vggnet.description import InputPolicy, ModelDescription, Preprocessing
 from vggnet.hardware import choose_device, choose_precision
 from vggnet.images.decoding import decode
 from vggnet.network.staging import stage_from
@@ -90,7 +91,12 @@ def main() -> None:
     device = choose_device(options.device)
     reduced = choose_precision("auto", device) == "bf16"
     pictures = prepare_pictures(
-        options.data, holdout=0.1, seed=options.seed, bad_images="stop", workers=options.workers
+        open_data(options.data),
+        options.data,
+        holdout=0.1,
+        bad_images="stop",
+        workers=options.workers,
+        reading=InputPolicy().reading,
     )
     classes = pictures.data.classes
     preprocessing = Preprocessing(pictures.statistics.mean, pictures.statistics.deviation)
