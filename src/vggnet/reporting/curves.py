@@ -46,7 +46,7 @@ def _one(run: Run) -> Plot:
             axes.axvline(run.best["epoch"], color=MUTED, linestyle="--", linewidth=1)
         axes.set(title=title, xlabel="epoch", ylim=(0, None), xlim=(0.5, max(epochs) + 0.5))
         axes.legend()
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     return plot
 
 
@@ -60,7 +60,7 @@ def _several(runs: Sequence[Run]) -> Plot:
             axes.plot(run.best["epoch"], run.best["error"], "o", ms=11, mfc="none", mec=colour(place))
     last = max(row["epoch"] for run in runs for row in run.rows)
     axes.set(title="held-out error in %, by stage", xlabel="epoch of the stage", ylim=(0, None), xlim=(0.5, last + 0.5))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.legend()
     return plot
 
