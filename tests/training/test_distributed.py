@@ -423,6 +423,8 @@ def test_two_agents_go_on_after_a_rank_is_killed_and_after_one_of_them_is_lost(
     finally:
         _kill_with_ranks(first)
         _kill_with_ranks(second)
+        assert first.stdout is not None
+        first.stdout.close()
     output = "".join([*seen, *rest])
     assert output.count("this launch of torchrun has restarted: continuing the run") == 2, output
     assert "epoch 40/40" in output
