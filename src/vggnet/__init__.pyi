@@ -7,6 +7,10 @@ from vggnet.api.training import train as train
 from vggnet.api.training import ladder as ladder
 from vggnet.api.training import diagnose as diagnose
 
+# Data
+from vggnet.api.data import check_data as check_data
+from vggnet.api.data import pack_data as pack_data
+
 # Test and use on images
 from vggnet.api.evaluation import evaluate as evaluate
 from vggnet.api.evaluation import classify as classify

@@ -26,6 +26,7 @@ from vggnet.errors import OutputLost, UserError, reason_of
 from vggnet.files import ESCAPED, OFFLINE
 from vggnet.options.bench import BenchOptions
 from vggnet.options.common import SWITCHES
+from vggnet.options.data import DataOptions
 from vggnet.options.doctor import DoctorOptions
 from vggnet.options.evaluation import EvaluateOptions, PredictOptions
 from vggnet.options.flags import with_flags
@@ -52,6 +53,7 @@ COMMANDS: dict[str, tuple[type, str]] = {
     "serve": (ServeOptions, "serving"),
     "features": (FeaturesOptions, "transfer"),
     "transfer": (TransferOptions, "transfer"),
+    "data": (DataOptions, "data"),
     "convert": (ConvertOptions, "weights"),
     "export": (ExportOptions, "weights"),
     "quantize": (QuantizeOptions, "quantization"),

@@ -93,6 +93,11 @@ def training_workers(requested: int | None = None) -> int:
     return min(16, cores) if torch.cuda.is_available() else max(1, min(8, cores // 2))
 
 
+def reading_workers(requested: int | None = None) -> int:
+    """Return how many processes read images where nothing else is computed: as requested, else one for each core."""
+    return min(16, os.cpu_count() or 1) if requested is None else requested
+
+
 def scoring_workers(requested: int | None, device: torch.device) -> int:
     """Return how many processes read images for inference: as requested, else many beside a GPU and one beside a CPU.
 

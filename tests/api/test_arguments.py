@@ -10,6 +10,7 @@ import pytest
 
 import vggnet
 from vggnet.api.arguments import options_of, with_arguments
+from vggnet.options.data import DataCheckOptions, DataPackOptions
 from vggnet.options.doctor import DoctorOptions
 from vggnet.options.evaluation import EvaluateOptions, PredictOptions
 from vggnet.options.localization import LocalizeEvaluateOptions, LocalizePredictOptions, LocalizeTrainOptions
@@ -25,6 +26,8 @@ FUNCTIONS: dict[str, tuple[type, set[str]]] = {
     "train": (TrainOptions, {"json", *LAUNCH}),
     "ladder": (LadderOptions, {"json", *LAUNCH}),
     "diagnose": (DiagnoseOptions, {"json"}),
+    "check_data": (DataCheckOptions, {"json"}),
+    "pack_data": (DataPackOptions, {"json"}),
     "evaluate": (EvaluateOptions, {"inputs", "report", "module"}),  # modules are objects there
     "classify": (EvaluateOptions, {"inputs", "against", "per_image", "report", "module"}),
     "predict": (PredictOptions, {"inputs", "json"}),

@@ -13,6 +13,7 @@ import torch
 import vggnet
 
 ORDER = (
+    *("check_data", "pack_data"),
     *("build", "preprocess", "as_classifier", "train", "load", "save", "save_pretrained", "from_pretrained"),
     *("transforms", "Dataset", "push_to_hub"),
     *("features", "PerceptualLoss", "evaluate", "OtherClassifier", "classify", "predict"),

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from vggnet.cli import COMMANDS, run
+from vggnet.options.data import DataCheckOptions, DataPackOptions
 from vggnet.options.flat import flat_fields
 from vggnet.options.localization import LocalizeEvaluateOptions, LocalizePredictOptions, LocalizeTrainOptions
 from vggnet.options.ranges import RANGES, Range
 
 KINDS = [kind for kind, _ in COMMANDS.values()]
-KINDS += [LocalizeTrainOptions, LocalizeEvaluateOptions, LocalizePredictOptions]
+KINDS += [LocalizeTrainOptions, LocalizeEvaluateOptions, LocalizePredictOptions, DataCheckOptions, DataPackOptions]
 
 
 def numbers(kind: object) -> set[type]:

@@ -88,3 +88,23 @@ def test_nothing_readable(tmp_path):
     (tmp_path / "a.jpg").touch()
     with pytest.raises(UserError, match=r"none of 1 images can be read; the first: .*a\.jpg: 0 bytes"):
         scan(unlabelled_folder(tmp_path))
+
+
+def test_headers_reads_a_sample_and_the_starts_and_none_reads_the_sample_alone(split):
+    full = scan(split, check="decode", exhaustive_limit=10)
+    headers, none = (scan(split, check=check, sample=20) for check in ("headers", "none"))
+    assert (full.checked, headers.checked, none.checked) == (153, 20, 20)
+    assert [len(found.bad) for found in (full, headers)] == [2, 2]
+    assert headers.digests == full.digests
+    known = np.frombuffer(none.digests, "<u8") != 0
+    assert 18 <= known.sum() <= 20  # two of the files are empty or no images
+    assert headers.statistics == none.statistics
+
+
+def test_the_expected_time_is_told_before_a_large_check(split, monkeypatch):
+    told: list[str] = []
+    scan(split, on_start=told.append)
+    assert told == []
+    monkeypatch.setattr("vggnet.images.scanning._TIMED_FROM", 50)
+    scan(split, on_start=told.append, check="headers", sample=10)
+    assert told == ["the check takes about 0 s (decoding 10 images and reading the start of 143 others)"]

@@ -7,8 +7,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from vggnet.data.archive_listing import is_archive
 from vggnet.data.listing import is_image_entry
 from vggnet.data.opening import data_names
+from vggnet.data.tables import HUB, is_table
 from vggnet.errors import UserError
 from vggnet.network.weights import RUN_FILES
 from vggnet.pretrained.catalogue import is_model_name
@@ -62,8 +64,13 @@ def _holds_weights(path: Path) -> bool:
 def _holds_images(text: str) -> bool:
     """Return whether `text` is an image, a folder with one anywhere in it, or the name of a data set."""
     path = Path(text)
-    if text in data_names():  # before a folder of that name
+    if text in data_names() or text.startswith(HUB) or is_table(path):  # before a folder of that name
         return True
     if not path.is_dir():
-        return is_image_entry(text, path.name)
-    return any(is_image_entry(os.path.join(folder, name), name) for folder, _, names in os.walk(path) for name in names)
+        return is_image_entry(path.parent, path.name) or is_archive(path)
+    found = os.walk(path)
+    return any(
+        is_image_entry(Path(where), name) or is_archive(Path(where, name))
+        for where, _, names in found
+        for name in names
+    )

@@ -14,7 +14,9 @@ import numpy as np
 from vggnet.console import counted, named
 from vggnet.data.box_files import LabelledBox, read_annotations
 from vggnet.data.box_matching import find_images, lay_boxes
+from vggnet.data.compact import Names
 from vggnet.data.dividing import set_aside
+from vggnet.data.folders import Folder, folder_at, members_of
 from vggnet.data.listing import is_flat, list_images
 from vggnet.data.opening import VAL_FRACTION, open_data
 from vggnet.data.splits import ImageData, Split
@@ -35,7 +37,9 @@ def open_annotated(
     given = [(read_annotations(path) if path else ([], [])) for path in (annotations, val_annotations)]
     notes = tuple(note for _, more in given for note in more)
     if is_flat(data):
-        return _open_flat(Path(data).expanduser(), [boxes for boxes, _ in given], notes, whole)
+        folder = folder_at(data)
+        assert folder is not None
+        return _open_flat(folder, [boxes for boxes, _ in given], notes, whole)
     opened = open_data(data, whole=whole)
     train, val = opened.train, opened.val
     if annotations is not None and val_annotations is None:
@@ -50,8 +54,8 @@ def open_annotated(
     return replace(opened, train=train, val=val, notes=opened.notes + notes)
 
 
-def _open_flat(folder: Path, given: list[list[LabelledBox]], notes: tuple[str, ...], whole: bool) -> ImageData:
-    files = tuple(list_images(str(folder), recursive=False)[0])
+def _open_flat(folder: Folder, given: list[list[LabelledBox]], notes: tuple[str, ...], whole: bool) -> ImageData:
+    files, _ = list_images(folder, recursive=False)
     places = find_images(files, (box.image for boxes in given for box in boxes))
     train_boxes, val_boxes = given
     classes = tuple(sorted({box.name for box in train_boxes} or {box.name for box in val_boxes}))
@@ -80,8 +84,8 @@ def _open_flat(folder: Path, given: list[list[LabelledBox]], notes: tuple[str, .
 
 
 def _examples(
-    folder: Path,
-    files: tuple[str, ...],
+    folder: Folder,
+    files: Names,
     places: dict[str, int | None],
     boxes: Sequence[LabelledBox],
     classes: tuple[str, ...],
@@ -97,10 +101,12 @@ def _examples(
         return None
     keys = sorted(found)
     sizes = [next((box.size for box in found[key] if box.size is not None), (0, 0)) for key in keys]
+    chosen = files.at(np.array([place for place, _ in keys], np.int64))
     return Split(
         str(folder),
-        tuple(files[place] for place, _ in keys),
+        chosen,
         np.array([label for _, label in keys], np.int64),
         tuple(np.array([box.corners for box in found[key]], np.int64) for key in keys),
         stated_sizes=np.array(sizes, np.int64),
+        members=members_of(folder, chosen),
     )

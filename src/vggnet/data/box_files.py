@@ -15,18 +15,25 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from xml.etree.ElementTree import Element, ParseError
 
 import defusedxml.ElementTree as SafeXml  # type: ignore[import-untyped]
 from defusedxml import DefusedXmlException
 
 from vggnet.console import counted
-from vggnet.data.text_files import read_rows, read_text
+from vggnet.data.text_files import Readable, read_rows, read_text
 from vggnet.errors import UserError
 
 COLUMNS = ("image", "class", "xmin", "ymin", "xmax", "ymax")
 Size = tuple[int, int]  # width, height
+
+
+class XmlFile(Readable, Protocol):
+    """A `Path`, or a file in an archive."""
+
+    @property
+    def stem(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,7 @@ def read_annotations(path: Path) -> tuple[list[LabelledBox], list[str]]:
     raise UserError(f"{path}: annotations are read from .csv, .json (COCO) and .xml, not from {kind or 'such a file'}")
 
 
-def read_csv(path: Path) -> list[LabelledBox]:
+def read_csv(path: Readable) -> list[LabelledBox]:
     """Read the plain csv: image, class, xmin, ymin, xmax, ymax; inclusive pixels counted from 0."""
     boxes = []
     for row in read_rows(path, COLUMNS):
@@ -78,7 +85,7 @@ def read_csv(path: Path) -> list[LabelledBox]:
     return boxes
 
 
-def read_xml(path: Path, first: int | None = None) -> list[LabelledBox]:
+def read_xml(path: XmlFile, first: int | None = None) -> list[LabelledBox]:
     """Read one VOC or ILSVRC XML file: its objects, none or many.
 
     `first` is the number of the first pixel; by default 1 in a file of VOC, and 0 in others.
@@ -102,9 +109,9 @@ def read_xml(path: Path, first: int | None = None) -> list[LabelledBox]:
     return boxes
 
 
-def _annotation(path: Path) -> Element:
+def _annotation(path: XmlFile) -> Element:
     try:
-        root: Element = SafeXml.parse(path, forbid_dtd=True).getroot()
+        root: Element = SafeXml.fromstring(path.read_bytes(), forbid_dtd=True)
     except DefusedXmlException as error:
         raise UserError(
             f"{path}: refused, it declares entities or a document type ({error}): not an annotation"

@@ -80,6 +80,12 @@ class Names(Sequence[str]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sequence) or isinstance(other, str):
             return NotImplemented
+        if isinstance(other, Names):
+            places = range(len(self))
+            return np.array_equal(self._lengths, other._lengths) and (
+                (self._text is other._text and np.array_equal(self._starts, other._starts))
+                or all(self.encoded(place) == other.encoded(place) for place in places)
+            )
         return len(self) == len(other) and all(mine == its for mine, its in zip(self, other, strict=True))
 
     __hash__ = None  # type: ignore[assignment]  # as a list: compared by content

@@ -57,7 +57,7 @@ def open_val(root: Path, found: ValFolder, name: str) -> ImageData:
     """Return the images with their labels; DATA/train is the training set where it has class folders."""
     codes = _codes(found.labels)
     prefix = "" if found.images == root else f"{found.images.name}/"
-    files, left_out = list_images(str(found.images), prefix, recursive=False)
+    files, left_out = list_images(found.images, prefix, recursive=False)
     numbers = [_number(file) for file in files]
     strangers = [file for file, number in zip(files, numbers, strict=True) if not 0 < number <= len(codes)]
     if strangers:
@@ -74,7 +74,7 @@ def open_val(root: Path, found: ValFolder, name: str) -> ImageData:
             f"{found.labels}: class {named(unknown)} has no folder in {root / 'train'}: a net cannot learn it"
         )
     labels = np.array([position[code] for code in given], np.int64)
-    return ImageData(name, str(root), classes, _titles(classes), train, Split(str(root), tuple(files), labels), notes)
+    return ImageData(name, str(root), classes, _titles(classes), train, Split(str(root), files, labels), notes)
 
 
 def _holds_val_images(folder: Path) -> bool:
@@ -154,12 +154,12 @@ def _from_map(path: Path) -> dict[int, str]:
 
 def _train(root: Path, val_codes: list[str]) -> tuple[Split | None, tuple[str, ...]]:
     """Return the training images in class folders and the classes; without them the classes are those of val."""
-    files_of = class_folders(str(root), "train")[0] if (root / "train").is_dir() else {}
+    files_of = class_folders(root, "train")[0] if (root / "train").is_dir() else {}
     if not files_of:
         return None, tuple(sorted(set(val_codes)))
     refuse_empty_classes(files_of, str(root / "train"))
     classes = tuple(sorted(files_of))
-    return labelled(str(root), files_of, classes), classes
+    return labelled(root, files_of, classes), classes
 
 
 def _titles(classes: tuple[str, ...]) -> tuple[str, ...]:

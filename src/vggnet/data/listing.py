@@ -1,4 +1,4 @@
-"""The image files in folders, sorted, and what is left out: other files, system folders, vggnet's own outputs.
+"""List the image files in folders and archives, and what is left out: other files, system folders, vggnet's outputs.
 
 Listing uses `os.scandir` without a stat per file, so 1.3 million files take seconds. Everything is sorted, so nothing
 depends on the order of the file system.
@@ -6,16 +6,20 @@ depends on the order of the file system.
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from vggnet.console import counted, named
-from vggnet.data.image_files import IMAGE_EXTENSIONS, begins_like_image
+from vggnet.data.compact import Names
+from vggnet.data.folders import ArchiveFolder, Folder, entries_of, file_of, folder_at, members_of
+from vggnet.data.image_files import IMAGE_EXTENSIONS, File, begins_like_image
+from vggnet.data.members import Member
 from vggnet.data.names import is_hidden, is_system
-from vggnet.data.splits import Split
+from vggnet.data.splits import Split, joined
 from vggnet.description import BEST_FILE, LAST_FILE, MODEL_FILE
 from vggnet.errors import UserError
 
@@ -54,75 +58,84 @@ def is_image_name(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in IMAGE_EXTENSIONS
 
 
-def is_image_entry(path: str, name: str) -> bool:
+def is_image_entry(folder: Folder, name: str) -> bool:
     """Return whether a file is an image by its extension; by its first bytes where it has none, or no usual one."""
     extension = os.path.splitext(name)[1]
     if extension.lower() in IMAGE_EXTENSIONS:
         return True
     # "photo", "1.2.840.10008.1", "a.jpg_large", "a.jpg?size=2": what other programs write has letters only
-    return not extension[1:].isalpha() and os.path.isfile(path) and begins_like_image(path)
+    return not extension[1:].isalpha() and _begins_like_image(file_of(folder, name))
 
 
-def is_output(folder: str) -> bool:
+def _begins_like_image(file: File) -> bool:
+    return (isinstance(file, Member) or os.path.isfile(file)) and begins_like_image(file)
+
+
+def is_output(folder: Folder) -> bool:
     """Return whether vggnet made `folder`: a run, a model, or pictures with boxes."""
-    return any(os.path.lexists(os.path.join(folder, name)) for name in (OUTPUT_MARK, *_WEIGHTS))
+    return any(_exists(folder, name) for name in (OUTPUT_MARK, *_WEIGHTS))
 
 
-def holds_runs(folder: str) -> bool:
+def _exists(folder: Folder, name: str) -> bool:
+    if isinstance(folder, ArchiveFolder):
+        return (folder / name).is_file()
+    return os.path.lexists(os.path.join(folder, name))
+
+
+def holds_runs(folder: Folder) -> bool:
     """Return whether a folder without images is, or holds, a run: finished, stopped or just starting."""
-    folders = [folder, *(os.path.join(folder, name) for name in _folders(folder)[0])]
-    return any(os.path.lexists(os.path.join(each, name)) for each in folders for name in (*_WEIGHTS, *_STARTED))
+    folders = [folder, *(folder / name for name in _folders(folder)[0])]
+    return any(_exists(each, name) for each in folders for name in (*_WEIGHTS, *_STARTED))
 
 
-def subfolders(folder: str | Path) -> list[str]:
+def subfolders(folder: Folder) -> list[str]:
     """Return the names of the folders in `folder` that may hold data, sorted."""
     return visible_folders(folder)[0]
 
 
-def visible_folders(folder: str | Path) -> tuple[list[str], LeftOut]:
+def visible_folders(folder: Folder) -> tuple[list[str], LeftOut]:
     """Return `subfolders`, and the folders beside them that are left out."""
     names, left_out = _folders(folder)
-    outputs = [name for name in names if is_output(os.path.join(folder, name))]
-    left_out += LeftOut(outputs=tuple(os.path.join(folder, name) for name in outputs))
+    outputs = [name for name in names if is_output(folder / name)]
+    left_out += LeftOut(outputs=tuple(str(folder / name) for name in outputs))
     return sorted(set(names) - set(outputs)), left_out
 
 
-def _folders(folder: str | Path) -> tuple[list[str], LeftOut]:
+def _folders(folder: Folder) -> tuple[list[str], LeftOut]:
     names, left_out = [], LeftOut()
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if not is_hidden(entry.name) and entry.is_dir():
-                names.append(entry.name)
-            elif is_system(entry.name) and entry.is_dir():
-                left_out += LeftOut(system=Counter([entry.name]))
+    for entry in entries_of(folder):
+        if not is_hidden(entry.name) and entry.is_dir():
+            names.append(entry.name)
+        elif is_system(entry.name) and entry.is_dir():
+            left_out += LeftOut(system=Counter([entry.name]))
     return names, left_out
 
 
-def list_images(folder: str, prefix: str = "", recursive: bool = True) -> tuple[list[str], LeftOut]:
+def list_images(folder: Folder, prefix: str = "", recursive: bool = True) -> tuple[Names, LeftOut]:
     """Return the sorted posix paths (`prefix` before them) of the image files under `folder`, and what is left out."""
     files: list[str] = []
     others, system, outputs = 0, Counter[str](), []
-    pending, seen = [(folder, prefix)], {os.path.realpath(folder)}
+    pending, seen = [(folder, prefix)], {os.path.realpath(str(folder))}
     while pending:
         where, before = pending.pop()
-        with os.scandir(where) as entries:
-            for entry in entries:
-                if is_hidden(entry.name):
-                    system += Counter([entry.name] if is_system(entry.name) and entry.is_dir() else [])
-                elif entry.is_dir():
-                    real = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
-                    if not recursive or real in seen:  # a link may lead back up
-                        continue
-                    seen.add(real)
-                    if is_output(entry.path):
-                        outputs.append(entry.path)
-                    else:
-                        pending.append((entry.path, f"{before}{entry.name}/"))
-                elif is_image_entry(entry.path, entry.name):
-                    files.append(before + entry.name)
+        for entry in entries_of(where):
+            if is_hidden(entry.name):
+                system += Counter([entry.name] if is_system(entry.name) and entry.is_dir() else [])
+            elif entry.is_dir():
+                real = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
+                if not recursive or real in seen:  # a link may lead back up
+                    continue
+                seen.add(real)
+                below = where / entry.name
+                if is_output(below):
+                    outputs.append(entry.path)
                 else:
-                    others += 1
-    return sorted(files), LeftOut(others, system, tuple(outputs))
+                    pending.append((below, f"{before}{entry.name}/"))
+            elif is_image_entry(where, entry.name):
+                files.append(before + entry.name)
+            else:
+                others += 1
+    return Names.of(sorted(files)), LeftOut(others, system, tuple(outputs))
 
 
 def stem_of(file: str) -> str:
@@ -130,43 +143,43 @@ def stem_of(file: str) -> str:
     return os.path.splitext(file.rpartition("/")[2])[0]
 
 
-def class_folders(root: str, part: str) -> tuple[dict[str, list[str]], LeftOut]:
+def class_folders(root: Folder, part: str) -> tuple[dict[str, Names], LeftOut]:
     """Return {class: its files, relative to `root`} of the folders in `root/part`, and what is left out there.
 
     `part` is "" where the class folders lie in `root` itself. A class without images has an empty list.
     """
-    prefix, where = f"{part}/" if part else "", os.path.join(root, part)
+    prefix, where = f"{part}/" if part else "", root / part if part else root
     _refuse_broken_links(where)
     names, left_out = visible_folders(where)
     files_of = {}
     for name in names:
-        folder = os.path.join(where, name)
+        folder = where / name
         files, others = list_images(folder, f"{prefix}{name}/")
         if not files and holds_runs(folder):
-            left_out += LeftOut(outputs=(folder,))
+            left_out += LeftOut(outputs=(str(folder),))
             continue
         files_of[name] = files
         left_out += others
     return files_of, left_out
 
 
-def _refuse_broken_links(folder: str) -> None:
+def _refuse_broken_links(folder: Folder) -> None:
     """Raise UserError for a broken link, since a class folder may be missing."""
-    with os.scandir(folder) as entries:
-        links = [entry for entry in entries if entry.is_symlink() and not is_hidden(entry.name)]
+    links = [entry for entry in entries_of(folder) if entry.is_symlink() and not is_hidden(entry.name)]
     broken = sorted(link.name for link in links if not os.path.exists(link.path))
     if broken:
         raise UserError(f"{folder}: {named(broken)} links to nothing: correct the link or remove it")
 
 
-def labelled(root: str, files_of: dict[str, list[str]], classes: Sequence[str], part: str = "") -> Split:
+def labelled(root: Folder, files_of: Mapping[str, Sequence[str]], classes: Sequence[str], part: str = "") -> Split:
     """Return a split of the files of each class, in the order of `classes`; `part` as in `Split`."""
-    groups = [files_of.get(name, []) for name in classes]
+    groups = [files_of.get(name, ()) for name in classes]
     labels = np.repeat(np.arange(len(classes), dtype=np.int64), [len(group) for group in groups])
-    return Split(root, tuple(file for group in groups for file in group), labels, part=part)
+    files = Names.of(chain.from_iterable(groups))
+    return Split(str(root), files, labels, part=part, members=members_of(root, files))
 
 
-def refuse_empty_classes(files_of: dict[str, list[str]], where: str) -> None:
+def refuse_empty_classes(files_of: Mapping[str, Sequence[str]], where: str) -> None:
     """Raise UserError with the names of the classes without images."""
     empty = [name for name, files in files_of.items() if not files]
     if empty:
@@ -174,31 +187,28 @@ def refuse_empty_classes(files_of: dict[str, list[str]], where: str) -> None:
 
 
 def images_at(paths: Sequence[str | Path]) -> Split:
-    """Return the images at `paths`; a folder stands for all images in it. Raises UserError for an empty folder."""
-    files: list[str] = []
-    for path in map(Path, paths):
-        if path.is_dir():
-            folder = unlabelled_folder(path)
-            files += [folder.path(index) for index in range(len(folder))]
-        else:
-            files.append(str(path))
-    return Split("", tuple(files))
+    """Return the images at `paths`; a folder or an archive stands for all images in it.
+
+    Raises UserError for one without images.
+    """
+    parts = (Split("", (str(path),)) if folder_at(path) is None else unlabelled_folder(path) for path in paths)
+    return joined(list(parts))
 
 
 def is_flat(data: str | Path) -> bool:
-    """Return whether `data` is a folder of images without class folders: with images in it, and no folder of images."""
-    folder = Path(data).expanduser()
-    if not folder.is_dir() or not list_images(str(folder), recursive=False)[0]:
+    """Return whether `data` is a folder, or an archive, with images in it and no folder of images."""
+    folder = folder_at(data)
+    if folder is None or not list_images(folder, recursive=False)[0]:
         return False
-    return not any(list_images(str(folder / name))[0] for name in subfolders(folder))
+    return not any(list_images(folder / name)[0] for name in subfolders(folder))
 
 
 def unlabelled_folder(path: str | Path) -> Split:
-    """Return all images under a folder, sorted, without labels. Raises UserError where there are none."""
-    folder = Path(path).expanduser()
-    if not folder.is_dir():
+    """Return all images under a folder or in an archive, sorted, without labels. Raises UserError without any."""
+    folder = folder_at(path)
+    if folder is None:
         raise UserError(f"{path}: no such folder")
-    files, _ = list_images(str(folder))
+    files, _ = list_images(folder)
     if not files:
         raise UserError(f"{path}: no image files in this folder (looked for {', '.join(sorted(IMAGE_EXTENSIONS))})")
-    return Split(str(folder), tuple(files))
+    return Split(str(folder), files, members=members_of(folder, files))

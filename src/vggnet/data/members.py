@@ -15,12 +15,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from vggnet.errors import BadImage
+from vggnet.data.parquet_rows import read_row
+from vggnet.errors import BadImage, reason_of
 
-Kind = Literal["plain", "zip"]  # bytes as they are (tar); behind a zip's local header, perhaps compressed
+# bytes as they are (tar, Arrow); behind a zip's local header, perhaps compressed; in the rows of a parquet file
+Kind = Literal["plain", "zip", "parquet"]
 State = tuple[int, int, int, int]  # size, time of writing, inode, time of change
 MAX_BYTES = 2**30  # a file of `decoding.MAX_PIXELS` with 8 bits, transparency and no compression is 0.7 GB
 NO_STATE: State = (-1, 0, 0, 0)  # of what is no image file
+_CHANGED = "the archive has changed since its images were listed: start again"
 _MOST_OPEN = 64  # archives that a process holds open
 _ZIP_HEADER = 30  # bytes before the name
 _ZIP_MARK = b"PK\x03\x04"
@@ -31,16 +34,21 @@ _ALONE = -1  # in the place of an archive: a file by itself
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """An archive as it was when its members were listed."""
+    """An archive as it was when its members were listed; `column` is that of the images in a parquet file."""
 
     path: str
     kind: Kind
     state: State
+    column: str = ""
 
     @classmethod
-    def at(cls, path: str, kind: Kind) -> "Archive":
+    def at(cls, path: str, kind: Kind, column: str = "") -> "Archive":
         """Return the archive at `path` in its present state. Raises OSError."""
-        return cls(path, kind, state_of_status(os.stat(path)))
+        return cls(path, kind, state_of_status(os.stat(path)), column)
+
+    def is_as_listed(self) -> bool:
+        """Return whether the archive is unchanged. Raises OSError."""
+        return state_of_status(os.stat(self.path))[:3] == self.state[:3]
 
 
 def state_of_status(status: os.stat_result) -> State:
@@ -52,8 +60,8 @@ def state_of_status(status: os.stat_result) -> State:
 class Member:
     """An image in an archive. `path` names it for people: the archive's path, and its name within.
 
-    `start` is the offset of its bytes (in a zip, of its local header), `length` their number as they are stored, and
-    `size` the number of bytes of the file.
+    `start` is the offset of its bytes (in a zip, of its local header; in a parquet file, its row), `length` their
+    number as they are stored, and `size` the number of bytes of the file.
     """
 
     path: str
@@ -73,6 +81,8 @@ class Member:
         """
         if self.start == ABSENT:
             raise FileNotFoundError(self.path)
+        if self.archive.kind == "parquet":
+            return _Content(self._in_row())
         handle = _opened(self.archive)
         if self.archive.kind == "plain":
             return _Window(handle, self.start, self.size, self.path)
@@ -80,6 +90,16 @@ class Member:
         if method == STORED:
             return _Window(handle, start, self.size, self.path)
         return _Content(self._inflated(handle.read(start, self.length)))
+
+    def _in_row(self) -> bytes:
+        if not self.archive.is_as_listed():
+            raise BadImage(self.path, _CHANGED)
+        try:
+            return read_row(self.archive.path, self.archive.state, self.archive.column, self.start)
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # pyarrow raises exceptions of several kinds for damaged files
+            raise BadImage(self.path, f"the table is damaged ({reason_of(error)}): copy it again") from error
 
     def _in_zip(self, handle: "_Handle") -> tuple[int, int]:
         """Return where the member's bytes begin, and the method of their compression."""
@@ -107,7 +127,7 @@ class _Handle:
         self.file = os.open(archive.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
         status = os.fstat(self.file)
         if state_of_status(status)[:3] != archive.state[:3] or not stat.S_ISREG(status.st_mode):
-            raise BadImage(archive.path, "the archive has changed since its images were listed: start again")
+            raise BadImage(archive.path, _CHANGED)
 
     def read(self, start: int, length: int) -> bytes:
         return os.pread(self.file, length, start)

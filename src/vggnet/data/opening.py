@@ -2,7 +2,9 @@
 
 Layouts: class folders under `train/` and `val/` (`parts`: the usual names in any case and form); one folder of class
 folders, divided by the images' names; the ILSVRC CLS-LOC download (`ilsvrc`) and Tiny ImageNet (`tiny_imagenet`) as
-they are downloaded. Names: `scenes` (drawn here, no download) and torchvision's sets (`downloads`). Classes are matched
+they are downloaded; any of these in a tar or a zip (`folders`); ILSVRC's own tars (`ilsvrc_archives`); packs (`packs`);
+parquet files and sets of Hugging Face's `datasets` (`tables`).
+Names: `scenes` (drawn here, no download) and torchvision's sets (`downloads`). Classes are matched
 by name, never by position. Faults of a layout are reported before any image is read.
 """
 
@@ -11,10 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from vggnet.console import counted, named
-from vggnet.data import downloads, ilsvrc, ilsvrc_val, scenes, tiny_imagenet
+from vggnet.data import downloads, ilsvrc, ilsvrc_archives, ilsvrc_val, packs, scenes, tables, tiny_imagenet
 from vggnet.data.box_files import read_csv
 from vggnet.data.box_matching import lay_boxes
+from vggnet.data.compact import Names
 from vggnet.data.dividing import set_aside
+from vggnet.data.folders import Folder, folder_at
 from vggnet.data.listing import LeftOut, class_folders, labelled, list_images, refuse_empty_classes
 from vggnet.data.parts import Parts, find_parts, refuse_unknown_parts
 from vggnet.data.splits import ImageData
@@ -42,28 +46,53 @@ def open_data(data: str, *, whole: bool = False, cache: Path | None = None) -> I
         return _open_folder(root, "scenes", whole)
     if data in downloads.SETS:
         return _open_folder(downloads.fetched(data, cache), data, whole)
-    folder = Path(data).expanduser()
-    if folder.is_dir():
+    if data.startswith(tables.HUB):
+        return _perhaps_divided(tables.open_hub(data), whole)
+    path = Path(data).expanduser()
+    if path.is_file() and tables.is_table(path):
+        return _perhaps_divided(tables.open_tables(path, path.stem), whole)
+    folder = folder_at(data)
+    if folder is not None:
         try:
-            return _open_folder(folder, folder.resolve().name, whole)
+            opened = _open_folder(folder, folder.resolve().name, whole)
         except OSError as error:
             raise UserError(f"{error.filename or folder}: {error.strerror}") from error
-    if folder.exists():
-        raise UserError(f"{data} is a file: DATA is a folder of images or a name ({', '.join(data_names())})")
+        return opened if isinstance(folder, Path) else replace(opened, notes=folder.listing.notes() + opened.notes)
+    if Path(data).expanduser().exists():
+        raise UserError(
+            f"{data} is a file: DATA is a folder of images, a tar or a zip of one, or a name "
+            f"({', '.join(data_names())})"
+        )
     near = difflib.get_close_matches(data.lower(), data_names(), n=3, cutoff=0.6)
     hint = f"did you mean {' or '.join(near)}?" if near else f"the names are {', '.join(data_names())}"
     raise UserError(f"{data!r} is neither a folder nor the name of a data set: {hint}")
 
 
-def _open_folder(root: Path, name: str, whole: bool) -> ImageData:
+def has_boxes_of_stored_pixels(data: str) -> bool:
+    """Return whether boxes of `data` refer to pixels before EXIF orientations are applied, as those of ILSVRC do."""
+    folder = None if data in data_names() else folder_at(data)
+    if folder is None or ilsvrc.find_base(folder) is not None:
+        return folder is not None
+    return isinstance(folder, Path) and (
+        ilsvrc_archives.is_download(folder) or packs.has_boxes_of_stored_pixels(folder)
+    )
+
+
+def _open_folder(root: Folder, name: str, whole: bool) -> ImageData:
     return _with_own_boxes(root, _open_layout(root, name, whole))
 
 
-def _open_layout(root: Path, name: str, whole: bool) -> ImageData:
+def _open_layout(root: Folder, name: str, whole: bool) -> ImageData:
+    if isinstance(root, Path) and packs.is_pack(root):
+        return _perhaps_divided(packs.open_pack(root, name), whole)
+    if isinstance(root, Path) and tables.is_table(root):
+        return _perhaps_divided(tables.open_tables(root, name), whole)
     if base := ilsvrc.find_base(root):
         return ilsvrc.open_download(root, base, name)
-    if (flat := ilsvrc_val.find_val(root)) is not None:
+    if isinstance(root, Path) and (flat := ilsvrc_val.find_val(root)) is not None:
         return ilsvrc_val.open_val(root, flat, name)
+    if isinstance(root, Path) and ilsvrc_archives.is_download(root):
+        return ilsvrc_archives.open_download(root, name)
     if tiny_imagenet.is_download(root):
         return tiny_imagenet.open_download(root, name)
     parts = find_parts(root)
@@ -78,7 +107,7 @@ def _open_layout(root: Path, name: str, whole: bool) -> ImageData:
     return _open_parts(root, name, parts.train, parts.val, parts)
 
 
-def _open_parts(root: Path, name: str, train: str, val: str, parts: Parts) -> ImageData:
+def _open_parts(root: Folder, name: str, train: str, val: str, parts: Parts) -> ImageData:
     """Return the folders `train` and `val`, both of class folders."""
     files_of, left_out, notes = _read_classes(root, train)
     classes = tuple(sorted(files_of))
@@ -97,18 +126,18 @@ def _open_parts(root: Path, name: str, train: str, val: str, parts: Parts) -> Im
         str(root),
         classes,
         (),
-        labelled(str(root), files_of, classes),
-        labelled(str(root), val_files_of, classes),
+        labelled(root, files_of, classes),
+        labelled(root, val_files_of, classes),
         parts.notes + notes + (left_out + val_left_out).notes(str(root)),
     )
 
 
-def _val_classes(root: Path, val: str) -> tuple[dict[str, list[str]], LeftOut]:
+def _val_classes(root: Folder, val: str) -> tuple[dict[str, Names], LeftOut]:
     """Return the class folders of a validation part, without empty ones. Raises UserError for a flat folder."""
-    files_of, left_out = class_folders(str(root), val)
+    files_of, left_out = class_folders(root, val)
     files_of = {each: files for each, files in files_of.items() if files}
     if not files_of:
-        flat, _ = list_images(str(root / val), recursive=False)
+        flat, _ = list_images(root / val, recursive=False)
         if not flat:
             raise UserError(f"{root / val}: no image in any class folder; expected {val}/CLASS/*.jpg")
         raise UserError(
@@ -119,36 +148,48 @@ def _val_classes(root: Path, val: str) -> tuple[dict[str, list[str]], LeftOut]:
     return files_of, left_out
 
 
-def _open_val_only(root: Path, name: str, val: str) -> ImageData:
+def _open_val_only(root: Folder, name: str, val: str) -> ImageData:
     files_of, left_out = _val_classes(root, val)
     classes = tuple(sorted(files_of))
-    split = labelled(str(root), files_of, classes)
+    split = labelled(root, files_of, classes)
     return ImageData(name, str(root), classes, (), None, split, left_out.notes(str(root)))
 
 
-def _open_undivided(root: Path, part: str, name: str, whole: bool) -> ImageData:
+def _open_undivided(root: Folder, part: str, name: str, whole: bool) -> ImageData:
     """Return class folders without a validation part: some of each class are set aside, or all are `val`."""
     files_of, left_out, notes = _read_classes(root, part)
     notes += left_out.notes(str(root))
     classes = tuple(sorted(files_of))
-    everything = labelled(str(root), files_of, classes, f"{part}/" if part else "")
+    everything = labelled(root, files_of, classes, f"{part}/" if part else "")
+    return _divided(ImageData(name, str(root), classes, (), None, everything, notes), whole)
+
+
+def _perhaps_divided(opened: ImageData, whole: bool) -> ImageData:
+    """Divide data that was opened as one part (`ImageData.divided`)."""
+    return _divided(opened, whole) if opened.divided else opened
+
+
+def _divided(opened: ImageData, whole: bool) -> ImageData:
+    """Return data, all of which is `val`, as it is (`whole`), or with a part set aside for validation."""
+    everything, classes, notes = opened.val, opened.classes, opened.notes
+    assert everything is not None
     if whole:
         notes = (f"no validation folder: all {counted(len(everything), 'image')} count", *notes)
-        return ImageData(name, str(root), classes, (), None, everything, notes)
+        return replace(opened, notes=notes, divided=False)
     train, val = set_aside(everything, VAL_FRACTION)
     notes = (f"no validation folder: {len(val)} of {len(everything)} images set aside (by class and name)", *notes)
     assert val.labels is not None
     absent = [classes[label] for label in sorted(set(range(len(classes))) - set(val.labels.tolist()))]
     if absent:
         notes += (f"{counted(len(absent), 'class')} of a single image, which is for training: {named(absent)}",)
-    return ImageData(name, str(root), classes, (), train, val, notes, divided=True)
+    return replace(opened, train=train, val=val, notes=notes, divided=True)
 
 
-def _read_classes(root: Path, part: str) -> tuple[dict[str, list[str]], LeftOut, tuple[str, ...]]:
+def _read_classes(root: Folder, part: str) -> tuple[dict[str, Names], LeftOut, tuple[str, ...]]:
     """Return training classes: {class: files}, what is left out, notes. Raises UserError for an empty class."""
-    where = root / part
-    files_of, left_out = class_folders(str(root), part)
-    flat, _ = list_images(str(where), recursive=False)
+    where = root / part if part else root
+    files_of, left_out = class_folders(root, part)
+    flat, _ = list_images(where, recursive=False)
     if not any(files_of.values()):
         found = f"{counted(len(flat), 'image')} outside class folders" if flat else "no images"
         raise UserError(f"{where}: {found}; {_LAYOUT}")
@@ -157,7 +198,7 @@ def _read_classes(root: Path, part: str) -> tuple[dict[str, list[str]], LeftOut,
     return files_of, left_out, notes
 
 
-def _with_own_boxes(root: Path, opened: ImageData) -> ImageData:
+def _with_own_boxes(root: Folder, opened: ImageData) -> ImageData:
     """Return the data with the boxes of `boxes.csv` beside its folders, if that exists (`box_files.read_csv`)."""
     path = root / "boxes.csv"
     boxes = read_csv(path) if path.is_file() else []

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from vggnet.console import counted, named
+from vggnet.data.folders import Folder
 from vggnet.data.listing import list_images, subfolders
 from vggnet.data.names import looks_like_part, part_of
 from vggnet.errors import UserError
@@ -22,7 +22,7 @@ class Parts:
     notes: tuple[str, ...] = ()
 
 
-def find_parts(root: Path) -> Parts:
+def find_parts(root: Folder) -> Parts:
     """Return the parts in `root`; without a training part a validation part only where it is the only folder.
 
     The usual names are known in any case and form (`names.part_of`). A validation folder goes before a test folder.
@@ -47,7 +47,7 @@ def find_parts(root: Path) -> Parts:
         _refuse_two(root, test, "test")
         folders = subfolders(root / test[0])
         if len(folders) < 2 and not set(folders) & set(classes):  # test/1.jpg, or test/unknown/1.jpg
-            files, _ = list_images(str(root / test[0]))
+            files, _ = list_images(root / test[0])
             notes += (f"not used: {counted(len(files), 'image')} in {test[0]}, which have no labels",)
             return Parts(train[0], test[0], True, notes)
     chosen = next(iter(val + test), None)
@@ -56,7 +56,7 @@ def find_parts(root: Path) -> Parts:
     return Parts(train[0], chosen, False, notes)
 
 
-def refuse_unknown_parts(root: Path) -> None:
+def refuse_unknown_parts(root: Folder) -> None:
     """Raise UserError where folders with names like parts hold subfolders of the same names, which must be classes."""
     present = subfolders(root)
     suspects = [name for name in present if looks_like_part(name)]
@@ -72,17 +72,17 @@ def refuse_unknown_parts(root: Path) -> None:
             )
 
 
-def _may_be_train(root: Path, name: str, kinds: Mapping[str, str | None]) -> bool:
+def _may_be_train(root: Folder, name: str, kinds: Mapping[str, str | None]) -> bool:
     """Return whether a folder called train holds classes: beside other classes it may be the class of trains."""
     return all(kinds.values()) or bool(subfolders(root / name))
 
 
-def _refuse_two(root: Path, names: Sequence[str], kind: str) -> None:
+def _refuse_two(root: Folder, names: Sequence[str], kind: str) -> None:
     if len(names) > 1:
         raise UserError(f"{root}: {named(names)} may all be the {kind} images: keep one of them, or rename the others")
 
 
-def _note_unused(root: Path, names: Sequence[str], classes: Sequence[str]) -> tuple[str, ...]:
+def _note_unused(root: Folder, names: Sequence[str], classes: Sequence[str]) -> tuple[str, ...]:
     """Return a note where folders beside the parts hold folders of the same classes."""
     unused = [name for name in names if set(subfolders(root / name)) & set(classes)]
     return (

@@ -8,14 +8,20 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Protocol
 
 from vggnet.errors import UserError
 
 _OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
-def read_text(path: Path) -> str:
+class Readable(Protocol):
+    """A file that is named for people by `str`: a `Path`, or a file in an archive."""
+
+    def read_bytes(self) -> bytes: ...
+
+
+def read_text(path: Readable) -> str:
     """Return the text of a UTF-8 file, without the byte order mark that Windows puts before it.
 
     Raises UserError with file, line and column where it is no such text.
@@ -55,7 +61,7 @@ class Row:
         return f"{self.where}: column {column}"
 
 
-def read_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+def read_rows(path: Readable, columns: Sequence[str]) -> Iterator[Row]:
     """Yield the lines of a csv file whose first line names at least `columns`, in any order.
 
     Raises UserError where a column is missing or a line is malformed.

@@ -8,11 +8,12 @@ folders is read, too, as long as its annotations are there.
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from vggnet.console import counted, named
+from vggnet.data.compact import BoxLists
+from vggnet.data.folders import Folder, members_of
 from vggnet.data.listing import class_folders, labelled, list_images, refuse_empty_classes
 from vggnet.data.splits import ImageData, Split
 from vggnet.data.text_files import read_text
@@ -22,14 +23,14 @@ _VAL = "val_annotations.txt"
 _NO_BOX = np.empty((0, 4), np.int64)
 
 
-def is_download(root: Path) -> bool:
+def is_download(root: Folder) -> bool:
     """Return whether `root` holds such an archive's training and validation part."""
     return (root / "val" / _VAL).is_file() and (root / "train").is_dir()
 
 
-def open_download(root: Path, name: str) -> ImageData:
+def open_download(root: Folder, name: str) -> ImageData:
     """Return both parts of the archive with their boxes. Raises UserError for what is missing or malformed."""
-    files_of, left_out = class_folders(str(root), "train")
+    files_of, left_out = class_folders(root, "train")
     if not any(files_of.values()):
         raise UserError(f"{root / 'train'}: no images; expected train/<wnid>/images/*.JPEG")
     refuse_empty_classes(files_of, str(root / "train"))
@@ -37,14 +38,12 @@ def open_download(root: Path, name: str) -> ImageData:
     box_files = [path for each in classes if (path := root / "train" / each / f"{each}_boxes.txt").is_file()]
     others = replace(left_out, files=left_out.files - len(box_files))
     boxes = {f"{path.parent.name}/{file}": box for path in box_files for file, _, box in _lines(path, 5)}
-    train = labelled(str(root), files_of, classes)
+    train = labelled(root, files_of, classes)
     if box_files:
-        train = replace(train, boxes=tuple(boxes.get(_in_class(file), _NO_BOX) for file in train.files))
+        train = replace(train, boxes=BoxLists.of(boxes.get(_in_class(file), _NO_BOX) for file in train.files))
     val, notes = _open_val(root, classes)
     if (root / "test").is_dir():
-        notes += (
-            f"not used: {counted(len(list_images(str(root / 'test'))[0]), 'image')} in test, which have no labels",
-        )
+        notes += (f"not used: {counted(len(list_images(root / 'test')[0]), 'image')} in test, which have no labels",)
     return ImageData(name, str(root), classes, _titles(root, classes), train, val, others.notes(str(root)) + notes)
 
 
@@ -54,10 +53,10 @@ def _in_class(file: str) -> str:
     return f"{folders[1]}/{folders[-1]}"
 
 
-def _open_val(root: Path, classes: tuple[str, ...]) -> tuple[Split, tuple[str, ...]]:
+def _open_val(root: Folder, classes: tuple[str, ...]) -> tuple[Split, tuple[str, ...]]:
     path = root / "val" / _VAL
     known = {file: (wnid, box) for file, wnid, box in _lines(path, 6)}
-    files, _ = list_images(str(root / "val"), "val/")
+    files, _ = list_images(root / "val", "val/")
     if not files:
         raise UserError(f"{root / 'val'}: no images; expected val/images/*.JPEG")
     names = [file.rpartition("/")[2] for file in files]
@@ -75,10 +74,11 @@ def _open_val(root: Path, classes: tuple[str, ...]) -> tuple[Split, tuple[str, .
     absent = [wnid for place, wnid in enumerate(classes) if place not in set(labels.tolist())]
     if absent:
         notes += (f"{counted(len(absent), 'class')} without an image in val: {named(absent)}",)
-    return Split(str(root), tuple(files), labels, tuple(known[name][1] for name in names)), notes
+    boxes = BoxLists.of(known[name][1] for name in names)
+    return Split(str(root), files, labels, boxes, members=members_of(root, files)), notes
 
 
-def _lines(path: Path, fields: int) -> Iterator[tuple[str, str, np.ndarray]]:
+def _lines(path: Folder, fields: int) -> Iterator[tuple[str, str, np.ndarray]]:
     """Yield (file, the field before its box, box (1, 4)) of each line that is not blank."""
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         if not line.strip():
@@ -93,7 +93,7 @@ def _lines(path: Path, fields: int) -> Iterator[tuple[str, str, np.ndarray]]:
         yield words[0], words[-5], box
 
 
-def _titles(root: Path, classes: tuple[str, ...]) -> tuple[str, ...]:
+def _titles(root: Folder, classes: tuple[str, ...]) -> tuple[str, ...]:
     path = root / "words.txt"
     if not path.is_file():
         return ()

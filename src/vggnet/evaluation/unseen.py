@@ -37,7 +37,7 @@ def trained_on(models: Sequence[Path], data: str, opened: ImageData) -> bool:
             digests = content_digests(sample) if digests is None else digests
             found |= bool(learnt.holds_images(sample, digests).any())
         elif (config := _config(model)) and _same_folder(config.get("data"), data):
-            if config.get("seed", 0) != 0:
+            if config.get("seed", 0) != 0 and config.get("check") != "none":
                 raise UserError(
                     f"{model}: an earlier version trained this run on {data}, with a part of the images set aside by "
                     f"seed {config['seed']}. Now no seed decides, so the run has learnt from images that are to be "
@@ -78,7 +78,7 @@ def note_learnt(models: Sequence[Path], opened: ImageData, split: Split) -> tupl
 def _may_know(model: Path) -> bool:
     """Return whether a net was trained by vggnet, without a record of its images, on a folder that is not found."""
     data = _config(model).get("data")
-    if isinstance(data, str) and (data in data_names() or Path(data).expanduser().is_dir()):
+    if isinstance(data, str) and (data in data_names() or Path(data).expanduser().exists()):
         return False
     return data is not None or "learning_rate" in read_description(model).recipe  # only training writes the recipe
 

@@ -9,6 +9,7 @@ import base64
 import hashlib
 import json
 import os
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vggnet.console import duration
 from vggnet.data.image_files import header_problem
 from vggnet.data.learnt import content_digest
 from vggnet.data.splits import Split
@@ -25,9 +27,12 @@ from vggnet.images.color import ColorStatistics, ColorSums
 from vggnet.images.decoding import UPRIGHT, read_image
 from vggnet.images.silence import in_words
 from vggnet.images.workers import Workers, chunks
+from vggnet.options.choices import ImageCheck
 
 _VERSION = 2  # part of the cached results' name: counts changes of what is computed
 _DECODED_PIECE, _GLANCED_PIECE = 64, 2048  # images to a worker at once
+_TIMED_FROM, _TIMED = 5000, 32  # from how many images on the time is told, and from how many of them
+_LONG_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -107,21 +112,34 @@ def scan(
     exhaustive_limit: int = 100_000,
     sample: int = 10_000,
     seed: int = 0,
+    check: ImageCheck | None = None,
+    on_start: Callable[[str], None] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Scan:
     """Decode the images of `split` once (of a very large one, a sample) in `workers` processes.
 
     Args:
         cache: folder for the result, which is read from there the next time; None caches nothing.
-        exhaustive_limit: of a split with more images, only `sample` images are decoded, drawn by `seed`.
+        exhaustive_limit: of a split with more images, only `sample` images are decoded, drawn by `seed`, and of the
+            others the first bytes are checked.
+        check: "decode" decodes all images, "headers" a sample whatever their number; "none" reads no others than the
+            sample, whose digests are then 0.
+        on_start: called with the time that the check of a large split takes, as far as some images tell it.
         on_progress: called with (images done, all images).
 
     Raises UserError where no image can be read.
     """
-    cached = _cached_path(split, cache, exhaustive_limit, sample, seed) if cache else None
+    limit = {"decode": len(split), "headers": 0, "none": 0}.get(check or "", exhaustive_limit)
+    skips = (1,) if check == "none" else ()
+    cached = _cached_path(split, cache, limit, sample, seed, *skips) if cache else None
     if cached and (found := _read(cached)):
         return found
-    result = _scan(split, workers, _items(len(split), exhaustive_limit, sample, seed), on_progress)
+    items = _items(len(split), limit, sample, seed)
+    if check == "none":
+        items = [item for item in items if item[0]]
+    if on_start and (line := expected_time(split, items, workers)):
+        on_start(line)
+    result = _scan(split, workers, items, on_progress)
     if cached and not any("cannot be read" in error.reason for error in result.bad):  # permissions may be corrected
         _write(cached, result)
     return result
@@ -139,6 +157,24 @@ def _items(count: int, exhaustive_limit: int, sample: int, seed: int) -> list[tu
     ]
 
 
+def expected_time(split: Split, items: list[tuple[bool, np.ndarray]], workers: int) -> str | None:
+    """Return in words how long a check takes, from the time of a few images; None where it is short."""
+    thorough = sum(len(indices) for decoded, indices in items if decoded)
+    glanced = sum(len(indices) for decoded, indices in items if not decoded)
+    if thorough + glanced < _TIMED_FROM:
+        return None
+    look, seconds = _Look(split), 0.0
+    for decoded, count in ((True, thorough), (False, glanced)):
+        some = np.linspace(0, len(split) - 1, _TIMED).astype(int)
+        begin = time.perf_counter()
+        if count:
+            look((decoded, some))
+        seconds += (time.perf_counter() - begin) / _TIMED * count / max(1, workers)
+    what = [f"decoding {thorough:,} images", *([f"reading the start of {glanced:,} others"] if glanced else [])]
+    hint = "; `check` headers or none takes less" if seconds > _LONG_S else ""
+    return f"the check takes about {duration(seconds)} ({' and '.join(what)}){hint}"
+
+
 def _scan(
     split: Split,
     workers: int,
@@ -149,6 +185,7 @@ def _scan(
     oriented = deep = brightest = 0
     bad: list[BadImage] = []
     digests = np.zeros(len(split), "<u8")
+    total = sum(len(indices) for _, indices in items)
     with Workers(_Look(split), min(workers, len(items))) as pool:
         for (_, indices), part in zip(items, pool.map(items), strict=True):
             digests[indices] = part.digests
@@ -158,7 +195,7 @@ def _scan(
             oriented, deep, brightest = oriented + part.oriented, deep + part.deep, max(brightest, part.brightest)
             done += part.images
             if on_progress:
-                on_progress(done, len(split))
+                on_progress(done, total)
     if not sums.count:
         first = f"; the first: {bad[0]}" if bad else ""
         raise UserError(f"{split.root}: none of {len(split)} images can be read{first}")

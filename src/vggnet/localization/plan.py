@@ -7,7 +7,8 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from vggnet.data.ilsvrc import find_base
+from vggnet.data.leaving_out import leave_out
+from vggnet.data.opening import has_boxes_of_stored_pixels
 from vggnet.data.splits import ImageData
 from vggnet.description import ModelDescription
 from vggnet.errors import UserError
@@ -78,12 +79,13 @@ def _source(options: LocalizeTrainOptions, out: Path) -> ModelDescription:
 
 def _is_ilsvrc(options: LocalizeTrainOptions) -> bool:
     """Whether the boxes are those of the ILSVRC download, which refer to the pixels as they are stored."""
-    folder = Path(options.data).expanduser()
-    return options.annotations is None and folder.is_dir() and find_base(folder) is not None
+    return options.annotations is None and has_boxes_of_stored_pixels(options.data)
 
 
 def _open(options: LocalizeTrainOptions) -> ImageData:
     opened = open_localizable(options.data, options.annotations, options.val_annotations)
+    if options.leave_out is not None:
+        opened = leave_out(opened, options.leave_out)
     if opened.train is None:
         raise UserError(f"{options.data}: no training image has a box")
     return opened

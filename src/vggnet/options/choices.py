@@ -20,6 +20,7 @@ Decoder = Literal["processes", "gpu"]
 DecoderName = Literal["auto", "processes", "gpu"]
 BadImages = Literal["stop", "skip"]
 OnDivergence = Literal["stop", "lower-rate"]
+ImageCheck = Literal["headers", "decode", "none"]
 
 # tests and training on boxes
 TableName = Literal["table3", "table4", "table5", "table6"]

@@ -10,6 +10,7 @@ from vggnet.options.choices import (
     BadImages,
     DecoderName,
     ExchangeFormat,
+    ImageCheck,
     InferencePrecisionName,
     InitMethod,
     OnDivergence,
@@ -49,7 +50,8 @@ def _inputs(metavar: str) -> Any:
 # what the commands are about
 DATA_HELP = (
     "The images: a folder (with train/CLASS/*.jpg and val/CLASS/*.jpg, or CLASS/*.jpg, or the download of ILSVRC or "
-    "Tiny ImageNet) or a name: scenes, cifar10, imagenette, ..."
+    "Tiny ImageNet), a tar, a zip or parquet files of one, a pack, or a name: scenes, cifar10, imagenette, "
+    "hf:OWNER/NAME, ... (docs/data.md)."
 )
 DataInput = Positional[Annotated[str, option(DATA_HELP)]]
 ModelInput = Positional[
@@ -285,6 +287,24 @@ BadImagesOption = Annotated[
     option(
         "What to do with images that cannot be read. stop: end with a message; skip: leave them out, list and count "
         "them."
+    ),
+]
+CheckOption = Annotated[
+    ImageCheck | None,
+    option(
+        "What is checked of each image before the training. decode: all of it; headers: its first bytes, and 10,000 "
+        "images are decoded for the statistics of the colours; none: nothing beyond these 10,000, copies of training "
+        "images are not looked for, and no record of the images learnt from is written.",
+        default="decode; headers for more than 100,000 images",
+    ),
+]
+LeaveOutOption = Annotated[
+    Path | None,
+    option(
+        "Leave out the images that this csv names (part, image, reason), such as the list that `vggnet data check` "
+        "writes.",
+        default="none is left out",
+        metavar="LIST",
     ),
 ]
 BadBoxesOption = Annotated[

@@ -12,12 +12,14 @@ from vggnet.options.common import (
     BadBoxesOption,
     BadImagesOption,
     BatchOption,
+    CheckOption,
     DataChangedOption,
     DeviceOption,
     EpochsOption,
     HoldoutOption,
     InferencePrecisionOption,
     JsonOption,
+    LeaveOutOption,
     MirrorOption,
     MirrorTrainOption,
     ModelAndImages,
@@ -130,6 +132,8 @@ class LocalizeTrainOptions:
     """How the random weights of the last layer are drawn."""
     seed: SeedOption = 0
     holdout: HoldoutOption = 0.1
+    check: CheckOption = None
+    leave_out: LeaveOutOption = None
     bad_boxes: BadBoxesOption = "stop"
     machine: Machine = field(default_factory=MachineOptions)
     json: JsonOption = None

@@ -53,9 +53,12 @@ RANGES = {
     "pixel_range": Range(0, 65_535),
     "port": Range(0, 65_535),
     "processes": Range(1, 1024),
+    "quality": Range(1, 100),
     "repeats": Range(1, 10_000),
+    "resize": _SCALE,
     "save_every": Range(0, float("inf")),
     "seed": Range(0, 2**32 - 1),  # as far as scikit-learn's go
+    "shard_mb": _COUNT,
     "sigma": Range(0, 100, open_low=True),
     "splits": Range(1, 1000),
     "test_per_class": _COUNT,

@@ -15,6 +15,7 @@ from vggnet.options.common import (
     PATIENCE_HELP,
     WIDTH_HELP,
     BatchNormOption,
+    CheckOption,
     CropOption,
     DataChangedOption,
     DataInput,
@@ -24,6 +25,7 @@ from vggnet.options.common import (
     InitFromOption,
     InitOption,
     JsonOption,
+    LeaveOutOption,
     Mirrored,
     MirrorTrainOption,
     NetOption,
@@ -106,6 +108,8 @@ class TrainOptions:
     patience: Annotated[int | None, option(PATIENCE_HELP, default="6; for a new last layer 4")] = None
     seed: SeedOption = 0
     holdout: HoldoutOption = 0.1
+    check: CheckOption = None
+    leave_out: LeaveOutOption = None
     machine: Machine = field(default_factory=MachineOptions)
     json: JsonOption = None
 

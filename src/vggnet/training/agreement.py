@@ -19,7 +19,10 @@ from vggnet.training.meeting import launch_names
 from vggnet.training.runs import RunFolder
 
 # where files lie, and how many processes and threads there are, differs from machine to machine
-OF_THE_MACHINE = ("data", "out", "init_from", "annotations", "val_annotations", "workers", "threads", "processes")
+OF_THE_MACHINE = (
+    *("data", "out", "init_from", "annotations", "val_annotations", "leave_out"),
+    *("workers", "threads", "processes"),
+)
 
 Options = TypeVar("Options", TrainOptions, LocalizeTrainOptions)
 

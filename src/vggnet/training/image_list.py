@@ -13,12 +13,13 @@ import os
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import chain, groupby, islice
 from pathlib import Path
 
 import numpy as np
 
 from vggnet.console import counted, named
-from vggnet.data.compact import Names
+from vggnet.data.compact import BoxLists, Names
 from vggnet.data.members import Members
 from vggnet.data.splits import ImageData, Split
 from vggnet.errors import BadImage, UserError
@@ -28,6 +29,8 @@ from vggnet.images.decoding import decode
 _COLUMNS = ["part", "image", "bytes", "digest", "class", "boxes", "skipped"]
 _GONE = "there is no such file any more"
 _MISSING = -1  # in the place of a size
+_NO_LABEL = -1
+_PIECE = 65_536  # rows that are text at one time
 _MOST_DECODED = 1000  # changed files that are decoded to see whether they are damaged or others
 
 
@@ -82,40 +85,94 @@ class Changes:
         return [*self.classes, *found]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class _PartList:
+    """The rows of one part as columns: N images. A label is a position in the list's classes, -1 without."""
+
+    files: Names
+    sizes: np.ndarray  # int64 (N,)
+    labels: np.ndarray  # int32 (N,)
+    boxes: BoxLists
+    digests: np.ndarray  # uint64 (N,)
+    skipped: np.ndarray  # bool (N,)
+
+    @classmethod
+    def of(cls, split: Split) -> "_PartList":
+        count = len(split)
+        labels = np.full(count, _NO_LABEL, np.int32) if split.labels is None else split.labels.astype(np.int32)
+        nothing = BoxLists.joined(np.empty((0, 4), np.int64), np.zeros(count, np.int32))
+        return cls(
+            Names.of(split.files),
+            split.states()[:, 0],
+            labels,
+            nothing if split.boxes is None else BoxLists.of(split.boxes),
+            np.zeros(count, np.uint64),
+            np.zeros(count, bool),
+        )
+
+    def checked(self, split: Split, digests: np.ndarray) -> "_PartList":
+        """Return the list with the digests of `split`, whose images are some of these in the same order."""
+        found, skipped, place = np.zeros(len(self.files), np.uint64), np.ones(len(self.files), bool), 0
+        for row, file in enumerate(self.files):
+            if place < len(split) and split.files[place] == file:
+                found[row], skipped[row] = digests[place], False
+                place += 1
+        assert place == len(split)
+        return replace(self, digests=found, skipped=skipped)
+
+    def equals(self, now: "_PartList") -> bool:
+        """Return whether these are the same images in the same order, with the same sizes and boxes."""
+        if len(self.files) != len(now.files) or self.files != now.files or (self.labels != now.labels).any():
+            return False
+        same = (self.boxes.counts == now.boxes.counts).all() and (self.boxes.rows() == now.boxes.rows()).all()
+        return bool(same and ((self.sizes == now.sizes) | self.skipped).all())
+
+    def rows(self, part: str, classes: tuple[str, ...]) -> Iterator[Row]:
+        """Yield the rows one by one."""
+        columns = zip(
+            self.sizes.tolist(), self.labels.tolist(), self.digests.tolist(), self.skipped.tolist(), strict=True
+        )
+        for place, (file, (size, label, digest, skipped)) in enumerate(zip(self.files, columns, strict=True)):
+            boxes = ";".join(" ".join(map(str, box)) for box in self.boxes[place].tolist())
+            name = "" if label == _NO_LABEL else classes[label]
+            yield Row(part, file, size, name, boxes, digest, skipped)
+
+
+@dataclass(frozen=True, eq=False)
 class ImageList:
-    """The rows of a data set, train before val, in the order of its splits."""
+    """The images of a data set, train before val, in the order of its splits."""
 
     classes: tuple[str, ...]
-    rows: tuple[Row, ...] = field(repr=False)
+    parts: dict[str, _PartList] = field(repr=False)
 
     @classmethod
     def of(cls, data: ImageData) -> "ImageList":
-        """The list of `data`, with the sizes that its files have now."""
-        rows: list[Row] = []
-        for part, split in (("train", data.train), ("val", data.val)):
-            if split is not None:
-                rows += _rows(part, split, data.classes)
-        return cls(data.classes, tuple(rows))
+        """Return the list of `data`, with the sizes that its files have now."""
+        splits = (("train", data.train), ("val", data.val))
+        return cls(data.classes, {part: _PartList.of(split) for part, split in splits if split is not None})
 
     def checked(self, part: str, split: Split, digests: np.ndarray) -> "ImageList":
         """Return the list with the digests of a part's images. Those that are not in `split` are marked as skipped."""
-        known = dict(zip(split.files, digests.tolist(), strict=True))
-        rows = (
-            row if row.part != part else replace(row, digest=known.get(row.file, 0), skipped=row.file not in known)
-            for row in self.rows
-        )
-        return ImageList(self.classes, tuple(rows))
+        return ImageList(self.classes, self.parts | {part: self.parts[part].checked(split, digests)})
+
+    @property
+    def rows(self) -> Iterator[Row]:
+        """Yield the rows of all parts."""
+        for part, listed in self.parts.items():
+            yield from listed.rows(part, self.classes)
 
     def write(self, path: Path) -> str:
-        """Write the list; its hash."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow([*_COLUMNS, *self.classes])
-        writer.writerows(row.cells() for row in self.rows)
-        content = text.getvalue().encode("utf-8", "surrogateescape")
-        write_whole(path, gzip.compress(content, 6, mtime=0))
-        return hashlib.sha256(content).hexdigest()
+        """Write the list; return its hash."""
+        content, digest = io.BytesIO(), hashlib.sha256()
+        with gzip.GzipFile("", "wb", 6, content, mtime=0) as packed:
+            for rows in chain([[[*_COLUMNS, *self.classes]]], _in_pieces(row.cells() for row in self.rows)):
+                text = io.StringIO()
+                csv.writer(text, lineterminator="\n").writerows(rows)
+                piece = text.getvalue().encode("utf-8", "surrogateescape")
+                digest.update(piece)
+                packed.write(piece)
+        write_whole(path, content.getvalue())
+        return digest.hexdigest()
 
     @staticmethod
     def read(path: Path, expected: str) -> bytes:
@@ -123,7 +180,9 @@ class ImageList:
         why = "not as it was written"
         try:
             content = path.read_bytes()
-            if hashlib.sha256(gzip.decompress(content)).hexdigest() == expected:
+            with gzip.GzipFile(fileobj=io.BytesIO(content)) as packed:
+                found = hashlib.file_digest(packed, "sha256").hexdigest()
+            if found == expected:
                 return content
         except (OSError, EOFError, zlib.error) as error:
             why = str(error)
@@ -135,43 +194,50 @@ class ImageList:
     @classmethod
     def of_bytes(cls, content: bytes) -> "ImageList":
         """Return the list that `read` has returned."""
-        text = gzip.decompress(content).decode("utf-8", "surrogateescape")
-        table = csv.reader(io.StringIO(text, newline=""))
-        header = next(table)
-        rows = (
-            Row(part, file, int(size), label, boxes, int(digest, 16), mark == "1")
-            for part, file, size, digest, label, boxes, mark in table
-        )
-        return cls(tuple(header[len(_COLUMNS) :]), tuple(rows))
+        packed = gzip.GzipFile(fileobj=io.BytesIO(content))
+        table = csv.reader(io.TextIOWrapper(packed, "utf-8", "surrogateescape", newline=""))
+        classes = tuple(next(table)[len(_COLUMNS) :])
+        place = {name: label for label, name in enumerate(classes)} | {"": _NO_LABEL}
+        pieces: dict[str, list[_PartList]] = {}
+        for part, rows in groupby(table, key=lambda cells: cells[0]):
+            pieces.setdefault(part, []).extend(_piece(cells, place) for cells in _in_pieces(rows))
+        return cls(classes, {part: _joined(found) for part, found in pieces.items()})
 
-    def used(self, part: str) -> tuple[Row, ...]:
-        """The rows of a part that were not skipped."""
-        return tuple(row for row in self.rows if row.part == part and not row.skipped)
+    def used(self, part: str) -> np.ndarray:
+        """Return the places of the rows of a part that were not skipped, int64 (n,)."""
+        listed = self.parts.get(part)
+        return np.empty(0, np.int64) if listed is None else np.flatnonzero(~listed.skipped)
 
     def digests(self, part: str) -> np.ndarray:
         """Return the digests of the rows that were used, uint64 (n,)."""
-        return np.array([row.digest for row in self.used(part)], np.uint64)
+        return self.parts[part].digests[self.used(part)]
 
     def restored(self, part: str, now: Split | None) -> Split | None:
         """Return the split that the run was started with, `now` being that of its data; None where there was none."""
-        rows = self.used(part)
-        if not rows or now is None:
+        used = self.used(part)
+        if not len(used) or now is None:
             return None
-        place = {name: label for label, name in enumerate(self.classes)}
-        labels = np.array([place[row.label] for row in rows], np.int64) if rows[0].label else None
-        has_boxes = now.boxes is not None or any(row.boxes for row in rows)
-        boxes = tuple(_boxes_of(row.boxes) for row in rows) if has_boxes else None
+        listed = self.parts[part]
+        files, labels, boxes = listed.files.at(used), listed.labels[used].astype(np.int64), listed.boxes.at(used)
+        has_boxes = now.boxes is not None or bool(boxes.counts.any())
         sizes = now.stated_sizes
         if sizes is not None:
             stated = dict(zip(now.files, sizes.tolist(), strict=True))
-            sizes = np.array([stated.get(row.file, [0, 0]) for row in rows], np.int64)
-        files = Names.of(row.file for row in rows)
+            sizes = np.array([stated.get(file, [0, 0]) for file in files], np.int64)
         return replace(
-            now, files=files, labels=labels, boxes=boxes, stated_sizes=sizes, members=_members_of(files, now)
+            now,
+            files=files,
+            labels=None if labels[0] == _NO_LABEL else labels,
+            boxes=boxes if has_boxes else None,
+            stated_sizes=sizes,
+            members=_members_of(files, now),
         )
 
     def changes(self, now: "ImageList", data: ImageData) -> Changes:
-        """What is otherwise in `now`, the list of `data`. Images that were skipped at the start do not count."""
+        """Return what is otherwise in `now`, the list of `data`. Images that were skipped at the start do not count."""
+        alike = self.classes == now.classes and self.parts.keys() == now.parts.keys()
+        if alike and all(listed.equals(now.parts[part]) for part, listed in self.parts.items()):
+            return Changes()
         before = {row.key: row for row in self.rows}
         after = {row.key: row for row in now.rows}
         absent = [row for key, row in before.items() if key not in after and not row.skipped]
@@ -192,22 +258,50 @@ class ImageList:
         )
 
 
+def _in_pieces(rows: Iterable[list[str]]) -> Iterator[list[list[str]]]:
+    """Yield rows by the thousands, so that millions are never text at one time."""
+    found = iter(rows)
+    while piece := list(islice(found, _PIECE)):
+        yield piece
+
+
+def _piece(rows: list[list[str]], place: dict[str, int]) -> _PartList:
+    """Return rows of one part as columns; `place` is the label of each class."""
+    _, files, sizes, digests, labels, boxes, marks = zip(*rows, strict=True)
+    return _PartList(
+        Names.of(files),
+        np.array(list(map(int, sizes)), np.int64),
+        np.array([place[label] for label in labels], np.int32),
+        BoxLists.of(map(_boxes_of, boxes)),
+        np.array([int(digest, 16) for digest in digests], np.uint64),
+        np.array([mark == "1" for mark in marks], bool),
+    )
+
+
+def _joined(pieces: list[_PartList]) -> _PartList:
+    names = [piece.files.arrays() for piece in pieces]
+    boxes = BoxLists.joined(
+        np.concatenate([piece.boxes.rows() for piece in pieces]),
+        np.concatenate([piece.boxes.counts for piece in pieces]),
+    )
+    return _PartList(
+        Names.joined(np.concatenate([text for text, _ in names]), np.concatenate([lengths for _, lengths in names])),
+        np.concatenate([piece.sizes for piece in pieces]),
+        np.concatenate([piece.labels for piece in pieces]),
+        boxes,
+        np.concatenate([piece.digests for piece in pieces]),
+        np.concatenate([piece.skipped for piece in pieces]),
+    )
+
+
 def _files(files: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(files))
 
 
-def _rows(part: str, split: Split, classes: tuple[str, ...]) -> Iterator[Row]:
-    sizes = split.states()[:, 0].tolist()
-    for index, (file, size) in enumerate(zip(split.files, sizes, strict=True)):
-        label = "" if split.labels is None else classes[split.labels[index]]
-        boxes = "" if split.boxes is None else ";".join(" ".join(map(str, box)) for box in split.boxes[index].tolist())
-        yield Row(part, file, size, label, boxes)
-
-
 def _members_of(files: Names, now: Split) -> Members | None:
     """Return where `files` lie among the images of `now`; None in folders."""
-    if now.members is None:
-        return None
+    if now.members is None or files == now.files:
+        return now.members
     place = {file: index for index, file in enumerate(now.files)}
     return now.members.at(np.array([place.get(file, -1) for file in files], np.int64))
 

@@ -22,6 +22,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
+from vggnet.data.leaving_out import leave_out
 from vggnet.data.opening import open_data
 from vggnet.data.splits import ImageData, Split
 from vggnet.description import FULL_RANGE, InputPolicy
@@ -88,7 +89,7 @@ def plan_training(options: TrainOptions, world: World) -> TrainPlan[TrainOptions
     """
     opened: list[ImageData] = []  # where the first rank needs the images to choose the crop
     resolved, _ = resolve_together(options, world, lambda given: (resolve_training(given, opened), None))
-    data = world.in_turn(lambda: opened[0] if opened else open_data(resolved.options.data))
+    data = world.in_turn(lambda: opened[0] if opened else open_images(resolved.options))
     return TrainPlan.of(resolved, data, len(data.classes))
 
 
@@ -101,7 +102,7 @@ def resolve_training(given: TrainOptions, opened: list[ImageData] | None = None)
 
     def data() -> ImageData:
         if not opened:
-            opened.append(open_data(given.data))
+            opened.append(open_images(options))
         return opened[0]
 
     out = given.out or default_run(given.data, given.net or _source_net(given))
@@ -123,6 +124,12 @@ def resolve_training(given: TrainOptions, opened: list[ImageData] | None = None)
     options = with_recipe(with_head(options, source, data), source)
     policy = policy_of(options, out, None if source is None else source.policy)
     return resolved_with(changed(options, crop=crop), out, architecture_of(options, crop), policy)
+
+
+def open_images(options: TrainOptions) -> ImageData:
+    """Return the data of a training, without the images of `leave_out`. Raises UserError."""
+    data = open_data(options.data)
+    return data if options.leave_out is None else leave_out(data, options.leave_out)
 
 
 def _source_net(options: TrainOptions) -> str:

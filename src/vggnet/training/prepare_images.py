@@ -1,6 +1,7 @@
 """Prepare the images of a training: check each one, measure the colours, hold out the part that judges the epochs."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from vggnet.files import default_cache
 from vggnet.images.brightness import describe_range
 from vggnet.images.color import ColorStatistics
 from vggnet.images.scanning import Scan, scan
+from vggnet.options.choices import ImageCheck
 from vggnet.training.image_list import Changes, ImageList
 
 Skipped = tuple[tuple[str, BadImage], ...]  # with their part, train or val
@@ -33,7 +35,7 @@ class Pictures:
     val: Split | None
     judged_on: str  # "450 images held out of train" or "val"
     statistics: ColorStatistics
-    learnt: Learnt
+    learnt: Learnt | None  # None: the images' contents were not read
     learnt_before: Learnt | None
     listed: ImageList  # all images, as images.csv.gz stores them for --resume
     skipped: Skipped = ()  # bad images left out
@@ -73,6 +75,7 @@ def prepare_pictures(
     bad_images: str,
     workers: int,
     reading: ImageReading,
+    check: ImageCheck | None = None,
     learnt_before: Learnt | None = None,
     started: AsStarted | None = None,
 ) -> Pictures:
@@ -84,6 +87,7 @@ def prepare_pictures(
         holdout: Part of the training images that judges the epochs; 0 judges on val.
         bad_images: Whether images that cannot be read stop the training or are left out.
         reading: How image files are decoded.
+        check: What is checked of each image; None: all of it, or its first bytes where there are many images.
         learnt_before: Images that the net which the training starts from has learnt from: they do not judge.
         started: The images of a run that goes on. They are used in their order, those included that cannot be read now.
 
@@ -98,8 +102,9 @@ def prepare_pictures(
     if started is not None:
         opened = _as_started(opened, listed, started, bad_images)
     assert opened.train is not None
-    train = _checked(opened.train.read_as(reading), "train", bad_images, workers, before)
-    val = None if opened.val is None else _checked(opened.val.read_as(reading), "val", bad_images, workers, before)
+    checking = partial(_checked, bad_images=bad_images, workers=workers, before=before, check=check)
+    train = checking(opened.train.read_as(reading), "train")
+    val = None if opened.val is None else checking(opened.val.read_as(reading), "val")
     bad: Skipped = tuple(("train", error) for error in train.bad)
     if val is not None:
         bad += tuple(("val", error) for error in val.bad)
@@ -121,7 +126,7 @@ def prepare_pictures(
         None if val is None else val.split,
         judged_on,
         train.statistics,
-        Learnt.of(learnt.split, learnt.digests),
+        None if check == "none" else Learnt.of(learnt.split, learnt.digests),
         learnt_before,
         listed if before is None else before,
         skipped=bad if before is None else (),
@@ -224,13 +229,15 @@ def _others(changes: Changes, remedy: str) -> UserError:
     return UserError(f"`resume`: the images are not those that the run was started with:\n{lines}\n{remedy}")
 
 
-def _checked(split: Split, name: str, bad_images: str, workers: int, before: ImageList | None) -> _Checked:
-    """Decode every image once, and leave the bad ones out where they may be skipped.
+def _checked(
+    split: Split, name: str, *, bad_images: str, workers: int, before: ImageList | None, check: ImageCheck | None
+) -> _Checked:
+    """Read every image once, as far as `check` says, and leave the bad ones out where they may be skipped.
 
     `before` are the images of a run that goes on. UserError where they have other contents now.
     """
     with progress(f"checking {counted(len(split), f'{name} image')}") as tick:
-        found = scan(split, workers=workers, cache=default_cache(), on_progress=tick)
+        found = scan(split, workers=workers, cache=default_cache(), check=check, on_start=say, on_progress=tick)
     for conversion, count in found.conversions.items():
         say(f"note: {name}: {counted(count, 'image')}: {conversion}")
     for line in reading_notes(found, split.reading):

@@ -79,6 +79,7 @@ def _pictures(plan: TrainPlan[Options], run: RunFolder, goes_on: bool, world: Wo
         bad_images=options.machine.bad_images,
         workers=plan.workers,
         reading=plan.policy.reading,
+        check=options.check,
         learnt_before=learnt,
         started=at_start,
     )

@@ -108,11 +108,13 @@ class Session:
             learnt, learnt_before = self.pictures.learnt, self.pictures.learnt_before
             if not self.resuming:
                 self._write_start(stored | {"train_images": task.images})
-                write_learnt(self.run.path, learnt, learnt_before)
+                if learnt is not None:
+                    write_learnt(self.run.path, learnt, learnt_before)
             elif self.plan.options.data_changed:
                 changed = {"train_images": task.images, "statistics": self.statistics.to_dict()}
                 self.run.write_config((self.run.config or {}) | changed, self.pictures.listed)
-                write_learnt(self.run.path, learnt | read_learnt(self.run.path), learnt_before)
+                if learnt is not None:
+                    write_learnt(self.run.path, learnt | read_learnt(self.run.path), learnt_before)
             if self.resuming:
                 self.run.publish()
             self.lost.write()
