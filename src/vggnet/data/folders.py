@@ -106,12 +106,12 @@ class ArchiveFolder:
 
     def entries(self) -> Iterator[ArchiveEntry]:
         """Yield the files and folders directly in this folder, by name."""
-        names, prefix = self.listing.names, self._prefix
+        names, prefix, where = self.listing.names, self._prefix, str(self)
         place = self.listing.find(prefix)
         while place < len(names) and (full := names.encoded(place)).startswith(prefix):
             first, slash, _ = full[len(prefix) :].partition(b"/")
             name = os.fsdecode(first)
-            yield ArchiveEntry(name, f"{self}/{name}", bool(slash))
+            yield ArchiveEntry(name, f"{where}/{name}", bool(slash))
             place = self.listing.find(prefix + first + b"0") if slash else place + 1  # 0 comes after /
 
     def members(self, files: Iterable[str]) -> Members:

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from vggnet.console import note
+from vggnet.data.image_files import File
 from vggnet.data.listing import OUTPUT_MARK, images_at
 from vggnet.data.splits import Split
 from vggnet.description import ImageReading
@@ -31,8 +32,10 @@ def predict_boxes(run: str, images: Sequence[str], options: LocalizePredictOptio
     """Find the boxes of each image; write the pictures and boxes.json to `options.out`. Raises UserError."""
     found = find_boxes(run, images, options)
     reading = read_description(run).policy.reading
+    split = images_at(images)
+    files = {split.path(index): split.file(index) for index in range(len(split))}
     drawn = [
-        replace(each, picture=_write_picture(options.out, place, each.image, reading, each.boxes))
+        replace(each, picture=_write_picture(options.out, place, files[each.image], reading, each.boxes))
         for place, each in enumerate(found.images)
     ]
     result = BoxPredictions(tuple(drawn))
@@ -98,12 +101,12 @@ def labelled_boxes(nets: LocalizationNets, found: Guesses, place: int) -> tuple[
     )
 
 
-def _write_picture(folder: Path, place: int, file: str, reading: ImageReading, boxes: Sequence[LabelledBox]) -> Path:
+def _write_picture(folder: Path, place: int, file: File, reading: ImageReading, boxes: Sequence[LabelledBox]) -> Path:
     """Write the picture of one image into `folder`, and return its path.
 
     Its name begins with the number of the image, since images of several folders may have one name.
     """
-    target = folder / f"{place:04d}-{Path(file).stem}.png"
+    target = folder / f"{place:04d}-{Path(str(file)).stem}.png"
     content = io.BytesIO()
     draw(decode(file, reading), boxes).save(content, "PNG")
     write_result(target, content.getvalue(), option="`out`")

@@ -32,10 +32,14 @@ def find_samples(folder: Path | None, models: Sequence[Path]) -> tuple[Sample, .
     """
     if folder is not None:
         split = unlabelled_folder(folder)
+        if split.members is not None:
+            raise UserError(f"{folder}: an archive; samples are files: give a folder of images")
         paths = [Path(split.path(place)) for place in _spread(len(split))]
         return tuple(Sample(path, printable(path.name)) for path in paths)
     opened = _data_of(models[0])
-    return _of_data(opened) if opened is not None and opened.val is not None else _photographs()
+    # samples are served as files; images in an archive are none
+    shown = opened is not None and opened.val is not None and opened.val.members is None
+    return _of_data(opened) if shown and opened is not None else _photographs()
 
 
 def _spread(count: int) -> list[int]:

@@ -243,7 +243,9 @@ def _checked(
     for line in reading_notes(found, split.reading):
         say(f"note: {name}: {line}")
     bad_paths = {error.path for error in found.bad}
-    good = np.array([split.path(index) not in bad_paths for index in range(len(split))], bool)
+    good = np.ones(len(split), bool)
+    if bad_paths:
+        good = np.array([split.path(index) not in bad_paths for index in range(len(split))], bool)
     digests = np.frombuffer(found.digests, "<u8")
     if before is not None:
         digests = _contents_as_started(split, name, digests, good, before)
