@@ -16,6 +16,7 @@ from PIL import Image
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # before Triton: its kernels run on the CPU then
 
+from vggnet import console
 from vggnet.data.splits import Split
 from vggnet.images.augmentation import Augmentation
 from vggnet.images.color import ColorStatistics
@@ -39,6 +40,12 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 def no_reports(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trainings of tests write no report, which takes a second; those of tests/reporting do."""
     monkeypatch.setattr("vggnet.reporting.unasked.written", lambda *_, **__: None)
+
+
+@pytest.fixture(autouse=True)
+def nothing_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test is given the notes of a new process, which prints each of them once."""
+    monkeypatch.setattr(console, "_noted", set())
 
 
 @pytest.fixture

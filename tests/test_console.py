@@ -28,11 +28,8 @@ def test_durations_as_people_say_them() -> None:
     assert [duration(seconds) for seconds in (8.4, 200, 7500)] == ["8 s", "3 min 20 s", "2 h 5 min"]
 
 
-def test_plain_progress_stays_out_of_the_results(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(console, "PLAIN_INTERVAL_S", 0.0)
-    with progress("scoring") as tick:
+def test_plain_progress_stays_out_of_the_results(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("scoring", interval_s=0.0) as tick:
         tick(1, 4, "D")
         tick(2, 4)
         tick(4, 4)  # all done: no time left to tell
@@ -42,9 +39,8 @@ def test_plain_progress_stays_out_of_the_results(
 
 
 def test_other_ranks_are_silent(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(console, "PLAIN_INTERVAL_S", 0.0)
     monkeypatch.setenv("RANK", "1")
-    with progress("scoring") as tick:
+    with progress("scoring", interval_s=0.0) as tick:
         tick(1, 4)
     captured = capsys.readouterr()
     assert captured.out + captured.err == ""

@@ -115,8 +115,9 @@ def duration(seconds: float) -> str:
 class Ticker:
     """A progress display. Call it with (done, total, text) after each piece of work."""
 
-    def __init__(self, title: str, bar: Progress | None) -> None:
+    def __init__(self, title: str, bar: Progress | None, interval_s: float) -> None:
         self._title = title
+        self._interval_s = interval_s
         self._bar = bar
         self._task = bar.add_task(title, total=None, text="") if bar else None
         self._started = self._printed = time.monotonic()
@@ -126,7 +127,7 @@ class Ticker:
             self._bar.update(self._task, completed=done, total=total, text=text)
             return
         now = time.monotonic()
-        if now - self._printed >= PLAIN_INTERVAL_S and 0 < done < total:
+        if now - self._printed >= self._interval_s and 0 < done < total:
             self._printed = now
             left = (now - self._started) / done * (total - done)
             line = f"{self._title}: {done}/{total}" + (f" {text}" if text else "")
@@ -134,15 +135,15 @@ class Ticker:
 
 
 @contextmanager
-def progress(title: str) -> Iterator[Ticker]:
-    """Show progress under `title` until the block ends."""
+def progress(title: str, interval_s: float = PLAIN_INTERVAL_S) -> Iterator[Ticker]:
+    """Show progress under `title` until the block ends; without a terminal, a line each `interval_s` seconds."""
     console = rich_console()
     if not console.is_terminal or not is_first_rank():
-        yield Ticker(title, None)
+        yield Ticker(title, None, interval_s)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}"))
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
-        yield Ticker(title, bar)
+        yield Ticker(title, bar, interval_s)
 
 
 def named(names: Sequence[str], at_most: int = 5) -> str:

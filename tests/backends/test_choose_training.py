@@ -17,11 +17,6 @@ from vggnet.options.choices import StepName
 GPU = torch.device("cuda")
 
 
-@pytest.fixture(autouse=True)
-def nothing_said_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vggnet.console._noted", set())
-
-
 def test_a_cpu_runs_the_model_itself() -> None:
     model = nn.Identity()
     assert compiled(model, torch.device("cpu")) is model

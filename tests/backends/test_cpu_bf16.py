@@ -131,7 +131,6 @@ def test_fp32_takes_pytorchs_operators() -> None:
 
 def test_why_there_is_no_fast_path(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(inference, "cpu_has_bf16", lambda: False)
-    monkeypatch.setattr("vggnet.console._noted", set())
     model = small("A")
     assert type(fast_inference(model, CPU, "fp32")) is EagerVGG
     assert type(fast_inference(model, CPU, "bf16")) is EagerVGG

@@ -67,7 +67,6 @@ def test_a_gpu_computes_by_pytorchs_operators_by_default() -> None:
 def test_cudnn_is_used_where_it_is_asked_for(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("vggnet.console._noted", set())
     monkeypatch.setattr("vggnet.backends.choose_inference.kernels_unavailable", lambda device: "no Triton")
     monkeypatch.setattr("vggnet.backends.choose_inference.fused_convolution_unavailable", lambda device: None)
     assert type(fast_inference(small("A"), torch.device("cuda"), "bf16-cudnn")) is CudnnVGG

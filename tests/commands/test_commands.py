@@ -67,9 +67,8 @@ def test_a_batch_in_parts_and_the_heads_own_rate_are_said(
 
 
 def test_a_net_at_chance_is_told_and_one_that_learns_is_not(
-    class_folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    class_folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("vggnet.console._noted", set())
     data = class_folders(train=20)
     assert run(["train", str(data), "--net", "E", "--init", "gaussian", "--out", str(tmp_path / "e"), *SMALL]) == 0
     said = capsys.readouterr().err
@@ -78,7 +77,6 @@ def test_a_net_at_chance_is_told_and_one_that_learns_is_not(
     assert f"`{command}`" in said
     assert run(command.split()[1:]) == 0
     assert "Start from larger weights (--init glorot)" in capsys.readouterr().out
-    monkeypatch.setattr("vggnet.console._noted", set())
     assert run(["train", str(data), "--net", "A", "--batch-norm", "--out", str(tmp_path / "a"), *SMALL]) == 0
     assert "than chance" not in capsys.readouterr().err
 

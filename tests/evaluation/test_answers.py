@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from passes import no_forward_pass
 
 from vggnet.api.arguments import options_of
 from vggnet.api.evaluation import evaluate, predict
@@ -19,7 +20,6 @@ from vggnet.evaluation.metrics import ranks
 from vggnet.evaluation.protocols import combinations
 from vggnet.evaluation.store import Store
 from vggnet.evaluation.views import View
-from vggnet.network.vgg import VGG
 from vggnet.network.weights import read_description
 from vggnet.options.evaluation import EvaluateOptions
 
@@ -99,7 +99,7 @@ def test_images_without_labels_have_no_answers_to_compare(animals: Path, run_fol
         run_evaluation(options, [run_folder()], animals / "val" / "bee")
 
 
-def test_rows_of_stored_views_need_no_forward_pass(animals: Path, run_folder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_of_stored_views_need_no_forward_pass(animals: Path, run_folder) -> None:
     run = run_folder()
     expected = evaluate([run], str(animals), views=["center", "dense"], test_scale=[64, 73], **CPU)
     stored = []
@@ -109,8 +109,8 @@ def test_rows_of_stored_views_need_no_forward_pass(animals: Path, run_folder, mo
         stored.extend(store.stored_views())
         return combinations(entrants, views=["dense"], test_scale=[view.scale for view in stored])
 
-    monkeypatch.setattr(VGG, "forward_features", lambda *_: pytest.fail("a forward pass"))
-    table = evaluate_rows([run], animals, choose, ON_CPU)
+    with no_forward_pass():
+        table = evaluate_rows([run], animals, choose, ON_CPU)
     assert stored == [View("center", 64), View("center", 73), View("dense", 64), View("dense", 73)]
     dense = {row.label: row.errors for row in expected.rows if row.method == "dense"}
     assert {row.label: row.errors for row in table.rows} == dense
@@ -129,12 +129,9 @@ def test_values_that_were_computed_elsewhere_are_found_again(animals: Path, run_
     assert np.array_equal(again[[3, 5]], values)
 
 
-def test_a_training_stores_what_it_computed_on_val(
-    class_folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_training_stores_what_it_computed_on_val(class_folders, tmp_path: Path) -> None:
     data, out = class_folders(train=4, val=2), tmp_path / "run"
     result = train(data, net="A", width=0.04, crop=32, epochs=1, batch=6, out=out, device="cpu", workers=0)
-    monkeypatch.setattr(VGG, "forward_features", lambda *_: pytest.fail("a forward pass"))
-    monkeypatch.setattr(VGG, "forward", lambda *_: pytest.fail("a forward pass"))
-    table = evaluate([out], str(data), **CPU)
+    with no_forward_pass():
+        table = evaluate([out], str(data), **CPU)
     assert [row.errors for row in table.rows] == [result.errors["center"], result.errors["dense"]]

@@ -3,8 +3,10 @@
 import dataclasses
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from vggnet.description import InputPolicy, ModelDescription
 from vggnet.errors import UserError
 from vggnet.formats import exporting
 from vggnet.formats.converting import convert
-from vggnet.formats.exporting import as_sequence, export_model
+from vggnet.formats.exporting import EXPORTERS, as_sequence, export_model
 from vggnet.network.initialization import build
 from vggnet.network.vgg import VGG, without_head
 from vggnet.network.weights import load_model, save_model
@@ -111,50 +113,50 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
-def write_quickly(program: object, file: Path, description: object) -> None:
+def write_quickly(net: VGG, file: Path, description: object) -> None:
     """What the exporters write, in no time."""
     file.write_bytes(b"half")
     file.with_suffix(".bin").write_bytes(b"half")
 
 
+def failing(error: BaseException) -> Callable[..., Any]:
+    def fail(*_: object) -> None:
+        raise error
+
+    return fail
+
+
 @pytest.mark.parametrize("form", list(NEEDED))
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda scores: np.zeros((len(scores), 5, 1, 1)), "the exported net gives"),
+        (lambda scores: 1.01 * scores, "liar gives other scores than the net"),
+        (lambda scores: np.nan * scores, "liar gives other scores than the net"),
+    ],
+)
 def test_an_export_that_disagrees_leaves_what_stood_there(
-    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    form: str, answer: Callable[[np.ndarray], np.ndarray], message: str, tmp_path: Path
 ) -> None:
-    for package in NEEDED[form]:
-        pytest.importorskip(package, reason=f"{package} is not installed")
-    if form != "torch-export":
-        monkeypatch.setattr(exporting, "_program", lambda plain: None)
-        monkeypatch.setattr(exporting, "_write_onnx", write_quickly)
-        monkeypatch.setattr(exporting, "_write_openvino", write_quickly)
     out, before = earlier(tmp_path, form)
-    monkeypatch.setattr(exporting, "_runtimes", lambda *_: {"liar": lambda images: np.zeros((len(images), 5, 1, 1))})
-    with pytest.raises(UserError, match="gives"):
-        export_model(small(), out, form)
-    monkeypatch.setattr(exporting, "_largest_gap", lambda net, run: (0.5, "three sizes"))
-    with pytest.raises(UserError, match="liar gives other scores than the net"):
-        export_model(small(), out, form)
+    model = small()
+
+    def runtimes(file: Path) -> dict[str, exporting.Runtime]:
+        return {"liar": lambda images: answer(model(torch.from_numpy(images)).detach().numpy())}
+
+    exporter = dataclasses.replace(EXPORTERS[form], packages=(), write=write_quickly, runtimes=runtimes)
+    with pytest.raises(UserError, match=message):
+        export_model(model, out, form, exporter=exporter)
     assert contents(tmp_path) == before
 
 
 @pytest.mark.parametrize("failure", [KeyboardInterrupt(), OSError(28, "No space left on device"), UserError("package")])
-@pytest.mark.parametrize("step", ["_program", "_runtimes", "_description"])
-def test_an_export_that_is_stopped_leaves_what_stood_there(
-    failure: BaseException, step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("step", ["write", "runtimes"])
+def test_an_export_that_is_stopped_leaves_what_stood_there(failure: BaseException, step: str, tmp_path: Path) -> None:
     out, before = earlier(tmp_path, "torch-export")
-
-    def fail(*_: object) -> None:
-        raise failure
-
-    if step != "_program":
-        monkeypatch.setattr(exporting, "_program", lambda plain: None)
-        monkeypatch.setattr(exporting, "_write_torch", lambda program, file, _: file.write_bytes(b"half"))
-        monkeypatch.setattr(exporting, "_check", lambda net, file, form: exporting._runtimes(file, form) or [])
-        monkeypatch.setattr(exporting, "_runtimes", lambda *_: {})
-    monkeypatch.setattr(exporting, step, fail)
+    quick = dataclasses.replace(EXPORTERS["torch-export"], write=write_quickly)
     with pytest.raises(type(failure)):
-        export_model(small(), out, "torch-export")
+        export_model(small(), out, "torch-export", exporter=dataclasses.replace(quick, **{step: failing(failure)}))
     assert contents(tmp_path) == before
 
 
@@ -168,9 +170,9 @@ def test_a_missing_package_is_named_before_any_work(
     monkeypatch.setitem(sys.modules, package, None)  # its import fails
     for other in {"onnx", "onnxscript", "onnxruntime"} - {package}:
         monkeypatch.setitem(sys.modules, other, ModuleType(other))
-    monkeypatch.setattr(exporting, "_program", lambda plain: pytest.fail("the export has begun"))
+    exporter = dataclasses.replace(EXPORTERS[form], write=failing(AssertionError("the export has begun")))
     with pytest.raises(UserError, match=rf"needs the package {package}: pip install 'vggnet\[{form}\]'"):
-        export_model(small(), out, form)
+        export_model(small(), out, form, exporter=exporter)
     assert contents(tmp_path) == before
 
 

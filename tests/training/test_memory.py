@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from vggnet.paper.configurations import CONFIGURATIONS, Architecture
-from vggnet.training import memory
 from vggnet.training.memory import activation_bytes, choose_micro_batch, holding_bytes
 
 CPU = torch.device("cpu")
@@ -25,30 +24,28 @@ def test_activations_of_e_by_hand() -> None:
 @pytest.mark.parametrize("free", [8_000_000_000, 16_000_000_000, 500_000_000_000])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("net", CONFIGURATIONS)
-def test_any_net_stays_below_8_gb(net: str, precision: str, free: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_net_stays_below_8_gb(net: str, precision: str, free: int) -> None:
     """Weights, gradients, momentum and the bf16 copy (14 bytes a parameter), activations, libraries."""
-    monkeypatch.setattr(memory, "free_bytes", lambda device: free)
     architecture = Architecture(net)
-    micro_batch = choose_micro_batch(architecture, 256, precision, CPU)
+    micro_batch = choose_micro_batch(architecture, 256, precision, CPU, free=free)
     activations = micro_batch * activation_bytes(architecture, 2 if precision == "bf16" else 4)
     assert 1 <= micro_batch <= 64
     used = 14 * architecture.parameters + activations + LIBRARIES
     assert used < LIMIT
-    assert used + 2 * holding_bytes(2) < max(free, LIMIT)  # decoded images of both processes of a machine
+    assert used + 2 * holding_bytes(2, free=free) < max(free, LIMIT)  # decoded images of both processes of a machine
 
 
-def test_no_convolution_on_a_gpu_gives_2_to_the_31_values(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_convolution_on_a_gpu_gives_2_to_the_31_values() -> None:
     """64 x 224 x 224 values an image: 668 images fit, 700 go in two halves, however much memory there is."""
-    monkeypatch.setattr(memory, "free_bytes", lambda device: 10**13)
     gpu = torch.device("cuda")
-    assert [choose_micro_batch(Architecture("D"), batch, "bf16", gpu) for batch in (256, 668, 700)] == [256, 668, 350]
+    chosen = [choose_micro_batch(Architecture("D"), batch, "bf16", gpu, free=10**13) for batch in (256, 668, 700)]
+    assert chosen == [256, 668, 350]
 
 
-def test_processes_of_a_machine_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "free_bytes", lambda device: 16_000_000_000)
-    alone, shared = (choose_micro_batch(Architecture("D", width=0.5), 64, "fp32", CPU, many) for many in (1, 4))
-    monkeypatch.setattr(memory, "free_bytes", lambda device: 4_000_000_000)
-    assert shared == choose_micro_batch(Architecture("D", width=0.5), 64, "fp32", CPU)
+def test_processes_of_a_machine_share_its_memory() -> None:
+    net = Architecture("D", width=0.5)
+    alone, shared = (choose_micro_batch(net, 64, "fp32", CPU, many, free=16_000_000_000) for many in (1, 4))
+    assert shared == choose_micro_batch(net, 64, "fp32", CPU, free=4_000_000_000)
     assert shared < alone
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from passes import no_forward_pass
 from torch.nn import functional as F
 
 from vggnet.cli import run
@@ -98,14 +99,11 @@ def test_two_nets_are_stacked(small_net: Callable, colours: Path) -> None:
     np.testing.assert_allclose(both.values, np.concatenate(alone, 1) / np.sqrt(2), atol=1e-6)
 
 
-def test_descriptors_are_kept_and_nothing_is_computed_twice(
-    model_file: Path, colours: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_descriptors_are_kept_and_nothing_is_computed_twice(model_file: Path, colours: Path) -> None:
     split, settings = split_of(colours), DescriptorSettings("pool5", (64,))
     first = describe_images([model_file], [split], settings)
     assert list((model_file / "descriptors").glob("pool5-64-*/*.safetensors"))
-    with monkeypatch.context() as patch:
-        patch.setattr(VGG, "forward_features", lambda *_: pytest.fail("a forward pass"))
+    with no_forward_pass():
         again = describe_images([model_file], [split], settings)
     assert np.array_equal(first.values, again.values)
     other = describe_images([model_file], [split], DescriptorSettings("fc7", (64,)))

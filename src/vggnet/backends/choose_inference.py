@@ -1,4 +1,11 @@
-"""Choose a net's form for inference in the precision that `hardware` chose: plain, CPU bf16, CPU int8, GPU."""
+"""Choose a net's form for inference on a device in a precision, which `hardware` has chosen.
+
+CPU, fp32              `eager`
+CPU, bf16              `cpu_bf16` where the CPU multiplies bf16 in hardware, else `eager` under autocast
+CPU, int8              `cpu_int8`, for models that `vggnet quantize` wrote
+GPU, fp32 and bf16     `eager`, bf16 under autocast
+GPU, bf16-cudnn        `gpu_bf16`
+"""
 
 import torch
 

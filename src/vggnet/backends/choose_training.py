@@ -1,7 +1,8 @@
 """Choose how a training step computes: by PyTorch's operators, compiled or not, or by the fused form on a GPU.
 
 `--step auto` compiles on a GPU and falls back to plain operators. The fused form's speed is not yet measured
-(docs/speed.md), so only `--step fused` uses it. A step on a CPU is plain.
+(docs/speed.md), so only `--step fused` uses it. A step on a CPU is `eager`, in fp32, or under autocast where the CPU
+multiplies bf16 in hardware (`hardware.choose_precision`).
 """
 
 import warnings

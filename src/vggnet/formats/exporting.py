@@ -16,7 +16,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +26,30 @@ from torch import nn
 from torch.fx.experimental import _config as config
 
 from vggnet.description import BOX_UNITS
-from vggnet.errors import UserError, missing_package
+from vggnet.errors import UserError, is_installed, missing_package
 from vggnet.files import replacing_several
 from vggnet.formats.inputs import for_unit_pixels
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import check_described, check_outputs, load_model, unwrapped
 
-SUFFIXES = {"onnx": ".onnx", "torch-export": ".pt2", "openvino": ".xml"}
 INPUT, OUTPUT = "images", "scores"
-PACKAGES = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("openvino",)}  # without which no export begins
 TOLERANCE = 1e-3  # of the largest score
 METADATA = "vggnet"  # where a file's metadata stand
 Description = dict[str, Any]
 Runtime = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Exporter:
+    """A format: its suffix, the packages without which no export begins, how a net is written and the file opened.
+
+    `write` takes the net, the file and the description; `runtimes` returns the runtimes that open the file, by name.
+    """
+
+    suffix: str
+    packages: tuple[str, ...]
+    write: Callable[[VGG, Path, Description], None]
+    runtimes: Callable[[Path], dict[str, Runtime]]
 
 
 def as_sequence(model: VGG) -> nn.Sequential:
@@ -46,12 +57,16 @@ def as_sequence(model: VGG) -> nn.Sequential:
     return nn.Sequential(OrderedDict(model.named_children()))
 
 
-def export_model(model: VGG | str | Path, out: str | Path, form: str = "onnx") -> list[str]:
+def export_model(
+    model: VGG | str | Path, out: str | Path, form: str = "onnx", *, exporter: Exporter | None = None
+) -> list[str]:
     """Write `model` to `out` as onnx, torch-export or openvino, its description beside it, and check it.
 
     Return what was written and checked, in words. Raises UserError for packages that are missing, for a net that is not
     what its description says, and for a file that does not agree with the net. Everything is written and checked in a
     folder of its own first: an export that fails leaves what stood at `out` as it was.
+
+    exporter: None for that of the format.
     """
     if form not in SUFFIXES:
         raise UserError(f"`format` {form}: the formats are {', '.join(SUFFIXES)}")
@@ -60,7 +75,8 @@ def export_model(model: VGG | str | Path, out: str | Path, form: str = "onnx") -
         raise UserError(f"`out` {out}: a file of `format` {form} ends in {SUFFIXES[form]}")
     if out.is_dir():
         raise UserError(f"`out` {out} is a folder; give a file")
-    for package in PACKAGES.get(form, ()):
+    exporter = exporter or EXPORTERS[form]
+    for package in exporter.packages:
         _package(package, form)
     net = (unwrapped(model) if isinstance(model, nn.Module) else load_model(model)).eval()
     check_described(net)
@@ -70,17 +86,16 @@ def export_model(model: VGG | str | Path, out: str | Path, form: str = "onnx") -
     description = _description(net, form)
     with replacing_several(out) as folder, _quiet():
         file = folder / out.name
-        write = {"onnx": _write_onnx, "torch-export": _write_torch, "openvino": _write_openvino}[form]
-        write(_program(net), file, description)
-        lines = [f"written to {out}", *_check(net, file, form)]
+        exporter.write(net, file, description)
+        lines = [f"written to {out}", *_check(net, file, exporter.runtimes(file))]
         (folder / beside.name).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
     return [*lines, f"preprocessing and classes written to {beside}"]
 
 
-def _check(net: VGG, out: Path, form: str) -> list[str]:
+def _check(net: VGG, out: Path, runtimes: dict[str, Runtime]) -> list[str]:
     """Return a line for each runtime that opened the file. Raises UserError where its scores differ from the net's."""
     lines = []
-    for name, run in _runtimes(out, form).items():
+    for name, run in runtimes.items():
         gap, sizes = _largest_gap(net, run)
         if not gap <= TOLERANCE:
             raise UserError(
@@ -110,15 +125,15 @@ def _least_px(net: VGG) -> int:
     return 32 if net.architecture.convolutions_only else net.architecture.crop_px
 
 
-def _write_torch(program: Any, out: Path, description: Description) -> None:
+def _write_torch(net: VGG, out: Path, description: Description) -> None:
     content = io.BytesIO()  # on a full disk PyTorch's own writing ends the whole process
-    torch.export.save(program, content, extra_files={f"{METADATA}.json": json.dumps(description)})
+    torch.export.save(_program(net), content, extra_files={f"{METADATA}.json": json.dumps(description)})
     out.write_bytes(content.getbuffer())
 
 
-def _write_onnx(program: Any, out: Path, description: Description) -> None:
+def _write_onnx(net: VGG, out: Path, description: Description) -> None:
     torch.onnx.export(
-        program,
+        _program(net),
         (),
         str(out),
         dynamo=True,
@@ -150,9 +165,9 @@ def _as_texts(description: Description) -> dict[str, str]:
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in description.items()}
 
 
-def _write_openvino(program: Any, out: Path, description: Description) -> None:
+def _write_openvino(net: VGG, out: Path, description: Description) -> None:
     openvino = _package("openvino", "openvino")
-    converted = openvino.convert_model(program)
+    converted = openvino.convert_model(_program(net))
     converted.inputs[0].get_tensor().set_names({INPUT})
     converted.outputs[0].get_tensor().set_names({OUTPUT})
     for key, text in _as_texts(description).items():
@@ -160,23 +175,23 @@ def _write_openvino(program: Any, out: Path, description: Description) -> None:
     openvino.save_model(converted, str(out), compress_to_fp16=False)
 
 
-def _runtimes(out: Path, form: str) -> dict[str, Runtime]:
-    """Return the runtimes that open the file, by name; for ONNX onnxruntime and, where installed, OpenVINO."""
-    if form == "torch-export":
-        module = torch.export.load(out).module()
-        return {"torch.export": lambda images: module(torch.from_numpy(images)).numpy()}
-    runtimes: dict[str, Runtime] = {}
-    if form == "onnx":
-        session = _package("onnxruntime", "onnx").InferenceSession(str(out), providers=["CPUExecutionProvider"])
-        runtimes["onnxruntime"] = lambda images: session.run([OUTPUT], {INPUT: images})[0]
-    try:
-        openvino = _package("openvino", "openvino")
-    except UserError:
-        return runtimes
+def _torch_runtimes(file: Path) -> dict[str, Runtime]:
+    module = torch.export.load(file).module()
+    return {"torch.export": lambda images: module(torch.from_numpy(images)).numpy()}
+
+
+def _onnx_runtimes(file: Path) -> dict[str, Runtime]:
+    """Return onnxruntime, and where it is installed OpenVINO."""
+    session = _package("onnxruntime", "onnx").InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    own: dict[str, Runtime] = {"onnxruntime": lambda images: session.run([OUTPUT], {INPUT: images})[0]}
+    return own | _openvino_runtimes(file) if is_installed("openvino") else own
+
+
+def _openvino_runtimes(file: Path) -> dict[str, Runtime]:
     # fp32, as the net: the plug-in takes bf16 by itself where the processor has it
-    compiled = openvino.Core().compile_model(str(out), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    runtimes["OpenVINO"] = lambda images: compiled(images)[0]
-    return runtimes
+    core = _package("openvino", "openvino").Core()
+    compiled = core.compile_model(str(file), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return {"OpenVINO": lambda images: compiled(images)[0]}
 
 
 def _package(name: str, extra: str) -> Any:
@@ -260,3 +275,11 @@ def _quiet() -> Iterator[None]:
     finally:
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
+
+
+EXPORTERS = {
+    "onnx": Exporter(".onnx", ("onnx", "onnxscript", "onnxruntime"), _write_onnx, _onnx_runtimes),
+    "torch-export": Exporter(".pt2", (), _write_torch, _torch_runtimes),
+    "openvino": Exporter(".xml", ("openvino",), _write_openvino, _openvino_runtimes),
+}
+SUFFIXES = {form: exporter.suffix for form, exporter in EXPORTERS.items()}

@@ -2,6 +2,8 @@
 
 A file's content decides its format, not its name. Only raster formats are opened (Pillow would run Ghostscript for an
 EPS). An `ImageReading` says whether the EXIF orientation is applied, and which range of 16-bit pixels becomes 0..255.
+A training chooses it (--orientation, --pixel-range), its net stores it (`description.InputPolicy`), and whatever shows
+images to that net reads them so (`data.splits.Split.read_as`).
 
 Pillow's behaviour that matters here: it always turns TIFF files upright; it saturates 16-bit gray and drops the lower
 bytes of 16-bit colour, so both are scaled here; its DecompressionBombError is no OSError.

@@ -1,4 +1,10 @@
-"""Options of nets, diagnose, train, ladder, quickstart. Field texts are the help texts; of shared ones: `common`."""
+"""Options of nets, diagnose, train, ladder, quickstart. Field texts are the help texts; of shared ones: `common`.
+
+To add an option of a training: a field here (where and how it computes: `machine`); a keyword in `api.training`; the
+numbers that it takes, in `ranges` and `training.configs`. Its value goes from here into `training.plan`, which fills
+what was not given (`training.fine_tuning`: for nets that begin from another). A field of `paper.recipes.Recipe` with
+the option's name takes it to the loop. `training.continuing` says which options may differ on --resume.
+"""
 
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -36,9 +36,13 @@ def free_bytes(device: torch.device) -> int:
     return free_on_host_bytes()
 
 
-def holding_bytes(processes: int) -> int:
-    """Return the bytes that decoded images may take in each of `processes` processes of this machine."""
-    return int(min(HOLDING_LIMIT_BYTES, HOLDING_SHARE * free_bytes(torch.device("cpu"))) / processes)
+def holding_bytes(processes: int, *, free: int | None = None) -> int:
+    """Return the bytes that decoded images may take in each of `processes` processes of this machine.
+
+    free: the bytes that are free on it; None: as it is now.
+    """
+    free = free_bytes(torch.device("cpu")) if free is None else free
+    return int(min(HOLDING_LIMIT_BYTES, HOLDING_SHARE * free) / processes)
 
 
 def device_holding_bytes(device: torch.device) -> int:
@@ -47,22 +51,29 @@ def device_holding_bytes(device: torch.device) -> int:
 
 
 def choose_micro_batch(
-    architecture: Architecture, local_batch: int, precision: str, device: torch.device, processes: int = 1
+    architecture: Architecture,
+    local_batch: int,
+    precision: str,
+    device: torch.device,
+    processes: int = 1,
+    *,
+    free: int | None = None,
 ) -> int:
-    """Return the largest equal part of the batch whose activations fit into the memory that is free now.
+    """Return the largest equal part of the batch whose activations fit into `free` bytes; None: what is free now.
 
     On a CPU `processes` of this machine share that memory.
     """
+    free = free_bytes(device) if free is None else free
     per_image = activation_bytes(architecture, 2 if precision == "bf16" else 4)
     # weights' gradients, momentum, and the reduced-precision copy of the weights stand beside the activations
     beside = architecture.parameters * (4 * 2 + 2)
     if device.type == "cpu":
         beside += architecture.parameters * 4 * 2  # the copy of weights and momentum that is being saved
     if device.type == "cuda":
-        budget = GPU_SHARE * (free_bytes(device) - beside)
+        budget = GPU_SHARE * (free - beside)
         most = min(local_batch, CUDNN_VALUES // max(map_sizes(architecture)))
     else:
-        budget = min(CPU_SHARE * free_bytes(device) / processes - beside, CPU_LIMIT_BYTES)
+        budget = min(CPU_SHARE * free / processes - beside, CPU_LIMIT_BYTES)
         most = min(local_batch, CPU_MICRO_BATCH)
     fitting = max(1, min(most, int(budget // per_image)))
     parts = -(-local_batch // fitting)

@@ -119,7 +119,6 @@ def test_a_cpu_takes_the_matrices_and_a_gpu_the_kernel_where_it_is_right(monkeyp
     assert choose_cropper(CPU) is crops_by_matrices
     assert why_no_kernel(HERE) is None
 
-    monkeypatch.setattr("vggnet.console._noted", set())
     monkeypatch.setattr(device_cropping, "why_no_kernel", lambda device: why_no_kernel(HERE))
     assert choose_cropper(torch.device("cuda")) is crops_by_kernel
     monkeypatch.setattr(device_cropping, "why_no_kernel", lambda device: "no such target")

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -257,53 +256,6 @@ def test_ctrl_c_ends_the_program(split, how):
             process.kill()
     assert said.decode().rstrip().endswith("KeyboardInterrupt")
     assert process.returncode == -signal.SIGINT
-
-
-class PlayedStream:
-    """What the loader asks of a stream, written down in order; an event is the number of its batch."""
-
-    def __init__(self, log: list[object]) -> None:
-        self.log, self.batches = log, 0
-
-    def record_event(self) -> int:
-        self.batches += 1
-        self.log.append(("made", self.batches))
-        return self.batches
-
-    def wait_event(self, event: int) -> None:
-        self.log.append(("awaited", event))
-
-
-def test_the_order_of_decoding_cutting_and_reading_on_streams(split, monkeypatch):
-    """Played on the CPU: all is made on one stream, and the reader awaits its batch on its own."""
-    log: list[object] = []
-    stream, reader = PlayedStream(log), PlayedStream(log)
-    current: list[object] = []
-
-    @contextmanager
-    def on(chosen):
-        current.append((threading.current_thread().name, chosen))
-        yield
-        current.append("left")
-
-    decode, cut = device_loading.decode_jpegs, device_loading.choose_cropper(CPU)
-    monkeypatch.setattr(torch.cuda, "stream", on)
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: reader)
-    monkeypatch.setattr(torch.Tensor, "record_stream", lambda pixels, given: log.append(("kept for", given)))
-    monkeypatch.setattr(device_loading, "decode_jpegs", lambda *given: log.append("decode") or decode(*given))
-    monkeypatch.setattr(device_loading, "_MADE_AHEAD", 1)
-    with loader_of(split, cropper=lambda *given: log.append("cut") or cut(*given)) as loader:
-        loader._stream = stream
-        assert [len(batch) for batch in loader.batches(0, [np.array([13, 14]), np.array([15]), np.array([16])])] == [
-            2,
-            1,
-            1,
-        ]
-    made = [entry for entry in log if not isinstance(entry, tuple) or entry[0] == "made"]
-    assert made == [each for number in (1, 2, 3) for each in ("decode", "cut", ("made", number))]
-    read = [entry for entry in log if isinstance(entry, tuple) and entry[0] != "made"]
-    assert read == [each for number in (1, 2, 3) for each in (("awaited", number), ("kept for", reader))]
-    assert current == [("vggnet-ahead", stream), "left"]
 
 
 @pytest.mark.gpu
