@@ -82,14 +82,13 @@ def test_the_first_layer_takes_images_that_lie_anywhere() -> None:
     same(first_layer.convolution_backward(output, images, weight, bias), exact, sums=True)
 
 
-def test_sums_over_many_programs_and_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sums_over_many_programs_and_tiles() -> None:
     images, gradient = drawn((2, 3, 40, 40), 0, torch.float32), drawn((2, 16, 40, 40), 1, torch.float32)
     weight = drawn((16, 3, 3, 3), 2, torch.float32)
     exact = reference.image_convolution_backward(gradient, images, weight, None)
-    monkeypatch.setattr(first_layer, "_INTERPRETED_PATCHES", first_layer._PATCHES)
     for programs in (1, 3, 1024):  # 25, 9 and 1 tiles for each
-        monkeypatch.setattr(first_layer, "_PROGRAMS", programs)
-        same(first_layer.convolution_backward(gradient, images, weight, None), exact, sums=True)
+        many = {"programs": programs, "patches": first_layer.PATCHES}
+        same(first_layer.convolution_backward(gradient, images, weight, None, **many), exact, sums=True)
 
 
 def test_the_first_layers_definition_is_what_autograd_gives() -> None:
@@ -178,19 +177,20 @@ sizes = dict.fromkeys(("count", "channels", "height", "width", "tiles"), "i32")
 sizes |= dict.fromkeys(("to_image", "to_channel", "to_row", "to_column"), "i32")
 map, byte, sums, image = "*bf16", "*u8", "*fp32", "*fp32"
 tile = {"pixels_": 64, "channels_": 64}
+several = tile | {"tiles": 8}
 first = {"channels_": 64, "activated": True, "interpreted": False}
 small, large = first | {"kernel": 3, "taps_": 32, "pixels_": 128}, first | {"kernel": 5, "taps_": 128, "pixels_": 32}
 pooling = {"activation": map, "bias": sums, "pooled": map}
 maps = {"gradient": map, "images": image, "weight": map, "bias": sums, "sums": sums}
 KERNELS = (
-    (elementwise._pool_bias_relu, pooling | {"choice": byte}, tile | {"chosen": True}),
-    (elementwise._pool_bias_relu, pooling | {"choice": map}, tile | {"chosen": False}),
-    (elementwise._pool_backward, {"gradient": map, "choice": byte, "spread": map, "sums": sums}, tile | {"tiles": 8}),
-    (elementwise._relu_backward, {"gradient": map, "output": map, "masked": map, "sums": sums}, tile | {"tiles": 8}),
-    (first_layer._forward, {"images": image, "weight": map, "bias": sums, "output": map}, small),
-    (first_layer._forward, {"images": image, "weight": map, "bias": sums, "output": map}, large),
-    (first_layer._backward, maps, small),
-    (first_layer._backward, maps, large),
+    (elementwise.pool_bias_relu_kernel, pooling | {"choice": byte}, tile | {"chosen": True}),
+    (elementwise.pool_bias_relu_kernel, pooling | {"choice": map}, tile | {"chosen": False}),
+    (elementwise.pool_backward_kernel, {"gradient": map, "choice": byte, "spread": map, "sums": sums}, several),
+    (elementwise.relu_backward_kernel, {"gradient": map, "output": map, "masked": map, "sums": sums}, several),
+    (first_layer.forward_kernel, {"images": image, "weight": map, "bias": sums, "output": map}, small),
+    (first_layer.forward_kernel, {"images": image, "weight": map, "bias": sums, "output": map}, large),
+    (first_layer.backward_kernel, maps, small),
+    (first_layer.backward_kernel, maps, large),
 )
 for capability in (80, 90):
     for function, tensors, fixed in KERNELS:
@@ -202,11 +202,11 @@ for capability in (80, 90):
         code = built.asm["ptx"]
         assert built.metadata.shared <= 99 * 1024 or capability == 90, function  # what a GPU of capability 8.6 has
         assert built.metadata.shared <= 113 * 1024, function  # two programs beside each other on an H100
-        if function is first_layer._backward:
+        if function is first_layer.backward_kernel:
             assert "cp.async.cg.shared.global" in code, function  # 16 bytes at a time, ahead of their use
         else:
             assert "ld.global.v4" in code and "st.global.v4" in code, function  # 16 bytes at a time
-        if function in (first_layer._forward, first_layer._backward):
+        if function in (first_layer.forward_kernel, first_layer.backward_kernel):
             assert "mma" in code, function  # by tensor cores
 """
 

@@ -37,7 +37,7 @@ def _window(activation, pixel, channel, channels, height, width):  # type: ignor
 
 
 @triton.jit
-def _pool_bias_relu(  # type: ignore[no-untyped-def]
+def pool_bias_relu_kernel(  # type: ignore[no-untyped-def]
     activation,
     bias,
     pooled,
@@ -66,7 +66,7 @@ def _pool_bias_relu(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _pool_backward(  # type: ignore[no-untyped-def]
+def pool_backward_kernel(  # type: ignore[no-untyped-def]
     gradient,
     choice,
     spread,
@@ -99,7 +99,7 @@ def _pool_backward(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _relu_backward(  # type: ignore[no-untyped-def]
+def relu_backward_kernel(  # type: ignore[no-untyped-def]
     gradient, output, masked, sums, count, channels, pixels_: tl.constexpr, channels_: tl.constexpr, tiles: tl.constexpr
 ):
     channel = tl.program_id(1) * channels_ + tl.arange(0, channels_)
@@ -140,7 +140,7 @@ def _pool(activation: Tensor, bias: Tensor, *, chosen: bool) -> tuple[Tensor, Te
     pixels = pooled.numel() // channels
     grid = (triton.cdiv(pixels, _PIXELS), triton.cdiv(channels, _CHANNELS))
     with torch.cuda.device_of(activation):  # Triton launches on the current one
-        _pool_bias_relu[grid](
+        pool_bias_relu_kernel[grid](
             activation, bias, pooled, choice, pixels, channels, height, width, _PIXELS, _CHANNELS, chosen
         )
     return pooled, choice
@@ -162,7 +162,7 @@ def pool_backward(gradient: Tensor, choice: Tensor, height: int, width: int) -> 
     pixels = images * rows * columns
     sums, grid = _partial_sums(gradient, pixels)
     with torch.cuda.device_of(gradient):  # Triton launches on the current one
-        _pool_backward[grid](
+        pool_backward_kernel[grid](
             gradient, choice, spread, sums, pixels, channels, height, width, _PIXELS, _CHANNELS, _TILES
         )
     return spread, sums.sum(0)
@@ -176,7 +176,7 @@ def relu_backward(gradient: Tensor, output: Tensor) -> tuple[Tensor, Tensor]:
     pixels = output.numel() // channels
     sums, grid = _partial_sums(gradient, pixels)
     with torch.cuda.device_of(gradient):  # Triton launches on the current one
-        _relu_backward[grid](gradient, output, masked, sums, pixels, channels, _PIXELS, _CHANNELS, _TILES)
+        relu_backward_kernel[grid](gradient, output, masked, sums, pixels, channels, _PIXELS, _CHANNELS, _TILES)
     return masked, sums.sum(0)
 
 

@@ -16,11 +16,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-_PATCHES = 4096  # numbers of one tile's patches, all taps: what fits into the fast memory of a GPU three times
+PATCHES = 4096  # numbers of one tile's patches, all taps: what fits into the fast memory of a GPU three times
 _INTERPRETED_PATCHES = 65536  # where programs run one after another, in NumPy
 _CHANNELS = 64  # of one tile, at most
 _TILES = 64  # that a program of the backward pass sums up one after another, at most
-_PROGRAMS = 1024  # for which it takes fewer: enough for any GPU
+PROGRAMS = 1024  # for which it takes fewer: enough for any GPU
 
 
 @triton.jit
@@ -70,7 +70,7 @@ def _matrix(weight, channel, channels, kernel: tl.constexpr, taps_: tl.constexpr
 
 
 @triton.jit
-def _forward(  # type: ignore[no-untyped-def]
+def forward_kernel(  # type: ignore[no-untyped-def]
     images,
     weight,
     bias,
@@ -104,7 +104,7 @@ def _forward(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _backward(  # type: ignore[no-untyped-def]
+def backward_kernel(  # type: ignore[no-untyped-def]
     gradient,
     images,
     weight,
@@ -169,26 +169,36 @@ def convolution(images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         output,
     )  # a kernel needs some pointer
     with torch.cuda.device_of(images):  # Triton launches on the current one
-        _forward[grid](*tensors, *images.stride(), *values, **tile, activated=bias is not None)
+        forward_kernel[grid](*tensors, *images.stride(), *values, **tile, activated=bias is not None)
     return output
 
 
 def convolution_backward(
-    gradient: Tensor, images: Tensor, weight: Tensor, bias: Tensor | None
+    gradient: Tensor,
+    images: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    *,
+    programs: int = PROGRAMS,
+    patches: int | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Compute `reference.image_convolution_backward`."""
+    """Compute `reference.image_convolution_backward`.
+
+    programs: at least as many take a tile each before one takes several. patches: numbers of one tile's patches; None:
+    by the device.
+    """
     gradient = gradient.contiguous(memory_format=torch.channels_last)
     kernel, matrix = weight.shape[-1], _as_matrix(weight)
     count, channels, height, width = gradient.shape
-    pixels, tile = count * height * width, _tile(kernel, channels, images.device)
-    tiles = min(_TILES, triton.cdiv(pixels, tile["pixels_"] * _PROGRAMS))
+    pixels, tile = count * height * width, _tile(kernel, channels, images.device, patches)
+    tiles = min(_TILES, triton.cdiv(pixels, tile["pixels_"] * programs))
     programs = triton.cdiv(pixels, tile["pixels_"] * tiles)
     sums = torch.empty((programs, 3 * kernel * kernel + 1, channels), dtype=torch.float32, device=gradient.device)
     grid = (programs, triton.cdiv(channels, tile["channels_"]))
     values = (pixels, channels, height, width, tiles)
     tensors = (gradient, images, matrix, matrix if bias is None else bias, sums)
     with torch.cuda.device_of(gradient):  # Triton launches on the current one
-        _backward[grid](*tensors, *images.stride(), *values, **tile, activated=bias is not None)
+        backward_kernel[grid](*tensors, *images.stride(), *values, **tile, activated=bias is not None)
     total = sums.sum(0)
     return total[:-1].unflatten(0, (kernel, kernel, 3)).permute(3, 2, 0, 1), total[-1]
 
@@ -198,13 +208,14 @@ def _as_matrix(weight: Tensor) -> Tensor:
     return weight.permute(2, 3, 1, 0).contiguous()
 
 
-def _tile(kernel: int, channels: int, device: torch.device) -> dict[str, int | bool]:
+def _tile(kernel: int, channels: int, device: torch.device, patches: int | None = None) -> dict[str, int | bool]:
     """Return the sizes of a program's matrices: powers of two of at least 16, as tensor cores need them."""
     taps, interpreted = triton.next_power_of_2(3 * kernel * kernel), device.type != "cuda"
+    patches = patches or (_INTERPRETED_PATCHES if interpreted else PATCHES)
     return {
         "kernel": kernel,
         "taps_": taps,
-        "pixels_": (_INTERPRETED_PATCHES if interpreted else _PATCHES) // taps,
+        "pixels_": patches // taps,
         "channels_": min(_CHANNELS, max(16, triton.next_power_of_2(channels))),
         "interpreted": interpreted,
     }
