@@ -42,9 +42,9 @@ def no_reports(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vggnet.reporting.unasked.written", lambda *_, **__: None)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def nothing_noted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test is given the notes of a new process, which prints each of them once."""
+    """A process has printed no notes yet: it prints each of them once."""
     monkeypatch.setattr(console, "_noted", set())
 
 

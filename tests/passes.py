@@ -1,4 +1,4 @@
-"""Count the forward passes of nets, by a hook that PyTorch calls before every module."""
+"""Count updates of weights, and notice forward passes, by hooks that PyTorch calls before each."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -6,24 +6,25 @@ from itertools import count
 
 from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from vggnet.network.vgg import VGG
 from vggnet.training.stopping import Interrupted
 
 
 @contextmanager
-def before_pass(number: int, act: Callable[[], object]) -> Iterator[None]:
-    """Call `act` before the forward pass of that number of a net that trains within the block; 0 is the first.
+def before_update(number: int, act: Callable[[], object]) -> Iterator[None]:
+    """Call `act` before the update of the weights of that number within the block; 0 is the first.
 
-    With one micro-batch a step this is the number of the step. What `act` raises ends the training there.
+    What `act` raises ends the training there: the update is not made.
     """
-    passes = count()
+    updates = count()
 
-    def hook(module: nn.Module, inputs: object) -> None:
-        if _is_first_layer(module) and module.training and next(passes) == number:
+    def hook(*_: object) -> None:
+        if next(updates) == number:
             act()
 
-    handle = register_module_forward_pre_hook(hook)
+    handle = register_optimizer_step_pre_hook(hook)
     try:
         yield
     finally:

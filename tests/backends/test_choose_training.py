@@ -15,6 +15,7 @@ from vggnet.network.initialization import build
 from vggnet.options.choices import StepName
 
 GPU = torch.device("cuda")
+pytestmark = pytest.mark.usefixtures("nothing_noted")
 
 
 def test_a_cpu_runs_the_model_itself() -> None:

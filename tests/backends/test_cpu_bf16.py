@@ -129,6 +129,7 @@ def test_fp32_takes_pytorchs_operators() -> None:
     assert type(fast_inference(model, torch.device("cuda"), "fp32")) is EagerVGG
 
 
+@pytest.mark.usefixtures("nothing_noted")
 def test_why_there_is_no_fast_path(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(inference, "cpu_has_bf16", lambda: False)
     model = small("A")

@@ -63,7 +63,7 @@ def test_a_gpu_computes_by_pytorchs_operators_by_default() -> None:
         assert type(fast_inference(small("A"), torch.device("cuda"), precision)) is EagerVGG
 
 
-@pytest.mark.usefixtures("cudnn_written_out")
+@pytest.mark.usefixtures("cudnn_written_out", "nothing_noted")
 def test_cudnn_is_used_where_it_is_asked_for(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -66,6 +66,7 @@ def test_a_batch_in_parts_and_the_heads_own_rate_are_said(
     assert "learning rate 0.002 (last layer 0.02)" in said
 
 
+@pytest.mark.usefixtures("nothing_noted")
 def test_a_net_at_chance_is_told_and_one_that_learns_is_not(
     class_folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

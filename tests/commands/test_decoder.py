@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from passes import before_pass, stopping
+from passes import before_update, stopping
 
 from vggnet.cli import run
 from vggnet.errors import UserError
@@ -100,7 +100,7 @@ def test_a_training_from_the_devices_loader_resumes_to_the_bit(
     data = str(class_folders())
     small = {"net": "A", "crop": 32, "width": 0.05, "epochs": 2, "batch": 8, "workers": 1, "device": "cpu"}
     train_classifier(changed(TrainOptions(data, out=tmp_path / "whole"), **small))
-    with before_pass(8, stopping), pytest.raises(Interrupted):  # the fourth of the second epoch
+    with before_update(8, stopping), pytest.raises(Interrupted):  # the fourth of the second epoch
         train_classifier(changed(TrainOptions(data, out=tmp_path / "stopped"), save_every=0.0, **small))
     progress = read_progress(tmp_path / "stopped" / "state.safetensors")
     assert (progress.epoch, progress.step) == (1, 3)

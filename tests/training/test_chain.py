@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from passes import before_pass, stopping
+from passes import before_update, stopping
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
@@ -137,7 +137,7 @@ def test_a_resumed_stage_takes_the_very_steps_of_one_that_was_not_stopped(
     more = ["--init-from", str(tmp_path / "net.safetensors"), *common]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert run(["train", data, "--out", str(whole), *more]) == 0
-    with before_pass(3, stopping):
+    with before_update(3, stopping):
         assert run(["train", data, "--out", str(parts), *more]) == 130
     (tmp_path / "net.safetensors").unlink()
     assert run(["train", data, "--out", str(parts), "--resume", *common]) == 0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from passes import before_pass, stopping
+from passes import before_update, stopping
 from safetensors.torch import load_file
 
 from vggnet.cli import run
@@ -79,7 +79,7 @@ def test_a_continued_run_knows_the_size(class_folders: Folders, tmp_path: Path) 
     data, source = class_folders(), trunk(tmp_path / "net.safetensors", 300)
     common = ["--epochs", "2", "--save-every", "0"]
     assert fine_tune(data, source, tmp_path / "whole", *common) == 0
-    with before_pass(2, stopping):
+    with before_update(2, stopping):
         assert fine_tune(data, source, tmp_path / "parts", *common) == 130
     assert fine_tune(data, source, tmp_path / "parts", "--resume", *common) == 0
     ours, theirs = (load_file(tmp_path / name / "last.safetensors") for name in ("parts", "whole"))

@@ -115,6 +115,7 @@ def test_offsets_beyond_32_bits(strides):
     assert gap(crops_by_matrices([image], boxes, 7)[0], pixels[2:, 1:8]) == 0
 
 
+@pytest.mark.usefixtures("nothing_noted")
 def test_a_cpu_takes_the_matrices_and_a_gpu_the_kernel_where_it_is_right(monkeypatch, capsys):
     assert choose_cropper(CPU) is crops_by_matrices
     assert why_no_kernel(HERE) is None
