@@ -61,7 +61,7 @@ def flags_in(source: str) -> list[str]:
             )
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings | parts:
             texts.append(node.value)
-    without_commands = [re.sub(r"`(vggnet|convmv) [^`]*`|^  vggnet .*", "", text) for text in texts]
+    without_commands = [re.sub(r"`(vggnet|convmv) [^`]*`|^ *vggnet .*", "", text) for text in texts]
     return [text for text in without_commands if re.search(r"(?<![\w-])--[a-z]", text)]
 
 
