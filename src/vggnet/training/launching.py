@@ -48,7 +48,7 @@ def _status(error: ChildFailedError) -> int:
     ended = {rank: failure for rank, failure in error.failures.items() if failure.exitcode < 0}
     for rank, failure in sorted(ended.items()):
         if failure.exitcode != -signal.SIGTERM:  # with which the agent ends those that are left
-            warn(f"vggnet: {_described(rank, failure)}; the same command with --resume continues")
+            warn(f"vggnet: {_described(rank, failure)}; the same command with `resume` continues")
     first = min(error.failures.values(), key=lambda failure: (failure.exitcode < 0, failure.timestamp))
     return first.exitcode if first.exitcode > 0 else 1
 
