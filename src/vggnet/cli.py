@@ -118,11 +118,11 @@ def _run(arguments: Sequence[str]) -> int:
         _check_command(arguments)
         options = parse(arguments)
         check_numbers(options)
-        if (status := _launched(options, arguments)) is not None:
-            return status
-        options = with_models(options, resolve)
         name, module = next((name, module) for name, (kind, module) in COMMANDS.items() if kind is type(options))
         with spelled(lambda text: _with_flags(text, options)):
+            if (status := _launched(options, arguments)) is not None:
+                return status
+            options = with_models(options, resolve)
             getattr(importlib.import_module(f"vggnet.commands.{module}"), name)(options)
     except UserError as error:
         return _fail(_with_flags(str(error), options), 2)
