@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from passes import before_update, stopping
 
 from vggnet.cli import run
 from vggnet.errors import UserError
@@ -15,10 +14,10 @@ from vggnet.options.flat import changed
 from vggnet.options.machine import MachineOptions
 from vggnet.options.training import TrainOptions
 from vggnet.training import choose_decoder as reading
-from vggnet.training.checkpoints import read_progress
 from vggnet.training.choose_decoder import choose_decoder
 from vggnet.training.classification import train_classifier
 from vggnet.training.distributed import World
+from vggnet.training.loop import Loop
 from vggnet.training.runs import RunFolder
 from vggnet.training.stopping import Interrupted
 
@@ -100,10 +99,20 @@ def test_a_training_from_the_devices_loader_resumes_to_the_bit(
     data = str(class_folders())
     small = {"net": "A", "crop": 32, "width": 0.05, "epochs": 2, "batch": 8, "workers": 1, "device": "cpu"}
     train_classifier(changed(TrainOptions(data, out=tmp_path / "whole"), **small))
-    with before_update(8, stopping), pytest.raises(Interrupted):  # the fourth of the second epoch
-        train_classifier(changed(TrainOptions(data, out=tmp_path / "stopped"), save_every=0.0, **small))
-    progress = read_progress(tmp_path / "stopped" / "state.safetensors")
-    assert (progress.epoch, progress.step) == (1, 3)
+
+    step = Loop._step
+
+    def stop_in_the_second_epoch(loop: Loop, inputs: object, number: int) -> None:
+        step(loop, inputs, number)  # type: ignore[arg-type]
+        if loop.progress.epoch == 1 and number == 2:
+            loop.progress.step = number + 1
+            loop._save()
+            raise Interrupted
+
+    monkeypatch.setattr(Loop, "_step", stop_in_the_second_epoch)
+    with pytest.raises(Interrupted):
+        train_classifier(changed(TrainOptions(data, out=tmp_path / "stopped"), **small))
+    monkeypatch.setattr(Loop, "_step", step)
     train_classifier(changed(TrainOptions(data, out=tmp_path / "stopped", resume=True), **small))
     assert len(loaders) == 3
     assert all(isinstance(loader, DeviceLoader) for loader in loaders)

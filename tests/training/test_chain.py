@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from passes import before_update, stopping
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
@@ -26,6 +25,7 @@ from vggnet.paper.recipes import Recipe
 from vggnet.training.distributed import World
 from vggnet.training.loop import Loop
 from vggnet.training.runs import RunFolder
+from vggnet.training.stopping import Interrupted
 from vggnet.training.tasks import Inputs, LoopSettings
 
 Folders = Callable[..., Path]
@@ -137,8 +137,17 @@ def test_a_resumed_stage_takes_the_very_steps_of_one_that_was_not_stopped(
     more = ["--init-from", str(tmp_path / "net.safetensors"), *common]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert run(["train", data, "--out", str(whole), *more]) == 0
-    with before_update(3, stopping):
-        assert run(["train", data, "--out", str(parts), *more]) == 130
+    step, steps = Loop._step, []
+
+    def stop(loop: Loop, inputs: Inputs, number: int) -> None:
+        steps.append(number)
+        if len(steps) == 4:
+            raise Interrupted
+        step(loop, inputs, number)
+
+    monkeypatch.setattr(Loop, "_step", stop)
+    assert run(["train", data, "--out", str(parts), *more]) == 130
+    monkeypatch.setattr(Loop, "_step", step)
     (tmp_path / "net.safetensors").unlink()
     assert run(["train", data, "--out", str(parts), "--resume", *common]) == 0
     ours, theirs = load_file(parts / "last.safetensors"), load_file(whole / "last.safetensors")
