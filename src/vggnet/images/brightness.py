@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from vggnet.console import counted
-from vggnet.data.image_files import open_image
+from vggnet.data.image_files import File, open_image
 from vggnet.data.splits import Split
 from vggnet.description import FULL_RANGE, ImageReading, PixelRange
 from vggnet.errors import BadImage
@@ -38,7 +38,7 @@ def range_note(split: Split, reading: ImageReading, who: str) -> str | None:
     """
     count = brightest = 0
     for index in np.unique(np.linspace(0, len(split) - 1, min(_SAMPLE, len(split))).astype(int)).tolist():
-        found = _brightest(split.path(index), reading)
+        found = _brightest(split.file(index), reading)
         count, brightest = count + (found is not None), max(brightest, found or 0)
     if not count:
         return None
@@ -57,7 +57,7 @@ def range_notes(split: Split, nets: Iterable[tuple[str, ImageReading]]) -> tuple
     return tuple(note for note in notes if note is not None)
 
 
-def _brightest(path: str, reading: ImageReading) -> int | None:
+def _brightest(path: File, reading: ImageReading) -> int | None:
     """Return the brightest value of a 16-bit image; None for 8 bits, and for what cannot be read."""
     try:
         with warnings.catch_warnings():
