@@ -28,6 +28,7 @@ ORDER = (
         "ladder",
         "quantize",
         "report",
+        "doctor",
     ),
     *("plot.curves", "plot.score_map", "plot.crops", "plot.confusion", "plot.signal"),
 )
