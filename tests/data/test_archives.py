@@ -255,7 +255,7 @@ def test_a_tar_that_is_compressed_as_a_whole_is_refused_with_what_to_do(folder, 
     path = tmp_path / f"photos.tar.{mode[2:]}"
     with tarfile.open(path, mode) as tar:
         tar.add(folder, ".")
-    with pytest.raises(UserError, match=f"is compressed as a whole.*`{remedy} --keep {path.name}` makes a tar"):
+    with pytest.raises(UserError, match=f"is compressed as a whole.*`{remedy} -k {path.name}` makes a tar"):
         open_data(str(path))
 
 

@@ -31,7 +31,7 @@ def _check(options: DataCheckOptions) -> None:
             say(line)
         say(f"written to {folder}")
         if found.left_out:
-            say(f"to train without these images: vggnet train {options.data} --leave-out {folder / LIST}")
+            say(f"to train without these images: `vggnet train {options.data} --leave-out {folder / LIST}`")
 
     report(options.json, found.to_dict(), show)
 

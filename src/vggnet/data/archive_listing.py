@@ -99,7 +99,7 @@ def list_archive(path: Path, *, cache: Path | None = None) -> Listing:
     if kind in _COMPRESSED.values():
         raise UserError(
             f"{path}: is compressed as a whole, so that no image can be reached without reading all before it: "
-            f"`{kind} --keep {path.name}` makes a tar that is read in place"
+            f"`{kind} -k {path.name}` makes a tar that is read in place"
         )
     if kind not in ("tar", "zip"):
         raise UserError(

@@ -345,7 +345,5 @@ def architecture_differences(description: ModelDescription) -> list[str]:
         differences.append("batch norm")
     classes = len(description.classes) if description.boxes else architecture.outputs
     if architecture.convolutions_only:
-        differences.append("convolutions only")
-    elif classes != PAPER_CLASSES:
-        differences.append(counted(classes, "class"))
-    return differences
+        return [*differences, "convolutions only"]
+    return differences if classes == PAPER_CLASSES else [*differences, counted(classes, "class")]

@@ -20,7 +20,7 @@ import hashlib
 import json
 import re
 import uuid
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -30,7 +30,6 @@ import numpy as np
 import PIL
 import torch
 from PIL import features
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from vggnet.console import note
@@ -40,9 +39,10 @@ from vggnet.errors import BadImage, UserError
 from vggnet.evaluation.computing import Computing
 from vggnet.evaluation.forward import ViewScorer
 from vggnet.evaluation.identity import module_hash
-from vggnet.evaluation.image_keys import KEY_BYTES, ImageKeys, checksum
+from vggnet.evaluation.image_keys import ImageKeys, checksum
 from vggnet.evaluation.other_classifiers import Classifier, OtherArchitecture
 from vggnet.evaluation.scoring import Progress, Values, score_in_shards
+from vggnet.evaluation.shards import Shard, key_list, read_shard, shard_files
 from vggnet.evaluation.views import KINDS, View
 from vggnet.files import default_cache, write_whole
 from vggnet.network.vgg import VGG
@@ -53,7 +53,6 @@ from vggnet.paper.configurations import Architecture
 FORMAT = 2  # of views and shards; raise it when either changes its meaning: no stored value is then found
 SHARD_IMAGES = {"cuda": 1024, "cpu": 128}  # a shard takes seconds to minutes, which is what a kill loses
 AnyModel = TypeVar("AnyModel", bound=Classifier)
-Shard = tuple[np.ndarray, np.ndarray]  # keys (n, 16) of images, and their values (n, D)
 
 
 @dataclass(frozen=True)
@@ -190,7 +189,7 @@ class Store:
                 if match is None or match[1] not in KINDS:
                     continue
                 view = View(match[1], int(match[2]), match[3] is None)
-                if self.name(view) == place.name and _shard_files(place) and view not in found:
+                if self.name(view) == place.name and shard_files(place) and view not in found:
                     found.append(view)
         return found
 
@@ -214,17 +213,17 @@ class Store:
         values = np.zeros((images, view.columns(self.architecture)), np.float32)
         present = np.zeros(images, bool)
         name = self.name(view)
-        files = [file for folder in self.folders for file in _shard_files(folder / name)]
+        files = [file for folder in self.folders for file in shard_files(folder / name)]
         held = self._in_memory.get(view, [])
         if not files and not held:
             return values, present
         self.keys.compute(range(images))
         self.keys.save()
         wanted = self.keys.known()
-        for keys, stored in (*held, *(shard for file in files if (shard := _read_shard(file, name, wanted)))):
+        for keys, stored in (*held, *(shard for file in files if (shard := read_shard(file, name, wanted)))):
             if stored.shape[1] != values.shape[1]:
                 continue
-            pairs = [(row, index) for row, key in enumerate(_key_list(keys)) for index in wanted.get(key, ())]
+            pairs = [(row, index) for row, key in enumerate(key_list(keys)) for index in wanted.get(key, ())]
             rows, indices = np.array(pairs, np.int64).reshape(-1, 2).T
             values[indices], present[indices] = stored[rows], True
         return values, present
@@ -325,33 +324,3 @@ def _replaced(model: str | Path) -> UserError:
         f"{model}: its weights were replaced while they were being read (is it in training?); give the "
         "same command again"
     )
-
-
-def _shard_files(place: Path) -> list[Path]:
-    try:
-        return sorted(place.glob("[0-9]*.safetensors"))
-    except OSError:
-        return []
-
-
-def _read_shard(file: Path, name: str, wanted: Container[bytes]) -> Shard | None:
-    """Return a shard's keys (n, 16) and values (n, D); None where it holds no wanted image, or is damaged.
-
-    A shard of another view's folder counts as damaged. The images of a damaged shard are scored again.
-    """
-    try:
-        with safe_open(file, framework="numpy") as content:
-            keys = content.get_tensor("keys")
-            if not any(key in wanted for key in _key_list(keys)):
-                return None
-            values = content.get_tensor("posteriors")
-            intact = (content.metadata() or {}).get("sha256") == checksum([keys, values], name)
-    except (SafetensorError, OSError):
-        return None
-    return (keys, values) if intact else None
-
-
-def _key_list(keys: np.ndarray) -> list[bytes]:
-    """Return the rows of (n, 16) as bytes."""
-    content = np.ascontiguousarray(keys).tobytes()
-    return [content[start : start + KEY_BYTES] for start in range(0, len(content), KEY_BYTES)]

@@ -285,7 +285,7 @@ def _changes(parts: Sequence[_Part], earlier: dict[tuple[str, str], str]) -> Ite
 
 def write_check(found: DataCheck, folder: Path) -> None:
     """Write `report.json` with all findings, and `leave-out.csv` with the images that should not be used."""
-    write_result(folder / REPORT, json_text(found.to_dict()), option="--out")
+    write_result(folder / REPORT, json_text(found.to_dict()), option="`out`")
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -294,4 +294,4 @@ def write_check(found: DataCheck, folder: Path) -> None:
         if (each.part, each.image) not in seen:
             seen.add((each.part, each.image))
             writer.writerow((each.part, each.image, f"{each.kind}: {each.reason}"))
-    write_result(folder / LIST, text.getvalue(), option="--out")
+    write_result(folder / LIST, text.getvalue(), option="`out`")

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from vggnet.options.common import JsonOption, ThreadsOption, option
+from vggnet.options.common import JsonOption, option
+from vggnet.options.machine import ThreadsOption
 
 
 @dataclass(frozen=True)

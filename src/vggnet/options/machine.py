@@ -5,23 +5,76 @@ from typing import Annotated
 
 import tyro
 
-from vggnet.options.common import (
-    BadImagesOption,
-    DecoderOption,
-    DeviceOption,
-    ExchangeOption,
-    KeepOption,
-    MaxRestartsOption,
-    MicroBatchOption,
-    OnDivergenceOption,
-    PrecisionOption,
-    ProcessesOption,
-    ReportOption,
-    SaveEveryOption,
-    StepOption,
-    ThreadsOption,
-    TrainWorkersOption,
-)
+from vggnet.options.choices import DecoderName, ExchangeFormat, OnDivergence, StepName
+from vggnet.options.common import BadImagesOption, DeviceOption, PrecisionOption, ReportOption, option
+
+DecoderOption = Annotated[
+    DecoderName,
+    option(
+        "Where training images are decoded. processes: on the CPU; gpu: by nvJPEG (NVIDIA only), whose pixels differ "
+        "from the CPU's by a few gray levels and whose speed is not yet measured; auto: on the CPU, or with --resume "
+        "as at the start of the run."
+    ),
+]
+MicroBatchOption = Annotated[
+    int | None,
+    option(
+        "Images that go through the net at once; a smaller number needs less memory. The gradients of all passes of a "
+        "batch are added, so the update is the same up to rounding. With --batch-norm, mean and variance are computed "
+        "over one micro-batch, so the update differs.",
+        default="as many as fit into the memory that is free at the start",
+    ),
+]
+ThreadsOption = Annotated[
+    int | None,
+    option("CPU threads that compute. Give fewer if other programs need the cores.", default="one for each core"),
+]
+StepOption = Annotated[
+    StepName,
+    option(
+        "How a GPU computes a training step: fused (cuDNN's convolutions and vggnet's own kernels; not with "
+        "--batch-norm; its speed is not yet measured), compiled (torch.compile) or plain PyTorch. auto: compiled, or "
+        "plain where that fails. A CPU always takes plain."
+    ),
+]
+SaveEveryOption = Annotated[
+    float, option("Save the state of the training every so many seconds, besides at the end of each epoch.")
+]
+OnDivergenceOption = Annotated[
+    OnDivergence,
+    option(
+        "What to do when a loss or a gradient is not finite. stop: end with a message; the weights are the last finite "
+        "ones. lower-rate: go back to the last save, divide the learning rate by 10 and go on, at most three times."
+    ),
+]
+ProcessesOption = Annotated[
+    int,
+    option(
+        "Train with so many processes on this machine (ranks), one for each GPU or for a part of the cores. They share "
+        "each batch. For several machines: torchrun (docs/training.md)."
+    ),
+]
+MaxRestartsOption = Annotated[
+    int, option("When a process is killed, start all again, at most so many times; they go on from the last save.")
+]
+ExchangeOption = Annotated[
+    ExchangeFormat,
+    option(
+        "Number format of the gradients that processes exchange. bf16 halves the bytes, and rounds the gradients. "
+        "Without effect on one process."
+    ),
+]
+KeepOption = Annotated[
+    int,
+    option("How many of the last saves stay in the run. If the newest one is damaged, --resume takes the one before."),
+]
+TrainWorkersOption = Annotated[
+    int | None,
+    option(
+        "Processes that read images, or threads with --decoder gpu; 0 reads them in the main process.",
+        default="with a GPU one for each core, at most 16; else one for two cores, at most 8",
+    ),
+]
 
 
 @dataclass(frozen=True)

@@ -343,9 +343,8 @@ def _damaged(rows: list[Row], data: ImageData) -> dict[str, BadImage]:
 def _renamed(before: tuple[str, ...], now: tuple[str, ...]) -> Iterator[str]:
     """Yield a sentence for each kind of change of the classes."""
     gone, new = [name for name in before if name not in now], [name for name in now if name not in before]
-    if gone:
-        yield f"{counted(len(gone), 'class')} gone: {named(gone)}"
-    if new:
-        yield f"{counted(len(new), 'class')} new: {named(new)}"
+    for names, word in ((gone, "gone"), (new, "new")):
+        if names:
+            yield f"{counted(len(names), 'class')} {word}: {named(names)}"
     if before != now and not gone and not new:
         yield "the classes are in another order"
