@@ -12,7 +12,6 @@ import vggnet
 from vggnet.api import arguments
 from vggnet.cli import COMMANDS
 from vggnet.options.flat import flat_fields
-from vggnet.options.localization import LocalizeOptions
 
 
 def write_reference(folder: Path) -> None:
@@ -28,18 +27,18 @@ def commands() -> str:
     """Return the page of commands."""
     parts = ["# Commands\n\n`vggnet COMMAND --help` prints the same.\n"]
     for name, (kind, _) in COMMANDS.items():
-        if kind is LocalizeOptions:
-            for option in subcommands():
-                word = option.__name__.removeprefix("Localize").removesuffix("Options").lower()
-                parts.append(command(f"localize {word}", option))
-        else:
+        for option in subcommands(kind):  # LocalizeTrainOptions, DataPackOptions, ...
+            word = option.__name__.removeprefix(name.capitalize()).removesuffix("Options").lower()
+            parts.append(command(f"{name} {word}", option))
+        if not subcommands(kind):
             parts.append(command(name, kind))
     return "\n".join(parts)
 
 
-def subcommands() -> list[type]:
-    """Return the options of `localize`'s subcommands."""
-    return [each for each in typing.get_args(typing.get_type_hints(LocalizeOptions)["command"]) if each]
+def subcommands(kind: type) -> list[type]:
+    """Return the options of the subcommands of a command such as `localize`; none of another command."""
+    hint = typing.get_type_hints(kind).get("command")
+    return [each for each in typing.get_args(hint) if each]
 
 
 def command(name: str, kind: type) -> str:
