@@ -210,7 +210,8 @@ def test_a_head_of_other_classes_is_refused_with_the_way_out(
 ) -> None:
     source = tmp_path / "source.safetensors"
     save_model(source, build("A", num_classes=1000, width=0.05, crop=32))
-    message = fails(capsys, "train", class_folders(), "--out", tmp_path / "r", *SMALL, "--init-from", source)
+    given = ["--init-from", source, "--no-new-head"]
+    message = fails(capsys, "train", class_folders(), "--out", tmp_path / "r", *SMALL, *given)
     assert "1000" in message
     assert "--new-head" in message
 

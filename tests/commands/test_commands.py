@@ -132,7 +132,7 @@ def test_texts_of_help_are_not_broken_in_the_middle(
     with pytest.raises(SystemExit):
         run(["train", "--help"])
     said = capsys.readouterr().out
-    assert "or a name: scenes, cifar10, imagenette, ..." in said
+    assert "or a name: scenes, cifar10, imagenette, hf:OWNER/NAME, ..." in said
     assert "compiled (torch.compile) or plain PyTorch" in said
 
 

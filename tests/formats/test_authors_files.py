@@ -343,7 +343,7 @@ def test_values_that_are_not_packed_are_read(torchvision_net: Callable, tmp_path
     assert_same(model, net, pixels, "BGR")
 
 
-SMALL = np.zeros((4, 3, 3, 3), np.float32)
+SMALL, BIAS = np.zeros((4, 3, 3, 3), np.float32), np.zeros(4, np.float32)
 
 
 @pytest.mark.parametrize(
@@ -351,7 +351,11 @@ SMALL = np.zeros((4, 3, 3, 3), np.float32)
     [
         (2, v1_layer("conv1_1", "Convolution", [old_blob(SMALL)], number(3, 1) + number(6, 2)), "a stride of 2"),
         (2, v1_layer("conv1_1", "Convolution", [old_blob(SMALL)], number(3, 1) + number(5, 2)), "a group of 2"),
-        (2, v1_layer("conv1_1", "Convolution", [old_blob(SMALL)], number(3, 0)), "conv1_1 has a padding of 0"),
+        (
+            2,
+            v1_layer("conv1_1", "Convolution", [old_blob(SMALL), old_blob(BIAS)], number(3, 0)),
+            "conv1_1 has a padding of 0",
+        ),
         (2, v1_layer("conv1_1", "Convolution", [old_blob(SMALL)] * 3, number(3, 1)), "conv1_1 has 3 blobs"),
         (3, v1_layer("relu1_1", "Dropout"), "no ReLU follows conv1_1"),
         (4, v1_layer("pool1", "Pooling", (), number(1, 1) + number(2, 2) + number(3, 2)), "than the maximum"),

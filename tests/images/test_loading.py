@@ -239,7 +239,7 @@ def test_reading_processes_end_with_a_program_that_is_killed(tmp_path):
         "import os, signal, sys\n"
         "from vggnet.images.workers import Workers\n"
         "def read(item):\n"
-        "    print(os.getpid(), flush=True)\n"
+        "    os.write(1, f'{os.getpid()}\\n'.encode())  # one write: two processes share the pipe\n"
         "    os.kill(os.getpid(), signal.SIGSTOP) if item else None\n"
         "pool = Workers(read, 2, ahead=1)\n"
         "list(pool.map([0, 1, 0, 1]))\n"

@@ -225,12 +225,13 @@ def test_it_runs_some_batches_ahead_and_no_more(split, monkeypatch):
 
 
 READ_FOR_EVER = """
-import sys
+import signal, sys
 import numpy as np, torch
 from vggnet.images.augmentation import Augmentation
 from vggnet.images.gpu.loading import DeviceLoader
 from vggnet.data.splits import Split
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits an ignored SIGINT
 split = Split(sys.argv[1], ("d/00.jpg",))
 loader = DeviceLoader(split, Augmentation(0, (36,), 32, None), device=torch.device("cpu"), workers=2)
 if sys.argv[2] == "closed":
