@@ -180,7 +180,7 @@ TEMPORARY = 75  # EX_TEMPFAIL of <sysexits.h>
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _OF_THE_DISK = (*_NO_SPACE, errno.EIO, errno.EROFS, errno.ESTALE, errno.ENOTCONN)
 
-# what a user can do about a file error, by its errno
+# advice for a file error, by its errno
 _REMEDIES = {
     errno.EIO: "the disk or network share fails: look at the system's log (dmesg) and check it, then {again}",
     errno.EROFS: "mounted read-only: mount it writable or give another folder, then {again}",
@@ -246,7 +246,7 @@ def _has_ranks() -> bool:
 
 
 def _is_to_print(message: str) -> bool:
-    """Return whether this process prints the message with which it ends; of several ranks, `torchrun` is told, too."""
+    """Return whether this process prints its error message. Of several ranks, each also writes it for `torchrun`."""
     if not _has_ranks():
         return True
     from vggnet.training.messages import is_to_print, tell_torchrun  # they import torch, which help does without
@@ -257,7 +257,7 @@ def _is_to_print(message: str) -> bool:
 
 @contextmanager
 def _printed_once() -> Iterator[None]:
-    """Collect what a rank prints in the block; where it exits, print that once for all ranks."""
+    """Hold back what a rank prints in the block. If the rank exits there, one rank prints it for all."""
     if not _has_ranks():
         yield
         return

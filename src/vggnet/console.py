@@ -49,7 +49,7 @@ _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) i
 
 
 def visible(text: str) -> str:
-    """Return `text` with control characters escaped: names of files and classes could rewrite what a terminal shows."""
+    """Return `text` with control characters escaped. Unescaped, a file's name could rewrite what a terminal shows."""
     return text.translate(_CONTROLS)
 
 

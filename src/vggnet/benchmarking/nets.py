@@ -1,4 +1,4 @@
-"""Build net D of other libraries with our weights, and check what a way to run it needs."""
+"""Build net D of other libraries with our weights, and check that installation and machine can run it."""
 
 import importlib
 import shutil
