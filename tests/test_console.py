@@ -1,5 +1,9 @@
 """What is printed where, and words for numbers."""
 
+import json
+import subprocess
+import sys
+
 import pytest
 
 from vggnet import console
@@ -49,3 +53,28 @@ def test_other_ranks_are_silent(capsys: pytest.CaptureFixture[str], monkeypatch:
 def test_control_characters_in_names_are_shown_and_not_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
     console.say("class \x1b[2Jcat\x07\x9b1A\tdone\nnext")
     assert capsys.readouterr().out == "class \\x1b[2Jcat\\x07\\x9b1A\tdone\nnext\n"
+
+
+NOTEBOOK = """
+import json, nbclient, nbformat.v4
+begin = "from vggnet.console import progress; shown = progress('scoring'); tick = shown.__enter__(); tick(1, 4, '<b>')"
+cells = [nbformat.v4.new_code_cell(line) for line in (begin, "shown.__exit__(None, None, None)")]
+client = nbclient.NotebookClient(nbformat.v4.new_notebook(cells=cells))
+seen = []
+with client.setup_kernel():
+    for place, cell in enumerate(cells):
+        client.execute_cell(cell, place)
+        seen.append([output.get("data", {}).get("text/html", output) for each in cells for output in each.outputs])
+print(json.dumps(seen))
+"""
+
+
+@pytest.mark.slow
+def test_a_notebook_shows_one_bar_that_goes_when_the_work_is_done() -> None:
+    pytest.importorskip("nbclient", reason="nbclient is not installed: pip install nbclient ipykernel")
+    done = subprocess.run([sys.executable, "-c", NOTEBOOK], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    during, after = json.loads(done.stdout)
+    (bar,) = during
+    assert bar.startswith('<progress value="1" max="4"></progress> scoring: 1/4 &lt;b&gt;, about ')
+    assert after == [""]

@@ -1,7 +1,7 @@
 """Print lines, notes and progress.
 
-On a terminal, progress is a moving bar. Elsewhere it is a line on standard error from time to time. In a distributed
-run only the first rank prints.
+On a terminal, progress is a moving bar; in a notebook, a bar below the cell. Elsewhere it is a line on standard error
+from time to time. In a distributed run only the first rank prints.
 
 Where standard output cannot be written to (`| head`, a full disk), `say` raises OutputLost. Where standard error cannot
 be written to, its lines are dropped.
@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -20,6 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from vggnet.errors import OutputLost
 
 PLAIN_INTERVAL_S = 20.0
+NOTEBOOK_INTERVAL_S = 0.2
 PLAIN_WIDTH = 160
 
 
@@ -134,16 +136,62 @@ class Ticker:
             warn(f"{line}, about {duration(left)} left")
 
 
+class NotebookTicker(Ticker):
+    """A progress bar below the cell of a notebook: one output, which is replaced at most every `interval_s` seconds."""
+
+    def __init__(self, title: str, interval_s: float = NOTEBOOK_INTERVAL_S) -> None:
+        super().__init__(title, None, interval_s)
+        self._output: Any = None
+
+    def __call__(self, done: int, total: int, text: str = "") -> None:
+        now = time.monotonic()
+        if self._output is not None and now - self._printed < self._interval_s:
+            return
+        self._printed = now
+        left = f", about {duration((now - self._started) / done * (total - done))} left" if 0 < done < total else ""
+        label = html.escape(visible(f"{self._title}: {done}/{total} {text}".rstrip() + left))
+        self._show(f'<progress value="{done}" max="{total}"></progress> {label}')
+
+    def close(self) -> None:
+        """Remove the bar."""
+        if self._output is not None:
+            self._show("")
+
+    def _show(self, content: str) -> None:
+        from IPython.display import HTML, display
+
+        if self._output is None:
+            self._output = display(HTML(content), display_id=True)
+        else:
+            self._output.update(HTML(content))
+
+
+def _in_notebook() -> bool:
+    """Return whether a kernel of Jupyter runs this process; IPython in a terminal has none."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
+
+
 @contextmanager
 def progress(title: str, interval_s: float = PLAIN_INTERVAL_S) -> Iterator[Ticker]:
-    """Show progress under `title` until the block ends; without a terminal, a line each `interval_s` seconds."""
+    """Show progress under `title` until the block ends.
+
+    Where there is neither a terminal nor a notebook, print a line each `interval_s` seconds.
+    """
+    if _in_notebook() and is_first_rank():
+        bar = NotebookTicker(title)
+        try:
+            yield bar
+        finally:
+            bar.close()
+        return
     console = rich_console()
     if not console.is_terminal or not is_first_rank():
         yield Ticker(title, None, interval_s)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}"))
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
-        yield Ticker(title, bar, interval_s)
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as moving:
+        yield Ticker(title, moving, interval_s)
 
 
 def named(names: Sequence[str], at_most: int = 5) -> str:

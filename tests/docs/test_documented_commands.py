@@ -61,7 +61,7 @@ def test_a_mark_stands_only_where_a_command_stands() -> None:
 
 @pytest.fixture
 def reader(class_folders: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a reader who has photographs with boxes, and runs of nets A and D and of a box net."""
+    """The folder of a reader who has photographs with boxes, runs of nets A and D and of a box net, and a ladder."""
     images = class_folders(classes=5, train=8, val=3, name="photos")
     shutil.copytree(images / "val" / "class0", tmp_path / "bee")
     shutil.copy(images / "val" / "class0" / "0.jpg", tmp_path / "photo.jpg")
@@ -76,6 +76,8 @@ def reader(class_folders: Callable[..., Path], tmp_path: Path, monkeypatch: pyte
         folder = tmp_path if name == "vgg16" else tmp_path / "runs"
         (folder / name).mkdir(parents=True)
         save_random_net(folder / name / "best.safetensors", CLASSES, width=0.05, **options)
+    for name in ("A", "D"):
+        shutil.copytree(tmp_path / "runs" / name, tmp_path / "runs" / "ladder" / name)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

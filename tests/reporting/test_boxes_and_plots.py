@@ -16,7 +16,8 @@ from vggnet.images.augmentation import Augmentation
 from vggnet.images.loading import TrainingLoader
 from vggnet.localization.judging import CenterResult
 from vggnet.localization.objects import Objects
-from vggnet.reporting.boxes import Boxes, draw_boxes, size_chart
+from vggnet.reporting.box_pictures import draw_boxes
+from vggnet.reporting.boxes import Boxes, size_chart
 from vggnet.reporting.seeing import augmentation_of, training_crops
 from vggnet.reporting.sources import Run
 

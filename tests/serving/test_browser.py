@@ -73,6 +73,17 @@ class Visitor:
         self.page.dispatch_event("#drop", "drop", {"dataTransfer": transfer})
         self.answered()
 
+    def paste(self, file: Path) -> None:
+        """Put an image (PNG) on the clipboard, and press Control and V."""
+        self.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        self.page.evaluate(
+            """bytes => navigator.clipboard.write(
+                [new ClipboardItem({"image/png": new Blob([new Uint8Array(bytes)], {type: "image/png"})})])""",
+            list(file.read_bytes()),
+        )
+        self.page.locator("body").press("Control+V")
+        self.answered()
+
     def table(self, place: int = 0) -> list[tuple[str, str]]:
         """Return the classes and percentages of an answer, as they are shown."""
         rows = self.page.locator(".answer").nth(place).locator("tbody tr")
@@ -114,6 +125,16 @@ def test_a_dropped_photograph_gets_the_numbers_of_predict_by_every_protocol(
         assert {re.match(r"blob:|data:|http://127\.0\.0\.1:\d+/", url) is not None for url in visitor.requested} == {
             True
         }
+
+
+def test_a_pasted_image_gets_the_numbers_of_predict(browser: Any, model: Path, make_image: MakeImage) -> None:
+    image = make_image("photo.png", size=(90, 60))
+    with listening(model) as address:
+        visitor = Visitor(browser, address)
+        visitor.paste(image)
+        assert visitor.table() == printed(model, image)
+        assert visitor.page.inner_text("#status").startswith("Pasted image. Net ")
+        assert visitor.problems == []
 
 
 def test_names_are_shown_as_text_and_the_map_of_any_class_is_drawn(

@@ -165,6 +165,13 @@ class VGG(nn.Module):
                     self.get_submodule(name).requires_grad_(place >= names.index(first))
         return self.train(self.training)
 
+    def to_empty(self, *, device: str | torch.device | int | None, recurse: bool = True) -> Self:
+        """Return the net with memory for its weights, which is not filled.
+
+        PyTorch's own way goes through its Python references for `meta`, whose import of SymPy takes seconds.
+        """
+        return self._apply(lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype, device=device), recurse=recurse)
+
     def train(self, mode: bool = True) -> Self:
         """Set the mode of all layers; frozen norms stay in evaluation mode."""
         super().train(mode)

@@ -7,13 +7,12 @@ Shapes: n images.
 
 import contextlib
 import io
-import itertools
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageDraw
 
 from vggnet.console import counted
+from vggnet.data.splits import ImageData
 from vggnet.errors import BadImage, UserError
 from vggnet.evaluation.computing import Computing
 from vggnet.evaluation.matching import positions_among
@@ -23,17 +22,19 @@ from vggnet.images.whole_images import read_whole
 from vggnet.localization.boxes import CORRECT_IOU, area
 from vggnet.localization.judging import CenterResult, center_test
 from vggnet.localization.objects import Objects, objects_of, open_localizable
+from vggnet.network.vgg import VGG
 from vggnet.network.weights import load_model
+from vggnet.reporting.box_pictures import SHOWN_PX, draw_boxes
 from vggnet.reporting.contents import Card, Chart, Gallery, Picture, Section, Text, section, shortened
 from vggnet.reporting.measuring import single_q
+from vggnet.reporting.merged_boxes import Rating, merge_boxes, merged_gallery
 from vggnet.reporting.sources import Run
 from vggnet.reporting.style import MUTED, SERIES, new_plot, styled, svg
 from vggnet.reporting.words import error_in_words, no_difference, percent
 
 MOST_IMAGES = 500  # more take too long for a report; `localize evaluate` counts all
 SIZES = (0.0, 0.1, 0.25, 0.5, 1.0001)  # of the object's part of the image
-EACH, SHOWN_PX = 6, 200
-TRUE, PREDICTED = SERIES[2], SERIES[1]
+EACH = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,30 +55,29 @@ class Boxes:
         return result
 
 
-def locate(run: Run, data: str, computing: Computing) -> Boxes:
-    """Return test 1 of a box net on at most MOST_IMAGES val images, evenly chosen. Raises UserError."""
-    description, scale = run.description, single_q(run.description)
-    assert description is not None
+def locate(run: Run, model: VGG, opened: ImageData, val: Objects, scale: int, computing: Computing) -> Boxes:
+    """Return test 1 of a box net at Q = `scale` on at most MOST_IMAGES val images, evenly chosen."""
+    labels = positions_among(model.description, run.path, opened)[val.labels]
+    chosen = np.unique(np.linspace(0, len(val) - 1, min(len(val), MOST_IMAGES)).astype(int))
+    return Boxes(val, center_test(model, val, labels, scale, computing, chosen), scale, opened.titles or opened.classes)
+
+
+def boxes_section(run: Run, data: str, computing: Computing, rating: Rating) -> Section | None:
+    """Return what a box net finds. Raises UserError where images or boxes cannot be used."""
+    scale = single_q(run.description)
     assert scale is not None
     opened = open_localizable(data, None, None)
     if opened.val is None:
         raise UserError(f"{data}: no val image has a box")
-    with contextlib.redirect_stdout(io.StringIO()):
-        val = objects_of(
-            opened.val.read_as(description.policy.reading), bad_boxes="skip", workers=computing.workers, name="val"
-        )
-    labels = positions_among(description, run.path, opened)[val.labels]
-    chosen = np.unique(np.linspace(0, len(val) - 1, min(len(val), MOST_IMAGES)).astype(int))
     model = load_model(run.path, computing.device)
-    return Boxes(val, center_test(model, val, labels, scale, computing, chosen), scale, opened.titles or opened.classes)
-
-
-def boxes_section(run: Run, data: str, computing: Computing) -> Section | None:
-    """Return what a box net finds. Raises UserError where images or boxes cannot be used."""
-    found = locate(run, data, computing)
+    split = opened.val.read_as(model.description.policy.reading)
+    with contextlib.redirect_stdout(io.StringIO()):
+        val = objects_of(split, bad_boxes="skip", workers=computing.workers, name="val")
+    found = locate(run, model, opened, val, scale, computing)
     result = found.result
     if not len(result.indices):
         return None
+    merged = merge_boxes(run.path, model, rating, opened, val, scale, computing)
     order = np.argsort(result.overlaps, kind="stable")
     examples = np.unique(np.linspace(0, len(order) - 1, min(len(order), EACH)).astype(int))
     return section(
@@ -92,6 +92,7 @@ def boxes_section(run: Run, data: str, computing: Computing) -> Section | None:
             size_chart(found),
             _gallery(found, "From the worst overlap to the best", order[examples]),
             _gallery(found, "The worst boxes", order[:EACH]),
+            merged_gallery(merged, val, found.titles, rating),
         ],
     )
 
@@ -166,29 +167,3 @@ def _card(found: Boxes, place: int) -> Card:
         lines,
         mark,
     )
-
-
-def draw_boxes(image: Image.Image, true: np.ndarray, predicted: np.ndarray) -> Image.Image:
-    """Return an image, enlarged to about SHOWN_PX, with true boxes solid and predicted ones dashed: edges (..., 4)."""
-    factor = max(1.0, SHOWN_PX / max(image.size))
-    shown = image.convert("RGB").resize((round(image.width * factor), round(image.height * factor)))
-    pen = ImageDraw.Draw(shown)
-    thick = max(2, round(max(shown.size) / 100))
-    for box in true:
-        pen.rectangle([float(edge) * factor for edge in box], outline="white", width=thick + 2)
-        pen.rectangle([float(edge) * factor for edge in box], outline=TRUE, width=thick)
-    for box in predicted:
-        left, top, right, bottom = (float(edge) * factor for edge in box)
-        corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
-        for start, end in itertools.pairwise(corners):
-            _dashed(pen, np.array(start), np.array(end), thick)
-    return shown
-
-
-def _dashed(pen: ImageDraw.ImageDraw, start: np.ndarray, end: np.ndarray, thick: int) -> None:
-    length = float(np.hypot(*(end - start)))
-    step = 5 * thick
-    for place in np.arange(0, length, 2 * step):
-        ends = [start + (end - start) * min(at, length) / max(length, 1e-9) for at in (place, place + step)]
-        pen.line([tuple(map(float, each)) for each in ends], fill="white", width=thick + 2)
-        pen.line([tuple(map(float, each)) for each in ends], fill=PREDICTED, width=thick)

@@ -19,6 +19,7 @@ from vggnet.reporting.contents import Section, Text
 from vggnet.reporting.curves import training_section
 from vggnet.reporting.images import Shower, images_section
 from vggnet.reporting.measuring import Measured, measure, single_q
+from vggnet.reporting.merged_boxes import rating_of
 from vggnet.reporting.page import page
 from vggnet.reporting.results import results_section
 from vggnet.reporting.seeing import seeing_section, signal_section
@@ -148,7 +149,7 @@ def _boxes(sources: Sources, data: str | None, computing: Computing, notes: list
         if run.description is None or not run.description.boxes or data is None:
             continue
         try:
-            found.append(boxes_section(run, data, computing))
+            found.append(boxes_section(run, data, computing, rating_of(run, sources)))
         except (UserError, OSError) as error:
             notes.append(f"Without the boxes of {run.name}: {error}")
     return found

@@ -74,11 +74,10 @@ def training_section(runs: Sequence[Run]) -> Section | None:
     parts: list[Chart | Grid | None] = [
         Chart(svg(curves(trained)), alt, " ".join(_says(run, runs, alone=len(trained) == 1) for run in trained))
     ]
-    if len(trained) > 1:
-        names = [
+    if len(trained) == 2:  # more would fill pages
+        parts += [
             Chart(svg(curves([run])), f"Loss and error of {run.name} by epoch.", f"{run.name}.") for run in trained
         ]
-        parts += names if len(trained) <= 2 else []
     parts += [_numbers(run) for run in trained]
     return section("How it learnt", parts)
 

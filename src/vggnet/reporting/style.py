@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import matplotlib
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 INK, MUTED, RULE, PAPER = "#1b1f24", "#59626d", "#d5dae1", "#fdfdfe"
@@ -130,5 +131,6 @@ def svg(plot: Plot) -> str:
 
 def _drawn(plot: Plot) -> str:
     stream = io.StringIO()
-    plot.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    # not savefig, which draws everything twice where a figure has a layout
+    FigureCanvasSVG(plot).print_svg(stream, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     return stream.getvalue()
