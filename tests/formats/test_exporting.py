@@ -14,7 +14,7 @@ import torch
 from closeness import assert_close_to_largest
 
 from vggnet.cli import run
-from vggnet.description import InputPolicy, ModelDescription
+from vggnet.description import InputPolicy, ModelDescription, Preprocessing
 from vggnet.errors import UserError
 from vggnet.formats import exporting
 from vggnet.formats.converting import convert
@@ -55,7 +55,7 @@ def test_export_and_its_description(form: str, tmp_path: Path, capsys: pytest.Ca
     assert "checked with" in said
     assert "1x64x64, 2x96x139, 1x165x64" in said
     beside = json.loads(out.with_suffix(".json").read_text())
-    assert beside["input"]["pixels_0_255"]["mean"] == pytest.approx([123.68, 116.779, 103.939])
+    assert beside["input"]["pixels_0_255"] == {"mean": [90, 100, 110], "deviation": [30, 40, 50]}
     assert beside["output"]["shape"] == ["batch", "classes", "rows", "columns"]
     assert "soft-max" in beside["output"]["meaning"]
 
@@ -80,15 +80,17 @@ def test_classes_preprocessing_and_policy_stand_in_the_file(form: str, tmp_path:
         pytest.importorskip(package, reason=f"{package} is not installed")
     model = small("D" if form == "openvino" else "A")
     classes = ("bee", "cat", "dög", 'a "quoted" class', "fox & <gnu>")
-    model.description = dataclasses.replace(model.description, classes=classes, policy=InputPolicy(mirror=False))
+    policy = InputPolicy(mirror=False, orientation="apply", pixel_range=(64, 4095))
+    own = Preprocessing((90.0, 100.0, 110.0), (30.0, 40.0, 50.0))
+    model.description = dataclasses.replace(model.description, classes=classes, policy=policy, preprocessing=own)
     out = tmp_path / f"m{exporting.SUFFIXES[form]}"
     export_model(model, out, form)
     beside, inside = json.loads(out.with_suffix(".json").read_text()), read_back(out, form)
     assert json.loads(inside["classes"]) == list(classes)
     assert json.loads(inside["input"]) == beside["input"]
-    assert beside["input"]["pixels_0_255"]["mean"] == pytest.approx([123.68, 116.779, 103.939])
+    assert beside["input"]["pixels_0_255"] == {"mean": [90, 100, 110], "deviation": [30, 40, 50]}
     assert json.loads(inside["trained_with"]) == beside["trained_with"]
-    assert beside["trained_with"]["mirror"] is False
+    assert beside["trained_with"] == {"mirror": False, "orientation": "apply", "pixel_range": [64, 4095]}
     assert ModelDescription.from_json(inside["description"], "inside") == model.description
 
 

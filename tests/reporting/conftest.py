@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from nets import random_net
 
+from vggnet.description import InputPolicy
 from vggnet.network.weights import save_model
 
 METRICS = "epoch,learning_rate,train_loss,train_error,error,loss,images_per_s,waiting_share\n"
@@ -32,10 +33,11 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         source: str | None = None,
         errors: Sequence[float] = (60.0, 40.0, 30.0),
         seed: int = 0,
+        mirror: bool = True,
     ) -> Path:
         folder = tmp_path / "ladder" / name
         folder.mkdir(parents=True)
-        model = random_net(classes, net=net, seed=seed)
+        model = random_net(classes, net=net, seed=seed, policy=InputPolicy(mirror=mirror))
         model.description = dataclasses.replace(model.description, class_titles=tuple(titles))
         save_model(folder / "best.safetensors", model)
         rows = [

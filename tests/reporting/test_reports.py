@@ -39,7 +39,7 @@ def ladder(class_folders: Callable[..., Path], make_run: MakeRun) -> Path:
     """A folder of two finished stages with ladder.json."""
     data = class_folders()
     first = make_run("A-S40", data)
-    make_run("D-S40", data, net="D", source="A-S40", errors=(35.0, 20.0, 25.0), seed=1)
+    make_run("D-S40", data, net="D", source="A-S40", errors=(35.0, 20.0, 25.0), seed=1, mirror=False)
     stages = [{"stage": "A-S40"}, {"stage": "D-S40"}]
     (first.parent / "ladder.json").write_text(json.dumps(stages))
     return first.parent
@@ -60,6 +60,7 @@ def test_a_ladder_has_curves_errors_classes_and_images(ladder: Path) -> None:
     assert "the held-out error fell from 35.0 % to 20.0 % at epoch 2 of 3" in text
     assert "Started from A-S40, it was as low as A-S40's best (30.0 %) after 2 epochs" in text
     assert "29.6/10.4" in text  # Table 3, net A
+    assert "Without the mirror: D was trained without mirrored crops." in text
     assert "Test 9000" in text
     assert "All rows count the same 12 images" in text
     assert report.html.count('alt="saliency') > 3

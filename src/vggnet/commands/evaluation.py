@@ -11,11 +11,10 @@ from vggnet.errors import UserError
 from vggnet.evaluation.evaluate import evaluate as run_evaluation
 from vggnet.evaluation.module_names import open_module
 from vggnet.evaluation.other_classifiers import Classifier, OtherClassifier
-from vggnet.evaluation.policy import Shown, policy_notes
+from vggnet.evaluation.policy import Shown, input_notes
 from vggnet.evaluation.predict import predict as run_prediction
 from vggnet.evaluation.submission import Prediction, Submission
 from vggnet.evaluation.tables import Table
-from vggnet.images.brightness import range_notes
 from vggnet.network.weights import read_description
 from vggnet.options.evaluation import EvaluateOptions, PredictOptions
 from vggnet.reporting.building import FILE, write_report
@@ -78,8 +77,8 @@ def predict(options: PredictOptions) -> None:
     trained = read_description(model).policy
     shown = Shown(model, trained, trained.chosen(options.mirror))
     content = [each.to_dict() | {"mirror": shown.used.mirror} for each in predictions]
-    dark = range_notes(images_at(images), [(model, trained.reading)])
-    report(options.json, content, lambda: _print(predictions, [*policy_notes([shown]), *dark]))
+    notes = input_notes(images_at(images), [shown])
+    report(options.json, content, lambda: _print(predictions, notes))
     if options.csv is not None and str(options.json) != "-":
         say(f"written to {options.csv}")
 

@@ -3,10 +3,9 @@
 from vggnet.commands.inputs import models_and_data
 from vggnet.commands.output import report, stdout_for_json
 from vggnet.console import counted, progress, say
-from vggnet.evaluation.policy import policy_notes
 from vggnet.options.transfer import FeaturesOptions, TransferOptions
 from vggnet.training.distributed import among_ranks
-from vggnet.transfer_learning.descriptors import settings_from, shown_models
+from vggnet.transfer_learning.descriptors import settings_from
 from vggnet.transfer_learning.transferring import transfer_with
 from vggnet.transfer_learning.writing import write_features
 
@@ -18,7 +17,7 @@ def features(options: FeaturesOptions) -> None:
         found, out = write_features(models, data, options.out, settings_from(options), tick)
     for error in found.bad:
         say(f"left out: {error}")
-    for line in policy_notes(shown_models(models, settings_from(options))):
+    for line in found.notes:
         say(line)
     images, numbers = found.values.shape
     say(f"{counted(images, 'descriptor')} of {counted(numbers, 'number')} written to {out}")

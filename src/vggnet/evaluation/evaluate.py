@@ -7,7 +7,7 @@ Shapes: n images, K classes.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from vggnet.evaluation.computing import Computing
 from vggnet.evaluation.matching import match_labels, match_outputs, open_entrants, open_split
 from vggnet.evaluation.metrics import Count, Errors, count_ranks, ranks
 from vggnet.evaluation.other_classifiers import Classifier, OtherArchitecture
-from vggnet.evaluation.policy import policy_notes
+from vggnet.evaluation.policy import input_notes
 from vggnet.evaluation.protocols import Combination, Entrant, combinations, default_kinds
 from vggnet.evaluation.rows import find_row, row_of
 from vggnet.evaluation.store import Store
@@ -31,7 +31,6 @@ from vggnet.evaluation.submission import Prediction, Submission, best_classes
 from vggnet.evaluation.tables import Reference, Table
 from vggnet.evaluation.unseen import note_learnt, trained_on
 from vggnet.files import write_result
-from vggnet.images.brightness import range_notes
 from vggnet.options.evaluation import EvaluateOptions
 from vggnet.provenance import environment
 
@@ -218,15 +217,12 @@ def _table(job: _Job, opened: ImageData, protocol: str | None, on_progress: Mode
 
 
 def _notes(job: _Job) -> tuple[str, ...]:
-    """Return notes on nets that are shown images otherwise than in the paper, or read them nearly black.
-
-    Centre crops have no mirror to note.
-    """
-    places = dict.fromkeys(
+    """Return notes on nets that are shown images otherwise than in the paper, or read them nearly black."""
+    places = dict.fromkeys(place for row in job.rows for place, _ in row.members)
+    mirrors = {
         place for row in job.rows for place, views in row.members if any(view.kind != "center" for view in views)
-    )
-    dark = range_notes(job.split, ((entrant.name, entrant.policy.reading) for entrant in job.entrants))
-    return policy_notes(job.entrants[place].shown for place in places) + dark
+    }
+    return input_notes(job.split, [replace(job.entrants[each].shown, mirrors=each in mirrors) for each in places])
 
 
 def _notes_on_others(job: _Job) -> list[str]:

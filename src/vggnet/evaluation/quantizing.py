@@ -23,7 +23,7 @@ from vggnet.evaluation.matching import (
     refuse_without_classes,
 )
 from vggnet.evaluation.metrics import Count, PairedTest, compare, ranks
-from vggnet.evaluation.policy import policy_notes
+from vggnet.evaluation.policy import Shown, input_notes
 from vggnet.evaluation.protocols import Entrant, default_scale
 from vggnet.evaluation.scoring import score
 from vggnet.evaluation.store import Store
@@ -79,11 +79,23 @@ def quantize_on_images(options: QuantizeOptions) -> QuantizeResult:
     save_pretrained(model, options.out)
     copy_learnt(options.model, options.out)
     say(f"written to {options.out}; use it wherever a MODEL is asked for, with `precision` int8")
+    shown = [judged[0].shown if judged is not None else _only_measured(options, model)]
+    notes = input_notes(source, shown)
     if judged is None:
         how = "`vggnet localize evaluate` says" if model.description.boxes else "no labelled val images to say"
         say(f"{how} what int8 costs in accuracy")
-        return QuantizeResult(options.out, None, None, None)
-    return _judge(*judged, options.out, scale, workers)
+        result = QuantizeResult(options.out, None, None, None)
+    else:
+        result = _judge(*judged, options.out, scale, workers)
+    for line in notes:
+        say(f"  {line}")
+    return result
+
+
+def _only_measured(options: QuantizeOptions, model: VGG) -> Shown:
+    """Return how images are shown to a net that is not judged: as centre crops."""
+    policy = model.description.policy
+    return Shown(str(options.model), policy, policy, mirrors=False)
 
 
 def _judged(
@@ -126,8 +138,6 @@ def _judge(entrant: Entrant, val: Split, labels: np.ndarray, folder: Path, scale
     wrong_before, wrong_after = (ranks(each[present], labels[present]) >= 1 for each in (before, after))
     result = QuantizeResult(folder, _count(wrong_before), _count(wrong_after), compare(wrong_before, wrong_after))
     _say(result, usual, view, float((before.argmax(1) == after.argmax(1))[present].mean()))
-    for line in policy_notes([entrant.shown]):
-        say(f"  {line}")
     return result
 
 

@@ -14,6 +14,7 @@ from vggnet.description import ModelDescription
 from vggnet.errors import UserError
 from vggnet.evaluation.computing import Computing
 from vggnet.evaluation.matching import positions_among
+from vggnet.evaluation.policy import input_notes
 from vggnet.evaluation.unseen import note_learnt, trained_on
 from vggnet.evaluation.views import View, describe
 from vggnet.localization.baselines import baselines
@@ -25,6 +26,7 @@ from vggnet.localization.guessing import (
     guess,
     load_nets,
     one_reading,
+    shown_nets,
 )
 from vggnet.localization.judging import center_test, count_localization_errors
 from vggnet.localization.merging import check_installed
@@ -77,7 +79,8 @@ def evaluate_localizers(runs: Sequence[str], data: str, options: LocalizeEvaluat
         dense = _dense_rows(options, nets, names, descriptions, scales, views, opened, val, present, computing)
     notes = opened.notes + learnt
     if nets is not None:
-        notes += (f"classes: {_classified_by(nets, views)}; boxes merged by {options.merging}", *nets.notes)
+        notes += (f"classes: {_classified_by(nets, views)}; boxes merged by {options.merging}",)
+    notes += input_notes(opened.val, nets.shown if nets is not None else shown_nets(runs, descriptions, mirrors=False))
     if not present.all():
         notes += (f"not counted: {int((~present).sum())} of {len(val)} images, which could not be used",)
     facts: dict[str, Any] = {

@@ -22,7 +22,7 @@ from vggnet.description import ImageReading, ModelDescription
 from vggnet.errors import UserError
 from vggnet.evaluation.computing import Computing
 from vggnet.evaluation.metrics import TOP, combine
-from vggnet.evaluation.policy import Shown, policy_notes
+from vggnet.evaluation.policy import Shown
 from vggnet.evaluation.ranks import gathered_results
 from vggnet.evaluation.store import Store
 from vggnet.evaluation.views import View
@@ -42,15 +42,14 @@ BoxSources = tuple[tuple[int, int], ...]  # (box net, Q) pairs whose boxes are m
 class LocalizationNets:
     """Box nets and the classifiers that rate their boxes; classes are numbered as the first classifier numbers them.
 
-    `descriptions` are those of the classifiers. `notes` say how images are shown to the nets, where that is not as in
-    the paper.
+    `descriptions` are those of the classifiers. `shown` is how images are shown to the nets, for `input_notes`.
     """
 
     box_nets: tuple[MatchedNet, ...]
     classifiers: tuple[MatchedNet, ...]
     classifier_paths: tuple[Path, ...]
     descriptions: tuple[ModelDescription, ...]
-    notes: tuple[str, ...] = ()
+    shown: tuple[Shown, ...] = ()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -92,10 +91,7 @@ def load_nets(
             f"nets of different crops ({', '.join(map(str, sorted(crops)))}) see different windows: give box nets and "
             "classifiers of one crop"
         )
-    shown = [
-        Shown(str(path), description.policy, description.policy.chosen(mirror))
-        for path, description in zip((*runs, *classifiers), (*boxes, *described), strict=True)
-    ]
+    shown = [*shown_nets(runs, boxes, mirror), *shown_nets(classifiers, described, mirror)]
 
     def matched(path: str | Path, description: ModelDescription) -> MatchedNet:
         order = _class_order(described[0].classes, description.classes, path)
@@ -103,7 +99,21 @@ def load_nets(
 
     rating = tuple(matched(path, description) for path, description in zip(classifiers, described, strict=True))
     boxing = tuple(matched(path, description) for path, description in zip(runs, boxes, strict=True))
-    return LocalizationNets(boxing, rating, tuple(map(Path, classifiers)), tuple(described), policy_notes(shown))
+    return LocalizationNets(boxing, rating, tuple(map(Path, classifiers)), tuple(described), tuple(shown))
+
+
+def shown_nets(
+    paths: Sequence[str | Path],
+    descriptions: Sequence[ModelDescription],
+    mirror: bool | None = None,
+    *,
+    mirrors: bool = True,
+) -> list[Shown]:
+    """Return how images are shown to nets; `mirrors` as in `Shown`."""
+    return [
+        Shown(str(path), description.policy, description.policy.chosen(mirror), mirrors)
+        for path, description in zip(paths, descriptions, strict=True)
+    ]
 
 
 def _note_other_readings(

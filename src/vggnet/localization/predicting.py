@@ -15,6 +15,7 @@ from vggnet.data.splits import Split
 from vggnet.description import ImageReading
 from vggnet.errors import BadImage, UserError
 from vggnet.evaluation.computing import Computing, prediction_workers
+from vggnet.evaluation.policy import input_notes
 from vggnet.files import json_text, write_result
 from vggnet.images.decoding import decode
 from vggnet.images.whole_images import whole_images
@@ -56,7 +57,7 @@ def find_boxes(run: str, images: Sequence[str], options: LocalizePredictOptions)
     computing = Computing.of(options.device, options.precision, workers, options.bad_images)
     split, sizes = _readable(split, computing)  # before any net is loaded
     nets = load_nets([run], options.classifier, options.mirror)
-    for line in nets.notes:
+    for line in input_notes(split, nets.shown):
         note(line)
     scales = test_scales(options, read_description(run))
     posteriors, _ = classify(nets, split, classifier_views(options, nets.descriptions, [scales]), computing)

@@ -17,9 +17,11 @@ from vggnet.errors import BadImage, UserError
 from vggnet.evaluation.computing import Computing
 from vggnet.evaluation.matching import positions_among
 from vggnet.evaluation.metrics import Count
+from vggnet.evaluation.policy import input_notes
 from vggnet.explaining.pictures import data_uri, fitted
 from vggnet.images.whole_images import read_whole
 from vggnet.localization.boxes import CORRECT_IOU, area
+from vggnet.localization.guessing import shown_nets
 from vggnet.localization.judging import CenterResult, center_test
 from vggnet.localization.objects import Objects, objects_of, open_localizable
 from vggnet.network.vgg import VGG
@@ -90,6 +92,7 @@ def boxes_section(run: Run, data: str, computing: Computing, rating: Rating) -> 
             ),
             overlap_chart(found),
             size_chart(found),
+            *(Text(note, quiet=True) for note in input_notes(split, shown_nets([run.path], [model.description]))),
             _gallery(found, "From the worst overlap to the best", order[examples]),
             _gallery(found, "The worst boxes", order[:EACH]),
             merged_gallery(merged, val, found.titles, rating),

@@ -14,7 +14,6 @@ from vggnet.reporting.style import MUTED, SERIES, colour, mark, new_plot, styled
 from vggnet.reporting.words import listed, no_difference, points, scale_in_words
 
 COLUMNS = ("net", "S", "test", "Q", "top-1 error %", "top-5 error %", "paper top-1/top-5")
-PAPER_IMAGES = "The paper's numbers are for ILSVRC-2012's 50,000 validation images and 1,000 classes."
 
 
 def results_section(measured: Measured, data: str, command: str) -> Section | None:
@@ -25,13 +24,14 @@ def results_section(measured: Measured, data: str, command: str) -> Section | No
             Text(
                 f"All rows count the same {counted(measured.images, 'image')} with 95 % intervals (Wilson). Dense: the "
                 "net runs over the whole image. Multi-crop: the mean over 5x5 crops and, if the net was trained with "
-                f"mirrored crops, their mirrors. Both: the mean of the two. {PAPER_IMAGES}"
+                f"mirrored crops, their mirrors. Both: the mean of the two."
             ),
             errors_table("Errors", [(row.name, row.row) for row in measured.rows]),
             depth_chart(measured),
             scale_chart(measured),
             parts_chart(measured),
             _not_as_in_the_paper([row.row for row in measured.rows]),
+            *(Text(note, quiet=True) for note in measured.table.notes),
             _commands(measured, data, command),
         ],
     )

@@ -82,6 +82,7 @@ class Handlers:
         async with self._taken(request) as file:
             question = ask(find_net(self._nets, model), view, test_scale, mirror)
             classes, (width, height) = await self.work.classes(file, question, top)
+            notes = await self.work.notes(file, question)
         shown = _shown(question, width, height)
         copies = [each.copies for each in question.views]
         return PredictAnswer(
@@ -96,7 +97,7 @@ class Handlers:
                 many * (1 if each.view == "dense" else len(each.windows))
                 for many, each in zip(copies, shown, strict=True)
             ),
-            notes=list(question.notes),
+            notes=list(notes),
         )
 
     async def score_map(

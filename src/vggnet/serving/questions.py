@@ -6,7 +6,7 @@ from typing import Literal
 
 from vggnet.console import named
 from vggnet.errors import UserError
-from vggnet.evaluation.policy import Shown, policy_notes
+from vggnet.evaluation.policy import Shown
 from vggnet.evaluation.protocols import default_scale
 from vggnet.evaluation.views import Kind, View, views_of
 from vggnet.options.ranges import RANGES
@@ -38,10 +38,10 @@ class Question:
         return tuple(sorted({view.scale for view in self.views}))
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        """Return what `vggnet predict` prints below its result."""
+    def shown(self) -> Shown:
+        """Return how images are shown to the net."""
         trained = self.net.description.policy
-        return policy_notes([Shown(self.net.name, trained, trained.chosen(self.mirror))])
+        return Shown(self.net.name, trained, trained.chosen(self.mirror))
 
 
 def find_net(nets: Mapping[str, ServedNet], name: str | None) -> ServedNet:

@@ -17,6 +17,7 @@ from vggnet.description import ImageReading
 from vggnet.evaluation.computing import Computing
 from vggnet.evaluation.forward import Scorer
 from vggnet.evaluation.metrics import combine
+from vggnet.evaluation.policy import input_notes
 from vggnet.evaluation.preprocessing import preprocess
 from vggnet.evaluation.submission import ClassGuess, best_classes
 from vggnet.evaluation.views import View, views_of
@@ -52,6 +53,10 @@ class Work:
         values = await asyncio.wrap_future(self._engine.score(question.net.name, question.views, pixels))
         return best_classes(_mean(question.views, values), question.net.description, top)[0], size
 
+    async def notes(self, file: Path, question: Question) -> tuple[str, ...]:
+        """Return what `vggnet predict` prints below its result."""
+        return await self._in_thread(lambda: input_notes(Split("", (str(file),)), [question.shown]))
+
     async def score_map(self, file: Path, net: ServedNet, scale: int) -> tuple[ScoreMap, Image.Image]:
         """Return the class score map at Q = `scale`, and the image that it lies on."""
         image = await self._rescaled(file, net, scale)
@@ -82,8 +87,10 @@ class Work:
         views = views_of(("dense",), scales, mirror=net.description.policy.chosen().mirror)
         for view in views:
             view.check(net.description.architecture)
-        reading = net.localization.box_nets[0].model.description.policy.reading
-        pixels, size = await self._in_thread(lambda: self._pixels(file, reading, scales))
+        own, reading = net.description.policy.reading, net.localization.box_nets[0].model.description.policy.reading
+        pixels, size = await self._in_thread(lambda: self._pixels(file, own, scales))
+        if reading != own:  # boxes lie on the image as the box net reads it
+            size = (await self._in_thread(lambda: read_upload(file, reading, self._limits))).size
         values = await asyncio.wrap_future(self._engine.score(net.name, views, pixels))
         posteriors = _mean(views, values)
         computing = Computing(self._engine.computing.device, self._engine.computing.precision)

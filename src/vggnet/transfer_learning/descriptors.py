@@ -110,7 +110,7 @@ def settings_from(options: FeaturesOptions | TransferOptions) -> DescriptorSetti
 
 
 def shown_models(models: Sequence[Model], settings: DescriptorSettings) -> list[Shown]:
-    """Return how each model was trained and how images are shown to it, for `policy_notes` and for JSON."""
+    """Return how each model was trained and how images are shown to it, for `input_notes` and for JSON."""
     policies = [(str(model), read_description(model).policy) for model in models]
     return [Shown(name, policy, policy.chosen(settings.mirror)) for name, policy in policies]
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from vggnet.console import counted
 from vggnet.errors import BadImage, UserError
-from vggnet.evaluation.policy import policy_notes
+from vggnet.evaluation.policy import input_notes
 from vggnet.network.weights import read_description
 from vggnet.options.choices import TransferProtocol
 from vggnet.options.transfer import TransferOptions
@@ -26,7 +26,7 @@ from vggnet.transfer_learning.descriptors import (
     shown_models,
 )
 from vggnet.transfer_learning.devkit import DevkitOptions, Sets, open_actions, open_voc
-from vggnet.transfer_learning.examples import open_labelled
+from vggnet.transfer_learning.examples import LabelledSet, open_labelled
 from vggnet.transfer_learning.protocols import (
     PrecisionResult,
     RandomSplit,
@@ -73,16 +73,18 @@ def transfer(
     check_installed()
     svm: dict[str, Any] = {"costs": costs, "validation": validation, "seed": seed}
     facts = _facts(models, data, settings, protocol, svm)
-    notes = policy_notes(shown_models([*models, *other_models(against)], settings))
+    shown = shown_models([*models, *other_models(against)], settings)
     if protocol == "caltech":
-        drawn = CALTECH_SIZES | given
-        result, compared, bad, classes = _class_recalls(models, data, settings, against, drawn, svm, on_progress)
+        drawn, labelled = CALTECH_SIZES | given, open_labelled(data)
+        result, compared, bad = _class_recalls(models, labelled, settings, against, drawn, svm, on_progress)
+        notes = input_notes(labelled.split, shown)
         used = {name: drawn[name] for name in ("train_per_class", "test_per_class")}
-        paper = _beside_paper(models, facts, sizes=drawn, classes=len(classes))
-        return TransferReport(result, compared, bad, facts | used | {"classes": list(classes)}, notes, paper)
+        paper = _beside_paper(models, facts, sizes=drawn, classes=len(labelled.classes))
+        facts |= used | {"classes": list(labelled.classes)}
+        return TransferReport(result, compared, bad, facts, notes, paper)
     precision, bad, more, remarks = _average_precisions(models, data, settings, protocol, devkit, svm, on_progress)
     paper = _beside_paper(models, facts, sets=more["sets"], regions=devkit.regions)
-    return TransferReport(precision, (), bad, facts | more, (*notes, *remarks), paper)
+    return TransferReport(precision, (), bad, facts | more, remarks, paper)
 
 
 def transfer_with(
@@ -192,7 +194,9 @@ def _average_precisions(
     )
     facts: dict[str, Any] = {"sets": list(examples.sets), "cost_sets": list(devkit.sets.cost)}
     facts |= {"regions": devkit.regions} if protocol == "actions" else {}
-    notes = [] if examples.labelled else [f"no labels in {test_set}: only VOC's server can count the result"]
+    notes = [*input_notes(examples.parts[0], shown_models(models, settings))]
+    if not examples.labelled:
+        notes.append(f"no labels in {test_set}: only VOC's server can count the result")
     if devkit.results is not None:
         ids = [examples.ids[place] for place in found.indices[test]]
         written = write_voc_results(
@@ -207,15 +211,14 @@ def _average_precisions(
 
 def _class_recalls(
     models: Sequence[Model],
-    data: str,
+    labelled: LabelledSet,
     settings: DescriptorSettings,
     against: Sequence[str],
     sizes: dict[str, int],
     svm: dict[str, Any],
     on_progress: Progress | None,
-) -> tuple[RecallResult, tuple[Against, ...], tuple[BadImage, ...], tuple[str, ...]]:
-    """Run the protocol of Caltech on the nets and the baselines. Return results, the bad images, and the classes."""
-    labelled = open_labelled(data)
+) -> tuple[RecallResult, tuple[Against, ...], tuple[BadImage, ...]]:
+    """Run the protocol of Caltech on the nets and the baselines. Return results, and the bad images."""
     assert labelled.split.labels is not None
     labels, seed = labelled.split.labels, svm["seed"]
     drawn = random_splits(
@@ -244,7 +247,7 @@ def _class_recalls(
     result = run(found)
     theirs = [(name, run(other)) for name, other in others]
     compared = tuple(Against(name, recalls, result.against(recalls)) for name, recalls in theirs)
-    return result, compared, found.bad, labelled.classes
+    return result, compared, found.bad
 
 
 def _facts(

@@ -12,6 +12,7 @@ import numpy as np
 from vggnet.data.splits import Split
 from vggnet.errors import BadImage, UserError
 from vggnet.evaluation.matching import open_split
+from vggnet.evaluation.policy import input_notes
 from vggnet.files import write_result
 from vggnet.transfer_learning.descriptors import (
     DescriptorSettings,
@@ -19,6 +20,7 @@ from vggnet.transfer_learning.descriptors import (
     Progress,
     check_models,
     describe_images,
+    shown_models,
 )
 from vggnet.transfer_learning.examples import open_labelled
 
@@ -28,7 +30,8 @@ class ImageDescriptors:
     """Descriptors float32 (n, D) of unit length, and the files (n) that they describe.
 
     `labels` int64 (n) are positions among `classes`; None and () for images without labels. `bad` are the images that
-    cannot be used and were left out.
+    cannot be used and were left out. `notes` say how images were shown to the nets, where this is not as in the paper
+    or does not fit the images.
     """
 
     values: np.ndarray
@@ -36,6 +39,7 @@ class ImageDescriptors:
     labels: np.ndarray | None = None
     classes: tuple[str, ...] = ()
     bad: tuple[BadImage, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def describe_data(
@@ -53,7 +57,8 @@ def describe_data(
     found = describe_images(models, [split], settings, on_progress)
     files = tuple(split.path(int(index)) for index in found.indices)
     labels = None if split.labels is None else split.labels[found.indices]
-    return ImageDescriptors(found.values, files, labels, classes, found.bad)
+    notes = input_notes(split, shown_models(models, settings))
+    return ImageDescriptors(found.values, files, labels, classes, found.bad, notes)
 
 
 def check_suffix(out: Path) -> None:
