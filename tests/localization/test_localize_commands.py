@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from vggnet.api.evaluation import evaluate
 from vggnet.cli import run
 from vggnet.description import AS_STORED, InputPolicy
-from vggnet.errors import UserError
+from vggnet.errors import Diverged, UserError
 from vggnet.localization import predicting
 from vggnet.localization.drawing import COLOURS, draw
 from vggnet.localization.evaluating import table_9_rows
@@ -63,6 +63,16 @@ def test_train_all_layers(options, classifier, boxes, outputs, capsys):
     assert "best constant box" in said
     before, after = read_tensors(classifier), read_tensors(result.run)
     assert all((before[name] != after[name]).any() for name in before if not name.startswith("fc8"))
+
+
+def test_boxes_that_overflow_on_held_out_images_are_never_right_or_the_best(options):
+    """One update at a rate that is far too high: the loss of the epoch is finite, the next forward pass is not."""
+    with pytest.raises(Diverged, match="the weights have diverged"):
+        train_localizer(options(epochs=1, batch=64, learning_rate=1000.0))
+    out = options().out
+    assert not (out / "best.safetensors").exists()
+    assert not (out / "val.json").exists()
+    assert not (out / "metrics.csv").exists() or len((out / "metrics.csv").read_text().splitlines()) <= 1
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])
