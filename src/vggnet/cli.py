@@ -75,8 +75,9 @@ DESCRIPTION = """Train and test the nets of "Very Deep Convolutional Networks" (
   vggnet evaluate RUN FOLDER                 measure its error by the paper's test protocol
   vggnet predict vgg16 photo.jpg             name what is in a photograph, by ImageNet's weights
   vggnet COMMAND --help                      list the options of a command
-  vggnet COMMAND ... --offline               download nothing: models and data by name come from the cache
-  vggnet --version                           print the versions, for reports of errors"""
+  vggnet COMMAND ... --offline               (any command) download nothing; take models and data by name from the
+                                             cache
+  vggnet --version                           print the versions, for a bug report"""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Choose device, precision (`auto`; whether bf16, int8 work here) and worker processes; free and keep memory."""
+"""Choose the device, the precision (what `auto` means here) and the number of workers; report and free memory."""
 
 import ctypes
 import os

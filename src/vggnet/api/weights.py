@@ -5,7 +5,7 @@ from pathlib import Path
 
 from vggnet.api.arguments import like_command, options_of
 from vggnet.evaluation.quantizing import QuantizeResult, quantize_on_images
-from vggnet.formats.converting import convert as run_conversion
+from vggnet.formats.converting import convert_as_asked
 from vggnet.formats.exporting import export_model
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import check_outputs
@@ -41,17 +41,7 @@ def convert(
         >>> model.architecture.convolutions_only
         True
     """
-    options = options_of(ConvertOptions, locals(), out="")
-    model = run_conversion(
-        options.file,
-        options.layout,
-        preprocessing=options.preprocessing,
-        classes=options.classes,
-        net=options.net,
-        convolutions_only=options.convolutions_only,
-        orientation=options.orientation,
-        pixel_range=options.pixel_range,
-    ).model
+    model = convert_as_asked(options_of(ConvertOptions, locals(), out="")).model
     check_outputs(model)
     return model
 

@@ -1,7 +1,7 @@
 """Choose a net's form for inference on a device in a precision, which `hardware` has chosen.
 
 CPU, fp32              `eager`
-CPU, bf16              `cpu_bf16` where the CPU multiplies bf16 in hardware, else `eager` under autocast
+CPU, bf16              `cpu_bf16`; `eager` under autocast where this PyTorch lacks the operators of oneDNN
 CPU, int8              `cpu_int8`, for models that `vggnet quantize` wrote
 GPU, fp32 and bf16     `eager`, bf16 under autocast
 GPU, bf16-cudnn        `gpu_bf16`

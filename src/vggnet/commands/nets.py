@@ -1,4 +1,4 @@
-"""Print what follows from Table 1 for each net, or which models have a name (`vggnet nets`); Table 1 without torch."""
+"""Print depth, parameters and the like of each net of Table 1 (without torch), or list the models with a name."""
 
 from rich.table import Table
 

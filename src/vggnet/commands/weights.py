@@ -5,7 +5,7 @@ from pathlib import Path
 from vggnet.commands.inputs import check_models
 from vggnet.console import say
 from vggnet.errors import UserError
-from vggnet.formats.converting import convert as run_conversion
+from vggnet.formats.converting import convert_as_asked
 from vggnet.formats.writing import library_name, write_layout
 from vggnet.network.pretrained import check_free, save_pretrained
 from vggnet.network.weights import check_outputs
@@ -19,16 +19,7 @@ def convert(options: ConvertOptions) -> None:
         check_free(options.out)
     elif options.out.exists() and not options.out.is_dir():
         raise UserError(f"`out` {options.out} is a file; give a folder")
-    conversion = run_conversion(
-        options.file,
-        options.layout,
-        preprocessing=options.preprocessing,
-        classes=options.classes,
-        net=options.net,
-        convolutions_only=options.convolutions_only,
-        orientation=options.orientation,
-        pixel_range=options.pixel_range,
-    )
+    conversion = convert_as_asked(options)
     check_outputs(conversion.model)
     for line in conversion.report:
         say(str(line))

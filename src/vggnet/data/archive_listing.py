@@ -23,10 +23,10 @@ from zipfile import BadZipFile
 import numpy as np
 
 from vggnet.console import Ticker, counted, named, progress
-from vggnet.data.compact import Names
+from vggnet.data.compact import Names, remember
 from vggnet.data.members import DEFLATED, STORED, Archive, Members
 from vggnet.errors import UserError
-from vggnet.files import default_cache, replacing
+from vggnet.files import default_cache
 
 _VERSION = 1  # part of the cached list's name: counts changes of what is listed
 _COMPRESSED = {b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ\0": "unxz", b"(\xb5/\xfd": "unzstd"}
@@ -253,9 +253,4 @@ def _write(path: Path, listing: Listing) -> None:
         "sizes": listing.sizes[:0] if listing.sizes is listing.lengths else listing.sizes,
         "left_out": np.array([listing.links, listing.special]),
     }
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path, alone=False) as temporary, temporary.open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-    except OSError:
-        return  # a full or read-only cache costs the next run a listing, no more
+    remember(path, arrays)

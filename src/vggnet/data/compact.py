@@ -6,10 +6,14 @@ whole and costs 12 bytes for each entry.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import overload
 
 import numpy as np
+
+from vggnet.files import replacing
 
 _PIECE = 65_536  # strings that are encoded at once
 
@@ -151,3 +155,11 @@ class BoxLists(Sequence[np.ndarray]):
 
     def __add__(self, other: Iterable[np.ndarray]) -> "BoxLists":
         return BoxLists.of((*self, *other))
+
+
+def remember(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays into the cache, as .npz, whole or not at all. A cache that is full or read-only stays as it is."""
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path, alone=False) as temporary, temporary.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The ILSVRC 2012 download as image-net.org gives it: tars, read in place.
+"""The ILSVRC 2012 download as image-net.org gives it: images are read inside their tars.
 
 `ILSVRC2012_img_train.tar` holds a tar for each class (`n01440764.tar`), `ILSVRC2012_img_val.tar` the validation images
 in no folder. `ILSVRC2012_devkit_t12.tar.gz` has the labels of these (a number in each line) and the classes behind the
@@ -22,14 +22,14 @@ import numpy as np
 from vggnet.console import counted, named, progress
 from vggnet.data.archive_listing import list_archive
 from vggnet.data.box_files import read_xml
-from vggnet.data.compact import BoxLists, Names
+from vggnet.data.compact import BoxLists, Names, remember
 from vggnet.data.folders import ArchiveFolder
 from vggnet.data.ilsvrc import Solution, boxes_of_class, refuse_strangers, with_training_boxes
 from vggnet.data.listing import class_folders, labelled, list_images, refuse_empty_classes, stem_of
 from vggnet.data.members import Archive
 from vggnet.data.splits import ImageData, Split
 from vggnet.errors import UserError, missing_package, reason_of
-from vggnet.files import default_cache, replacing
+from vggnet.files import default_cache
 
 TRAIN, VAL = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
 DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"
@@ -250,12 +250,7 @@ def _store(path: Path, found: Solution) -> None:
     boxes = BoxLists.of(corners for _, corners in found.values())
     names = np.array([name for each, _ in found.values() for name in each] or [""])
     arrays = {"images": images, "image_lengths": lengths, "counts": boxes.counts, "rows": boxes.rows(), "names": names}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path, alone=False) as temporary, temporary.open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-    except OSError:
-        return  # a full or read-only cache costs the next run some seconds, no more
+    remember(path, arrays)
 
 
 def _unpacked(

@@ -1,8 +1,9 @@
 """Images inside archives, read in place: where each one lies, and how its bytes are read.
 
-Nothing is unpacked. An image is named by its archive, its offset and its length, so any order of reading costs the
-same. A process opens an archive once and reads with `os.pread`, which needs no position of its own: threads and forked
-processes share the file. `Members` holds these facts for millions of images in a few arrays.
+No file is unpacked to the disk; a compressed image of a zip is unpacked in memory. An image is named by its archive,
+its offset and its length, so any order of reading costs the same. A process opens an archive once and reads with
+`os.pread`, which needs no position of its own: threads and forked processes share the file. `Members` holds these facts
+for millions of images in a few arrays.
 """
 
 import io

@@ -1,4 +1,4 @@
-"""What the names of files and folders say: image, system file, training part, validation part, test part."""
+"""Tell from a name whether a file belongs to the system, and which part of a data set a folder is."""
 
 import re
 from typing import Literal

@@ -2,8 +2,10 @@
 
 Layouts: class folders under `train/` and `val/` (`parts`: the usual names in any case and form); one folder of class
 folders, divided by the images' names; the ILSVRC CLS-LOC download (`ilsvrc`) and Tiny ImageNet (`tiny_imagenet`) as
-they are downloaded; any of these in a tar or a zip (`folders`); ILSVRC's own tars (`ilsvrc_archives`); packs (`packs`);
+they are downloaded; any of these in a tar or a zip (`folders`); ILSVRC's own tars (`ilsvrc_archives`)
+and its validation images in one folder (`ilsvrc_val`); packs (`packs`);
 parquet files and sets of Hugging Face's `datasets` (`tables`).
+To add a layout: a module here, called in `_open_layout`; its name in the help (`options.common.DATA_HELP`).
 Names: `scenes` (drawn here, no download) and torchvision's sets (`downloads`). Classes are matched
 by name, never by position. Faults of a layout are reported before any image is read.
 """

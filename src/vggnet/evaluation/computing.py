@@ -1,4 +1,4 @@
-"""Where and how nets compute, for everything that scores images: evaluation, descriptors, localisation, calibration."""
+"""Device, precision and workers of everything that scores images, chosen once (`Computing.of`)."""
 
 from dataclasses import dataclass
 from typing import get_args

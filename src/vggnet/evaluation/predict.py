@@ -1,4 +1,4 @@
-"""Name the best classes of images, for `vggnet predict` and for Python."""
+"""Run a net over images and return their best classes, for `vggnet predict` and for Python."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -1,13 +1,13 @@
 """Store posteriors (or layer means) on disk and find them again: each (weights, image, view) is computed once.
 
-Values are posteriors, or a layer's means. Each view has a folder. It holds shards of values, and `provenance.json` with
-everything that the values depend on besides the image. Notable:
+Values are posteriors, or a layer's means. Each view has a folder in `posteriors` of the run. It holds shards of values,
+and `provenance.json` with everything that the values depend on besides the image. Notable:
 - The folder's name is a hash of the provenance. With other weights, options or library versions it is another folder:
   values are then missing, never wrong. Images are identified by their content (`image_keys`).
 - A shard is written to a temporary name and renamed. Its name is unique, so that processes can write at once: at worst
   they compute the same values twice. A kill loses only the shard in work.
 - A shard holds its folder's name, its images' keys and a checksum. A shard that is damaged, or was copied from another
-  folder, is ignored.
+  folder, is ignored (`shards.read_shard`), and its images are scored again.
 - The hash of the weights is that of the file that was loaded. Weights that are replaced in between are an error. A
   model in memory is hashed with its code (`identity`), and its values go to the user's cache.
 - Where the model's folder cannot be written to, values go to the user's cache, or else stay in memory.

@@ -1,4 +1,4 @@
-"""Name the best classes of images: predictions, and submissions in the way of ILSVRC for images without labels.
+"""The best classes of images without labels: records, CSV (as ILSVRC's submissions) and JSON.
 
 Shapes: n images, K classes.
 """

@@ -9,8 +9,9 @@
 Notable: the image is first rescaled isotropically, its smallest side to Q, which need not be the S of training. A net
 that was trained without mirrored crops is shown no mirror images (`View.mirror`): it never learnt to classify them.
 
-To add a view: its name in `Kind` here; how its pixels are made, in `forward` (`Scorer.batcher`, `posteriors`,
-`corners`); the paper's word for it, in `protocols` (`METHODS`); the help of --views, in `options.evaluation`.
+To add a view: its name (letters only) in `Kind` here; the number of its crops in `forward` (`ViewScorer.batcher`),
+their places in `forward.corners`; the help of --views in `options.evaluation`; `serving.questions`. The rows of Tables
+5 and 6 are `protocols.METHODS`, which is not a list of views.
 """
 
 from collections.abc import Iterable, Sequence

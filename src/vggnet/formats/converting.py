@@ -28,6 +28,7 @@ from vggnet.formats.untrusted import read_state_dict
 from vggnet.network.vgg import VGG, on_meta, without_head
 from vggnet.network.weights import load_model
 from vggnet.options.choices import Layout, Orientation
+from vggnet.options.weights import ConvertOptions
 
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 MISSING, LEFT_OUT = "missing (convolutions only)", "left out (`convolutions_only`)"  # of FC layers
@@ -185,6 +186,20 @@ def _notes(description: ModelDescription, convention: InputConvention) -> tuple[
     if not architecture.convolutions_only and not description.classes:
         notes.append("the classes have no names: `vggnet evaluate` needs them (`classes` FILE)")
     return tuple(notes)
+
+
+def convert_as_asked(options: ConvertOptions) -> Conversion:
+    """Convert the file that the options of `vggnet convert` name, as they say. Raises UserError as `convert` does."""
+    return convert(
+        options.file,
+        options.layout,
+        preprocessing=options.preprocessing,
+        classes=options.classes,
+        net=options.net,
+        convolutions_only=options.convolutions_only,
+        orientation=options.orientation,
+        pixel_range=options.pixel_range,
+    )
 
 
 def _own(

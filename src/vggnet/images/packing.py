@@ -174,7 +174,7 @@ def pack(
         stored_pixels: the boxes refer to pixels before EXIF orientations are applied.
         resize: reduce images to this smallest side in pixels; None copies all of them.
         quality: of the JPEGs that are written for reduced images.
-        shard_mb: a tar ends when it has this many megabytes.
+        shard_mb: a tar ends when it has this many megabytes (1,000,000 bytes).
         bad_images: "stop" raises for files that are no images, "skip" leaves them out.
 
     Raises UserError.
@@ -188,7 +188,9 @@ def pack(
         packed = _write(
             data,
             partial,
-            _Settings(undivided, stored_pixels, resize, quality, shard_mb << 20, workers, bad_images, on_progress),
+            _Settings(
+                undivided, stored_pixels, resize, quality, shard_mb * 1_000_000, workers, bad_images, on_progress
+            ),
         )
         partial.rename(out)
     finally:

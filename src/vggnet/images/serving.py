@@ -1,4 +1,4 @@
-"""What a worker process does: receive items, apply the function, send the results."""
+"""The loop of a worker process: receive items, apply the function, send the results."""
 
 import os
 import pickle

@@ -1,4 +1,4 @@
-"""Share memory and the end of the program with the processes that read images; look at their state."""
+"""Share memory with worker processes, make them end with this program, and tell what state they are in."""
 
 import ctypes
 import math

@@ -1,4 +1,4 @@
-"""What is printed where the processes that read images deliver nothing for a long time, or end."""
+"""Describe a worker process that delivers nothing for a long time, or that ended, for a message."""
 
 import sys
 from collections.abc import Sequence

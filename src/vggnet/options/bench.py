@@ -1,4 +1,4 @@
-"""Options of bench. Field texts are the help texts."""
+"""Options of bench. The text below a field is its help."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -29,6 +29,6 @@ class BenchOptions:
     """Also time each net under torch.compile; compiling takes minutes."""
     json: JsonOption = None
     width: float = 1.0
-    """Factor on the channels, to try the command with a smaller net than D."""
+    """Multiply the numbers of channels by this. A value below 1 gives a quick trial."""
     crop: int = 224
-    """Side of the images in pixels, to try the command with smaller ones."""
+    """Side of the images in pixels. A smaller one gives a quick trial."""

@@ -46,9 +46,9 @@ def _inputs(metavar: str) -> Any:
 
 # what the commands are about
 DATA_HELP = (
-    "The images: a folder (with train/CLASS/*.jpg and val/CLASS/*.jpg, or CLASS/*.jpg, or the download of ILSVRC or "
-    "Tiny ImageNet), a tar, a zip or parquet files of one, a pack, or a name: scenes, cifar10, imagenette, "
-    "hf:OWNER/NAME, ... (docs/data.md)."
+    "The images: a folder with train/CLASS/*.jpg and val/CLASS/*.jpg, or with CLASS/*.jpg, of which a part is set "
+    "aside for validation; the download of ILSVRC or Tiny ImageNet; a tar, zip or parquet file of such a folder; what "
+    "`vggnet data pack` wrote; or a name: scenes, cifar10, imagenette, hf:OWNER/NAME, ... (docs/data.md)."
 )
 DataInput = Positional[Annotated[str, option(DATA_HELP)]]
 ModelInput = Positional[
@@ -86,15 +86,15 @@ InitOption = Annotated[
     InitMethod,
     OnDivergence,
     option(
-        "How the initial weights are drawn. gaussian: as in the paper, one deviation for all layers (--sigma); deep "
-        "nets then also need --init-from. glorot, he: scaled by the size of each layer."
+        "How the initial weights are drawn. gaussian: with the same standard deviation in all layers (--sigma), as in "
+        "the paper; deep nets then also need --init-from. glorot, he: scaled by the size of each layer."
     ),
 ]
 SigmaOption = Annotated[
     float,
     option(
-        "Standard deviation of the weights of --init gaussian. The paper writes a variance of 0.01, a standard "
-        "deviation of 0.1. With 0.1 the outputs of a net of width 1 explode; with 0.01 net A learns.",
+        "Standard deviation of the weights of --init gaussian. The paper writes a variance of 0.01, which is a "
+        "standard deviation of 0.1. With 0.1 the outputs of a net of width 1 explode; with 0.01 net A learns.",
     ),
 ]
 InitFromOption = Annotated[
@@ -102,8 +102,8 @@ InitFromOption = Annotated[
     Models(),
     option(
         "Start from the weights of this run folder, model folder, weight file or name (vgg16, oxford/D, ...). From the "
-        "same net, all layers are copied, except the last one if DATA has other classes; from a shallower net, the "
-        "first four convolutional layers and the FC layers (Sect. 3.1).",
+        "same net, all layers are copied; the last one is left out if DATA has other classes. From a shallower net, "
+        "the first four convolutional layers and the FC layers are copied (Sect. 3.1).",
         default="none: all layers start from random weights",
         metavar="MODEL",
     ),
@@ -116,17 +116,18 @@ ReportOption = Annotated[
     tyro.conf.FlagConversionOff,
     switch(
         "report",
-        "Write report.html into the folder of the results: errors, curves, mistakes, images. A training of more than "
-        "five minutes refreshes its curves after each epoch.",
+        "Write report.html into the folder of the results: errors, curves, mistakes, images. In a training of more "
+        "than five minutes its curves are drawn anew after each epoch.",
         default="--report",
     ),
 ]
 ResumeOption = Annotated[
     bool,
     option(
-        "Continue the run in --out from its last saved state; if nothing was saved yet, start it. The images and the "
-        "options must be those that the run was started with. Only these may differ: the folder of the images, "
-        "--device, --workers, --processes, --step, --save-every, --keep, --on-divergence and --bad-images.",
+        "Continue the run in --out from its last saved state; if nothing was saved yet, start it. Options that are "
+        "left out are taken from the run. These may differ from it: the folders of the images and boxes, --device, "
+        "--workers, --processes, --max-restarts, --step, --save-every, --keep, --on-divergence, --bad-images, --report "
+        "and --json. Another value of any other option is an error.",
         default="off",
     ),
 ]
@@ -140,12 +141,12 @@ DataChangedOption = Annotated[
 ]
 EPOCHS_HELP = "How many times training goes through all training images, at most."
 BATCH_HELP = (
-    "Images per update of the weights, over all GPUs together. The last batch of an epoch may hold fewer images: its "
-    "update is then smaller, since the sum of its gradients is divided by --batch as well."
+    "Images per update of the weights, over all GPUs together. The last batch of an epoch may hold fewer images. The "
+    "sum of its gradients is divided by --batch, too, so it changes the weights less."
 )
 PATIENCE_HELP = (
-    "Divide the learning rate by 10 when the error has not improved for this many epochs. The rate drops three times "
-    "in a training, at the latest after 60, 80 and 93 percent of --epochs."
+    "Divide the learning rate by 10 when the held-out error has not improved for this many epochs. The rate drops "
+    "three times in a training, at the latest after 60, 80 and 93 percent of --epochs."
 )
 EpochsOption = Annotated[int, option(EPOCHS_HELP)]
 BatchOption = Annotated[int, option(BATCH_HELP)]
@@ -154,9 +155,9 @@ PatienceOption = Annotated[int, option(PATIENCE_HELP)]
 HoldoutOption = Annotated[
     float,
     option(
-        "Part of the training images that is not trained on: its error decides when the learning rate drops and which "
-        "epoch is best. These images are chosen by their file names, not by --seed. With 0 the val images decide, as "
-        "in the paper."
+        "Fraction (0 to 1) of the training images that is held out, not trained on. Its error decides when the "
+        "learning rate drops and which epoch is best. The images are chosen by their file names, not by --seed. With 0 "
+        "the val images decide, as in the paper."
     ),
 ]
 OrientationOption = Annotated[
@@ -171,7 +172,7 @@ PixelRangeOption = Annotated[
     tuple[int, int] | None,
     option(
         "For images of 16 bits a channel: the values that stand for black and for white, such as 0 4095 for 12-bit "
-        "cameras. Stored with the weights.",
+        "cameras. Images of 8 bits are not changed by it. Stored with the weights.",
         default="that of the net of --init-from; for a new net 0 65535",
         metavar="LOW HIGH",
     ),
@@ -200,15 +201,15 @@ WorkersOption = Annotated[
     int | None,
     option(
         "Processes that read images; 0 reads them in the main process.",
-        default="with a GPU one for each core, at most 16; else 1, or 0 on one or two cores",
+        default="on a GPU one for each core, at most 16; on a CPU 1, or 0 if it has one or two cores",
     ),
 ]
 PredictWorkersOption = Annotated[
     int | None,
     option(
         "Processes that read images; 0 reads them in the main process.",
-        default="0 for fewer than 64 images; else with a GPU one for each core, at most 16, without a GPU 1, or 0 on "
-        "one or two cores",
+        default="on a GPU one for each core, at most 16; on a CPU 1, or 0 if it has one or two cores; 0 for fewer than "
+        "64 images",
     ),
 ]
 BadImagesOption = Annotated[
@@ -221,9 +222,10 @@ BadImagesOption = Annotated[
 CheckOption = Annotated[
     ImageCheck | None,
     option(
-        "What is checked of each image before the training. decode: all of it; headers: its first bytes, and 10,000 "
-        "images are decoded for the statistics of the colours; none: nothing beyond these 10,000, copies of training "
-        "images are not looked for, and no record of the images learnt from is written.",
+        "What is checked before the training. decode: all images are decoded. headers: the first bytes of all images "
+        "are read, and 10,000 images are decoded for the statistics of the colours. none: only these 10,000 are "
+        "decoded. With none, copies of training images in val are not looked for, and learnt.npz is not written, so "
+        "`vggnet evaluate` cannot warn of a test on training images.",
         default="decode; headers for more than 100,000 images",
     ),
 ]
@@ -232,7 +234,7 @@ LeaveOutOption = Annotated[
     option(
         "Leave out the images that this csv names (part, image, reason), such as the list that `vggnet data check` "
         "writes.",
-        default="none is left out",
+        default="no image is left out",
         metavar="LIST",
     ),
 ]

@@ -1,4 +1,4 @@
-"""Options of data check and data pack. Field texts are the help texts; of shared ones, see `common`."""
+"""Options of data check and data pack. The text below a field is its help; shared texts are in `common`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,8 @@ _WorkersOption = Annotated[
 
 @dataclass(frozen=True)
 class DataCheckOptions:
-    """Decode every image, and report unreadable files, copies, contradictory classes, and changes since last time."""
+    """Decode every image; report unreadable files, duplicates, the same image in two classes, and changes since the
+    last check in --out."""
 
     data: DataInput
     out: Annotated[Path | None, option(default="runs/DATA-check")] = None
@@ -27,17 +28,18 @@ class DataCheckOptions:
 
 @dataclass(frozen=True)
 class DataPackOptions:
-    """Copy a data set into a few tar files with an index, which DATA of every command, and WebDataset, read."""
+    """Copy a data set into a few tar files with an index. Give the folder to any command as DATA; WebDataset reads it,
+    too."""
 
     data: DataInput
     out: Path
     """The folder to write; it must not exist."""
     resize: Annotated[int | None, option(default="all images are copied as they are", metavar="S")] = None
-    """Reduce images to this smallest side in pixels: the largest S and Q that will be used."""
+    """Reduce images so that their smaller side has this many pixels. Choose the largest S or Q that you will use."""
     quality: int = 95
-    """Quality of the JPEGs that are written for reduced images."""
+    """Quality of the JPEGs that are written for reduced images, 1 to 100."""
     shard_mb: int = 500
-    """A tar file ends when it has this many megabytes."""
+    """A tar file ends when it has this many megabytes (1,000,000 bytes)."""
     bad_images: BadImagesOption = "stop"
     workers: _WorkersOption = None
     json: JsonOption = None

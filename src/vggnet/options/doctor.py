@@ -8,8 +8,8 @@ from vggnet.options.common import DeviceOption, JsonOption, option
 
 @dataclass(frozen=True)
 class DoctorOptions:
-    """Examine this installation and machine, and test nets, files and determinism, for a report of an error."""
+    """Examine this installation and machine, and test nets, files and determinism. Add the output to a bug report."""
 
-    quick: Annotated[bool, option("Leave out the self-test, which takes up to 20 seconds.")] = False
+    quick: Annotated[bool, option("Skip the self-test, which takes up to 20 seconds.", default="off")] = False
     device: DeviceOption = "auto"
     json: JsonOption = None

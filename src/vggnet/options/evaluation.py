@@ -1,4 +1,4 @@
-"""Options of evaluate and predict. Field texts are the help texts; those of shared options are theirs (`common`)."""
+"""Options of evaluate and predict. The text below a field is its help; texts that commands share are in `common`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,27 +33,32 @@ class EvaluateOptions:
     For a folder of images without labels, print the five most probable classes of each image."""
 
     inputs: ModelsAndData
-    """Models (runs, model folders, weight files, or names such as oxford/D), then the data, whose val images count."""
+    """Models (runs, model folders, weight files, or names such as oxford/D), then the data. The errors are measured on
+    its val images."""
     module: Annotated[tuple[str, ...], option(default="none", metavar="PACKAGE:FUNCTION...")] = ()
     """Also test classifiers of other libraries: functions that return a torch.nn.Module, such as
-    torchvision.models:resnet18 or 'mynets:resnet(depth=18)'. Their code runs."""
-    preprocessing: Annotated[str | None, option(default="as the module states")] = None
-    """The pixels that the modules take: torchvision, caffe, paper, tf, unit, or a JSON file (docs/weights.md)."""
+    torchvision.models:resnet18 or 'mynets:resnet(depth=18)'. vggnet imports and runs this code: name only packages
+    that you trust."""
+    preprocessing: Annotated[str | None, option(default="as the module states", metavar="NAME")] = None
+    """With --module: the pixels it takes: torchvision, caffe, paper, tf, unit, or a JSON file (docs/weights.md)."""
     classes: Annotated[Path | None, option(default="as the module states")] = None
-    """A file of the modules' class names in the order of their outputs: a name a line, or a JSON list; or imagenet."""
+    """With --module: a file of its class names in the order of its outputs (a name a line, or a JSON list), or
+    imagenet."""
     crop: Annotated[int | None, option(default="as the module states, else 224")] = None
-    """Side in pixels of the crops that the modules are shown."""
+    """With --module: the side in pixels of its crops."""
     views: Annotated[tuple[str, ...], option(default="center dense; without labels, dense", metavar="VIEW...")] = ()
-    """How images are shown to the nets: dense, crops (5x5 and mirrors), center, ten."""
+    """How images are shown to the nets. dense: whole; center: one crop; ten: the centre and the four corners, with
+    mirrors; crops: a grid of 5x5 crops with mirrors, 50 for each Q."""
     test_scale: TestScalesOption = ()
     mirror: MirrorOption = None
     protocol: Annotated[TableName | None, option(default="none")] = None
-    """Take views and Q from a table of the paper, in place of --views and --test-scale."""
+    """Take views and Q from a table of the paper, in place of --views and --test-scale. table3: dense at one Q; table4:
+    dense at several Q; table5: dense, crops and both; table6: the same, all nets fused. Q is scaled with the crop."""
     against: Annotated[
         str | None,
         option(
-            "The row that all others are compared with in paired tests, such as 'A dense Q=73'. Choose it before you "
-            "see the errors. The best row is known only afterwards, so its p values are corrected for all row pairs.",
+            "Compare all rows with this one, such as 'A dense Q=73', in paired tests. Choose it before you see the "
+            "errors. The best row is known only afterwards: its p values are corrected for all pairs of rows.",
             default="the best row",
             metavar="ROW",
         ),
@@ -70,13 +75,13 @@ class EvaluateOptions:
     report: Annotated[bool, tyro.conf.FlagConversionOff, switch("report", default="--no-report")] = False
     """Write report.html, with figures and the images that go wrong: beside --json, else into the first run folder."""
     per_image: _TextFile = None
-    """Write what each row of the table answered for each image, as CSV: the true class, right or wrong, five classes
-    with their posteriors."""
+    """Write the answers of each row of the table, as CSV: for each image the true class, five classes with their
+    posteriors, and whether the first is right."""
 
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """Print the most probable classes of images."""
+    """Print the most probable classes of images, by the dense scores of one Q (Sect. 3.2)."""
 
     inputs: ModelAndImages
     """A model (a run, a model folder, a weight file, or a name such as vgg16), then images or folders of images."""

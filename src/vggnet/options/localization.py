@@ -1,4 +1,4 @@
-"""Options of localize train, evaluate and predict. Field texts are the help texts; of shared ones, see `common`."""
+"""Options of localize train, evaluate, predict. The text below a field is its help; shared texts are in `common`."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,13 +27,13 @@ from vggnet.options.common import (
     PatienceOption,
     PixelRangeOption,
     PredictWorkersOption,
-    ReportOption,
     ResumeOption,
     SeedOption,
     TestScalesOption,
     WeightDecayOption,
     WorkersOption,
     option,
+    switch,
 )
 from vggnet.options.machine import Machine, MachineOptions
 from vggnet.options.models import Models
@@ -58,7 +58,7 @@ _MergingOption = Annotated[
 _ClassifierViewsOption = Annotated[
     tuple[str, ...],
     option(
-        "The views by which the classifiers choose the five classes: dense, crops (5x5 and mirrors), center, ten.",
+        "The views by which the classifiers choose the five classes: dense, crops, center or ten, as for evaluate.",
         default="dense",
         metavar="VIEW...",
     ),
@@ -66,8 +66,8 @@ _ClassifierViewsOption = Annotated[
 _ClassifierScaleOption = Annotated[
     tuple[str, ...],
     option(
-        "Q of the classifier's views: one or more numbers, or the word own. own: the three Q of Table 5, computed from "
-        "each classifier's S.",
+        "Q of the classifier's views: one or more numbers; or `own`, for the three Q of Table 5, computed from each "
+        "classifier's S.",
         default="those of the box nets",
         metavar="Q...",
     ),
@@ -106,7 +106,7 @@ class LocalizeTrainOptions:
     layers: Literal["all", "fc"] = "all"
     """Which layers are trained: all, or only the fully connected ones."""
     out: Annotated[Path | None, option(default="runs/DATA-NET-BOXES")] = None
-    """The folder for the run: weights, configuration, figures."""
+    """The run folder: weights, metrics and options of this training are written there."""
     resume: ResumeOption = False
     data_changed: DataChangedOption = False
     annotations: _AnnotationsOption = None
@@ -114,7 +114,8 @@ class LocalizeTrainOptions:
     train_scale: Annotated[
         tuple[int, ...], option(default="that of --init-from, in proportion to the crop", metavar="S [S]")
     ] = ()
-    """S, the smallest side in pixels after rescaling: one number, or the smallest and the largest of a random S."""
+    """S: training images are rescaled so that their smaller side has this many pixels. With two numbers S is drawn
+    between them for each image (scale jitter)."""
     crop: Annotated[int | None, option(default="that of --init-from")] = None
     """Side of the training crops in pixels. With another crop than that of --init-from, fc6's kernels are resized."""
     dropout: float = 0.0
@@ -125,7 +126,8 @@ class LocalizeTrainOptions:
     epochs: EpochsOption = 20
     batch: BatchOption = 256
     learning_rate: float = 1e-2
-    """The learning rate, for box coordinates in units of the crop. The paper has 0.001, but does not state its unit."""
+    """Learning rate at the start. Box coordinates are fractions of the crop's side. The paper has 0.001 and does not
+    state the unit of its coordinates."""
     weight_decay: WeightDecayOption = 5e-4
     patience: PatienceOption = 6
     init: InitMethod = "glorot"
@@ -145,10 +147,9 @@ class LocalizeEvaluateOptions:
 
     inputs: ModelsAndData
     """Runs of localize train, then the images with boxes (their val split)."""
-    classifier: Annotated[
-        tuple[Path, ...], Models(), option(default="none, test 1 (Table 8) only", metavar="MODEL...")
-    ] = ()
-    """Classification runs, weight files or names for test 2 (Table 9): they choose five classes and score the boxes."""
+    classifier: Annotated[tuple[Path, ...], Models(), option(default="none: only test 1", metavar="MODEL...")] = ()
+    """Test 1 (Table 8) takes the box of the true class. Test 2 (Table 9) takes the boxes of the five most probable
+    classes of these classifiers: runs, weight files or names."""
     classifier_views: _ClassifierViewsOption = ()
     classifier_scale: _ClassifierScaleOption = ()
     test_scale: TestScalesOption = ()
@@ -165,13 +166,22 @@ class LocalizeEvaluateOptions:
     bad_images: BadImagesOption = "stop"
     bad_boxes: BadBoxesOption = "stop"
     workers: WorkersOption = None
-    report: ReportOption = True
+    report: Annotated[
+        bool,
+        tyro.conf.FlagConversionOff,
+        switch(
+            "report",
+            "Write report.html, with the errors and the boxes that miss their objects: beside --json, else into the "
+            "first run folder.",
+            default="--report",
+        ),
+    ] = True
     json: JsonOption = None
 
 
 @dataclass(frozen=True)
 class LocalizePredictOptions:
-    """Draw boxes on images: one for each of the five most probable classes."""
+    """Draw boxes on images: one for each of the most probable classes."""
 
     inputs: ModelAndImages
     """A run of localize train, then images or folders of images."""
@@ -187,7 +197,7 @@ class LocalizePredictOptions:
     mirror: MirrorOption = None
     merging: _MergingOption = "overfeat"
     top: int = 5
-    """Number of boxes for each image."""
+    """Number of classes, and so of boxes, for each image."""
     device: DeviceOption = "auto"
     precision: InferencePrecisionOption = "auto"
     bad_images: BadImagesOption = "stop"

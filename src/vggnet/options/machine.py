@@ -12,16 +12,16 @@ DecoderOption = Annotated[
     DecoderName,
     option(
         "Where training images are decoded. processes: on the CPU; gpu: by nvJPEG (NVIDIA only), whose pixels differ "
-        "from the CPU's by a few gray levels and whose speed is not yet measured; auto: on the CPU, or with --resume "
-        "as at the start of the run."
+        "from the CPU's by a few gray levels and whose speed is not yet measured; auto: on the CPU. A run that is "
+        "continued keeps its decoder."
     ),
 ]
 MicroBatchOption = Annotated[
     int | None,
     option(
         "Images that go through the net at once; a smaller number needs less memory. The gradients of all passes of a "
-        "batch are added, so the update is the same up to rounding. With --batch-norm, mean and variance are computed "
-        "over one micro-batch, so the update differs.",
+        "batch are added, so the update is the same up to rounding. Batch normalisation computes mean and variance "
+        "over one micro-batch, so its update differs.",
         default="as many as fit into the memory that is free at the start",
     ),
 ]
@@ -32,13 +32,13 @@ ThreadsOption = Annotated[
 StepOption = Annotated[
     StepName,
     option(
-        "How a GPU computes a training step: fused (cuDNN's convolutions and vggnet's own kernels; not with "
-        "--batch-norm; its speed is not yet measured), compiled (torch.compile) or plain PyTorch. auto: compiled, or "
-        "plain where that fails. A CPU always takes plain."
+        "How a GPU computes a training step. fused: cuDNN's convolutions and vggnet's own kernels, not with batch "
+        "normalisation; its speed is not yet measured. compiled: torch.compile. plain: PyTorch's operators. auto: "
+        "compiled, or plain where that fails. A CPU always computes plain."
     ),
 ]
 SaveEveryOption = Annotated[
-    float, option("Save the state of the training every so many seconds, besides at the end of each epoch.")
+    float, option("Save the state of the training at intervals of this many seconds, and at the end of each epoch.")
 ]
 OnDivergenceOption = Annotated[
     OnDivergence,
@@ -50,12 +50,12 @@ OnDivergenceOption = Annotated[
 ProcessesOption = Annotated[
     int,
     option(
-        "Train with so many processes on this machine (ranks), one for each GPU or for a part of the cores. They share "
-        "each batch. For several machines: torchrun (docs/training.md)."
+        "Number of processes (ranks) on this machine, one for each GPU or for a part of the cores. They share each "
+        "batch. For several machines: torchrun (docs/scaling.md)."
     ),
 ]
 MaxRestartsOption = Annotated[
-    int, option("When a process is killed, start all again, at most so many times; they go on from the last save.")
+    int, option("When a process is killed, start all again from the last save, at most this many times.")
 ]
 ExchangeOption = Annotated[
     ExchangeFormat,
@@ -66,13 +66,16 @@ ExchangeOption = Annotated[
 ]
 KeepOption = Annotated[
     int,
-    option("How many of the last saves stay in the run. If the newest one is damaged, --resume takes the one before."),
+    option(
+        "How many of the last saves are kept in the run. If the newest is damaged, the run continues from the one "
+        "before."
+    ),
 ]
 TrainWorkersOption = Annotated[
     int | None,
     option(
         "Processes that read images, or threads with --decoder gpu; 0 reads them in the main process.",
-        default="with a GPU one for each core, at most 16; else one for two cores, at most 8",
+        default="on a GPU one for each core, at most 16; on a CPU one for two cores, at most 8",
     ),
 ]
 

@@ -1,4 +1,4 @@
-"""Options of quantize. Field texts are the help texts; those of shared options are theirs (`common`)."""
+"""Options of quantize. The text below a field is its help; texts that commands share are in `common`."""
 
 from dataclasses import dataclass
 from pathlib import Path

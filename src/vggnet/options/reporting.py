@@ -1,4 +1,4 @@
-"""Options of report. Field texts are the help texts; those of shared options are theirs (`common`)."""
+"""Options of report. The text below a field is its help; texts that commands share are in `common`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ class ReportOptions:
     paths: Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="PATH...", help_behavior_hint="(required)")]]
     """Runs, folders of runs (of ladder or quickstart), or JSON files that evaluate, localize evaluate, transfer or
     diagnose wrote."""
-    data: Annotated[str | None, option(default="the data that the nets were trained on")] = None
+    data: Annotated[str | None, option(default="the data that the nets were trained on", metavar="DATA")] = None
     """The images that the nets are tested on, with labels: a folder or a name, as for train."""
     out: Annotated[Path | None, option(default="report.html in the folder of the first PATH")] = None
     """The HTML file. It needs no other file and no network."""

@@ -1,4 +1,4 @@
-"""Options of serve. Field texts are the help texts; those of shared options are theirs (`common`)."""
+"""Options of serve. The text below a field is its help; texts that commands share are in `common`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +15,10 @@ class ServeOptions:
     models: ModelInputs
     """Classification runs, model folders, weight files or names such as vgg16; two of them can be compared side by
     side. One of them may be a run of localize train, as with --boxes."""
-    classifier: Annotated[tuple[Path, ...], Models(), option(default="those among MODEL", metavar="MODEL...")] = ()
-    """More classification runs or weight files."""
+    classifier: Annotated[tuple[Path, ...], Models(), option(default="none", metavar="MODEL...")] = ()
+    """Classifiers in addition to MODEL."""
     boxes: Annotated[Path | None, Models(), option(default="no boxes", metavar="RUN")] = None
-    """A run of localize train, for boxes that the classification runs choose and score."""
+    """A run of localize train. The page then draws boxes; the classifiers choose their classes and score them."""
     samples: Annotated[
         Path | None,
         option(
@@ -28,19 +28,19 @@ class ServeOptions:
     ] = None
     """Images that the page offers as samples."""
     host: Annotated[str, option(metavar="HOST")] = "127.0.0.1"
-    """The address to listen on. Others can reach the page only if it is not that of this machine alone; there is no
-    password."""
+    """The address to listen on. 127.0.0.1: only this machine can open the page. 0.0.0.0: every machine of the network
+    can. There is no password."""
     port: int = 8000
     """The port to listen on; 0 takes a free one."""
     allowed_host: Annotated[tuple[str, ...], option(default="localhost and --host", metavar="NAME...")] = ()
-    """More names by which browsers may ask for the page, without the port. Requests for other names are refused."""
+    """Further host names, without the port, that a request may be addressed to. Others are refused."""
     max_megabytes: float = 20.0
     """The largest image file that is taken, in megabytes (1,000,000 bytes)."""
     max_megapixels: float = 50.0
     """The largest image that is taken, in millions of pixels."""
     max_seconds: float = 60.0
-    """The longest time for an answer, in seconds."""
+    """The longest time for an answer, in seconds. Then the request fails with status 503."""
     max_images: int = 64
-    """How many images may wait and be computed at once; further requests are told to come back (status 429)."""
+    """How many images may wait and be computed at once; further requests get status 429."""
     device: DeviceOption = "auto"
     precision: InferencePrecisionOption = "auto"

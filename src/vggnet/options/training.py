@@ -1,9 +1,10 @@
-"""Options of nets, diagnose, train, ladder, quickstart. Field texts are the help texts; of shared ones: `common`.
+"""Options of nets, diagnose, train, ladder, quickstart. Shared help texts: `common`.
 
 To add an option of a training: a field here (where and how it computes: `machine`); a keyword in `api.training`; the
 numbers that it takes, in `ranges` and `training.configs`. Its value goes from here into `training.plan`, which fills
 what was not given (`training.fine_tuning`: for nets that begin from another). A field of `paper.recipes.Recipe` with
-the option's name takes it to the loop. `training.continuing` says which options may differ on --resume.
+the option's name takes it to the loop; others go there through `training.tasks.LoopSettings`, which `training.session`
+fills. `training.continuing` says which options may differ on --resume.
 """
 
 from dataclasses import dataclass, field
@@ -69,7 +70,8 @@ class TrainOptions:
         tyro.conf.FlagConversionOff,
         switch(
             "new-head",
-            "With --init-from: give the net a new last layer with random weights, or take that of the source net.",
+            "With --init-from. --new-head: the last layer starts from random weights; --no-new-head: it is copied from "
+            "the source net.",
             default="a new one if DATA has other classes than the source net",
         ),
     ] = None
@@ -84,7 +86,7 @@ class TrainOptions:
         option(
             "S: training images are rescaled so that their smaller side has this many pixels. With two numbers S is "
             "drawn between them for each image (scale jitter).",
-            default="256/224 of --crop",
+            default="--crop x 256/224: 256 for 224, 73 for 64",
             metavar="S [S]",
         ),
     ] = ()
@@ -106,10 +108,10 @@ class TrainOptions:
     learning_rate: Annotated[
         float | None,
         option(
-            default="0.01; if --init-from is the same net 0.001, or 0.01 for a new last layer with batch normalisation"
+            default="0.01; with --init-from of the same net 0.001; with a new last layer and batch normalisation 0.01"
         ),
     ] = None
-    """Learning rate of all layers at the start; --patience tells when it drops."""
+    """Learning rate of all layers at the start. --patience says when it drops."""
     weight_decay: WeightDecayOption = 5e-4
     patience: Annotated[int | None, option(PATIENCE_HELP, default="6; for a new last layer 4")] = None
     seed: SeedOption = 0
@@ -146,12 +148,14 @@ class LadderOptions:
     """Epochs of each stage, at most."""
     batch: Annotated[int | None, option(default="desk 64; paper 256")] = None
     """Images per update of the weights, over all GPUs together."""
-    init: Annotated[InitMethod | None, option(default="desk glorot; paper gaussian")] = None
+    init: Annotated[
+        InitMethod | None, option(default="glorot with desk; gaussian, of a standard deviation of 0.01, with paper")
+    ] = None
     """How the initial weights of layers that are not copied from a shallower net are drawn."""
     batch_norm: BatchNormOption = False
     mirror: Mirrored = True
-    """Mirror half of the training crops, or none of them (for digits and text). Tests then use
-    no mirrored images either."""
+    """Mirror half of the training crops, or none of them (for digits and text). Without mirrored crops, tests use no
+    mirrored images."""
     orientation: OrientationOption = None
     pixel_range: Annotated[tuple[int, int] | None, option(default="0 65535", metavar="LOW HIGH")] = None
     """For images of 16 bits a channel: the values that stand for black and for white. Stored with the weights."""
@@ -187,7 +191,7 @@ class DiagnoseOptions:
     images: int = 16
     """How many images the net is measured on."""
     learning_rate: float = 0.01
-    """The learning rate for which the size of the first updates is judged."""
+    """Report how large the first update of the weights would be with this learning rate."""
     seed: SeedOption = 0
     device: DeviceOption = "auto"
     json: JsonOption = None
@@ -195,7 +199,9 @@ class DiagnoseOptions:
 
 @dataclass(frozen=True)
 class NetsOptions:
-    """List the nets of Table 1: depth, parameters, multiply-adds, receptive field; or the models that have a name."""
+    """List the nets of Table 1 with depth, parameters, multiply-adds and receptive field.
+
+    With --pretrained, list the published models that can be given by name."""
 
     pretrained: Annotated[bool, option(default="off")] = False
     """List the models that can be given by name in place of a run: source, size, input, error, licence."""

@@ -1,4 +1,4 @@
-"""Options of features and transfer. Field texts are the help texts; those of shared options are theirs (`common`)."""
+"""Options of features and transfer. The text below a field is its help; texts that commands share are in `common`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,10 @@ _LayerOption = Annotated[
 ]
 _PoolOption = Annotated[
     Pool,
-    option("How descriptors of several Q are combined: stacked, averaged, or by the largest of each number."),
+    option(
+        "How descriptors of several Q are combined. stack: one after another; average: the mean of each "
+        "element; max: the largest of each element."
+    ),
 ]
 
 
@@ -50,23 +53,28 @@ class FeaturesOptions:
 
 @dataclass(frozen=True)
 class TransferOptions:
-    """Classify other images by linear SVMs on a net's descriptors, by the protocols of App. B."""
+    """Train linear SVMs on descriptors of your images and measure their error, by the protocols of App. B."""
 
     inputs: ModelsAndData
     """Models and images as for features. For voc and actions the images are one year's folder of the devkit."""
     protocol: TransferProtocol = "caltech"
-    """caltech: mean class recall over random splits; voc: mean average precision; actions: the same, of persons."""
+    """caltech: mean class recall over random splits; voc: mean average precision of classes; actions: mean
+    average precision of the actions of persons, each given by a box."""
     train_per_class: Annotated[int | None, option(default="30")] = None
     """caltech: training images of each class."""
     test_per_class: Annotated[int | None, option(default="50")] = None
     """caltech: test images of each class, at most."""
     splits: Annotated[int | None, option(default="3")] = None
     """caltech: number of random splits."""
-    train_set: Annotated[str | None, option(default="trainval if there is a test set, else train")] = None
+    train_set: Annotated[str | None, option(metavar="SET", default="trainval if there is a test set, else train")] = (
+        None
+    )
     """voc, actions: the training set."""
-    test_set: Annotated[str | None, option(default="test if there is one, else val")] = None
+    test_set: Annotated[str | None, option(metavar="SET", default="test if there is one, else val")] = None
     """voc, actions: the test set."""
-    cost_sets: Annotated[tuple[str, ...], option(default="none, --validation", metavar="SET SET")] = ()
+    cost_sets: Annotated[
+        tuple[str, ...], option(default="C is chosen on the part that --validation says", metavar="SET SET")
+    ] = ()
     """voc, actions: choose C by training SVMs on the first set and testing them on the second, such as train val."""
     regions: Regions = "both"
     """actions: describe the image, the person's box, or both, stacked (Table 12 has both and image)."""
@@ -84,7 +92,7 @@ class TransferOptions:
     costs: Annotated[tuple[float, ...], option(metavar="C...")] = (0.01, 0.1, 1.0, 10.0, 100.0)
     """The values of the SVM's C to choose from."""
     validation: float = 0.2
-    """Part of the training images that C is chosen on."""
+    """Fraction (0 to 1) of the training images that C is chosen on."""
     seed: int = 0
     """Seed of the splits and of the SVM."""
     out: Annotated[Path | None, option(default="not written", metavar="MODEL")] = None

@@ -1,4 +1,4 @@
-"""Options of convert and export. Field texts are the help texts; those of shared options are theirs (`common`)."""
+"""Options of convert and export. The text below a field is its help; texts that commands share are in `common`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,9 @@ _PREPROCESSING = (
 
 @dataclass(frozen=True)
 class ConvertOptions:
-    """Read another library's VGG weights, with their preprocessing and classes; or write weights in its layout."""
+    """Convert another library's VGG weights, with preprocessing and classes, into a model folder.
+
+    With --to, write weights in the layout of that library."""
 
     file: Positional[
         Annotated[
@@ -34,8 +36,11 @@ class ConvertOptions:
     out: Path
     """A folder for the result. Give it to the other commands as MODEL."""
     layout: Layout
-    """The library or format whose names and shapes FILE has."""
-    preprocessing: Annotated[str | None, option(_PREPROCESSING, default="as FILE, or a file beside it, states")] = None
+    """The library or format whose names and shapes FILE has; vggnet for a run or a model of your own."""
+    preprocessing: Annotated[
+        str | None,
+        option(_PREPROCESSING, default="as FILE, or a file beside it, states; else it must be given", metavar="NAME"),
+    ] = None
     classes: Annotated[Path | None, option(default="as FILE, or a file beside it, states; else none")] = None
     """A file of class names in the order of the net's outputs (one name a line, or a JSON list), or imagenet."""
     net: Annotated[str | None, option(default="recognised by its shapes", metavar="NET")] = None
@@ -49,7 +54,7 @@ class ConvertOptions:
     ] = None
     """For images of 16 bits a channel: the values that stand for black and for white, such as 0 4095 for 12 bits."""
     to: WrittenLayout = "vggnet"
-    """The library whose layout is written."""
+    """The library in whose layout the weights are written."""
 
 
 @dataclass(frozen=True)
@@ -59,5 +64,5 @@ class ExportOptions:
     model: ModelInput
     format: ExportFormat = "onnx"
     """The format of the file."""
-    out: Annotated[Path | None, option(default="the model's name with .onnx, .pt2 or .xml")] = None
+    out: Annotated[Path | None, option(default="the model's name with .onnx, .pt2 or .xml, in this folder")] = None
     """The file. Preprocessing, classes and layers are described in a .json file of the same name."""

@@ -1,8 +1,7 @@
 """Download a weight file with torch.hub, continue a download that was interrupted, and check the file's hash.
 
-Notable: torch.hub downloads a file whole and checks its SHA-256, and begins anew after an interruption. An urllib
-handler below it writes what arrives to a file NAME.partial, too, and gives torch.hub the bytes that are there already
-before it asks the server for the rest (HTTP Range).
+Notable: torch.hub checks a file's SHA-256, and starts anew after an interruption. So a handler of urllib below it also
+writes what arrives to NAME.partial. The next try takes these bytes first and asks the server for the rest (HTTP Range).
 """
 
 import hashlib

@@ -1,6 +1,7 @@
 """Turn the name of a model into its folder in the cache; download and convert it on first use.
 
-Every MODEL of the command line and of Python goes through `resolve`. A file or folder of that name comes first.
+Every MODEL of the command line and of Python goes through `resolve`. A file or folder of that name comes first. The
+weight file in a folder is found by `network.weights.find_weights`.
 """
 
 import os

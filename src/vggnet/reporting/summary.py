@@ -1,4 +1,4 @@
-"""The first section: what the report is about, in sentences for a newcomer, and what to do next."""
+"""The first section of a report (what it is about, what to do next) and the last (where its figures come from)."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Judge and describe the results of an epoch: whether it is the best, its events, a line for the user."""
+"""Tell whether an epoch is the best so far, write its TensorBoard events, and make the line that is printed."""
 
 import math
 from collections.abc import Callable

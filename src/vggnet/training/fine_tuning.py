@@ -1,8 +1,9 @@
 """Fine-tune a trained net: fill options that were not given from the source net, and from measured defaults.
 
 A new training that starts from another net (`init_from`) takes net, width and batch normalisation of that net. Where
-the data have other classes, the last layer is new, and the hyper-parameters are those of `FINE_TUNING`: the paper has
-none for this, so they were measured (docs/fine-tuning.md).
+the data have other classes, the last layer is new. Epochs, batch and patience are then those of `FINE_TUNING`. The
+learning rate is `RATE_WITH_BATCH_NORM` or `RATE_WITHOUT`, that of the last layer `HEAD_FACTOR` times as large. The
+paper has none for this; docs/how-to/fine-tune.md says which of them were measured.
 """
 
 from collections.abc import Callable
@@ -54,7 +55,7 @@ def has_other_classes(source: ModelDescription, classes: tuple[str, ...]) -> boo
 def with_recipe(options: TrainOptions, source: ModelDescription | None) -> TrainOptions:
     """Return options with learning rates, epochs, batch and patience filled in.
 
-    A net with a new last layer takes those of `FINE_TUNING`; one that goes on from the same net the paper's rate of a
+    A net with a new last layer takes those of this module; one that goes on from the same net the paper's rate of a
     later stage; any other one the paper's first (Sect. 3.1).
     """
     same = source is not None and source.architecture.net == options.net

@@ -12,7 +12,7 @@ Notable:
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -199,10 +199,19 @@ class Loop:
 
     def _next(self, inputs: Iterator[Inputs], stop: StopRequests) -> Inputs:
         """Return the next batch. A process that trains alone can be stopped while it waits for a batch."""
-        self._activity = "reading images"
+        with self._saved_when_it_ends("reading images", stop):
+            return next(inputs)
+
+    @contextmanager
+    def _saved_when_it_ends(self, activity: str, stop: StopRequests) -> Iterator[None]:
+        """Do what may wait or fail. A stop that is asked for meanwhile, or an error, ends it with the state saved.
+
+        With several ranks only `unless_stopped` hears of the stop, since all of them have to end together.
+        """
+        self._activity = activity
         try:
             with stop.waiting(self.world.size == 1):
-                return next(inputs)
+                yield
         except StopRequested:
             self._save()
             raise self._interrupted(stop) from None
@@ -245,16 +254,9 @@ class Loop:
         late = begin - self._saved + self._judging_s >= self.settings.save_every_s
         if any(self.world.total([float(late and self.world.is_first)])):
             self._save()
-        self._activity = "judging"
         try:
-            with stop.waiting(self.world.size == 1):  # with several ranks: the task, by `unless_stopped`
+            with self._saved_when_it_ends("judging", stop):
                 return self.task.judge(self.model)
-        except StopRequested:
-            self._save()
-            raise self._interrupted(stop) from None
-        except Exception:
-            self._save_at_failure()
-            raise
         finally:
             self._judging_s = time.monotonic() - begin
 

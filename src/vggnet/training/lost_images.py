@@ -1,7 +1,6 @@
-"""Images that become unreadable while a training runs: they stop it, or are left out, counted and listed.
+"""Stop a training whose images become unreadable, or leave them out, count and list them.
 
-Above a share of their part they stop it in any case: then a disk or network share is gone, and what would be learnt is
-no longer what was asked for.
+If too many images of a part are lost, the training stops in any case: a disk or a network drive is probably gone.
 """
 
 import os

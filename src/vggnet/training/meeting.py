@@ -1,7 +1,7 @@
-"""How the ranks of a launch by `torchrun` find each other, also after a restart; and what names the launch.
+"""Let the ranks of a launch by `torchrun` find each other, also after a restart; and name the launch.
 
-The store of a launch outlives its restarts. What it holds may have been written by processes that are gone, and nothing
-in the environment numbers the attempts: an agent that has joined later has counted fewer restarts than the others.
+The store of a launch still holds what ended processes wrote. Nothing in the environment numbers the attempts: an agent
+that joined later has counted fewer restarts. So each process writes a new number, and the first rank lists them.
 """
 
 import hashlib

@@ -8,6 +8,9 @@ A save is written into a hidden folder, forced to the disk and renamed, so that 
 that did not change since the save before is a hard link to that one. best, last and metrics.csv in the run folder
 itself are links into the newest save (`publish`).
 
+`write_save` writes a save. `newest_save` compares files with the manifest (`Save.problem`) and passes over damaged
+saves with a note.
+
 A run of a version without saves has these files in its own folder. It is read as save 0, and becomes save 1 when the
 next one is written (`adopt`).
 """

@@ -1,6 +1,7 @@
 """Save a training in the background: it goes on as soon as its state is copied.
 
-One save is written at a time. An error of the disk is raised by the next call.
+One save is written at a time (`saves.write_save`; `checkpoints` says what it holds). An error of the disk is raised by
+the next call.
 """
 
 import json
