@@ -11,7 +11,9 @@ from torch.nn import functional as F
 from vggnet.backends import choose_inference as inference
 from vggnet.backends.choose_inference import fast_inference
 from vggnet.backends.cpu_bf16 import FastVGG, halve
+from vggnet.backends.cpu_fp32 import FoldedVGG
 from vggnet.backends.eager import EagerVGG
+from vggnet.backends.piecewise import is_hooked
 from vggnet.data.opening import open_data
 from vggnet.evaluation.computing import Computing
 from vggnet.evaluation.forward import ready_to_score
@@ -95,7 +97,7 @@ def test_padded_batch() -> None:
             alone = quick(image)[0]
             together = own[:, : height // 32 - 1, : width // 32 - 1]
             assert (together - alone).abs().max() <= 0.02 * alone.abs().max()
-    assert not quick._is_hooked()
+    assert not is_hooked(quick)
 
 
 @pytest.mark.parametrize("size", [(2, 2), (3, 5), (14, 9), (1, 4)])
@@ -122,22 +124,15 @@ def test_the_model_is_left_as_it_was() -> None:
         assert tensor.dtype == before[name].dtype
 
 
-def test_fp32_takes_pytorchs_operators() -> None:
-    model = small("A")
-    with ready_to_score(model, "cpu", "fp32") as scorer:
-        assert type(scorer.model) is EagerVGG
-    assert type(fast_inference(model, torch.device("cuda"), "fp32")) is EagerVGG
-
-
 @pytest.mark.usefixtures("nothing_noted")
 def test_why_there_is_no_fast_path(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(inference, "cpu_has_bf16", lambda: False)
     model = small("A")
-    assert type(fast_inference(model, CPU, "fp32")) is EagerVGG
+    assert type(fast_inference(model, CPU, "fp32")) is FoldedVGG
     assert type(fast_inference(model, CPU, "bf16")) is EagerVGG
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
-        "inference runs without the fast path: this CPU has no bf16 instructions (AVX512_BF16 or AMX)"
+        "inference in bf16 runs without the fast path: this CPU has no bf16 instructions (AVX512_BF16 or AMX)"
     ]  # said once
 
 

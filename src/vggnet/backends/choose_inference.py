@@ -1,6 +1,6 @@
 """Choose a net's form for inference on a device in a precision, which `hardware` has chosen.
 
-CPU, fp32              `eager`
+CPU, fp32              `cpu_fp32`
 CPU, bf16              `cpu_bf16`; `eager` under autocast where this PyTorch lacks the operators of oneDNN
 CPU, int8              `cpu_int8`, for models that `vggnet quantize` wrote
 GPU, fp32 and bf16     `eager`, bf16 under autocast
@@ -10,6 +10,7 @@ GPU, bf16-cudnn        `gpu_bf16`
 import torch
 
 from vggnet.backends.cpu_bf16 import FastVGG
+from vggnet.backends.cpu_fp32 import FoldedVGG
 from vggnet.backends.cpu_int8 import QuantizedVGG
 from vggnet.backends.eager import EagerVGG
 from vggnet.backends.form import Form, refusal
@@ -28,9 +29,9 @@ QUANTIZED = ("qconv_prepack", "qconv2d_pointwise", "qlinear_prepack", "qlinear_p
 def fast_inference(model: VGG, device: torch.device, precision: Precision) -> Form:
     """Return the form of `model` that evaluation and prediction run on `device` in `precision`.
 
-    On a CPU in bf16 or int8 it is a copy, which does not follow later changes of the model's weights. Elsewhere it is
-    PyTorch's operators on the model's own weights, in bf16 under the caller's autocast; on a CPU without a fast path
-    for bf16 one line says why.
+    On a CPU it holds copies of weights (in fp32 with batch normalisation, in bf16 and int8), which do not follow later
+    changes of the model. Elsewhere it is PyTorch's operators on the model's own weights, in bf16 under the caller's
+    autocast; on a CPU without a fast path for bf16 one line says why.
 
     `bf16-cudnn` is `CudnnVGG`. Its speed is not yet measured (docs/speed.md), so it is used only where it is asked for.
     Raises UserError where it, or int8, does not work.
@@ -44,19 +45,23 @@ def fast_inference(model: VGG, device: torch.device, precision: Precision) -> Fo
     if device.type == "cuda":
         return EagerVGG(model)
     keep_freed_memory()
+    if precision == "fp32":
+        return FoldedVGG(model)
     if reason := _no_fast_path():
-        note(f"inference runs without the fast path: {reason}")
+        note(f"inference in bf16 runs without the fast path: {reason}")
         return EagerVGG(model)
-    return FastVGG(model) if precision == "bf16" else EagerVGG(model)
+    return FastVGG(model)
 
 
 def describe_inference(device: torch.device, precision: str) -> str:
     """Return in words how `fast_inference` computes on `device` in bf16 or fp32."""
     if device.type == "cuda":
         return "PyTorch's operators on the GPU"
+    if precision == "fp32":
+        return "PyTorch's convolutions with the normalisation in their weights, a few images at a time"
     if reason := _no_fast_path():
         return f"PyTorch's operators: {reason}"
-    return "packed weights, fused ReLU" if precision == "bf16" else "PyTorch's operators"
+    return "packed weights, fused ReLU"
 
 
 def _by_cudnn(model: VGG, device: torch.device) -> CudnnVGG:

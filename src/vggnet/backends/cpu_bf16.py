@@ -5,7 +5,7 @@ Notable:
   scale and a shift, becomes part of the convolution before it.
 - Bias and ReLU are applied while the convolution writes its output, without another pass over memory.
 - Pooling is two element-wise maxima of integers. PyTorch's pooling writes an index of 8 bytes for every value of 2.
-- The first two stages, whose maps are the largest, run a few images at a time, so that maps stay in the caches.
+- The first two stages, whose maps are the largest, run a few images at a time (`piecewise`).
 
 `choose_inference` selects it. `cpu_int8` does the same in 8-bit integers.
 """
@@ -13,12 +13,11 @@ Notable:
 import torch
 from torch import Tensor, nn
 
+from vggnet.backends.piecewise import through_convolutions
 from vggnet.backends.prepared import PreparedVGG, as_map, flat_patches, flat_weight, with_normalization
 from vggnet.network.vgg import VGG, check_images
 from vggnet.paper.configurations import TOTAL_STRIDE_PX, Layer
 
-PIECE_PX = 2 * 224 * 224  # pixels that go through the first stages together; at least one image
-PIECEWISE_STAGES = 2
 ONES = [1, 1]
 
 
@@ -33,31 +32,10 @@ class FastVGG(PreparedVGG):
 
     def forward_features(self, images: Tensor) -> Tensor:
         check_images(images, TOTAL_STRIDE_PX)
-        return self._through_convolutions(images.to(torch.bfloat16, memory_format=torch.channels_last))
-
-    def _through_convolutions(self, x: Tensor) -> Tensor:
-        """Return the pool5 map of images (N, 3, H, W), computing the first stages a few images at a time."""
-        convolutions = list(self.architecture.convolutions())
-        early = [layer for layer in convolutions if layer.stage <= PIECEWISE_STAGES]
-        at_once = max(1, PIECE_PX // (x.shape[2] * x.shape[3]))
-        if self._is_hooked():  # a hook sees its layer's whole batch, once
-            at_once = len(x)
-        pieces = []
-        for piece in x.split(at_once):
-            for layer in early:
-                piece = self.convolve(layer, piece)
-            pieces.append(piece)
-        x = torch.cat(pieces) if len(pieces) > 1 else pieces[0]
-        for layer in convolutions[len(early) :]:
-            x = self.convolve(layer, x)
-        return x
+        return through_convolutions(self, images.to(torch.bfloat16, memory_format=torch.channels_last))
 
     def _pool(self, x: Tensor) -> Tensor:
         return halve(x)
-
-    def _is_hooked(self) -> bool:
-        layers = [getattr(self, layer.name) for layer in self.architecture.convolutions()]
-        return any(layer._forward_hooks or layer._forward_pre_hooks for layer in layers)
 
 
 def halve(x: Tensor) -> Tensor:

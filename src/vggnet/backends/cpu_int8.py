@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from vggnet.backends.cpu_bf16 import ONES, FastVGG
+from vggnet.backends.piecewise import through_convolutions
 from vggnet.backends.prepared import as_map, flat_patches, flat_weight, with_normalization
 from vggnet.description import Preprocessing
 from vggnet.network.vgg import VGG, check_images
@@ -35,7 +36,7 @@ class QuantizedVGG(FastVGG):
 
     def forward_features(self, images: Tensor) -> Tensor:
         check_images(images, TOTAL_STRIDE_PX)
-        return self._through_convolutions(images)
+        return through_convolutions(self, images)
 
     def _make_convolution(self, model: VGG, layer: Layer) -> nn.Module:
         preprocessing = model.description.preprocessing
