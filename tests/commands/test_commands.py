@@ -133,7 +133,7 @@ def test_texts_of_help_are_not_broken_in_the_middle(
         run(["train", "--help"])
     said = capsys.readouterr().out
     assert "or a name: scenes, cifar10, imagenette, hf:OWNER/NAME, ..." in said
-    assert "compiled (torch.compile) or plain PyTorch" in said
+    assert "compiled: torch.compile. plain: PyTorch's operators." in said
 
 
 def test_a_run_folder_holds_what_it_promises(
