@@ -11,9 +11,9 @@ dependencies = ["torch", "torchvision", "numpy", "PIL", "pydantic", "safetensors
 
 sys.path.insert(0, str(Path(__file__).parent / "src"))  # the package need not be installed
 try:
+    from vggnet.api.nets import from_pretrained as _from_pretrained
     from vggnet.api.nets import load as _load
     from vggnet.network.initialization import build as _build
-    from vggnet.network.pretrained import from_pretrained as _from_pretrained
     from vggnet.network.vgg import VGG as _VGG
 finally:
     sys.path.pop(0)
@@ -55,5 +55,5 @@ def load(path: str, **options: Any) -> _VGG:
 
 
 def from_pretrained(name: str, **options: Any) -> _VGG:
-    """The net in a model folder, or in a repository of the Hugging Face hub."""
+    """The net in a model folder, of a name (vgg16), or in a repository of the Hugging Face hub."""
     return _from_pretrained(name, **options)

@@ -26,7 +26,7 @@ from vggnet.api import plot as plot
 from vggnet.network.taps import features as features
 from vggnet.api.features import descriptors as descriptors
 from vggnet.api.features import transfer as transfer
-from vggnet.network.perceptual import PerceptualLoss as PerceptualLoss
+from vggnet.api.perceptual import PerceptualLoss as PerceptualLoss
 
 # Nets in memory
 from vggnet.network.initialization import build as build
@@ -41,7 +41,7 @@ from vggnet.training.transforms import Dataset as Dataset
 from vggnet.api.weights import convert as convert
 from vggnet.api.weights import export as export
 from vggnet.api.weights import quantize as quantize
-from vggnet.network.pretrained import from_pretrained as from_pretrained
+from vggnet.api.nets import from_pretrained as from_pretrained
 from vggnet.network.pretrained import save_pretrained as save_pretrained
 from vggnet.network.pretrained import push_to_hub as push_to_hub
 

@@ -31,7 +31,6 @@ from vggnet.options.doctor import DoctorOptions
 from vggnet.options.evaluation import EvaluateOptions, PredictOptions
 from vggnet.options.flags import with_flags
 from vggnet.options.localization import LocalizeOptions
-from vggnet.options.models import with_models
 from vggnet.options.quantization import QuantizeOptions
 from vggnet.options.ranges import check_numbers
 from vggnet.options.reporting import ReportOptions
@@ -39,7 +38,7 @@ from vggnet.options.serving import ServeOptions
 from vggnet.options.training import DiagnoseOptions, LadderOptions, NetsOptions, QuickstartOptions, TrainOptions
 from vggnet.options.transfer import FeaturesOptions, TransferOptions
 from vggnet.options.weights import ConvertOptions, ExportOptions
-from vggnet.pretrained.resolving import resolve
+from vggnet.pretrained.resolving import with_folders
 
 # name: options, and the module of vggnet.commands with a function of that name; imported only when it is asked for,
 # so that help needs no torch
@@ -123,7 +122,7 @@ def _run(arguments: Sequence[str]) -> int:
         with spelled(lambda text: _with_flags(text, options)):
             if (status := _launched(options, arguments)) is not None:
                 return status
-            options = with_models(options, resolve)
+            options = with_folders(options)
             getattr(importlib.import_module(f"vggnet.commands.{module}"), name)(options)
     except UserError as error:
         return _fail(_with_flags(str(error), options), 2)

@@ -101,10 +101,10 @@ def test_a_wrong_hash_is_refused_and_the_file_removed(
 
 
 def test_a_proxys_page_in_place_of_the_file_is_called_one(
-    source: Source, played: str, own_folders: Path, capsys: pytest.CaptureFixture[str]
+    source: Source, played: str, own_folders: Path, photo: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source.files[played] = b"<!DOCTYPE html><html><body>Please log in</body></html>"
-    assert run(["predict", "vgg11", "photo.jpg"]) == 2
+    assert run(["predict", "vgg11", str(photo)]) == 2
     error = capsys.readouterr().err
     assert "It is an HTML page, as a proxy or a login sends it" in error
     assert not any(downloads(own_folders).iterdir())
@@ -246,6 +246,10 @@ def test_a_pickle_that_runs_code_is_refused(source: Source, monkeypatch: pytest.
             "has its weights as a pickle only (pytorch_model.bin)",
         ),
         ({"README.md": b"# nothing"}, "has no model.safetensors: it holds README.md"),
+        (
+            {"model.safetensors": b"?"},
+            "is not a VGG in timm's form or in ours: it has no config.json",
+        ),
     ],
 )
 def test_repositories_without_weights_that_can_be_read(
@@ -260,6 +264,19 @@ def test_repositories_without_weights_that_can_be_read(
         vggnet.load("hf-hub:somebody/vgg")
     assert said in str(caught.value)
     assert not any("resolve" in path for _, path, _ in source.requests)
+
+
+def test_a_repository_of_another_model_is_refused_before_its_weights_are_fetched(
+    source: Source, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed")
+    (tmp_path / "repository").mkdir()
+    (tmp_path / "repository" / "model.safetensors").write_bytes(bytes(1000))
+    (tmp_path / "repository" / "config.json").write_text('{"model_type": "vit"}')
+    play_hub(monkeypatch, source, "somebody/vit", tmp_path / "repository")
+    with pytest.raises(UserError, match=r"hf-hub:somebody/vit is not a VGG .*: its config.json is of 'vit'"):
+        vggnet.load("hf-hub:somebody/vit")
+    assert not any(path.endswith("model.safetensors") for _, path, _ in source.requests)
 
 
 def test_a_file_of_the_hub_that_was_changed_on_the_way(

@@ -5,8 +5,10 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -28,7 +30,7 @@ from vggnet.errors import UserError
 from vggnet.network.weights import load_model
 from vggnet.options.evaluation import EvaluateOptions, PredictOptions
 from vggnet.options.localization import LocalizeEvaluateOptions, LocalizePredictOptions, LocalizeTrainOptions
-from vggnet.options.models import with_models
+from vggnet.options.models import images_of, with_models
 from vggnet.options.quantization import QuantizeOptions
 from vggnet.options.serving import ServeOptions
 from vggnet.options.training import DiagnoseOptions, TrainOptions
@@ -36,7 +38,7 @@ from vggnet.options.transfer import FeaturesOptions, TransferOptions
 from vggnet.options.weights import ConvertOptions, ExportOptions
 from vggnet.paper.imagenet import imagenet_classes
 from vggnet.pretrained.catalogue import PRETRAINED, find
-from vggnet.pretrained.resolving import cached, folder_of, resolve
+from vggnet.pretrained.resolving import cached, folder_of, resolve, with_folders
 from vggnet.pretrained.sources import KERAS_FILES, KERAS_URL, torchvision_weights
 
 TORCHVISION = [entry for entry in PRETRAINED if entry.source == "torchvision" and not entry.convolutions_only]
@@ -238,6 +240,114 @@ def test_every_command_takes_a_name(
         assert run(command.split()) == 0, capsys.readouterr().err
     start = load_model(resolve("vgg11")).conv1_1.weight
     assert (load_model("run").conv1_1.weight - start).abs().max() < start.abs().max()
+
+
+CALLS: dict[str, Callable[[Path], Any]] = {
+    "load": lambda photo: vggnet.load("vgg11").architecture.net,
+    "from_pretrained": lambda photo: vggnet.from_pretrained("vgg11").architecture.net,
+    "PerceptualLoss": lambda photo: vggnet.PerceptualLoss("vgg11", content=["relu1_1"]).content,
+    "plot.score_map": lambda photo: vggnet.plot.score_map("vgg11", photo).axes,
+    "predict": lambda photo: vggnet.predict("vgg11", photo, test_scale=224),
+    "classify": lambda photo: vggnet.classify("vgg11", photo.parent, test_scale=224, views=["center"]).predictions,
+    "descriptors": lambda photo: vggnet.descriptors(["vgg11"], photo.parent, test_scale=224).files,
+    "convert": lambda photo: vggnet.convert("vgg11", "vggnet").architecture.net,
+    "torch.hub load": lambda photo: hub("load", path="vgg11").architecture.net,
+    "torch.hub from_pretrained": lambda photo: hub("from_pretrained", name="vgg11").architecture.net,
+}
+
+
+def hub(entry: str, **options: Any) -> Any:
+    return torch.hub.load(str(Path(__file__).parents[2]), entry, source="local", **options)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_every_python_call_that_takes_a_path_takes_a_name(
+    call: str, source: Source, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, make_image: Callable[..., Path]
+) -> None:
+    write_torchvision_file(tmp_path / "theirs.pth", "A")
+    path = play_torchvision(monkeypatch, source, entry_of("vgg11"), tmp_path / "theirs.pth")
+    assert CALLS[call](make_image("photos/photo.jpg", size=(60, 45)))
+    assert source.downloads_of(path) == 1
+
+
+def test_serve_takes_a_name(
+    source: Source, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, photo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("fastapi", reason="fastapi is not installed")
+    from starlette.testclient import TestClient
+
+    from vggnet.serving.running import application
+
+    write_torchvision_file(tmp_path / "theirs.pth", "A")
+    play_torchvision(monkeypatch, source, entry_of("vgg11"), tmp_path / "theirs.pth")
+    options = with_folders(ServeOptions(("vgg11",), device="cpu", precision="fp32"))
+    with application(options) as app, TestClient(app, base_url="http://localhost") as client:
+        answer = client.post("/api/predict", params={"top": 1, "test_scale": 224}, content=photo.read_bytes()).json()
+        page = client.get("/api/models").text
+    (expected, *_) = predicted(capsys, "vgg11", str(photo), "--test-scale", "224", "--precision", "fp32")[0]["classes"]
+    (found,) = answer["classes"]
+    assert (found["class"], found["title"]) == (expected["class"], expected["title"])
+    assert "torchvision/vgg11" in page
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: vggnet.preprocess("vgg16", "photo.jpg"),
+        lambda: vggnet.features("vgg16", torch.zeros(1, 3, 32, 32), ["relu1_1"]),
+        lambda: vggnet.as_classifier("vgg16"),
+        lambda: vggnet.transforms("vgg16", train=True),
+        lambda: vggnet.save("model.safetensors", "vgg16"),
+        lambda: vggnet.save_pretrained("vgg16", "folder"),
+    ],
+)
+def test_a_function_of_nets_in_memory_names_load(call: Callable[[], Any]) -> None:
+    with pytest.raises(UserError, match=r"takes a net, and 'vgg16' is a path or a name: vggnet.load\('vgg16'\)"):
+        call()
+
+
+def test_a_function_that_saves_says_what_comes_first(tmp_path: Path) -> None:
+    net = vggnet.build("A", num_classes=2, width=1 / 16, crop=32)
+    with pytest.raises(UserError, match=r"the file comes first, then the net: vggnet.save\(path, model\)"):
+        vggnet.save(net, tmp_path / "model.safetensors")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "missing"),
+    [
+        (["predict", "vgg11", "nowhere.jpg"], "nowhere.jpg"),
+        (["evaluate", "vgg11", "oxford/D", "nowhere"], "nowhere"),
+        (["train", "nowhere", "--init-from", "vgg11", "--out", "run"], "nowhere"),
+        (["quantize", "vgg11", "nowhere", "--out", "int8"], "nowhere"),
+    ],
+)
+def test_nothing_is_downloaded_for_images_that_do_not_exist(
+    arguments: list[str], missing: str, source: Source, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_torchvision_file(tmp_path / "theirs.pth", "A")
+    play_torchvision(monkeypatch, source, entry_of("vgg11"), tmp_path / "theirs.pth")
+    assert run(arguments) == 2
+    said = f"{missing}: there is no such file, folder or data set; torchvision/vgg11 is not downloaded for it"
+    assert said in capsys.readouterr().err
+    assert not source.requests
+
+
+@pytest.mark.parametrize(
+    ("options", "images"),
+    [
+        (EvaluateOptions(("a", "b", "photos")), ("photos",)),
+        (PredictOptions(("a", "b.jpg", "c.jpg")), ("b.jpg", "c.jpg")),
+        (TransferOptions(("a", "photos"), against=("pixels", "b")), ("photos",)),
+        (QuantizeOptions(Path("a"), "photos", Path("o")), ("photos",)),
+        (TrainOptions("photos", init_from=Path("a")), ("photos",)),
+        (ServeOptions(("a", "b"), boxes=Path("c")), ()),
+        (LocalizePredictOptions(("a", "b.jpg"), classifier=(Path("c"),)), ("b.jpg",)),
+    ],
+    ids=lambda given: type(given).__name__,
+)
+def test_images_are_told_from_models(options, images: tuple[str, ...]) -> None:
+    assert images_of(options) == images
 
 
 def test_a_file_or_folder_of_that_name_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

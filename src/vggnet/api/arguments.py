@@ -17,9 +17,8 @@ from types import NoneType
 from typing import Any, Literal, ParamSpec, TypeVar
 
 from vggnet.errors import UserError
-from vggnet.options.models import with_models
 from vggnet.options.ranges import check_numbers
-from vggnet.pretrained.resolving import resolve
+from vggnet.pretrained.resolving import with_folders
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -40,7 +39,7 @@ def options_of(kind: type[Options], arguments: dict[str, Any], **more: Any) -> O
     """
     options = _filled(kind, arguments | more)
     check_numbers(options)
-    return with_models(options, resolve)
+    return with_folders(options)
 
 
 def several(values: Any) -> list[Any]:

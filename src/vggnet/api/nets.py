@@ -1,9 +1,12 @@
-"""Read and write nets from Python: `load`, `save`."""
+"""Read and write nets from Python: `load`, `from_pretrained`, `save`."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from vggnet.errors import UserError
+from vggnet.network.pretrained import from_pretrained as read_pretrained
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import load_model, save_model
 from vggnet.pretrained.resolving import resolve
@@ -35,6 +38,29 @@ def load(path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtyp
     return load_model(resolve(path), device, dtype)
 
 
+def from_pretrained(
+    name: str | Path, *, revision: str | None = None, device: str | torch.device = "cpu", **hub: Any
+) -> VGG:
+    """Return a net, in evaluation mode: from a folder in the Hugging Face form, a name, or a repository of the hub.
+
+    Args:
+        name: a folder that `save_pretrained` or `vggnet convert` wrote, a name such as "vgg16" or "oxford/D" (as for
+            `load`), or OWNER/NAME on the hub.
+        revision: of the repository: a branch, a tag or a commit. (default: its main branch)
+        device: where the weights go.
+        hub: passed to huggingface_hub's `snapshot_download` (token, cache_dir, local_files_only, ...).
+
+    Raises:
+        UserError: for a folder, name or repository that cannot be read, and for files that describe different nets.
+
+    Example:
+        >>> vggnet.from_pretrained("model").description.classes
+        ('class0', 'class1', 'class2')
+    """
+    found = name if revision is not None or hub else resolve(name)
+    return read_pretrained(found, revision=revision, device=device, **hub)
+
+
 def save(path: str | Path, model: VGG) -> None:
     """Write a net with its description to a weight file, which every command and `load` take. An old file is replaced.
 
@@ -51,4 +77,7 @@ def save(path: str | Path, model: VGG) -> None:
         >>> vggnet.load("A.safetensors").architecture.net
         'A'
     """
+    first: Any = path
+    if isinstance(first, VGG):
+        raise UserError("the file comes first, then the net: vggnet.save(path, model)")
     save_model(path, model)

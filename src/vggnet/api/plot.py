@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from vggnet.api.nets import load
 from vggnet.data.opening import open_data
 from vggnet.errors import UserError
 from vggnet.evaluation.protocols import default_scale
@@ -15,7 +16,6 @@ from vggnet.evaluation.tables import Table
 from vggnet.images.decoding import decode
 from vggnet.network.diagnosis import Diagnosis
 from vggnet.network.vgg import VGG
-from vggnet.network.weights import load_model
 from vggnet.reporting.confusion import confusion as draw_confusion
 from vggnet.reporting.curves import curves as draw_curves
 from vggnet.reporting.images import explain
@@ -50,7 +50,7 @@ def score_map(model: VGG | str | Path, image: str | Path | Image.Image, name: st
     """Draw an image, the score map of a class laid over it, and the saliency of its pixels.
 
     Args:
-        model: a net, a run folder, a model folder or a weight file.
+        model: a net, a run folder, a model folder, a weight file or a name such as vgg16.
         image: a file, or an image of Pillow.
         name: the class. (default: the one with the highest score)
 
@@ -61,7 +61,7 @@ def score_map(model: VGG | str | Path, image: str | Path | Image.Image, name: st
         >>> len(vggnet.plot.score_map("runs/A", "photograph.jpg").axes)
         3
     """
-    net = model if isinstance(model, VGG) else load_model(model)
+    net = model if isinstance(model, VGG) else load(model)
     description = net.description
     opened = image if isinstance(image, Image.Image) else decode(str(image), description.policy.reading)
     if name is not None and name not in description.classes:

@@ -15,7 +15,7 @@ from vggnet.evaluation.protocols import default_scale
 from vggnet.images.decoding import as_rgb, decode
 from vggnet.images.geometry import center_crop_corner, rescale
 from vggnet.images.normalization import normalize
-from vggnet.network.vgg import VGG
+from vggnet.network.vgg import VGG, refuse_path
 
 AnyImage = str | Path | Image.Image | np.ndarray | Tensor
 
@@ -48,6 +48,7 @@ def preprocess(
         >>> vggnet.preprocess(model, ["photograph.jpg", black], center_crop=True).shape
         torch.Size([2, 3, 32, 32])
     """
+    refuse_path(model, "preprocess")
     side = default_scale(model.description) if scale is None else scale
     crop = model.architecture.crop_px
     if side < 1:

@@ -1,1 +1,1 @@
-"""The nets of Table 1: layers, initialisation, weight files, named layers, perceptual losses. Begin with `vgg.py`."""
+"""The nets of Table 1: layers, initialisation, weight files, named layers. Begin with `vgg.py`."""

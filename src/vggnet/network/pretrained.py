@@ -78,20 +78,9 @@ def check_free(folder: Path) -> None:
 def from_pretrained(
     name: str | Path, *, revision: str | None = None, device: str | torch.device = "cpu", **hub: Any
 ) -> VGG:
-    """Return a net, in evaluation mode, from a folder in the Hugging Face form or from a repository of the hub.
+    """Return a net from a folder in the Hugging Face form or from a repository OWNER/NAME of the hub.
 
-    Args:
-        name: a folder that `save_pretrained` or `vggnet convert` wrote, or OWNER/NAME on the hub.
-        revision: of the repository: a branch, a tag or a commit. (default: its main branch)
-        device: where the weights go.
-        hub: passed to huggingface_hub's `snapshot_download` (token, cache_dir, local_files_only, ...).
-
-    Raises:
-        UserError: for a folder or repository that cannot be read, and for files that describe different nets.
-
-    Example:
-        >>> vggnet.from_pretrained("model").description.classes
-        ('class0', 'class1', 'class2')
+    `vggnet.from_pretrained` takes names of models, too, and describes the arguments.
     """
     folder = Path(name) if Path(name).is_dir() else _fetched(str(name), revision, hub)
     described = read_description(folder)

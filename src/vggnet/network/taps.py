@@ -18,7 +18,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from vggnet.errors import UserError
-from vggnet.network.vgg import VGG
+from vggnet.network.vgg import VGG, refuse_path
 from vggnet.paper.configurations import Architecture
 
 Pooling = Literal["max", "average"]
@@ -101,6 +101,7 @@ def features(model: VGG, images: Tensor, names: Sequence[str], *, pooling: Pooli
         >>> found["pool3"].shape[2:], found["fc7"].shape[2:]
         (torch.Size([8, 8]), torch.Size([2, 2]))
     """
+    refuse_path(model, "features")
     if not isinstance(model, VGG):
         raise UserError(f"features takes a net, such as vggnet.load(...), not {model!r:.80}")
     check_names(model.architecture, names)

@@ -18,7 +18,8 @@ Shapes: N images, C channels, H x W pixels, K outputs, H' x W' positions of the 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -200,6 +201,7 @@ def as_classifier(model: VGG) -> Classifier:
         >>> classifier(torch.zeros(2, 3, 40, 50)).shape
         torch.Size([2, 10])
     """
+    refuse_path(model, "as_classifier")
     return Classifier(model)
 
 
@@ -218,6 +220,12 @@ def check_images(images: Tensor, least_px: int) -> None:
             f"the pool5 map of a {height}x{width} image would be {map_size}, fc6 needs {needed}x{needed}: "
             f"the smallest side must be at least {least_px}"
         )
+
+
+def refuse_path(model: Any, function: str) -> None:
+    """Raise UserError for a path or name given to a function that takes a net in memory."""
+    if isinstance(model, (str, Path)):
+        raise UserError(f"{function} takes a net, and {str(model)!r} is a path or a name: vggnet.load({str(model)!r})")
 
 
 def raise_without_head() -> None:

@@ -25,7 +25,7 @@ from vggnet.description import BEST_FILE, LAST_FILE, MODEL_FILE, ModelDescriptio
 from vggnet.errors import Diverged, UserError
 from vggnet.files import replacing
 from vggnet.network.safetensors_writing import safetensors_parts
-from vggnet.network.vgg import VGG, evaluating, on_meta
+from vggnet.network.vgg import VGG, evaluating, on_meta, refuse_path
 from vggnet.paper.configurations import TOTAL_STRIDE_PX
 
 DESCRIPTION_KEY, CHECKSUM_KEY = "vggnet", "vggnet_crc32"  # in a file's metadata
@@ -56,6 +56,7 @@ def weight_parts(description: str, tensors: Mapping[str, Tensor]) -> Iterator[by
 
 def unwrapped(model: Any) -> VGG:
     """Return the net inside what `torch.compile` and `DataParallel` make of it; raise UserError for another module."""
+    refuse_path(model, "saving")
     inner = model
     while not isinstance(inner, VGG):
         inner = getattr(inner, "_orig_mod", None) or getattr(inner, "module", None)
@@ -161,7 +162,7 @@ def find_weights(path: str | Path) -> Path:
             f"{path}: no {' or '.join(RUN_FILES)} in this folder: is it a run or a model folder, and has it saved yet?"
         )
     if not path.exists():
-        raise UserError(f"{path}: there is no such file or run folder")
+        raise UserError(f"{path}: no such file or run folder, and no model of that name (`vggnet nets --pretrained`)")
     if path.suffix.lower() in PICKLES:
         raise UserError(
             f"{path}: pickled weights are not read (they can run code): give a .safetensors file or a run; "

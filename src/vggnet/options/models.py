@@ -42,10 +42,29 @@ def with_models(options: Options, resolve: Resolve) -> Options:
     return dataclasses.replace(options, **changed) if changed else options  # type: ignore[type-var]
 
 
+def images_of(options: Any) -> tuple[str, ...]:
+    """Return the values that name images: DATA, and what follows the models on the command line."""
+    hints = typing.get_type_hints(type(options), include_extras=True)
+    found: list[str] = []
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        marks = [each for each in getattr(hints[field.name], "__metadata__", ()) if isinstance(each, Models)]
+        if field.name == "data" and isinstance(value, str):
+            found.append(value)
+        elif marks and isinstance(value, tuple):
+            found += value[_models_among(value, marks[0]) :]
+    return tuple(found)
+
+
+def _models_among(values: tuple[Any, ...], mark: Models) -> int:
+    """Return how many of the first values are models."""
+    return {"each": len(values), "first": 1, "all but last": len(values) - 1}[mark.which]
+
+
 def _resolved(value: Any, mark: Models, resolve: Resolve) -> Any:
     if not isinstance(value, tuple):
         return value if value is None or value in mark.but else _like(value, resolve)
-    last = {"each": len(value), "first": 1, "all but last": len(value) - 1}[mark.which]
+    last = _models_among(value, mark)
     found = tuple(
         _like(each, resolve) if place < last and each not in mark.but else each for place, each in enumerate(value)
     )

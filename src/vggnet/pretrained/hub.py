@@ -13,7 +13,8 @@ from vggnet.network.pretrained import CARD_FILE, CONFIG_FILE
 from vggnet.network.weights import PICKLES
 
 BY_HAND = (
-    "fetch {name}/{file} and config.json on another machine into a folder, and `vggnet convert {file} --layout timm`"
+    "fetch {url}/{file} and config.json on another machine into a folder, and there "
+    "`vggnet convert {file} --layout timm --out {out}`, which you then give as MODEL"
 )
 
 
@@ -33,16 +34,21 @@ def fetch_repository(name: str, revision: str | None, folder: Path) -> Path:
     if is_offline():
         raise UserError(
             f"hf-hub:{name} is not in the cache, and without a network it cannot be fetched. By hand: "
-            + BY_HAND.format(name=f"https://huggingface.co/{name}/resolve/{revision or 'main'}", file=MODEL_FILE)
+            + _by_hand(name, revision)
         )
     try:
         about = hub.HfApi().model_info(name, revision=revision, files_metadata=True)
         _refuse_without_weights(name, [each.rfilename for each in about.siblings])
         note(f"downloading hf-hub:{name} from {hub.HfApi().endpoint}")
         found = Path(name)
-        for file in (each for each in about.siblings if each.rfilename in (MODEL_FILE, CONFIG_FILE, CARD_FILE)):
+        files = {each.rfilename: each for each in about.siblings}
+        if CONFIG_FILE not in files:
+            _refuse_other_models(name, {})
+        for file in (files[each] for each in (CONFIG_FILE, CARD_FILE, MODEL_FILE) if each in files):
             found = Path(hub.hf_hub_download(name, file.rfilename, revision=about.sha, cache_dir=folder))
             _check_hash(name, found, file)
+            if file.rfilename == CONFIG_FILE:
+                _refuse_other_models(name, _config_in(found))
         return found.parent
     except (UserError, KeyboardInterrupt):
         raise
@@ -56,11 +62,28 @@ def fetch_repository(name: str, revision: str | None, folder: Path) -> Path:
 
 def is_ours(folder: Path) -> bool:
     """Return whether the repository in `folder` is in the form of `vggnet.save_pretrained`."""
+    return _config_in(folder / CONFIG_FILE).get("model_type") == "vggnet"
+
+
+def _config_in(file: Path) -> dict[str, Any]:
+    """Return the content of a config.json; empty where it is none."""
     try:
-        content = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return False
-    return isinstance(content, dict) and content.get("model_type") == "vggnet"
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _refuse_other_models(name: str, config: dict[str, Any]) -> None:
+    """Raise UserError, before the weights are fetched, for a repository that is neither in timm's form nor in ours."""
+    if config.get("model_type") == "vggnet" or str(config.get("architecture", "")).startswith("vgg"):
+        return
+    kind = config.get("architecture") or config.get("model_type")
+    what = f"its config.json is of {kind!r}" if kind else "it has no config.json that names the model"
+    raise UserError(
+        f"hf-hub:{name} is not a VGG in timm's form or in ours: {what}. A VGG in "
+        "another form: download them, then `vggnet convert FILE --layout ... --preprocessing ...`"
+    )
 
 
 def _library(name: str) -> Any:
@@ -107,7 +130,9 @@ def _failed(name: str, revision: str | None, error: Exception) -> UserError:
         "GatedRepoError": "its licence has to be accepted on its page, after `hf auth login`",
         "RevisionNotFoundError": "the repository has no such revision",
     }.get(kind, reason_of(error)[:200])
+    return UserError(f"hf-hub:{name}{at} could not be downloaded: {hint}. By hand: {_by_hand(name, revision)}")
+
+
+def _by_hand(name: str, revision: str | None) -> str:
     url = f"https://huggingface.co/{name}/resolve/{revision or 'main'}"
-    return UserError(
-        f"hf-hub:{name}{at} could not be downloaded: {hint}. By hand: {BY_HAND.format(name=url, file=MODEL_FILE)}"
-    )
+    return BY_HAND.format(url=url, file=MODEL_FILE, out=name.rpartition("/")[2])

@@ -1,18 +1,24 @@
 """Turn the name of a model into its folder in the cache; download and convert it on first use.
 
-Every MODEL of the command line and of Python goes through `resolve`. A file or folder of that name comes first. The
-weight file in a folder is found by `network.weights.find_weights`.
+Every MODEL of the command line and of Python goes through `resolve`: those of a command's options together, in
+`with_folders`. A file or folder of that name comes first. The weight file in a folder is found by
+`network.weights.find_weights`.
 """
 
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from vggnet.console import note
+from vggnet.data.opening import data_names
+from vggnet.data.tables import HUB
+from vggnet.errors import UserError
 from vggnet.files import default_cache, made_once, one_at_a_time
+from vggnet.options.models import Options, images_of, with_models
 from vggnet.pretrained.catalogue import Pretrained, find
 
 if TYPE_CHECKING:
@@ -22,10 +28,19 @@ FORMAT = 1  # of the converted models; raise it when a conversion changes: they 
 Model = TypeVar("Model")
 
 
-def resolve(model: Model) -> Model | Path:
+def with_folders(options: Options) -> Options:
+    """Return a command's options with the folder of each model that is given by name.
+
+    Raises UserError as `resolve` does, and before a download where the images do not exist.
+    """
+    return with_models(options, partial(resolve, images=images_of(options)))
+
+
+def resolve(model: Model, images: Sequence[str] = ()) -> Model | Path:
     """Return the folder of the model that a text or path names; anything else as it is.
 
-    Raises UserError for a misspelt name, and where the model cannot be fetched.
+    Raises UserError for a misspelt name, where the model cannot be fetched, and where it would be fetched for `images`
+    that do not exist.
     """
     if not isinstance(model, (str, Path)) or not str(model) or os.path.lexists(Path(model).expanduser()):
         return model
@@ -34,7 +49,18 @@ def resolve(model: Model) -> Model | Path:
         return model
     if str(model) != entry.name:
         note(f"{model}: the model {entry.name}")
+    if not folder_of(entry).is_dir():
+        _check_existence(images, entry)
     return cached(entry)
+
+
+def _check_existence(images: Sequence[str], entry: Pretrained) -> None:
+    """Raise UserError where one of the images is neither there nor the name of a data set."""
+    for each in images:
+        path = Path(each).expanduser()
+        there = os.path.lexists(path) or any(parent.is_file() for parent in path.parents)  # in an archive
+        if not there and each not in data_names() and not each.startswith(HUB):
+            raise UserError(f"{each}: there is no such file, folder or data set; {entry.name} is not downloaded for it")
 
 
 def folder_of(entry: Pretrained) -> Path:

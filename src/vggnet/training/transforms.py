@@ -23,7 +23,7 @@ from vggnet.images.augmentation import Augmentation
 from vggnet.images.color import STORED_AS, ColorStatistics
 from vggnet.images.geometry import crop_of_rescaled, rescale
 from vggnet.images.normalization import normalize
-from vggnet.network.vgg import VGG
+from vggnet.network.vgg import VGG, refuse_path
 from vggnet.paper.recipes import FIXED_SCALE_PX, scaled_px
 from vggnet.randomness import Stream, generator
 
@@ -98,6 +98,7 @@ def transforms(
         >>> folder[0][0].shape
         torch.Size([3, 32, 32])
     """
+    refuse_path(model, "transforms")
     about = model.description
     reading, crop = about.policy.reading, about.architecture.crop_px
     given = () if scale is None else (scale,) if isinstance(scale, int) else tuple(scale)

@@ -26,11 +26,11 @@ import torch
 from torch import Tensor, nn
 from torch._C._functorch import is_functorch_wrapped_tensor
 
+from vggnet.api.nets import load
 from vggnet.description import Preprocessing
 from vggnet.errors import UserError
 from vggnet.network.taps import Pooling, check_names, features, taps
 from vggnet.network.vgg import VGG, without_head
-from vggnet.network.weights import load_model
 
 LPIPS_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
 LPIPS_EPSILON = 1e-10
@@ -43,7 +43,8 @@ class PerceptualLoss(nn.Module):
     """A loss module: the distance of images to their targets in a net's layers, both RGB (N, 3, H, W).
 
     Args:
-        model: a net, or a run folder, a model folder or a weight file. Its layers are copied and frozen.
+        model: a net, or a run folder, a model folder, a weight file or a name such as vgg16. Its layers are copied and
+            frozen.
         kind: features (content and style), or lpips (Zhang et al. 2018).
         learnt: of lpips: weight the channels by the `lpips` package's fitted weights (`pip install 'vggnet[lpips]'`).
             They were fitted for net D of width 1 with torchvision's weights.
@@ -77,7 +78,7 @@ class PerceptualLoss(nn.Module):
         reduction: Literal["mean", "none"] = "mean",
     ) -> None:
         super().__init__()
-        net = model if isinstance(model, VGG) else load_model(model)
+        net = model if isinstance(model, VGG) else load(model)
         if kind not in ("features", "lpips"):
             raise UserError(f"kind {kind!r} does not exist: features or lpips")
         if reduction not in ("mean", "none"):
