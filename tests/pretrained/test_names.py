@@ -283,11 +283,11 @@ def test_serve_takes_a_name(
     options = with_folders(ServeOptions(("vgg11",), device="cpu", precision="fp32"))
     with application(options) as app, TestClient(app, base_url="http://localhost") as client:
         answer = client.post("/api/predict", params={"top": 1, "test_scale": 224}, content=photo.read_bytes()).json()
-        page = client.get("/api/models").text
+        (model,) = client.get("/api/models").json()
     (expected, *_) = predicted(capsys, "vgg11", str(photo), "--test-scale", "224", "--precision", "fp32")[0]["classes"]
     (found,) = answer["classes"]
     assert (found["class"], found["title"]) == (expected["class"], expected["title"])
-    assert "torchvision/vgg11" in page
+    assert (model["net"], len(model["classes"])) == ("A", 1000)
 
 
 @pytest.mark.parametrize(
