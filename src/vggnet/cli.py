@@ -1,8 +1,8 @@
 """Parse the command line, run the command, and turn a user's mistake into a message and an exit status.
 
-Exit status, also in docs/installation.md: 0 done, 1 something failed on the machine (no memory), 2 a mistake that the
-user can correct, 75 the disk failed or is full, and the command goes on when that is mended, 130 stopped by the user,
-141 standard output was closed before the end (`| head`), 143 stopped by SIGTERM.
+Exit status, also in docs/installation.md: 0 done, 1 something failed on the machine (no memory, the self-test of
+`doctor`), 2 a mistake that the user can correct, 75 the disk failed or is full, and the command goes on when that is
+mended, 130 stopped by the user, 141 standard output was closed before the end (`| head`), 143 stopped by SIGTERM.
 """
 
 import difflib
@@ -11,6 +11,7 @@ import importlib
 import io
 import os
 import platform
+import signal
 import socket
 import sys
 from collections.abc import Iterator, Sequence
@@ -22,7 +23,7 @@ import tyro
 
 import vggnet
 from vggnet.console import spelled, visible
-from vggnet.errors import OutputLost, UserError, reason_of
+from vggnet.errors import MachineFault, OutputLost, Terminated, UserError, reason_of
 from vggnet.files import ESCAPED, OFFLINE
 from vggnet.options.bench import BenchOptions
 from vggnet.options.common import SWITCHES
@@ -81,7 +82,29 @@ DESCRIPTION = """Train and test the nets of "Very Deep Convolutional Networks" (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run `vggnet ARGUMENTS` and exit."""
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    termination = _Termination()
+    signal.signal(signal.SIGTERM, termination)
+    status = run(sys.argv[1:] if arguments is None else arguments)
+    termination.ending = True
+    sys.exit(status)
+
+
+class _Termination:
+    """The handler of SIGTERM where no training handles it (`training.stopping`): raise Terminated, once.
+
+    Schedulers and `torchrun` may send the signal twice: while the program ends, it is ignored.
+    """
+
+    def __init__(self) -> None:
+        self.ending = False
+        self._process = os.getpid()
+
+    def __call__(self, number: int, frame: object) -> None:
+        stopping = type(sys.exc_info()[1]).__name__ == "Interrupted"  # a training that was stopped leaves its blocks
+        if self.ending or stopping or os.getpid() != self._process:
+            return
+        self.ending = True
+        raise Terminated
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -126,8 +149,10 @@ def _run(arguments: Sequence[str]) -> int:
             getattr(importlib.import_module(f"vggnet.commands.{module}"), name)(options)
     except UserError as error:
         return _fail(_with_flags(str(error), options), 2)
-    except KeyboardInterrupt:
-        return _fail("stopped", 130)
+    except MachineFault as error:
+        return _fail(str(error), 1)
+    except KeyboardInterrupt as error:
+        return _fail("stopped by SIGTERM", 143) if isinstance(error, Terminated) else _fail("stopped", 130)
     except (BrokenPipeError, OutputLost) as error:
         return _output_lost(error, again)
     except OSError as error:

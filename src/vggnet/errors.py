@@ -59,6 +59,14 @@ def is_installed(module: str) -> bool:
     return find_spec(module) is not None
 
 
+class Terminated(KeyboardInterrupt):
+    """The program was asked to end by SIGTERM, as by Ctrl-C."""
+
+
+class MachineFault(Exception):
+    """Something on this machine does not work. The text is the whole message."""
+
+
 class OutputLost(Exception):
     """Standard output cannot be written to any more; the text says why.
 

@@ -70,7 +70,7 @@ def test_a_test_that_fails_is_named_and_is_no_success(
         raise OSError("no\nmore")
 
     monkeypatch.setattr(tests, "TESTS", {"first": lambda device: "fine", "second": broken})
-    assert run(["doctor"]) == 2
+    assert run(["doctor"]) == 1
     printed = capsys.readouterr()
     assert "first   passed" in printed.out
     assert "second  FAILED" in printed.out

@@ -140,6 +140,30 @@ def test_a_killed_worker_is_named_and_replaced_once(tmp_path, workers):
     assert all("(ended by SIGKILL), which reads item ('die'" in message for message in messages)
 
 
+def test_a_signal_that_schedulers_send_to_all_processes_ends_no_worker():
+    """The main process decides: it saves first, with its workers or without them."""
+    messages = []
+    with Workers(_Sleeper(), 2, report=messages.append) as pool:
+        assert list(pool.map([0, 1, 2])) == [0, 1, 2]
+        for child in multiprocessing.active_children():
+            child.terminate()
+        assert list(pool.map(range(9))) == list(range(9))
+    assert messages == []
+
+
+def test_a_program_that_has_not_closed_its_workers_ends():
+    process = multiprocessing.get_context("fork").Process(target=_leave_workers)
+    process.start()
+    process.join(30)
+    assert process.exitcode == 0
+
+
+def _leave_workers():
+    pool = Workers(_Sleeper(), 2)
+    assert list(pool.map([0, 1, 2])) == [0, 1, 2]
+    globals()["kept"] = pool
+
+
 def test_an_item_that_kills_its_worker_twice_is_an_error():
     with Workers(_Sleeper(), 2, report=lambda _: None) as pool:
         results = pool.map([0, "die", 2])

@@ -2,15 +2,15 @@
 
 from vggnet.checkup.report import examine
 from vggnet.commands.output import report, stdout_for_json
-from vggnet.errors import UserError
+from vggnet.errors import MachineFault
 from vggnet.options.doctor import DoctorOptions
 
 
 def doctor(options: DoctorOptions) -> None:
-    """Print the report. Raises UserError where a test of the self-test failed."""
+    """Print the report. Raises MachineFault where a test of the self-test failed."""
     with stdout_for_json(options.json):
         found = examine(options.device, quick=options.quick)
     report(options.json, found.to_dict(), found.print)
     if not found.passed:
         names = ", ".join(outcome.name for outcome in found.outcomes if outcome.passed is False)
-        raise UserError(f"the self-test failed ({names}): send the text above with your report")
+        raise MachineFault(f"the self-test failed ({names}): send the text above with your report")

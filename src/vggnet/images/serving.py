@@ -79,9 +79,9 @@ def serve(
 
 def _set_up() -> None:
     torch.set_num_threads(1)
-    # Ctrl-C, `timeout` and schedulers signal the whole process group. A worker leaves the group, so that only the main
-    # process decides when its workers end.
+    # Ctrl-C and `timeout` signal the whole process group; systemd and schedulers signal every process. Only the main
+    # process decides when its workers end: a worker leaves the group, and takes no notice of either signal.
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

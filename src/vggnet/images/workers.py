@@ -13,7 +13,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from multiprocessing import connection
+from multiprocessing import connection, util
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -70,6 +70,8 @@ class Workers(Generic[Item, Result]):
         self._count, self._window = workers, workers * ahead
         self._silent_s, self._report = silent_s, report
         self._crew: list[_Worker] = []
+        # at the end of the program, multiprocessing ends by SIGTERM, which workers ignore, and waits
+        util.Finalize(self, _kill, (self._crew,), exitpriority=1)
         self._items: list[Item] = []
         self._results: dict[int, Any] = {}  # that have come, by the item's number
         self._blamed: set[int] = set()  # items for which a worker was replaced in this round
@@ -227,7 +229,8 @@ class Workers(Generic[Item, Result]):
 
     def close(self) -> None:
         """End the processes, hanging ones included."""
-        crew, self._crew = self._crew, []
+        crew = list(self._crew)
+        self._crew.clear()
         for worker in crew:
             wake(worker.process)  # or it could not end
             worker.channel.close()  # which ends it, after its item
@@ -241,6 +244,12 @@ class Workers(Generic[Item, Result]):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _kill(crew: list[_Worker]) -> None:
+    """Kill workers that nobody has closed."""
+    for worker in crew:
+        worker.process.kill()
 
 
 def chunks(items: np.ndarray, size: int) -> list[np.ndarray]:
