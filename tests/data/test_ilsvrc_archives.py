@@ -1,14 +1,13 @@
 """ILSVRC's tars, built from small images: the same data as its CLS-LOC layout, and a message for each fault."""
 
-import csv
 import io
 import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from ilsvrc import Download, Picture, devkit, val_name, write_folders, write_tar, write_tars
 from PIL import Image
-from scipy.io import savemat
 
 from vggnet.data import ilsvrc_archives as archives
 from vggnet.data.fingerprints import fingerprint
@@ -21,87 +20,33 @@ TITLES = ("tench, Tinca tinca", "goldfish, Carassius auratus", "English springer
 NUMBERS = (7, 2, 5)  # the devkit counts classes in its own order
 
 
-def picture(seed: int) -> bytes:
+def jpeg(seed: int) -> bytes:
     pixels = np.random.default_rng(seed).integers(0, 256, (40, 44, 3), np.uint8)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "JPEG")
     return file.getvalue()
 
 
-def write_tar(path: Path, files: dict[str, bytes], mode: str = "w") -> None:
-    with tarfile.open(path, mode) as tar:
-        for name, content in files.items():
-            header = tarfile.TarInfo(name)
-            header.size = len(content)
-            tar.addfile(header, io.BytesIO(content))
-
-
-def xml(image: str, wnid: str, corners: tuple[int, ...]) -> bytes:
-    sides = "".join(
-        f"<{side}>{value}</{side}>" for side, value in zip(("xmin", "ymin", "xmax", "ymax"), corners, strict=True)
-    )
-    size = "<size><width>44</width><height>40</height></size>"
-    object_ = f"<object><name>{wnid}</name><bndbox>{sides}</bndbox></object>"
-    return f"<annotation><filename>{image}</filename>{size}{object_}</annotation>".encode()
-
-
-def devkit(labels: list[int]) -> dict[str, bytes]:
-    """The two files of the devkit that are read, and one that is not."""
-    kind = [("ILSVRC2012_ID", "O"), ("WNID", "O"), ("words", "O"), ("gloss", "O"), ("num_children", "O")]
-    rows = [(number, *names, "gloss", 0) for number, *names in zip(NUMBERS, WNIDS, TITLES, strict=True)]
-    rows.append((1001, "n00001740", "entity", "gloss", 3))
-    file = io.BytesIO()
-    savemat(file, {"synsets": np.array(rows, kind)})
-    data = "ILSVRC2012_devkit_t12/data"
-    lines = "".join(f"{label}\n" for label in labels).encode()
-    return {
-        f"{data}/meta.mat": file.getvalue(),
-        f"{data}/{archives._LABELS}": lines,
-        "ILSVRC2012_devkit_t12/readme.txt": b"x",
-    }
+@pytest.fixture
+def download() -> Download:
+    """Four training images of each class, one with a box, and six validation images with boxes."""
+    train = [
+        Picture(f"{wnid}_{number}", wnid, jpeg(10 * place + number), ((1, 2, 20 + place, 30),) if number == 1 else ())
+        for place, wnid in enumerate(WNIDS)
+        for number in range(4)
+    ]
+    val = [Picture(val_name(i + 1), WNIDS[i % 3], jpeg(100 + i), ((i, 0, 30, 20),)) for i in range(6)]
+    return Download(WNIDS, TITLES, train, val, NUMBERS)
 
 
 @pytest.fixture
-def tars(tmp_path: Path) -> Path:
-    """Four training images of each class and six validation images as tars, with boxes of some."""
-    root = tmp_path / "tars"
-    root.mkdir()
-    inner, boxes = {}, {}
-    for place, wnid in enumerate(WNIDS):
-        files = {f"{wnid}_{number}.JPEG": picture(10 * place + number) for number in range(4)}
-        file = tmp_path / f"{wnid}.tar"
-        write_tar(file, files)
-        inner[f"{wnid}.tar"] = file.read_bytes()
-        boxes[f"{wnid}/{wnid}_1.xml"] = xml(f"{wnid}_1", wnid, (1, 2, 20 + place, 30))
-    write_tar(root / archives.TRAIN, inner)
-    write_tar(root / archives.VAL, {f"ILSVRC2012_val_{i + 1:08d}.JPEG": picture(100 + i) for i in reversed(range(6))})
-    write_tar(root / archives.DEVKIT, devkit([NUMBERS[i % 3] for i in range(6)]), "w:gz")
-    write_tar(root / archives.TRAIN_BOXES, boxes, "w:gz")
-    val = {f"val/ILSVRC2012_val_{i + 1:08d}.xml": xml("%s", WNIDS[i % 3], (i, 0, 30, 20)) for i in range(6)}
-    write_tar(root / archives.VAL_BOXES, val, "w:gz")
-    return root
+def tars(download: Download, tmp_path: Path) -> Path:
+    return write_tars(tmp_path / "tars", download)
 
 
 @pytest.fixture
-def folders(tars: Path, tmp_path: Path) -> Path:
-    """The same images in the CLS-LOC layout."""
-    root = tmp_path / "folders"
-    base = root / "ILSVRC/Data/CLS-LOC"
-    for place, wnid in enumerate(WNIDS):
-        (base / "train" / wnid).mkdir(parents=True)
-        for number in range(4):
-            (base / "train" / wnid / f"{wnid}_{number}.JPEG").write_bytes(picture(10 * place + number))
-    (base / "val").mkdir()
-    for i in range(6):
-        (base / "val" / f"ILSVRC2012_val_{i + 1:08d}.JPEG").write_bytes(picture(100 + i))
-    train = [(f"{wnid}_1", f"{wnid} 1 2 {20 + place} 30 ") for place, wnid in enumerate(WNIDS)]
-    val = [(f"ILSVRC2012_val_{i + 1:08d}", f"{WNIDS[i % 3]} {i} 0 30 20 ") for i in range(6)]
-    for name, rows in (("train", train), ("val", val)):
-        with (root / f"LOC_{name}_solution.csv").open("w", newline="") as file:
-            csv.writer(file).writerows([("ImageId", "PredictionString"), *rows])
-    lines = [f"{wnid} {title}\n" for wnid, title in zip(WNIDS, TITLES, strict=True)]
-    (root / "LOC_synset_mapping.txt").write_text("".join(lines))
-    return root
+def folders(download: Download, tmp_path: Path) -> Path:
+    return write_folders(tmp_path / "folders", download)
 
 
 def test_the_tars_are_the_data_of_the_folders(tars, folders):
@@ -147,18 +92,18 @@ def test_val_without_the_devkit_says_what_is_missing(tars):
         open_data(str(tars))
 
 
-def test_wrong_counts_of_labels(tars):
-    write_tar(tars / archives.DEVKIT, devkit([7, 2, 5]), "w:gz")
+def test_wrong_counts_of_labels(tars, download):
+    write_tar(tars / archives.DEVKIT, devkit(download, [7, 2, 5]), "w:gz")
     with pytest.raises(UserError, match=r"image 6 has no label: .* has 3 labels. The two are not of one download"):
         open_data(str(tars))
-    write_tar(tars / archives.DEVKIT, devkit([7, 2, 5, 7, 2, 5, 7]), "w:gz")
+    write_tar(tars / archives.DEVKIT, devkit(download, [7, 2, 5, 7, 2, 5, 7]), "w:gz")
     assert f"1 image with a label not in {tars / archives.VAL}" in open_data(str(tars)).notes
-    write_tar(tars / archives.DEVKIT, devkit([7, 2, 5, 7, 2, 6]), "w:gz")
+    write_tar(tars / archives.DEVKIT, devkit(download, [7, 2, 5, 7, 2, 6]), "w:gz")
     with pytest.raises(UserError, match=r"has the class 6, which meta.mat does not name"):
         open_data(str(tars))
 
 
-def test_damaged_devkits_and_boxes_are_named(tars):
+def test_damaged_devkits_and_boxes_are_named(tars, download):
     path = tars / archives.TRAIN_BOXES
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
@@ -170,7 +115,7 @@ def test_damaged_devkits_and_boxes_are_named(tars):
     write_tar(path, {"readme": b""}, "w:gz")
     with pytest.raises(UserError, match="no XML in it"):
         open_data(str(tars))
-    files = devkit([7] * 6)
+    files = devkit(download, [7] * 6)
     write_tar(tars / archives.DEVKIT, {name: b"x" if name.endswith(".mat") else files[name] for name in files}, "w:gz")
     with pytest.raises(UserError, match=r"devkit_t12.tar.gz: meta.mat cannot be read"):
         open_data(str(tars))

@@ -87,7 +87,7 @@ def _kind(path: Path) -> str | None:
         return "zip"
     known = {**_COMPRESSED, **_RARE}
     found = next((what for mark, what in known.items() if start.startswith(mark)), None)
-    return "tar" if found is None and path.suffix == ".tar" else found
+    return found or {".tar": "tar", ".zip": "zip"}.get(path.suffix.lower())
 
 
 def list_archive(path: Path, *, cache: Path | None = None) -> Listing:
@@ -191,6 +191,7 @@ def _members_of_tar(path: Path, file: BinaryIO, start: int, length: int) -> Iter
 
 
 def _zip_rows(path: Path, file: BinaryIO) -> Iterator[_Row | None]:
+    end = os.fstat(file.fileno()).st_size
     try:
         with zipfile.ZipFile(file) as found:
             for member in found.infolist():
@@ -207,6 +208,11 @@ def _zip_rows(path: Path, file: BinaryIO) -> Iterator[_Row | None]:
                     raise UserError(
                         f"{path}: {member.filename!r} is compressed by method {member.compress_type}, which is "
                         "not read: write the archive with `zip -0`, which suits images best"
+                    )
+                if not 0 <= member.header_offset <= end - member.compress_size:
+                    raise UserError(
+                        f"{path}: {member.filename!r} ends beyond the archive's end: it is truncated or damaged, copy "
+                        "it again"
                     )
                 yield name, member.header_offset, member.compress_size, member.file_size
     except (BadZipFile, NotImplementedError, ValueError) as error:

@@ -112,11 +112,11 @@ class Member:
 
     def _inflated(self, stored: bytes) -> bytes:
         try:
-            content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(stored, self.size)
+            content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(stored, max(1, self.size))  # 0 is no limit
         except zlib.error as error:
             raise BadImage(self.path, f"its compressed bytes are damaged ({error}): copy the archive again") from None
         if len(content) != self.size:
-            raise BadImage(self.path, f"{len(content):,} of {self.size:,} bytes: the archive is damaged")
+            raise BadImage(self.path, f"{len(content):,} of {self.size:,} bytes: the archive is damaged, copy it again")
         return content
 
 
