@@ -1,12 +1,15 @@
 """Faults that a training survives or stops at: numbers that are not finite, memory that does not suffice."""
 
 import json
+import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
+from safetensors.torch import load_file, save_file
 from saved import progress_of, save_of
 from test_loop import NoiseTask, loop_in
 from test_resuming import small
@@ -14,13 +17,17 @@ from test_resuming import small
 from vggnet.cli import run
 from vggnet.errors import Diverged, UserError
 from vggnet.images.augmentation import epoch_order
+from vggnet.network.initialization import build
 from vggnet.options.training import TrainOptions
+from vggnet.paper.recipes import Recipe
 from vggnet.training import diagnosing
 from vggnet.training.classification import ClassificationTask, train_classifier
+from vggnet.training.distributed import World
 from vggnet.training.gradients import Gradients
 from vggnet.training.loop import Loop
 from vggnet.training.replay import read_replay
-from vggnet.training.tasks import Inputs
+from vggnet.training.runs import RunFolder
+from vggnet.training.tasks import Inputs, LoopSettings
 
 Folders = Callable[..., Path]
 
@@ -155,6 +162,45 @@ def test_out_of_memory_halves_the_micro_batch_and_changes_nothing_else(
     rows = [progress_of(tmp_path / name).rows[0]["train_loss"] for name in ("run", "expected")]
     assert rows[0] == rows[1]
     assert "the micro-batch is now 3 images, the batch as before" in capsys.readouterr().err
+
+
+def train_as_rank(rank: int, folder: Path, micro_batch: int, fitting: dict[int, int]) -> None:
+    """Train two epochs as one of two ranks; a pass of more than fitting[rank] images has no memory."""
+    store = dist.FileStore(str(folder / "store"), 2)
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=2)
+    world = World(rank, 2, control=dist.new_group(backend="gloo"))
+    net = build("A", num_classes=3, width=1 / 32, crop=32, dropout=0.5, batch_norm=True, init="he", seed=3)
+    settings = LoopSettings(seed=5, micro_batch=micro_batch, precision="fp32")
+    run = RunFolder(folder / f"rank{rank}")
+    run.path.mkdir()
+    (run.path / "config.json").write_text("{}")
+    with pytest.MonkeyPatch.context() as patch:
+        if rank in fitting:
+            too_large(patch, fitting[rank])
+        loop = Loop(net, Recipe(batch=10, epochs=2, learning_rate=0.1), NoiseTask(), run, world, settings)
+        loop.run_to_end()
+    save_file({name: each.contiguous() for name, each in net.state_dict().items()}, folder / f"{rank}.safetensors")
+    dist.destroy_process_group()
+
+
+def test_several_ranks_halve_the_micro_batch_together(tmp_path: Path) -> None:
+    """Five images a rank do not fit on the second one: the weights are those of two ranks with a micro-batch of 3."""
+    context = multiprocessing.get_context("fork")
+    for name, micro_batch, fitting in (("expected", 3, {}), ("run", 5, {1: 3})):
+        (tmp_path / name).mkdir()
+        ranks = [
+            context.Process(target=train_as_rank, args=(rank, tmp_path / name, micro_batch, fitting)) for rank in (0, 1)
+        ]
+        for rank in ranks:
+            rank.start()
+        for rank in ranks:
+            rank.join(120)
+        assert [rank.exitcode for rank in ranks] == [0, 0]
+    for rank in (0, 1):
+        ours, theirs = (load_file(tmp_path / name / f"{rank}.safetensors") for name in ("run", "expected"))
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    configs = [json.loads((tmp_path / "run" / f"rank{rank}" / "config.json").read_text()) for rank in (0, 1)]
+    assert configs == [{"micro_batch_fitting": 3}, {}]
 
 
 def test_one_image_that_does_not_fit_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

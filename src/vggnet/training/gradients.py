@@ -18,6 +18,8 @@ from vggnet.training.memory import FITTING, is_out_of_memory
 from vggnet.training.runs import RunFolder
 from vggnet.training.tasks import Inputs, LoopSettings, Task
 
+_TRIALS = 2  # steps: momentum takes its memory after the first one
+
 
 class Gradients:
     """Compute the gradients of `model` for batches of `batch` images over all ranks.
@@ -33,6 +35,7 @@ class Gradients:
     ) -> None:
         self._model, self._task, self._run, self._world, self._settings = model, task, run, world, settings
         self._batch, self._micro_batch = batch, settings.micro_batch
+        self._trials = _TRIALS if world.size > 1 else 0
         self.sums = torch.zeros(3, dtype=torch.float64, device=world.device)
         self.form = step_form(model, world.device, settings.precision, settings.step)
         self.trained: nn.Module = self.form
@@ -49,9 +52,13 @@ class Gradients:
     def add(self, inputs: Inputs, keys: Tensor) -> None:
         """Add the gradients of this rank's part of a batch to the net, and its loss and errors to the sums.
 
-        Where memory does not suffice, the micro-batch is halved, and stays so.
+        Where memory does not suffice, the micro-batch is halved, and stays so. Several ranks find that out together in
+        their first steps, before they exchange anything.
         """
         before = [each.clone() for each in (self.sums, *self._model.buffers())]
+        if self._trials:
+            self._trials -= 1
+            self._fit_all_ranks(inputs, keys, before)
         while True:
             try:
                 self._add_parts(inputs, keys)
@@ -95,6 +102,31 @@ class Gradients:
             outputs: Tensor = self._net(*inputs)
         return outputs.flatten(1).float()
 
+    def _fit_all_ranks(self, inputs: Inputs, keys: Tensor, before: list[Tensor]) -> None:
+        """Try the largest micro-batch without an exchange. Where it does not fit on one rank, halve it on all."""
+        while True:
+            error = self._try_part(inputs, keys)
+            self._undo(before)
+            if not any(self._world.total([float(error is not None)])):
+                return
+            if self._micro_batch == 1:
+                raise error or torch.OutOfMemoryError("out of memory on another process of this training")
+            self._halve()
+
+    def _try_part(self, inputs: Inputs, keys: Tensor) -> Exception | None:
+        """Return the error of a pass that does not fit into memory; None where it fits."""
+        rows = slice(0, self._micro_batch)
+        net, self._net = self._net, self.form  # without DDP, which exchanges buffers, too
+        try:
+            self._accumulate(inputs.images[rows], inputs.targets[rows], keys[rows])
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return error.with_traceback(None)  # which holds the tensors of the pass
+        finally:
+            self._net = net
+        return None
+
     def _use_less_memory(self, error: Exception, before: list[Tensor]) -> None:
         """Halve the micro-batch and undo what the step has done so far. Raise the error where that is no help.
 
@@ -102,13 +134,22 @@ class Gradients:
         """
         if not is_out_of_memory(error) or self._micro_batch == 1 or self._world.size > 1:
             raise error
-        self._micro_batch = -(-self._micro_batch // 2)
+        self._undo(before)
+        self._halve()
+
+    def _undo(self, before: list[Tensor]) -> None:
+        """Set sums, buffers and gradients as they were before the step."""
         for each, old in zip((self.sums, *self._model.buffers()), before, strict=True):
             each.copy_(old)
         self._model.zero_grad(set_to_none=True)
+
+    def _halve(self) -> None:
+        """Halve the micro-batch, and remember it in the run."""
+        self._micro_batch = -(-self._micro_batch // 2)
         if self._world.device.type == "cuda":
             torch.cuda.empty_cache()
-        self._run.change_config({FITTING: self._micro_batch})
+        if self._world.is_first:
+            self._run.change_config({FITTING: self._micro_batch})
         warn(f"note: out of memory: the micro-batch is now {counted(self._micro_batch, 'image')}, the batch as before")
 
 
