@@ -317,6 +317,12 @@ def test_presets_are_the_papers_stages_and_their_scaled_ones(tmp_path: Path) -> 
     assert [stage.options.train_scale for stage in desk][:3] == [(73,), (73,), (73, 146)]
 
 
+def test_all_stages_of_a_ladder_check_and_leave_out_the_same_images(tmp_path: Path) -> None:
+    listed = tmp_path / "leave-out.csv"
+    ladder = stages_of(LadderOptions("scenes", tmp_path, crop=32, check="headers", leave_out=listed))
+    assert {(stage.options.check, stage.options.leave_out) for stage in ladder} == {("headers", listed)}
+
+
 def test_ladder_and_quickstart_take_decoder_and_step_as_training_does(tmp_path: Path) -> None:
     machine = MachineOptions(decoder="processes", step="plain")
     ladder = stages_of(LadderOptions("scenes", tmp_path, crop=32, machine=machine))

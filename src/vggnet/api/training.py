@@ -113,6 +113,8 @@ def ladder(
     orientation: Orientation | None = None,
     pixel_range: tuple[int, int] | None = None,
     seed: int = 0,
+    check: ImageCheck | None = None,
+    leave_out: str | Path | None = None,
     device: str = "auto",
     precision: PrecisionName = "auto",
     bad_images: BadImages = "stop",

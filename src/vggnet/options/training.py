@@ -162,6 +162,8 @@ class LadderOptions:
     seed: SeedOption = 0
     data_changed: Annotated[bool, option(default="off")] = False
     """Continue although images were added, removed or changed since the start. The classes must be the same."""
+    check: CheckOption = None
+    leave_out: LeaveOutOption = None
     machine: Machine = field(default_factory=MachineOptions)
     json: JsonOption = None
 

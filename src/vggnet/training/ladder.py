@@ -91,6 +91,8 @@ def stages_of(options: LadderOptions) -> list[Stage]:
         orientation=options.orientation,
         pixel_range=options.pixel_range,
         seed=options.seed,
+        check=options.check,
+        leave_out=options.leave_out,
         machine=options.machine,
     )
     recipes = [fixed_scale(crop), jittered_scale(crop).replace(learning_rate=DESK_LATER_RATE)]
