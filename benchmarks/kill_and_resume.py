@@ -1,11 +1,14 @@
-"""Kill a training again and again at random moments, resume it, and compare its weights with an undisturbed run's.
+"""Kill a training again and again while it trains or saves, resume it, and compare its weights with an undisturbed run.
 
     python benchmarks/kill_and_resume.py DATA --kills 20
     python benchmarks/kill_and_resume.py DATA --kills 10 --processes 2
 
 With one process the training is killed (SIGKILL) and started again with --resume. With several, one rank is killed,
-and the agent of torchrun starts all ranks again. Prints a line of JSON with the kills, the steps that were lost and
-taken again, and whether all weights are the same, bit for bit. Exits with 1 where they are not.
+and the agent of torchrun starts all ranks again. The state is saved after every step, and each kill comes when the
+attempt has written a number of saves that is drawn from --seed, and a part of a step later: so every attempt has
+reached its training before it is killed. Prints a line of JSON with the kills, how many of them cut a save short, the
+steps that were taken again, and whether all weights are the same, bit for bit. Exits with 1 where they are not, or
+where the training came to its end before the last kill.
 """
 
 import argparse
@@ -17,6 +20,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,9 +36,10 @@ CONTINUED = re.compile(r"continuing in epoch (\d+), after (\d+) of (\d+) batches
 
 def command(arguments: argparse.Namespace, out: Path, *more: str) -> list[str]:
     """Return the command that trains into `out`."""
-    options = ["--net", "A", "--width", str(arguments.width), "--crop", "32", "--batch", "64", "--seed", "1"]
+    options = ["--net", "A", "--width", str(arguments.width), "--crop", "32", "--seed", "1"]
+    options += ["--batch", str(arguments.batch)]
     options += ["--epochs", str(arguments.epochs), "--patience", "99", "--device", "cpu", "--precision", "fp32"]
-    options += ["--no-report", "--workers", "0", "--threads", "1", "--save-every", str(arguments.save_every)]
+    options += ["--no-report", "--workers", "0", "--threads", "1", "--save-every", "0"]
     if arguments.processes > 1:
         options += ["--processes", str(arguments.processes)]
     return [sys.executable, "-m", "vggnet", "train", arguments.data, "--out", str(out), *options, *more]
@@ -52,31 +58,67 @@ def ranks_of(agent: int) -> list[int]:
     return sorted(found)
 
 
-def kill_ranks(arguments: argparse.Namespace, out: Path, log: Path, moments: np.random.Generator) -> int:
-    """Train with several ranks, and kill one of them at random moments. Return the number of kills."""
-    killed = 0
+class Moments:
+    """Moments at which a training is killed: after some saves of this attempt, and a part of a step."""
+
+    def __init__(self, out: Path, seed: int, most: int) -> None:
+        self._saves, self._most, self._draws = out / "saves", most, np.random.default_rng(seed)
+        self.killed = self.in_a_save = 0
+        self._step_s = 0.1
+
+    def draw(self, count: int) -> int:
+        """Return a random number below `count`."""
+        return int(self._draws.integers(count))
+
+    def wait(self, has_ended: Callable[[], bool]) -> bool:
+        """Return True at the next moment; False where the training has ended before."""
+        begin, first, wanted = self._newest(), 0.0, 1 + self.draw(self._most)
+        while (done := self._newest() - begin) < wanted:
+            if has_ended():
+                return False
+            if done and not first:
+                first = time.monotonic()
+            time.sleep(0.002)
+        if wanted > 1:
+            self._step_s = (time.monotonic() - first) / (wanted - 1)
+        time.sleep(float(self._draws.uniform(0, self._step_s)))
+        return not has_ended()
+
+    def count(self) -> None:
+        """Count a kill, whose process has ended."""
+        self.killed += 1
+        self.in_a_save += any(self._saves.glob(".*.part"))
+
+    def _newest(self) -> int:
+        """Return the number of the newest save; each one has a number of its own, also after a kill."""
+        try:
+            return max((int(name) for name in os.listdir(self._saves) if name.isdecimal()), default=0)
+        except FileNotFoundError:
+            return 0
+
+
+def kill_ranks(arguments: argparse.Namespace, out: Path, log: Path, moments: Moments) -> None:
+    """Train with several ranks, and kill one of them again and again."""
     with log.open("w") as file:
         launch = subprocess.Popen(
             command(arguments, out, "--max-restarts", str(arguments.kills)), stdout=file, stderr=subprocess.STDOUT
         )
-        while killed < arguments.kills and launch.poll() is None:
-            time.sleep(float(moments.uniform(arguments.least_s, arguments.most_s)))
+        while moments.killed < arguments.kills and moments.wait(lambda: launch.poll() is not None):
             ranks = ranks_of(launch.pid)
-            if len(ranks) == arguments.processes:
-                os.kill(ranks[int(moments.integers(len(ranks)))], signal.SIGKILL)
-                killed += 1
+            os.kill(ranks[moments.draw(len(ranks))], signal.SIGKILL)
+            while set(ranks) & set(ranks_of(launch.pid)):  # one that is left may still write a save
+                time.sleep(0.002)
+            moments.count()
         if launch.wait() != 0:
             raise SystemExit(log.read_text())
-    return killed
 
 
-def kill_process(arguments: argparse.Namespace, out: Path, log: Path, moments: np.random.Generator) -> int:
-    """Train with one process, and kill it at random moments. Return the number of kills.
+def kill_process(arguments: argparse.Namespace, out: Path, log: Path, moments: Moments) -> None:
+    """Train with one process, and kill it again and again.
 
-    Each attempt is a fork of this process, which has imported everything: so moments are not spent on starting.
+    Each attempt is a fork of this process, which has imported everything: so it starts quickly.
     """
     options = command(arguments, out, "--resume")[3:]
-    killed = 0
     while True:
         child = os.fork()
         if child == 0:
@@ -84,16 +126,20 @@ def kill_process(arguments: argparse.Namespace, out: Path, log: Path, moments: n
                 os.dup2(file.fileno(), 1)
                 os.dup2(file.fileno(), 2)
             os._exit(vggnet.cli.run(options))
-        if killed < arguments.kills:
-            time.sleep(float(moments.uniform(arguments.least_s, arguments.most_s)))
+        if moments.killed < arguments.kills and moments.wait(partial(has_ended, child)):
             os.kill(child, signal.SIGKILL)
         status = os.waitpid(child, 0)[1]
         if os.WIFSIGNALED(status):
-            killed += 1
+            moments.count()
         elif status != 0:
             raise SystemExit(log.read_text())
         else:
-            return killed
+            return
+
+
+def has_ended(child: int) -> bool:
+    """Return whether a child process has ended. Its status can still be waited for."""
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def main() -> None:
@@ -102,11 +148,10 @@ def main() -> None:
     parser.add_argument("data")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--processes", type=int, default=1)
-    parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--width", type=float, default=0.1)
-    parser.add_argument("--save-every", type=float, default=1.0)
-    parser.add_argument("--least-s", type=float, default=4.0, help="seconds until a kill, at least")
-    parser.add_argument("--most-s", type=float, default=15.0)
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--width", type=float, default=0.05)
+    parser.add_argument("--most-saves", type=int, default=6, help="of an attempt before it is killed")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -115,16 +160,18 @@ def main() -> None:
         subprocess.run(command(arguments, whole), check=True, stdout=subprocess.DEVNULL)
         undisturbed_s = time.monotonic() - begin
         begin = time.monotonic()
-        kill = kill_ranks if arguments.processes > 1 else kill_process
-        killed = kill(arguments, run, log, np.random.default_rng(arguments.seed))
+        moments = Moments(run, arguments.seed, arguments.most_saves)
+        (kill_ranks if arguments.processes > 1 else kill_process)(arguments, run, log, moments)
         weights = [load_file(each / "last.safetensors") for each in (whole, run)]
         same = all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
         content = log.read_text()
+        places = CONTINUED.findall(content)
         result = {
-            "kills": killed,
+            "kills": moments.killed,
+            "kills_that_cut_a_save_short": moments.in_a_save,
             "processes": arguments.processes,
-            "resumed_within_an_epoch": sum(int(step) > 0 for _, step, _ in CONTINUED.findall(content)),
-            "resumed": len(CONTINUED.findall(content)),
+            "resumed": len(places),
+            "resumed_within_an_epoch": sum(int(step) > 0 for _, step, _ in places),
             "saves_passed_over": content.count("passed over"),
             "same_weights": same,
             "undisturbed_s": round(undisturbed_s),
@@ -132,7 +179,7 @@ def main() -> None:
             "seed": arguments.seed,
         }
     print(json.dumps(result))
-    sys.exit(not same)
+    sys.exit(not same or moments.killed < arguments.kills)
 
 
 if __name__ == "__main__":

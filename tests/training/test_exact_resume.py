@@ -1,6 +1,7 @@
 """A training stopped anywhere and resumed ends with the bits of one that was not."""
 
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -110,6 +111,56 @@ def test_every_step_can_be_the_last_before_a_stop(
         stopped_run(lambda **more: options(**setting, **more), monkeypatch, tmp_path / "run", step)
         same(tmp_path / "run", tmp_path / "whole")
         shutil.rmtree(tmp_path / "run")
+
+
+ON_RANKS = """
+import os, sys
+from pathlib import Path
+sys.path[:0] = sys.argv[4].split(os.pathsep)
+import vggnet.hardware
+from test_resuming import small
+from vggnet.training.classification import train_classifier
+from vggnet.training.distributed import join_world
+from vggnet.training.loop import Loop
+vggnet.hardware.cpu_has_bf16 = lambda: True
+root, steps, setting = Path(sys.argv[1]), int(sys.argv[2]), eval(sys.argv[3])
+real, left = Loop._step, [0]
+
+def step(self, inputs, number):
+    if left[0] == 0:
+        raise KeyboardInterrupt
+    left[0] -= 1
+    real(self, inputs, number)
+
+Loop._step = step
+with join_world("cpu"):
+    left[0] = -1
+    train_classifier(small(root, out=root / "whole", **setting))
+    for count in range(steps):
+        for left[0] in (count, -1):
+            try:
+                train_classifier(small(root, out=root / f"run{count}", save_every=0.0, resume=True, **setting))
+            except KeyboardInterrupt:
+                pass
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_every_step_can_be_the_last_before_a_stop_of_two_ranks(
+    options: Callable[..., TrainOptions], tmp_path: Path, precision: str, batch_norm: bool
+) -> None:
+    """Both ranks stop after each of two epochs' ten steps in turn, and go on: the bits of two ranks undisturbed."""
+    (tmp_path / "on_ranks.py").write_text(ON_RANKS)
+    setting = repr({"precision": precision, "batch_norm": batch_norm})
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    arguments = [str(tmp_path / "on_ranks.py"), str(tmp_path), str(2 * STEPS), setting, os.pathsep.join(sys.path)]
+    done = subprocess.run([*launch, *arguments], capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert len(re.findall("continuing in epoch", done.stdout)) >= 2 * STEPS - 2  # nothing was saved before the first
+    for count in range(2 * STEPS):
+        same(tmp_path / f"run{count}", tmp_path / "whole")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
