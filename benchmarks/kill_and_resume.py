@@ -31,6 +31,7 @@ from safetensors.torch import load_file
 import vggnet.cli
 import vggnet.commands.training  # before the first fork
 
+EACH_STEP = ("--save-every", "0")
 CONTINUED = re.compile(r"continuing in epoch (\d+), after (\d+) of (\d+) batches")
 
 
@@ -39,7 +40,7 @@ def command(arguments: argparse.Namespace, out: Path, *more: str) -> list[str]:
     options = ["--net", "A", "--width", str(arguments.width), "--crop", "32", "--seed", "1"]
     options += ["--batch", str(arguments.batch)]
     options += ["--epochs", str(arguments.epochs), "--patience", "99", "--device", "cpu", "--precision", "fp32"]
-    options += ["--no-report", "--workers", "0", "--threads", "1", "--save-every", "0"]
+    options += ["--no-report", "--workers", "0", "--threads", "1"]
     if arguments.processes > 1:
         options += ["--processes", str(arguments.processes)]
     return [sys.executable, "-m", "vggnet", "train", arguments.data, "--out", str(out), *options, *more]
@@ -101,7 +102,9 @@ def kill_ranks(arguments: argparse.Namespace, out: Path, log: Path, moments: Mom
     """Train with several ranks, and kill one of them again and again."""
     with log.open("w") as file:
         launch = subprocess.Popen(
-            command(arguments, out, "--max-restarts", str(arguments.kills)), stdout=file, stderr=subprocess.STDOUT
+            command(arguments, out, *EACH_STEP, "--max-restarts", str(arguments.kills)),
+            stdout=file,
+            stderr=subprocess.STDOUT,
         )
         while moments.killed < arguments.kills and moments.wait(lambda: launch.poll() is not None):
             ranks = ranks_of(launch.pid)
@@ -118,7 +121,7 @@ def kill_process(arguments: argparse.Namespace, out: Path, log: Path, moments: M
 
     Each attempt is a fork of this process, which has imported everything: so it starts quickly.
     """
-    options = command(arguments, out, "--resume")[3:]
+    options = command(arguments, out, *EACH_STEP, "--resume")[3:]
     while True:
         child = os.fork()
         if child == 0:

@@ -24,13 +24,13 @@ def killed(data: Path, *options: str) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("processes", "kills"), [(1, 20), (2, 10)])
+@pytest.mark.parametrize(("processes", "kills", "epochs"), [(1, 20, 14), (2, 10, 8)])
 def test_each_resume_reaches_the_training_and_nothing_is_lost(
-    class_folders: Callable[..., Path], processes: int, kills: int
+    class_folders: Callable[..., Path], processes: int, kills: int, epochs: int
 ) -> None:
-    """33 training images in batches of 8: five steps an epoch, 40 epochs, at most four saves between two kills."""
+    """33 training images in batches of 8: six saves an epoch, at most three of them between two kills."""
     data = class_folders(classes=3, train=12, val=2)
-    numbers = ["--kills", str(kills), "--processes", str(processes), "--epochs", "40", "--most-saves", "4"]
+    numbers = ["--kills", str(kills), "--processes", str(processes), "--epochs", str(epochs), "--most-saves", "3"]
     found = killed(data, *numbers)
     assert found["kills"] == found["resumed"] == kills
     assert found["same_weights"]
