@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +85,8 @@ def to_all_readers_first(pid: int) -> None:
 
 def to_all_main_process_first(pid: int) -> None:
     for each in reversed([*tree_of(pid), pid]):
-        os.kill(each, signal.SIGTERM)
+        with suppress(ProcessLookupError):  # the main process may have ended it
+            os.kill(each, signal.SIGTERM)
 
 
 def command(name: str, images: Path, out: Path) -> list[str]:
