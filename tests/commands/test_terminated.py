@@ -74,19 +74,22 @@ def tree_of(pid: int) -> list[int]:
     return [each for child in children_of(pid) for each in (*tree_of(child), child)]
 
 
+def send_to(processes: list[int]) -> None:
+    for each in processes:
+        with suppress(ProcessLookupError):  # a reading process that was ended meanwhile
+            os.kill(each, signal.SIGTERM)
+
+
 def to_the_group(pid: int) -> None:
     os.killpg(pid, signal.SIGTERM)
 
 
 def to_all_readers_first(pid: int) -> None:
-    for each in (*tree_of(pid), pid):
-        os.kill(each, signal.SIGTERM)
+    send_to([*tree_of(pid), pid])
 
 
 def to_all_main_process_first(pid: int) -> None:
-    for each in reversed([*tree_of(pid), pid]):
-        with suppress(ProcessLookupError):  # the main process may have ended it
-            os.kill(each, signal.SIGTERM)
+    send_to([*tree_of(pid), pid][::-1])
 
 
 def command(name: str, images: Path, out: Path) -> list[str]:

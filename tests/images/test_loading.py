@@ -16,6 +16,7 @@ from waiting import exists, wait_until
 from vggnet.errors import BadImage, UserError
 from vggnet.images.geometry import crop_of_rescaled
 from vggnet.images.loading import Batch, TrainingLoader
+from vggnet.images.sharing import signals_held_back
 from vggnet.images.whole_images import whole_images
 from vggnet.images.workers import WorkerLost, Workers
 
@@ -149,6 +150,32 @@ def test_a_signal_that_schedulers_send_to_all_processes_ends_no_worker():
             child.terminate()
         assert list(pool.map(range(9))) == list(range(9))
     assert messages == []
+
+
+def test_what_a_signals_handler_raises_is_not_lost_in_a_fork():
+    """It is raised after the fork, once."""
+
+    class Stop(Exception):
+        pass
+
+    def stop(*_):
+        raise Stop
+
+    before = signal.signal(signal.SIGTERM, stop)
+    inside = []
+
+    def fork():
+        with signals_held_back():
+            signal.raise_signal(signal.SIGTERM)
+            inside.append(1)
+
+    try:
+        with pytest.raises(Stop):
+            fork()
+        assert inside
+        assert signal.getsignal(signal.SIGTERM) is stop
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_a_program_that_has_not_closed_its_workers_ends():

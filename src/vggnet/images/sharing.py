@@ -1,4 +1,4 @@
-"""Share memory with worker processes, make them end with this program, and tell what state they are in."""
+"""Share memory with worker processes, start and end them with care for signals, and tell what state they are in."""
 
 import ctypes
 import math
@@ -6,6 +6,9 @@ import mmap
 import multiprocessing
 import os
 import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +46,29 @@ def end_with_parent(parent: int) -> None:
         return
     if os.getppid() != parent:  # the parent ended before prctl was called
         os._exit(1)
+
+
+@contextmanager
+def signals_held_back() -> Iterator[None]:
+    """Hold back SIGINT and SIGTERM while a process is forked, and deliver them after the block.
+
+    Python drops what a signal's handler raises within the callbacks of a fork, and prints a traceback.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    received: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: handler for number, handler in handlers.items() if callable(handler)}
+    for number in handlers:
+        signal.signal(number, lambda given, _: received.append(given))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    for given in received:
+        signal.raise_signal(given)
 
 
 def state_of(process: Any) -> str:

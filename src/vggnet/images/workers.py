@@ -22,7 +22,7 @@ import torch
 from vggnet.console import duration
 from vggnet.errors import UserError
 from vggnet.images.serving import Failure, serve
-from vggnet.images.sharing import shared_bytes, start_method, state_of, wake
+from vggnet.images.sharing import shared_bytes, signals_held_back, start_method, state_of, wake
 from vggnet.images.silence import SILENT_S, print_aside
 
 Item = TypeVar("Item")
@@ -122,9 +122,14 @@ class Workers(Generic[Item, Result]):
             name="vggnet-reader",
             daemon=True,
         )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Python 3.12: "fork() in a multi-threaded process"; no worker uses threads
-            process.start()
+        try:
+            with warnings.catch_warnings(), signals_held_back():
+                warnings.simplefilter("ignore")  # Python 3.12: "fork() in a multi-threaded process"
+                process.start()
+        except BaseException:  # what the handler of such a signal raises
+            if process.pid is not None:
+                process.kill()
+            raise
         theirs.close()
         return _Worker(process, ours, deque())
 
