@@ -183,6 +183,7 @@ def train_as_rank(rank: int, folder: Path, micro_batch: int, fitting: dict[int, 
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_several_ranks_halve_the_micro_batch_together(tmp_path: Path) -> None:
     """Five images a rank do not fit on the second one: the weights are those of two ranks with a micro-batch of 3."""
     context = multiprocessing.get_context("fork")
