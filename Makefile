@@ -30,7 +30,7 @@ quickstart: install
 	$(BIN)/vggnet quickstart
 
 test: install-dev
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-all: install-dev
 	$(BIN)/python -m pytest -m 'slow or not slow'

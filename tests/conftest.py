@@ -43,9 +43,9 @@ def no_reports(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def nothing_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+def nothing_noted() -> None:
     """A process has printed no notes yet: it prints each of them once."""
-    monkeypatch.setattr(console, "_noted", set())
+    console._noted.clear()
 
 
 @pytest.fixture

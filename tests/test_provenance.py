@@ -16,11 +16,8 @@ from vggnet.provenance import environment, in_words
         ("-c", "-c"),
     ],
 )
-def test_the_command_is_written_without_the_programs_folders(
-    monkeypatch: pytest.MonkeyPatch, program: str, written: str
-) -> None:
-    monkeypatch.setattr("sys.argv", [program, "train", "photos"])
-    facts = environment()
+def test_the_command_is_written_without_the_programs_folders(program: str, written: str) -> None:
+    facts = environment([program, "train", "photos"])
     assert facts["command"] == [written, "train", "photos"]
     assert "someone" not in json.dumps(facts)
 

@@ -1,6 +1,7 @@
 """The names that a Python programmer finds in `vggnet`."""
 
 import dataclasses
+import inspect
 import pydoc
 import re
 import subprocess
@@ -43,6 +44,17 @@ def test_the_help_of_the_command_line_imports_no_torch() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_every_public_function_states_the_type_of_its_result() -> None:
+    """The fast part of the next test."""
+    public = {name: getattr(vggnet, name) for name in set(vggnet.__all__) - {"__version__"}}
+    public |= {f"localize.{name}": getattr(vggnet.localize, name) for name in ("train", "evaluate", "predict")}
+    functions = {name: each for name, each in public.items() if inspect.isfunction(each)}
+    assert len(functions) > 20
+    stated = {name: str(inspect.signature(each).return_annotation) for name, each in functions.items()}
+    assert {name: text for name, text in stated.items() if "Any" in text or "_empty" in text} == {}
+
+
+@pytest.mark.slow
 def test_type_checkers_see_what_a_public_name_is(tmp_path: Path) -> None:
     pytest.importorskip("mypy")
     script = tmp_path / "script.py"

@@ -3,6 +3,7 @@
 import ctypes
 import os
 from functools import cache
+from typing import Any
 
 import torch
 
@@ -50,36 +51,36 @@ def choose_inference_precision(requested: InferencePrecisionName, device: torch.
     return "int8"
 
 
-def choose_device(name: str, local_rank: int | None = None) -> torch.device:
+def choose_device(name: str, local_rank: int | None = None, cuda: Any = torch.cuda) -> torch.device:
     """Return the device `name`: auto, cpu, cuda or cuda:N.
 
     The result for a GPU always has a number: `local_rank` where several processes share a machine, else the current
     GPU's. That GPU becomes PyTorch's current one. Raises UserError for a GPU that does not exist; the CPU never takes
-    its place, except with "auto".
+    its place, except with "auto". `cuda` counts the GPUs, as torch.cuda does.
     """
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        name = "cuda" if cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:
         raise UserError(f"`device` {name}: not a device; use auto, cpu, cuda or cuda:0") from error
     if device.type == "cuda":
-        if not torch.cuda.is_available():
+        if not cuda.is_available():
             raise UserError(f"`device` {name}: PyTorch finds no GPU on this machine; use cpu or auto")
         number = device.index if local_rank is None else local_rank
-        device = torch.device("cuda", torch.cuda.current_device() if number is None else number)
-        if device.index >= torch.cuda.device_count():
-            raise UserError(f"`device` {device}: this machine has {torch.cuda.device_count()} GPU(s), counted from 0")
-        torch.cuda.set_device(device)
+        device = torch.device("cuda", cuda.current_device() if number is None else number)
+        if device.index >= cuda.device_count():
+            raise UserError(f"`device` {device}: this machine has {cuda.device_count()} GPU(s), counted from 0")
+        cuda.set_device(device)
     elif device.type != "cpu":
         raise UserError(f"`device` {name}: vggnet runs on cpu and cuda")
     return device
 
 
-def free_on_gpu_bytes(device: torch.device) -> int:
+def free_on_gpu_bytes(device: torch.device, cuda: Any = torch.cuda) -> int:
     """Return the bytes that this process can still allocate on a GPU, PyTorch's cache of freed memory included."""
-    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return int(torch.cuda.mem_get_info(device)[0]) + cached
+    cached = cuda.memory_reserved(device) - cuda.memory_allocated(device)
+    return int(cuda.mem_get_info(device)[0]) + int(cached)
 
 
 def training_workers(requested: int | None = None) -> int:

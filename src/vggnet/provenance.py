@@ -3,6 +3,7 @@
 import os
 import platform
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,14 @@ from typing import Any
 import torch
 
 
-def environment() -> dict[str, Any]:
-    """Return what a figure depends on besides the options: command, versions, processor, load, GPUs."""
+def environment(argv: Sequence[str] | None = None) -> dict[str, Any]:
+    """Return what a figure depends on besides the options: command, versions, processor, load, GPUs.
+
+    `argv`: the command; None: this process's.
+    """
+    program, *arguments = sys.argv if argv is None else argv
     return {
-        "command": [_program(), *sys.argv[1:]],
+        "command": [_name(program), *arguments],
         "python": platform.python_version(),
         "torch": torch.__version__,
         "torchvision": version("torchvision"),  # importing it takes a second
@@ -35,9 +40,9 @@ def in_words(facts: dict[str, Any]) -> str:
     return f"{cpu}, load average {facts['load_average']:.1f}, {versions}"
 
 
-def _program() -> str:
-    """Return the program's name without its folders, which are private and differ between machines."""
-    path = Path(sys.argv[0])
+def _name(program: str) -> str:
+    """Return a program's name without its folders, which are private and differ between machines."""
+    path = Path(program)
     return path.parent.name if path.name == "__main__.py" else path.name
 
 

@@ -1,13 +1,14 @@
 """What stands for a GPU's kernels on a CPU."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 import torch
+from played_cudnn import convolution_by
 from torch.nn import functional as F
 
 
-def convolution_relu(
+def tensor_cores(
     x: torch.Tensor,
     weight: torch.Tensor,
     bias: torch.Tensor,
@@ -24,12 +25,14 @@ def convolution_relu(
 
 
 @pytest.fixture
-def cudnn_written_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`torch.cudnn_convolution_relu` in operators that a CPU has."""
-    monkeypatch.setattr(torch, "cudnn_convolution_relu", convolution_relu)
+def cudnn_written_out() -> Iterator[None]:
+    """`torch.cudnn_convolution_relu` in operators that a CPU has; it takes what tensor cores do."""
+    with convolution_by(tensor_cores):
+        yield
 
 
 @pytest.fixture(autouse=True)
-def no_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_tf32() -> Iterator[None]:
     """fp32 is fp32 on a GPU, too: it is what the other arithmetic is compared with."""
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        yield

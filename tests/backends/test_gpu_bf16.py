@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from played_cudnn import any_channels, convolution_by
 
-from vggnet.backends.choose_inference import fast_inference
+from vggnet.backends.choose_inference import cudnn_form, fast_inference
 from vggnet.backends.eager import EagerVGG
 from vggnet.backends.gpu_bf16 import CudnnVGG, fused_convolution_unavailable
 from vggnet.errors import UserError
@@ -15,7 +16,7 @@ CPU = torch.device("cpu")
 
 
 def small(net: str, **more: object) -> VGG:
-    model = build(net, num_classes=10, width=1 / 8, crop=64, init="he", **more).eval()  # type: ignore[arg-type]
+    model = build(net, num_classes=10, width=1 / 8, crop=32, init="he", **more).eval()  # type: ignore[arg-type]
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
@@ -37,7 +38,7 @@ def near(found: torch.Tensor, exact: torch.Tensor) -> bool:
 @pytest.mark.parametrize("kernels", [False, True])
 def test_every_net(net: str, batch_norm: bool, kernels: bool) -> None:
     torch.manual_seed(0)
-    model, images = small(net, batch_norm=batch_norm), 60 * torch.randn(3, 3, 70, 101)
+    model, images = small(net, batch_norm=batch_norm), 60 * torch.randn(2, 3, 35, 70)
     with torch.inference_mode():
         assert near(CudnnVGG(model, kernels=kernels)(images), model(images))
 
@@ -45,17 +46,17 @@ def test_every_net(net: str, batch_norm: bool, kernels: bool) -> None:
 @pytest.mark.usefixtures("cudnn_written_out")
 def test_a_padded_batch_is_as_each_image_alone() -> None:
     torch.manual_seed(0)
-    sizes = [(96, 128), (70, 100)]
+    sizes = [(64, 96), (40, 70)]
     images = [60 * torch.randn(1, 3, *size) for size in sizes]
     quick = CudnnVGG(small("D"), kernels=True)
-    batch = torch.zeros(2, 3, 96, 128)
+    batch = torch.zeros(2, 3, 64, 96)
     for place, image in zip(batch, images, strict=True):
         place[:, : image.shape[2], : image.shape[3]] = image[0]
     with torch.inference_mode():
         with padding_kept_zero(quick, sizes, CPU):
             maps = quick(batch)
         for (height, width), image, own in zip(sizes, images, maps, strict=True):
-            assert near(own[:, : height // 32 - 1, : width // 32 - 1], quick(image)[0].float())
+            assert near(own[:, : height // 32, : width // 32], quick(image)[0].float())
 
 
 def test_a_gpu_computes_by_pytorchs_operators_by_default() -> None:
@@ -64,48 +65,43 @@ def test_a_gpu_computes_by_pytorchs_operators_by_default() -> None:
 
 
 @pytest.mark.usefixtures("cudnn_written_out", "nothing_noted")
-def test_cudnn_is_used_where_it_is_asked_for(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("vggnet.backends.choose_inference.kernels_unavailable", lambda device: "no Triton")
-    monkeypatch.setattr("vggnet.backends.choose_inference.fused_convolution_unavailable", lambda device: None)
-    assert type(fast_inference(small("A"), torch.device("cuda"), "bf16-cudnn")) is CudnnVGG
+def test_without_kernels_a_line_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cudnn_form(small("A"), None, None).kernels
+    assert not cudnn_form(small("A"), "no Triton", None).kernels
     line = "inference runs without vggnet's kernels of conv1_1 and pooling: no Triton\n"
     assert capsys.readouterr().err == line
 
 
-def test_where_cudnn_is_asked_for_and_does_not_work_the_reason_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> torch.Tensor:
-        raise RuntimeError("GET was unable to find an engine\nand more")
+def refuse(*_: object) -> torch.Tensor:
+    raise RuntimeError("GET was unable to find an engine\nand more")
 
-    monkeypatch.setattr(torch, "cudnn_convolution_relu", refuse)
-    for name in ("kernels_unavailable", "fused_convolution_unavailable"):
-        monkeypatch.setattr(f"vggnet.backends.choose_inference.{name}", lambda device: None)
+
+def test_where_cudnn_is_asked_for_and_does_not_work_the_reason_is_raised() -> None:
     model = small("A")
-    with pytest.raises(
-        UserError, match="`precision` bf16-cudnn does not work here: GET was unable to find an engine; leave"
+    with (
+        convolution_by(refuse),
+        pytest.raises(
+            UserError, match="`precision` bf16-cudnn does not work here: GET was unable to find an engine; leave"
+        ),
     ):
-        fast_inference(model, torch.device("cuda"), "bf16-cudnn")
+        cudnn_form(model, None, None)
+    with pytest.raises(UserError, match="bf16-cudnn does not work here: no cuDNN; leave"):
+        cudnn_form(model, "no Triton", "no cuDNN")
     with pytest.raises(UserError, match="`precision` bf16-cudnn is for GPUs, not for cpu"):
         fast_inference(model, CPU, "bf16-cudnn")
 
 
-@pytest.mark.usefixtures("cudnn_written_out")
-def test_whether_the_fused_convolution_can_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert fused_convolution_unavailable(CPU) is None
-    right = torch.cudnn_convolution_relu
+def test_whether_the_fused_convolution_can_be_used() -> None:
+    with convolution_by(any_channels):
+        assert fused_convolution_unavailable(CPU) is None
     for wrong in (lambda y: y + torch.nan * (y == 0), lambda y: 1.03 * y, lambda y: y.flip(1)):
-        monkeypatch.setattr(torch, "cudnn_convolution_relu", lambda *given, wrong=wrong: wrong(right(*given)))
-        assert (
-            fused_convolution_unavailable(CPU)
-            == "cuDNN's convolution with bias and ReLU gives other values than PyTorch here"
-        )
-
-    def refuse(*_: object) -> torch.Tensor:
-        raise RuntimeError("GET was unable to find an engine\nand more")
-
-    monkeypatch.setattr(torch, "cudnn_convolution_relu", refuse)
-    assert fused_convolution_unavailable(CPU) == "GET was unable to find an engine"
+        with convolution_by(lambda *given, wrong=wrong: wrong(any_channels(*given))):
+            assert (
+                fused_convolution_unavailable(CPU)
+                == "cuDNN's convolution with bias and ReLU gives other values than PyTorch here"
+            )
+    with convolution_by(refuse):
+        assert fused_convolution_unavailable(CPU) == "GET was unable to find an engine"
 
 
 @pytest.mark.gpu

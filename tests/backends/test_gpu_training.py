@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from played_cudnn import any_channels, convolution_by
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -17,8 +18,11 @@ if not torch.cuda.is_available():
     pytestmark = pytest.mark.usefixtures("cudnn_written_out")
 
 
+SIDE, IMAGES = 32, 3  # Triton's interpreter takes time by the pixel
+
+
 def small(net: str, width: float = 1 / 8) -> VGG:
-    model = build(net, num_classes=10, width=width, crop=64, init="he", dropout=0).to(HERE)
+    model = build(net, num_classes=10, width=width, crop=SIDE, init="he", dropout=0).to(HERE)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith("bias"):
@@ -26,9 +30,9 @@ def small(net: str, width: float = 1 / 8) -> VGG:
     return model.train()
 
 
-def batch(images: int = 4) -> tuple[Tensor, Tensor]:
+def batch() -> tuple[Tensor, Tensor]:
     draw = torch.Generator().manual_seed(2)
-    return 60 * torch.randn(images, 3, 64, 64, generator=draw).to(HERE), torch.arange(images, device=HERE)
+    return 60 * torch.randn(IMAGES, 3, SIDE, SIDE, generator=draw).to(HERE), torch.arange(IMAGES, device=HERE)
 
 
 def gradients(net: VGG, of: VGG, *, reduced: bool = True) -> dict[str, Tensor]:
@@ -51,10 +55,9 @@ NETS = pytest.mark.parametrize("net", ["A", "A-LRN", "C", "E", "5x5"])
 
 @NETS
 @pytest.mark.usefixtures("cudnn_written_out")  # on a GPU, too: cuDNN may have no such kernel in fp32
-def test_scores_and_gradients_are_the_nets(net: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(FusedVGG, "dtype", torch.float32)  # so that nothing but the arithmetic's order differs
+def test_scores_and_gradients_are_the_nets(net: str) -> None:
     model = small(net)
-    fused = FusedVGG(model)
+    fused = FusedVGG(model, torch.float32)  # so that nothing but the arithmetic's order differs
     with torch.no_grad():
         expected = EagerVGG(model)(batch()[0])
         torch.testing.assert_close(fused(batch()[0]), expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
@@ -105,14 +108,12 @@ def test_gradients_lie_as_their_parameters(form: Callable[[VGG], VGG]) -> None:
 
 
 @pytest.mark.parametrize("net", ["A", "B"])
-def test_maps_of_three_channels_are_no_images(net: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_maps_of_three_channels_are_no_images(net: str) -> None:
     """A narrow net's conv1_1 gives three, and wants its gradient."""
-    monkeypatch.setattr(
-        "vggnet.backends.gpu_training.convolution_relu", lambda x, w, b, p: F.conv2d(x, w, b, padding=p).relu()
-    )
-    monkeypatch.setattr(FusedVGG, "dtype", torch.float32)
     model = small(net, width=3 / 64)
-    exact, found = gradients(model, model, reduced=False), gradients(FusedVGG(model), model, reduced=False)
+    exact = gradients(model, model, reduced=False)
+    with convolution_by(any_channels):
+        found = gradients(FusedVGG(model, torch.float32), model, reduced=False)
     assert found.keys() == exact.keys()
     for name in ("conv1_1.weight", "conv1_1.bias", "conv2_1.weight"):
         assert float(exact[name].norm()) > 0
@@ -130,23 +131,23 @@ def test_only_a_layers_input_is_kept_for_the_backward_pass() -> None:
     kept: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
-        if tensor.dim() == 4 and len(tensor) == 4:  # a map: 4 images
+        if tensor.dim() == 4 and len(tensor) == IMAGES:  # a map
             kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
     images, _ = batch()
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         pool5 = FusedVGG(model).forward_features(images)
-    side, expected = 64, 4 * 3 * 64 * 64 * 4  # the images as they are, in fp32
+    side, expected = SIDE, IMAGES * 3 * SIDE**2 * 4  # the images as they are, in fp32
     for layer in model.architecture.convolutions():
-        pixels = 4 * layer.out_channels * side * side
+        pixels = IMAGES * layer.out_channels * side * side
         if layer.last_of_stage:
             side //= 2
             pixels //= 4
             expected += pixels  # a byte for each pooled value
         expected += pixels * 2 if layer.name != "conv5_4" else 0  # the head's input, not kept by these layers
     assert sum(kept.values()) == expected
-    assert pool5.shape == (4, 64, 2, 2)
+    assert pool5.shape == (IMAGES, 64, SIDE // 32, SIDE // 32)
 
 
 @pytest.mark.gpu

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch.nn import functional as F
+from played_cudnn import any_channels, convolution_by
 
 from vggnet.backends.gpu_training import FusedVGG
 from vggnet.benchmarking import running, ways
@@ -91,13 +91,12 @@ def test_without_the_reference_or_the_limit_nothing_is_timed(absent: str) -> Non
         running._require(names, results)
 
 
-def test_a_way_that_a_gpu_has_no_memory_for_is_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_way_that_a_gpu_has_no_memory_for_is_absent() -> None:
     def full(problem: Problem) -> Ready:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(running, "find", lambda task, name: ways.Way(name, task, ("cpu",), full))
     with pytest.raises(Absent, match="the GPU's memory is too small for batch 4"):
-        running._prepared(small("training"), OURS, torch.device("cpu"))
+        running._prepared(small("training"), full, torch.device("cpu"))
 
 
 class Played:
@@ -118,28 +117,24 @@ class Played:
         return 5
 
 
-def test_figures_are_handed_over_after_every_round(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "_WayProcess", Played)
+def test_figures_are_handed_over_after_every_round() -> None:
     saved: list[dict[str, Any]] = []
     options = BenchOptions(tasks=("inference",), repeats=3, batch=4)
-    running.run_benchmark(options, lambda report: saved.append(copy.deepcopy(report.to_dict())))
+    running.run_benchmark(options, lambda report: saved.append(copy.deepcopy(report.to_dict())), Played)  # type: ignore[arg-type]
     rows = [{row["name"]: row for row in content["results"]}[OURS] for content in saved]
     assert [len(row["wall_s"]) for row in rows] == [1, 2, 3, 3]
     assert [row["images_per_s"] for row in rows] == [2.0] * 4
     assert [row["peak_bytes"] for row in rows] == [None, None, None, 5]
 
 
-def test_our_step_is_checked_without_dropout_in_a_gpus_form_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_our_step_is_checked_without_dropout_in_a_gpus_form_too() -> None:
     plain = our_step(small("training"))
-    monkeypatch.setattr(
-        "vggnet.backends.gpu_training.convolution_relu", lambda x, w, b, p: F.conv2d(x, w, b, padding=p).relu()
-    )
-    if choose_precision("auto", torch.device("cpu")) == "fp32":  # the step is then without autocast
-        monkeypatch.setattr(FusedVGG, "dtype", torch.float32)
-    monkeypatch.setattr("vggnet.training.gradients.step_form", lambda model, *_: FusedVGG(model))
-    fused = our_step(small("training"))
-    assert (fused.scores - plain.scores).abs().max() < 0.1 * plain.scores.abs().max()  # dropout makes it 0.7
-    fused.call()
+    reduced = choose_precision("auto", torch.device("cpu")) == "bf16"  # else the step is without autocast
+    dtype = torch.bfloat16 if reduced else torch.float32
+    with convolution_by(any_channels):
+        fused = our_step(small("training"), form=lambda model: FusedVGG(model, dtype))
+        assert (fused.scores - plain.scores).abs().max() < 0.1 * plain.scores.abs().max()  # dropout makes it 0.7
+        fused.call()
 
 
 def test_what_is_not_installed_says_how_to_install_it() -> None:

@@ -16,6 +16,7 @@ from vggnet.checkup.findings import findings
 from vggnet.checkup.report import CheckupReport, examine
 from vggnet.checkup.self_test import TESTS, Outcome, self_test
 from vggnet.cli import run
+from vggnet.errors import MachineFault
 
 CPU = torch.device("cpu")
 
@@ -63,24 +64,35 @@ def test_the_command_prints_it_and_writes_json(capsys: pytest.CaptureFixture[str
     assert run(["doctor", "--quick", "--device", "gpu"]) == 2
 
 
-def test_a_test_that_fails_is_named_and_is_no_success(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def fine(device: torch.device) -> str:
+    return "fine"
+
+
+def test_a_test_that_fails_is_named_and_is_no_success() -> None:
     def broken(device: torch.device) -> str:
         raise OSError("no\nmore")
 
-    monkeypatch.setattr(tests, "TESTS", {"first": lambda device: "fine", "second": broken})
-    assert run(["doctor"]) == 1
-    printed = capsys.readouterr()
-    assert "first   passed" in printed.out
-    assert "second  FAILED" in printed.out
-    assert ": OSError: no\n" in printed.out
-    assert "the self-test failed (second)" in printed.err
+    report = CheckupReport({}, (), tuple(self_test(CPU, tests={"first": fine, "second": broken})))
+    text = report.to_text()
+    assert "first   passed" in text
+    assert "second  FAILED" in text
+    assert ": OSError: no\n" in text
+    assert not report.passed
+    with pytest.raises(MachineFault, match=r"the self-test failed \(second\)"):
+        report.check()
 
 
-def test_after_its_time_the_rest_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tests, "TESTS", {"first": lambda device: "fine", "second": lambda device: "fine"})
-    outcomes = self_test(CPU, limit_s=-1.0)
+@pytest.mark.slow
+def test_a_fault_of_the_machine_ends_the_command_with_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    no_cache(monkeypatch)
+    assert run(["doctor", "--device", "cpu"]) == 1
+    assert "the self-test failed (cache folder)" in capsys.readouterr().err
+
+
+def test_after_its_time_the_rest_is_left_out() -> None:
+    outcomes = self_test(CPU, limit_s=-1.0, tests={"first": fine, "second": fine})
     assert [outcome.passed for outcome in outcomes] == [None, None]
     assert CheckupReport({}, (), tuple(outcomes)).passed
 
@@ -141,8 +153,7 @@ def test_what_is_broken_is_found(
     monkeypatch: pytest.MonkeyPatch, name: str, break_it: Callable[[pytest.MonkeyPatch], None], found: str
 ) -> None:
     break_it(monkeypatch)
-    monkeypatch.setattr(tests, "TESTS", {name: TESTS[name]})
-    (outcome,) = self_test(CPU)
+    (outcome,) = self_test(CPU, tests={name: TESTS[name]})
     assert outcome.passed is False
     assert found in outcome.found
 
@@ -155,8 +166,7 @@ def test_a_net_that_computes_wrong_is_found(monkeypatch: pytest.MonkeyPatch) -> 
         return lambda images: form(images) * 1.5
 
     monkeypatch.setattr(tests, "fast_inference", wrong)
-    monkeypatch.setattr(tests, "TESTS", {"nets": TESTS["nets"]})
-    (outcome,) = self_test(CPU)
+    (outcome,) = self_test(CPU, tests={"nets": TESTS["nets"]})
     assert outcome.passed is False
     assert "differs from double precision" in outcome.found
 

@@ -10,13 +10,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from vggnet.cli import run
+from vggnet.cli import parse, run
 from vggnet.data.opening import open_data
 from vggnet.data.splits import ImageData
 from vggnet.images.augmentation import Augmentation
 from vggnet.images.loading import TrainingLoader
 from vggnet.images.packing import pack
-from vggnet.training.loop import Loop
+from vggnet.training.checkpoints import TrainingProgress
+from vggnet.training.classification import train_classifier
 
 SMALL = ["--net", "A", "--crop", "32", "--width", "0.03", "--batch", "8", "--epochs", "1", "--device", "cpu"]
 
@@ -68,24 +69,18 @@ def test_weights_tables_and_descriptors_are_the_same_bit_for_bit(layouts, tmp_pa
         np.testing.assert_array_equal(its_vectors, vectors)
 
 
-def test_a_run_that_was_started_on_a_folder_goes_on_from_an_archive(layouts, tmp_path, monkeypatch):
-    def train(data: str, out: str, *more: str) -> int:
+def test_a_run_that_was_started_on_a_folder_goes_on_from_an_archive(layouts, tmp_path):
+    def command(data: str, out: str, *more: str) -> list[str]:
         arguments = ["train", str(layouts[data]), "--out", str(tmp_path / out), *SMALL, "--threads", "1"]
-        return run([*arguments, "--workers", "0", "--save-every", "0", *more])
+        return [*arguments, "--workers", "0", "--save-every", "0", *more]
 
-    assert train("folder", "whole") == 0
-    step, steps = Loop._step, []
+    def stop(progress: TrainingProgress) -> None:
+        raise KeyboardInterrupt
 
-    def stop(loop: Loop, inputs, number: int) -> None:
-        steps.append(number)
-        if len(steps) == 2:
-            raise KeyboardInterrupt
-        step(loop, inputs, number)
-
-    monkeypatch.setattr(Loop, "_step", stop)
-    assert train("folder", "part") == 130
-    monkeypatch.setattr(Loop, "_step", step)
-    assert train("images.tar", "part", "--resume") == 0
+    assert run(command("folder", "whole")) == 0
+    with pytest.raises(KeyboardInterrupt):
+        train_classifier(parse(command("folder", "part")), after_step=stop)
+    assert run(command("images.tar", "part", "--resume")) == 0
     whole, part = (load_file(tmp_path / out / "last.safetensors") for out in ("whole", "part"))
     assert all(torch.equal(whole[key], part[key]) for key in whole)
 

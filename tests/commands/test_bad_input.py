@@ -2,7 +2,9 @@
 
 import errno
 import os
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from forked import Forked, run_command
 from PIL import Image
 
 from vggnet.cli import run
@@ -243,17 +246,18 @@ def test_a_disk_that_is_full_is_a_message_for_export_too(tmp_path: Path) -> None
 
 def on_a_full_disk(command: list[str]) -> None:
     """A real limit: files may not grow beyond 200 kB, so that no weights can be written."""
-    script = (
-        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY));"
-        "from vggnet.cli import run; sys.exit(run(sys.argv[1:]))"
-    )
-    full = subprocess.run(
-        [sys.executable, "-c", script, *command], capture_output=True, text=True, timeout=120, check=False
-    )
-    assert full.returncode == 75, full.stderr
-    assert "Traceback" not in full.stderr
-    assert "space" in full.stderr or "too large" in full.stderr
+    process = Forked(with_small_files, command)
+    said, _ = process.communicate()
+    assert process.returncode == 75, said
+    assert "Traceback" not in said
+    assert "space" in said or "too large" in said
+
+
+def with_small_files(command: list[str]) -> None:
+    """Run `vggnet COMMAND` in a process of its own that can write files of up to 200 kB."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))
+    run_command(command)
 
 
 @pytest.mark.parametrize(

@@ -9,31 +9,23 @@ import torch
 
 from vggnet.cli import run
 from vggnet.errors import UserError
-from vggnet.images.gpu.loading import DeviceLoader
+from vggnet.options.choices import DecoderName
 from vggnet.options.flat import changed
 from vggnet.options.machine import MachineOptions
 from vggnet.options.training import TrainOptions
-from vggnet.training import choose_decoder as reading
+from vggnet.training.checkpoints import TrainingProgress
 from vggnet.training.choose_decoder import choose_decoder
 from vggnet.training.classification import train_classifier
 from vggnet.training.distributed import World
-from vggnet.training.loop import Loop
 from vggnet.training.runs import RunFolder
-from vggnet.training.stopping import Interrupted
 
 Folders = Callable[..., Path]
 ON_CPU, ON_GPU = World(), World(device=torch.device("cuda"))
 
 
-@pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """gpu(cannot=...): why the machine's GPU cannot decode, if it cannot."""
-
-    def make(cannot: str | None = None) -> None:
-        monkeypatch.setattr(reading, "nvjpeg_unavailable", lambda device: cannot)
-
-    make()
-    return make
+def chosen(requested: DecoderName, run: RunFolder, world: World, cannot: str | None = None) -> str:
+    """Return who decodes on a machine whose GPU can, or cannot for this reason."""
+    return choose_decoder(requested, run, world, lambda device: cannot)
 
 
 def started_with(folder: Path, **config: str) -> RunFolder:
@@ -43,33 +35,32 @@ def started_with(folder: Path, **config: str) -> RunFolder:
 
 
 def test_a_new_run_is_decoded_by_the_gpu_only_where_that_is_asked_for(
-    tmp_path: Path, gpu: Callable[..., None], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     new = RunFolder(tmp_path)
-    assert choose_decoder("auto", new, ON_GPU) == "processes"
-    assert choose_decoder("processes", new, ON_GPU) == "processes"
-    assert choose_decoder("gpu", new, ON_GPU) == "gpu"
-    assert choose_decoder("auto", new, ON_CPU) == "processes"
+    assert chosen("auto", new, ON_GPU) == "processes"
+    assert chosen("processes", new, ON_GPU) == "processes"
+    assert chosen("gpu", new, ON_GPU) == "gpu"
+    assert chosen("auto", new, ON_CPU) == "processes"
     assert capsys.readouterr().err == ""
-    gpu(cannot="not compiled with nvJPEG support")
-    assert choose_decoder("auto", new, ON_GPU) == "processes"
+    cannot = "not compiled with nvJPEG support"
+    assert chosen("auto", new, ON_GPU, cannot) == "processes"
     with pytest.raises(UserError, match=r"`decoder` gpu does not work here: not compiled.*`decoder` processes works"):
-        choose_decoder("gpu", new, ON_GPU)
+        chosen("gpu", new, ON_GPU, cannot)
     with pytest.raises(UserError, match="the training runs on cpu"):
-        choose_decoder("gpu", new, ON_CPU)
+        chosen("gpu", new, ON_CPU)
 
 
-def test_a_continued_run_stays_as_it_was(tmp_path: Path, gpu: Callable[..., None]) -> None:
+def test_a_continued_run_stays_as_it_was(tmp_path: Path) -> None:
     by_gpu = started_with(tmp_path / "gpu", decoder="gpu")
     by_processes = started_with(tmp_path / "processes", decoder="processes")
     unnamed = started_with(tmp_path / "unnamed")
-    assert choose_decoder("auto", by_gpu, ON_GPU) == "gpu"
-    assert choose_decoder("auto", by_processes, ON_GPU) == "processes"
-    assert choose_decoder("auto", unnamed, ON_GPU) == "processes"
-    assert choose_decoder("processes", by_gpu, ON_GPU) == "processes"  # an explicit choice counts
-    gpu(cannot="no nvJPEG")
+    assert chosen("auto", by_gpu, ON_GPU) == "gpu"
+    assert chosen("auto", by_processes, ON_GPU) == "processes"
+    assert chosen("auto", unnamed, ON_GPU) == "processes"
+    assert chosen("processes", by_gpu, ON_GPU) == "processes"  # an explicit choice counts
     with pytest.raises(UserError, match="the run was started with `decoder` gpu, which does not work here: no nvJPEG"):
-        choose_decoder("auto", by_gpu, ON_GPU)
+        chosen("auto", by_gpu, ON_GPU, "no nvJPEG")
 
 
 def test_the_command(class_folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,32 +81,19 @@ def test_a_training_from_the_devices_loader_resumes_to_the_bit(
 ) -> None:
     """The whole training with that loader, on a CPU in the GPU's place; stopped in an epoch, it goes on the same."""
     monkeypatch.setattr("vggnet.training.session.choose_decoder", lambda *_: "gpu")
-    loaders = []
-    real = reading.training_loader
-    monkeypatch.setattr(
-        "vggnet.training.session.training_loader",
-        lambda *given, **more: loaders.append(real(*given, **more)) or loaders[-1],
-    )
     data = str(class_folders())
     small = {"net": "A", "crop": 32, "width": 0.05, "epochs": 2, "batch": 8, "workers": 1, "device": "cpu"}
     train_classifier(changed(TrainOptions(data, out=tmp_path / "whole"), **small))
 
-    step = Loop._step
+    def stop_in_the_second_epoch(progress: TrainingProgress) -> None:
+        if (progress.epoch, progress.step) == (1, 3):
+            raise KeyboardInterrupt
 
-    def stop_in_the_second_epoch(loop: Loop, inputs: object, number: int) -> None:
-        step(loop, inputs, number)  # type: ignore[arg-type]
-        if loop.progress.epoch == 1 and number == 2:
-            loop.progress.step = number + 1
-            loop._save()
-            raise Interrupted
-
-    monkeypatch.setattr(Loop, "_step", stop_in_the_second_epoch)
-    with pytest.raises(Interrupted):
-        train_classifier(changed(TrainOptions(data, out=tmp_path / "stopped"), **small))
-    monkeypatch.setattr(Loop, "_step", step)
+    options = changed(TrainOptions(data, out=tmp_path / "stopped"), save_every=0.0, **small)
+    with pytest.raises(KeyboardInterrupt):
+        train_classifier(options, after_step=stop_in_the_second_epoch)
     train_classifier(changed(TrainOptions(data, out=tmp_path / "stopped", resume=True), **small))
-    assert len(loaders) == 3
-    assert all(isinstance(loader, DeviceLoader) for loader in loaders)
+    assert json.loads((tmp_path / "stopped" / "config.json").read_text())["decoder"] == "gpu"
     for name in ("last.safetensors", "best.safetensors"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "stopped" / name).read_bytes()
 

@@ -11,6 +11,7 @@ import termios
 from pathlib import Path
 
 import pytest
+from forked import Forked, run_command
 from nets import save_random_net
 from PIL import Image
 
@@ -68,16 +69,39 @@ def test_a_language_without_umlauts_gets_plain_characters(language: str) -> None
     assert done.stdout.isascii()
 
 
-def test_a_model_predicts_without_a_home_and_with_one_that_cannot_be_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize("home", [None, "/proc"])
+def test_a_model_predicts_without_a_home_and_with_one_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: str | None
+) -> None:
     save_random_net(tmp_path / "net.safetensors", ["cat", "dog"])
     Image.new("RGB", (40, 40)).save(tmp_path / "black.png")
-    for home in (None, "/proc"):
-        environment = {name: value for name, value in os.environ.items() if name not in ("HOME", "VGGNET_CACHE")}
-        environment |= {"HOME": home} if home else {}
-        command = [*VGGNET, "predict", str(tmp_path / "net.safetensors"), str(tmp_path / "black.png")]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        assert "cat" in done.stdout
+    for name in ("HOME", "VGGNET_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    if home:
+        monkeypatch.setenv("HOME", home)
+    process = Forked(predict_afresh, str(tmp_path / "net.safetensors"), str(tmp_path / "black.png"))
+    said, _ = process.communicate()
+    assert process.returncode == 0, said
+    assert "cat" in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("home", [None, "/proc"])
+def test_imports_need_no_home(tmp_path: Path, home: str | None) -> None:
+    save_random_net(tmp_path / "net.safetensors", ["cat", "dog"])
+    Image.new("RGB", (40, 40)).save(tmp_path / "black.png")
+    environment = {name: value for name, value in os.environ.items() if name not in ("HOME", "VGGNET_CACHE")}
+    environment |= {"HOME": home} if home else {}
+    command = [*VGGNET, "predict", str(tmp_path / "net.safetensors"), str(tmp_path / "black.png")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "cat" in done.stdout
+
+
+def predict_afresh(model: str, image: str) -> None:
+    """Predict where no variable but the caller's names a home."""
+    assert "VGGNET_CACHE" not in os.environ
+    run_command(["predict", model, image])
 
 
 def test_an_account_without_a_home_is_told_to_name_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:

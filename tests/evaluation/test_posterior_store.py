@@ -4,13 +4,12 @@ import dataclasses
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from forked import Forked
 from PIL import Image
 
 from vggnet.data.listing import unlabelled_folder
@@ -330,37 +329,25 @@ def test_a_weight_file_alone_uses_the_cache(run_folder, images, monkeypatch, tmp
     assert any((tmp_path / "cache" / "posteriors").iterdir())
 
 
-SCRIPT = """
-import os, signal, sys
-import torch
-torch.set_num_threads(1)
-from vggnet.evaluation import store as posteriors
-from vggnet.evaluation.computing import ON_CPU
-from vggnet.evaluation.views import views_of
-from vggnet.data.listing import unlabelled_folder
-from vggnet.network.weights import read_description
-run, images, kill_at = sys.argv[1], sys.argv[2], int(sys.argv[3])
-posteriors.SHARD_IMAGES["cpu"] = 4
-def progress(done, total):
-    if done == kill_at:
-        os.kill(os.getpid(), signal.SIGKILL)
-split = unlabelled_folder(images)
-store = posteriors.Store.of(run, read_description(run), split, ON_CPU)
-store.fill(views_of(["dense"], [64]), on_progress=progress)
-"""
+def fill_until_killed(run, images, kill_at):
+    """Fill a store in shards of four images; end by SIGKILL after `kill_at` of them."""
+    module.SHARD_IMAGES["cpu"] = 4
+
+    def progress(done, total):
+        if done == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    fill(run, images, views_of(["dense"], [64]), on_progress=progress)
 
 
 def start(run, images, kill_at):
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    command = [sys.executable, "-c", SCRIPT, str(run), str(images), str(kill_at)]
-    return subprocess.Popen(command, env=environment)
+    return Forked(fill_until_killed, run, images, kill_at)
 
 
 def test_a_kill_loses_one_shard_at_most(run_folder, tmp_path, write_images):
     write_images(tmp_path / "images", [(90, 70), (70, 90)] * 10)
     run, images, view = run_folder(), tmp_path / "images", View("dense", 64)
-    with start(run, images, kill_at=14) as process:
-        assert process.wait(60) == -signal.SIGKILL
+    assert start(run, images, kill_at=14).wait(60) == -signal.SIGKILL
     assert open_store(run, images).read(view)[1].tolist() == [True] * 12 + [False] * 8
     seen = []
     store, _ = fill(run, images, [view], on_progress=lambda done, total: seen.append(total))

@@ -40,7 +40,7 @@ def test_smallest_side_is_the_scale(width, height, scale):
     assert abs(max(new_width, new_height) - scale * max(width, height) / min(width, height)) <= 0.5
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=75)
 @given(st.data())
 def test_crop_of_rescaled_is_the_crop_of_the_rescaled(data):
     width, height = data.draw(st.integers(16, 300)), data.draw(st.integers(16, 300))

@@ -3,13 +3,12 @@
 import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 import torch
+from forked import Forked
 from PIL import Image
 from waiting import exists, wait_until
 
@@ -286,24 +285,26 @@ def test_processes_that_hang_are_ended_with_the_others():
 
 def test_reading_processes_end_with_a_program_that_is_killed(tmp_path):
     """At once, and also one that hangs."""
-    script = (
-        "import os, signal, sys\n"
-        "from vggnet.images.workers import Workers\n"
-        "def read(item):\n"
-        "    os.write(1, f'{os.getpid()}\\n'.encode())  # one write: two processes share the pipe\n"
-        "    os.kill(os.getpid(), signal.SIGSTOP) if item else None\n"
-        "pool = Workers(read, 2, ahead=1)\n"
-        "list(pool.map([0, 1, 0, 1]))\n"
-    )
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    process = Forked(read_and_hang)
     readers = {int(process.stdout.readline()) for _ in range(2)}
     process.kill()
-    process.communicate(timeout=60)
     try:  # they would look for their parent every 5 s, and one of them not at all
         wait_until(lambda: not any(map(exists, readers)), limit_s=3)
     finally:
         for reader in filter(exists, readers):
             os.kill(reader, signal.SIGKILL)
+        process.communicate(timeout=60)
+
+
+def read_and_hang():
+    """Read by two processes, which print their IDs; one of them stops then."""
+
+    def read(item):
+        os.write(1, f"{os.getpid()}\n".encode())  # one write: two processes share the pipe
+        if item:
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    list(Workers(read, 2, ahead=1).map([0, 1, 0, 1]))
 
 
 def test_shared_memory_is_used_again_only_when_it_was_read(split, augmentation):

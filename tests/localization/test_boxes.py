@@ -47,7 +47,7 @@ def test_rescaled_sizes_are_those_of_the_images(width, height, scale):
     assert tuple(rescaled_sizes(np.array([[width, height]]), scale)[0]) == rescaled_size(width, height, scale)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(st.data())
 def test_corners_there_and_back(data):
     width, height = data.draw(st.integers(8, 800)), data.draw(st.integers(8, 800))

@@ -23,7 +23,6 @@ from vggnet.localization.training import train_localizer
 from vggnet.network.weights import load_model, read_tensors, save_model
 from vggnet.options.flat import changed
 from vggnet.options.localization import LocalizeTrainOptions
-from vggnet.training.loop import Loop
 
 
 @pytest.fixture
@@ -97,25 +96,18 @@ def test_a_larger_crop_takes_the_same_net_on_a_finer_map(options, capsys):
     assert "fc6 <- A fc6 (resized from 1x1 to 2x2)" in capsys.readouterr().out
 
 
-class Killed(Exception):
-    pass
-
-
 @pytest.mark.parametrize("steps", [1, 4])
-def test_a_killed_run_ends_with_the_same_weights(options, tmp_path, classifier, monkeypatch, steps):
+def test_a_stopped_run_ends_with_the_same_weights(options, tmp_path, classifier, steps):
     whole = train_localizer(options(out=tmp_path / "whole")).run
-    real, calls = Loop._save, []
+    calls = []
 
-    def save(self):
-        real(self)
+    def stop(progress):
         calls.append(1)
         if len(calls) == steps:
-            raise Killed
+            raise KeyboardInterrupt
 
-    monkeypatch.setattr(Loop, "_save", save)
-    with pytest.raises(Killed):
-        train_localizer(options(out=tmp_path / "killed", save_every=0.0))
-    monkeypatch.setattr(Loop, "_save", real)
+    with pytest.raises(KeyboardInterrupt):
+        train_localizer(options(out=tmp_path / "killed", save_every=0.0), after_step=stop)
     classifier.unlink()  # what it started from may be gone
     resumed = train_localizer(options(out=tmp_path / "killed", save_every=0.0, resume=True)).run
     for name in ("last.safetensors", "best.safetensors"):
@@ -124,22 +116,18 @@ def test_a_killed_run_ends_with_the_same_weights(options, tmp_path, classifier, 
         assert all(torch.equal(one[each], other[each]) for each in one)
 
 
-def stopped_after_a_step(options, monkeypatch):
-    """Start a run, and kill it after its first saved step."""
-    real = Loop._save
+def stopped_after_a_step(options):
+    """Start a run, and stop it after its first saved step."""
 
-    def save(self):
-        real(self)
-        raise Killed
+    def stop(progress):
+        raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Loop, "_save", save)
-        with pytest.raises(Killed):
-            train_localizer(options(save_every=0.0))
+    with pytest.raises(KeyboardInterrupt):
+        train_localizer(options(save_every=0.0), after_step=stop)
 
 
-def test_a_run_with_other_boxes_is_not_continued(options, blocks, monkeypatch):
-    stopped_after_a_step(options, monkeypatch)
+def test_a_run_with_other_boxes_is_not_continued(options, blocks):
+    stopped_after_a_step(options)
     text = (blocks / "boxes.csv").read_text()
     line = next(line for line in text.splitlines() if line.startswith("train/bee/1.png"))
     number = int(line.rsplit(",", 1)[1])
@@ -152,9 +140,9 @@ def test_a_run_with_other_boxes_is_not_continued(options, blocks, monkeypatch):
         train_localizer(options(resume=True))
 
 
-def test_a_run_goes_on_without_an_image_that_is_gone(options, blocks, monkeypatch, capsys):
+def test_a_run_goes_on_without_an_image_that_is_gone(options, blocks, capsys):
     """The other images keep their places in the order, and their boxes."""
-    stopped_after_a_step(options, monkeypatch)
+    stopped_after_a_step(options)
     capsys.readouterr()
     lost = blocks / "train" / "cat" / "2.png"
     lost.unlink()

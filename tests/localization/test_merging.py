@@ -159,7 +159,7 @@ def test_centroid_is_the_same_pair_by_pair(count):
 
 
 @pytest.mark.parametrize("merging", ["centroid", "overfeat"])
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(st.integers(0, 10_000), st.integers(2, 30))
 def test_the_order_of_the_input_does_not_matter(merging, seed, count):
     generator = np.random.default_rng(seed)

@@ -46,7 +46,7 @@ def test_forward_is_the_textbook_net(net: str, size: tuple[int, int]) -> None:
         torch.testing.assert_close(model(images), textbook(model, images), rtol=1e-4, atol=1e-5)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.sampled_from(NETS), st.integers(64, 200), st.integers(64, 200))
 def test_score_map_shape(net: str, height: int, width: int) -> None:
     model = small(net, width=1 / 64)

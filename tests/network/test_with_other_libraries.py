@@ -29,9 +29,12 @@ def images(count: int = 2, height: int = 40, width: int = 64) -> Tensor:
     return 50 * torch.randn(count, 3, height, width, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("batch_norm", [False, True])
-def test_torch_compile_takes_the_whole_net_as_one_graph(batch_norm: bool) -> None:
-    model = small("D", batch_norm=batch_norm)
+@pytest.mark.parametrize(
+    ("net", "batch_norm"),
+    [("A", True), pytest.param("D", False, marks=pytest.mark.slow), pytest.param("D", True, marks=pytest.mark.slow)],
+)
+def test_torch_compile_takes_the_whole_net_as_one_graph(net: str, batch_norm: bool) -> None:
+    model = small(net, batch_norm=batch_norm)
     compiled = torch.compile(model, backend="eager", fullgraph=True)
     with torch.no_grad():
         for size in ((32, 32), (64, 40)):

@@ -4,10 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from sources import Source, serving
-
-from vggnet import console
 
 
 @pytest.fixture
@@ -18,14 +15,13 @@ def source() -> Iterator[Source]:
 
 
 @pytest.fixture(autouse=True)
-def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nothing_noted: None) -> Path:
     """The cache of vggnet; those of the other libraries are empty. Every note counts as new."""
     monkeypatch.setenv("VGGNET_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.delenv("VGGNET_OFFLINE", raising=False)
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "torch-hub"))
-    monkeypatch.setattr(console, "_noted", set())
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     return tmp_path / "cache"
 
 

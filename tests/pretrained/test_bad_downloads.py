@@ -169,7 +169,7 @@ def test_offline_nothing_is_asked_for_and_the_way_by_hand_works(
 
 
 def test_a_file_that_torch_hub_has_already_is_used_and_stays(source: Source, played: str, tmp_path: Path) -> None:
-    there = tmp_path / "torch-hub" / "checkpoints" / Path(played).name
+    there = tmp_path / "torch" / "hub" / "checkpoints" / Path(played).name
     there.parent.mkdir(parents=True)
     there.write_bytes((tmp_path / "theirs.pth").read_bytes())
     vggnet.load("vgg11")

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from test_resuming import stop_at
 from torch.nn import functional as F
 
-from vggnet.cli import run
+from vggnet.cli import parse, run
 from vggnet.description import ModelDescription
 from vggnet.errors import UserError
 from vggnet.images.augmentation import Augmentation
@@ -22,10 +23,10 @@ from vggnet.network.initialization import build
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import load_model, read_description
 from vggnet.paper.recipes import Recipe
+from vggnet.training.classification import train_classifier
 from vggnet.training.distributed import World
 from vggnet.training.loop import Loop
 from vggnet.training.runs import RunFolder
-from vggnet.training.stopping import Interrupted
 from vggnet.training.tasks import Inputs, LoopSettings
 
 Folders = Callable[..., Path]
@@ -127,7 +128,7 @@ def test_each_stage_of_a_ladder_goes_on(class_folders: Folders, tmp_path: Path, 
 
 
 def test_a_resumed_stage_takes_the_very_steps_of_one_that_was_not_stopped(
-    class_folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    class_folders: Folders, tmp_path: Path
 ) -> None:
     """The source is gone by then: where the stage stands is in its own run."""
     data, source = str(class_folders()), tmp_path / "source"
@@ -137,17 +138,8 @@ def test_a_resumed_stage_takes_the_very_steps_of_one_that_was_not_stopped(
     more = ["--init-from", str(tmp_path / "net.safetensors"), *common]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert run(["train", data, "--out", str(whole), *more]) == 0
-    step, steps = Loop._step, []
-
-    def stop(loop: Loop, inputs: Inputs, number: int) -> None:
-        steps.append(number)
-        if len(steps) == 4:
-            raise Interrupted
-        step(loop, inputs, number)
-
-    monkeypatch.setattr(Loop, "_step", stop)
-    assert run(["train", data, "--out", str(parts), *more]) == 130
-    monkeypatch.setattr(Loop, "_step", step)
+    with pytest.raises(KeyboardInterrupt):
+        train_classifier(parse(["train", data, "--out", str(parts), *more]), after_step=stop_at(epoch=1, step=1))
     (tmp_path / "net.safetensors").unlink()
     assert run(["train", data, "--out", str(parts), "--resume", *common]) == 0
     ours, theirs = load_file(parts / "last.safetensors"), load_file(whole / "last.safetensors")

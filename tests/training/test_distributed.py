@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from forked import Forked, command
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
@@ -28,14 +29,13 @@ from waiting import children_of, read_until
 
 from vggnet.errors import BadImage, UserError
 from vggnet.hardware import choose_device, choose_precision
-from vggnet.training import distributed, meeting, messages
+from vggnet.training import distributed, messages
 from vggnet.training.checkpoints import TrainingProgress
 from vggnet.training.distributed import World, join_world
 from vggnet.training.meeting import launch_names, meet
 from vggnet.training.watching import Watch
 
-SINGLE = [sys.executable, "-m"]
-TWO = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
+TWO = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 TINY = ["--net", "A", "--crop", "32", "--width", "0.05", "--batch", "8", "--device", "cpu"]
 TINY += ["--precision", "fp32", "--workers", "0", "--threads", "1"]
@@ -49,13 +49,19 @@ def test_ranks_share_a_batch_without_leaving_or_repeating_an_image(count: int, s
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
-def run(launcher: list[str], data: Path, out: Path) -> str:
-    options = [*TINY, "--epochs", "2", "--dropout", "0.5", "--out", str(out)]
-    done = subprocess.run(
-        [*launcher, "vggnet", "train", str(data), *options], capture_output=True, text=True, timeout=240, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def train(data: Path, out: Path, ranks: int) -> str:
+    """Train in processes that each rank's scheduler starts; what they print."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        places = {"WORLD_SIZE": str(ranks), "MASTER_ADDR": "localhost", "MASTER_PORT": str(free.getsockname()[1])}
+    options = [*TINY, "--epochs", "2", "--dropout", "0.5", "--out", out]
+    started = [
+        command("train", data, *options, environment=places | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
+        for rank in range(ranks)
+    ]
+    said = [process.communicate()[0] for process in started]
+    assert [process.returncode for process in started] == [0] * ranks, said
+    return "".join(said)
 
 
 def test_two_processes_train_as_one(class_folders: Callable[..., Path], tmp_path: Path) -> None:
@@ -65,8 +71,8 @@ def test_two_processes_train_as_one(class_folders: Callable[..., Path], tmp_path
     """
     data = class_folders(classes=3, train=12, val=5)
     one, two = tmp_path / "one", tmp_path / "two"
-    run(SINGLE, data, one)
-    output = run(TWO, data, two)
+    train(data, one, 1)
+    output = train(data, two, 2)
     assert "2 processes" in output
     assert output.count("val top-1 error, centre crop") == 1  # one rank speaks
     ours, theirs = load_file(two / "last.safetensors"), load_file(one / "last.safetensors")
@@ -78,29 +84,30 @@ def test_two_processes_train_as_one(class_folders: Callable[..., Path], tmp_path
     np.testing.assert_allclose(np.array(losses[0], float), np.array(losses[1], float), rtol=1e-4)
 
 
-def test_each_rank_has_its_own_gpu_and_minutes_for_an_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Played: NCCL is told the GPU (or it guesses, and warns); its store has a prefix of this attempt's own."""
-    told: dict[str, object] = {}
-    store = dist.HashStore()
-    monkeypatch.setattr(distributed, "choose_device", lambda name, rank: torch.device(name, rank))
-    monkeypatch.setattr(distributed, "rendezvous", lambda *_, **__: iter([(store, 3, 4)]))
-    monkeypatch.setattr(distributed, "meet", lambda *_: "attempt")
-    monkeypatch.setattr(dist, "init_process_group", lambda backend, **more: told.update(more, by=backend))
-    monkeypatch.setattr(dist, "new_group", lambda **more: told.update(control=more))
-    monkeypatch.setattr(dist, "destroy_process_group", told.clear)
-    for name, value in {"WORLD_SIZE": "4", "RANK": "3", "LOCAL_RANK": "1"}.items():
+def test_nccl_is_told_its_gpu_and_ranks_have_minutes_for_an_exchange() -> None:
+    gpu = torch.device("cuda:1")
+    assert distributed.backend_of(gpu) == {"backend": "nccl", "device_id": gpu}
+    assert distributed.backend_of(torch.device("cpu")) == {"backend": "gloo"}
+    assert World().exchange_limit == distributed.EXCHANGE_LIMIT <= timedelta(minutes=30) < distributed.SCAN_LIMIT
+
+
+def test_ranks_join_one_world_and_leave_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two real ranks, in a world within a world."""
+    master = dist.TCPStore("localhost", 0, is_master=True)
+    places = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(master.port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    for name, value in (places | {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}).items():
         monkeypatch.setenv(name, value)
-    with join_world("cuda") as world:
-        assert (world.rank, world.size, world.device) == (3, 4, torch.device("cuda:1"))
-        assert told["by"] == "nccl"
-        assert told["device_id"] == torch.device("cuda:1")
-        assert told["timeout"] == distributed.EXCHANGE_LIMIT <= timedelta(minutes=30) < distributed.SCAN_LIMIT
-        told["store"].set("key", "value")  # type: ignore[attr-defined]
-        assert store.check(["attempt/key"])
-        with join_world("cuda") as same:
+    other = Forked(join_twice, environment={"RANK": "1", "LOCAL_RANK": "1"})
+    join_twice()
+    assert other.wait(60) == 0
+    assert not dist.is_initialized()
+
+
+def join_twice() -> None:
+    with join_world("cpu") as world:
+        with join_world("cpu") as same:
             assert same is world
-        assert told
-    assert not told
+        assert world.total([1.0]) == [2.0]
 
 
 def together(size: int, act: Callable[[World], object], machines: int = 1) -> list[object]:
@@ -185,10 +192,10 @@ def test_the_first_rank_works_before_the_first_of_each_machine_and_these_before_
     assert done.index(3) < min(done.index(4), done.index(5))
 
 
-def test_a_rank_that_does_not_come_is_an_error_after_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distributed, "EXCHANGE_LIMIT", timedelta(seconds=0.2))
+def test_a_rank_that_does_not_come_is_an_error_after_the_limit() -> None:
+    world = World(1, 2, store=dist.HashStore(), exchange_limit=timedelta(seconds=0.2))
     with pytest.raises(UserError, match=r"has not answered for 0:00:00\.2"):
-        World(1, 2, store=dist.HashStore()).from_first(lambda: None)
+        world.from_first(lambda: None)
 
 
 def test_ranks_meet_although_the_store_is_full_of_those_before() -> None:
@@ -215,7 +222,6 @@ def test_ranks_that_do_not_all_come_are_an_error() -> None:
 
 
 def test_a_launch_has_a_name_that_its_restarts_share(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(meeting, "_launch", None)
     monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
     assert launch_names() == []
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
@@ -226,8 +232,7 @@ def test_a_launch_has_a_name_that_its_restarts_share(monkeypatch: pytest.MonkeyP
         seen.append(set(launch_names()))
     assert seen[0] == seen[1]
     assert len(seen[0] & seen[2]) == 1  # the same agent
-    monkeypatch.setattr(os, "getppid", os.getpid)
-    assert not seen[0] & set(launch_names()[1:])
+    assert not seen[0] & set(launch_names(agent=os.getpid())[1:])
 
 
 def test_the_rank_that_all_wait_for_is_named_once() -> None:
@@ -321,14 +326,13 @@ def outputs(processes: list[subprocess.Popen[str]], status: int) -> list[str]:
 
 def test_what_all_ranks_say_is_printed_once_and_by_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
     store = dist.TCPStore("localhost", 0, is_master=True)
-    monkeypatch.setattr(messages, "FIRST_RANK_S", 0.3)
     places = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(store.port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
     for name, value in places.items():
         monkeypatch.setenv(name, value)
 
     def printed(rank: int, message: str) -> bool:
         monkeypatch.setenv("RANK", str(rank))
-        return messages.is_to_print(message)
+        return messages.is_to_print(message, patience_s=0.3)
 
     assert printed(0, "the same")
     assert not printed(1, "the same")
@@ -357,8 +361,8 @@ def test_a_users_mistake_under_torchrun_is_said_once_and_is_no_success(
 ) -> None:
     """Also where torchrun tries again; the folder of another launch is not continued by a restart."""
     data, out = class_folders(classes=3, train=12, val=5), tmp_path / "run"
-    run(SINGLE, data, out)
-    twice = [*TWO[:-1], "--max-restarts", "1", "-m", "vggnet", "train", str(data), *TINY]
+    train(data, out, 1)
+    twice = [*TWO, "--max-restarts", "1", "-m", "vggnet", "train", str(data), *TINY]
     for mistake, said in (
         (["--out", str(out)], "the folder is there already"),
         (["--out", str(tmp_path / "a"), "--epochs", "0"], "--epochs 0: give a number"),
@@ -377,7 +381,7 @@ def test_a_users_mistake_under_torchrun_is_said_once_and_is_no_success(
 def test_a_restart_by_torchrun_continues_the_run(class_folders: Callable[..., Path], tmp_path: Path) -> None:
     """The last rank is killed in epoch 3; the command has no --resume."""
     data, out = class_folders(classes=3, train=12, val=5), tmp_path / "run"
-    command = [*TWO[:-1], "--max-restarts", "2", "-m", "vggnet", "train", str(data), *TINY, "--out", str(out)]
+    command = [*TWO, "--max-restarts", "2", "-m", "vggnet", "train", str(data), *TINY, "--out", str(out)]
     command += ["--epochs", "9", "--patience", "9", "--save-every", "0.01"]
     launch = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     read_until(launch.stdout, "epoch 2/")

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,8 +22,10 @@ from waiting import wait_until
 
 from vggnet.images.augmentation import epoch_order
 from vggnet.options.training import TrainOptions
+from vggnet.training.checkpoints import TrainingProgress
 from vggnet.training.classification import ClassificationTask, train_classifier
 from vggnet.training.distributed import World
+from vggnet.training.epoch_results import AfterStep
 from vggnet.training.loop import Loop
 from vggnet.training.stopping import StopRequested, stop_requests, unless_stopped
 
@@ -43,25 +44,23 @@ def same(one: Path, other: Path) -> None:
     assert rows[0] == rows[1]
 
 
-def stop_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
-    """Stop a training of this process when it has taken so many steps."""
-    real, taken = Loop._step, []
+def stop_after(steps: int) -> AfterStep:
+    """Return what stops a training when it has taken so many steps."""
+    taken: list[int] = []
 
-    def step(self: Loop, inputs: object, number: int) -> None:
+    def stop(progress: TrainingProgress) -> None:
+        taken.append(progress.step)
         if len(taken) == steps:
             raise KeyboardInterrupt
-        real(self, inputs, number)  # type: ignore[arg-type]
-        taken.append(number)
 
-    monkeypatch.setattr(Loop, "_step", step)
+    return stop
 
 
-def stopped_run(options: Callable[..., TrainOptions], monkeypatch: pytest.MonkeyPatch, out: Path, *steps: int) -> None:
+def stopped_run(options: Callable[..., TrainOptions], out: Path, *steps: int) -> None:
     """Train into `out`, stopped after each of the given numbers of steps, and resume to the end."""
     for count in steps:
-        with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
-            stop_after(patch, count)
-            train_classifier(options(out=out, save_every=0.0, resume=True))
+        with pytest.raises(KeyboardInterrupt):
+            train_classifier(options(out=out, save_every=0.0, resume=True), after_step=stop_after(count))
     train_classifier(options(out=out, save_every=0.0, resume=True))
 
 
@@ -78,16 +77,16 @@ def options(class_folders: Folders, tmp_path: Path) -> Callable[..., TrainOption
 @pytest.mark.parametrize(
     "steps",
     [
-        pytest.param((STEPS,), id="at the edge of the epoch"),
+        pytest.param((STEPS,), id="before the held-out evaluation"),
         pytest.param((1, 2), id="twice in one epoch"),
         pytest.param((STEPS + 3,), id="in the second epoch"),
     ],
 )
 def test_a_stopped_run_ends_with_the_same_bits(
-    options: Callable[..., TrainOptions], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: tuple[int, ...]
+    options: Callable[..., TrainOptions], tmp_path: Path, steps: tuple[int, ...]
 ) -> None:
     train_classifier(options(out=tmp_path / "whole"))
-    stopped_run(options, monkeypatch, tmp_path / "run", *steps)
+    stopped_run(options, tmp_path / "run", *steps)
     same(tmp_path / "run", tmp_path / "whole")
 
 
@@ -107,8 +106,8 @@ def test_every_step_can_be_the_last_before_a_stop(
     monkeypatch.setattr("vggnet.hardware.cpu_has_bf16", lambda: True)
     setting = {"workers": workers, "precision": precision, "batch_norm": batch_norm}
     train_classifier(options(out=tmp_path / "whole", **setting))
-    for step in range(2 * STEPS):
-        stopped_run(lambda **more: options(**setting, **more), monkeypatch, tmp_path / "run", step)
+    for step in range(1, 2 * STEPS + 1):
+        stopped_run(lambda **more: options(**setting, **more), tmp_path / "run", step)
         same(tmp_path / "run", tmp_path / "whole")
         shutil.rmtree(tmp_path / "run")
 

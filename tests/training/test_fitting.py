@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from test_resuming import stop_at
 
-from vggnet.cli import run
+from vggnet.cli import parse, run
 from vggnet.description import ModelDescription, Preprocessing
 from vggnet.errors import UserError
 from vggnet.network.initialization import build
 from vggnet.network.vgg import VGG, without_head
 from vggnet.network.weights import load_model, read_description, save_model
 from vggnet.paper.recipes import Recipe
-from vggnet.training.loop import Loop
+from vggnet.training.classification import train_classifier
 from vggnet.training.optimization import build_optimizer
-from vggnet.training.stopping import Interrupted
 
 Folders = Callable[..., Path]
 SMALL = ["--net", "A", "--crop", "32", "--width", "0.05", "--batch", "12", "--workers", "0", "--device", "cpu"]
@@ -43,8 +43,12 @@ def figures(folder: Path) -> list[tuple[str, str]]:
         return [(row["train_loss"], row["loss"]) for row in csv.DictReader(file)]
 
 
+def arguments(data: Path, source: Path, out: Path, *more: str) -> list[str]:
+    return ["train", str(data), "--init-from", str(source), "--new-head", "--out", str(out), *SMALL, *more]
+
+
 def fine_tune(data: Path, source: Path, out: Path, *more: str) -> int:
-    return run(["train", str(data), "--init-from", str(source), "--new-head", "--out", str(out), *SMALL, *more])
+    return run(arguments(data, source, out, *more))
 
 
 def test_the_size_of_frozen_features_changes_nothing(class_folders: Folders, tmp_path: Path) -> None:
@@ -76,23 +80,13 @@ def test_large_features_do_not_diverge_where_all_layers_train(class_folders: Fol
     assert max(float(value) for row in figures(again) for value in row) < 2
 
 
-def test_a_continued_run_knows_the_size(
-    class_folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_continued_run_knows_the_size(class_folders: Folders, tmp_path: Path) -> None:
     data, source = class_folders(), trunk(tmp_path / "net.safetensors", 300)
     common = ["--epochs", "2", "--save-every", "0"]
     assert fine_tune(data, source, tmp_path / "whole", *common) == 0
-    step, steps = Loop._step, []
-
-    def stop(loop: Loop, *inputs: object) -> None:
-        steps.append(1)
-        if len(steps) == 3:
-            raise Interrupted
-        step(loop, *inputs)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Loop, "_step", stop)
-    assert fine_tune(data, source, tmp_path / "parts", *common) == 130
-    monkeypatch.setattr(Loop, "_step", step)
+    options = parse(arguments(data, source, tmp_path / "parts", *common))
+    with pytest.raises(KeyboardInterrupt):
+        train_classifier(options, after_step=stop_at(epoch=0, step=2))
     assert fine_tune(data, source, tmp_path / "parts", "--resume", *common) == 0
     ours, theirs = (load_file(tmp_path / name / "last.safetensors") for name in ("parts", "whole"))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)

@@ -4,15 +4,16 @@ import os
 import secrets
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from forked import Forked, command, run_command
+from played_cudnn import any_channels, convolution_by
 from safetensors.torch import load_file
 from saved import progress_of
 from torch.nn import functional as F
@@ -21,6 +22,7 @@ from waiting import children_of, exists, read_until, wait_until
 from vggnet.backends.gpu_training import FusedVGG
 from vggnet.cli import run
 from vggnet.errors import Diverged
+from vggnet.images import loading
 from vggnet.images.augmentation import epoch_order
 from vggnet.network.initialization import build
 from vggnet.network.vgg import VGG
@@ -62,11 +64,18 @@ def small_net(dropout: float = 0.0) -> VGG:
     return build("A", num_classes=3, width=1 / 32, crop=32, dropout=dropout, init="he", seed=3)
 
 
-def loop_in(folder: Path, micro_batch: int, batch: int = 10, epochs: int = 1, dropout: float = 0.0) -> Loop:
+def loop_in(
+    folder: Path,
+    micro_batch: int,
+    batch: int = 10,
+    epochs: int = 1,
+    dropout: float = 0.0,
+    form: Callable[[VGG], VGG] = lambda model: model,
+) -> Loop:
     folder.mkdir(exist_ok=True)
     recipe = Recipe(batch=batch, epochs=epochs, learning_rate=0.1)
     settings = LoopSettings(seed=5, micro_batch=micro_batch, precision="fp32")
-    return Loop(small_net(dropout), recipe, NoiseTask(), RunFolder(folder), World(), settings)
+    return Loop(form(small_net(dropout)), recipe, NoiseTask(), RunFolder(folder), World(), settings)
 
 
 def test_the_first_step_is_plain_sgd_on_the_whole_batch(tmp_path: Path) -> None:
@@ -82,21 +91,15 @@ def test_the_first_step_is_plain_sgd_on_the_whole_batch(tmp_path: Path) -> None:
         torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-6, msg=name)
 
 
-def test_a_step_by_a_gpus_kernels_changes_rounding_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_by_a_gpus_kernels_changes_rounding_only(tmp_path: Path) -> None:
     """In fp32 and, without a GPU, with cuDNN's operator written out: dropout, momentum and micro-batches included."""
 
-    def loop(name: str) -> Loop:
-        return loop_in(tmp_path / name, micro_batch=4, epochs=3, dropout=0.5)
-
-    plain = loop("plain")
+    settings: dict[str, Any] = {"micro_batch": 5, "epochs": 2, "dropout": 0.5}  # momentum from the second step on
+    plain = loop_in(tmp_path / "plain", **settings)
     plain.run_to_end()
-    monkeypatch.setattr(FusedVGG, "dtype", torch.float32)
-    monkeypatch.setattr(
-        "vggnet.backends.gpu_training.convolution_relu", lambda x, w, b, p: F.conv2d(x, w, b, padding=p).relu()
-    )
-    monkeypatch.setattr("vggnet.training.gradients.step_form", lambda model, *_: FusedVGG(model))
-    fused = loop("fused")
-    fused.run_to_end()
+    fused = loop_in(tmp_path / "fused", form=lambda model: FusedVGG(model, torch.float32), **settings)
+    with convolution_by(any_channels):
+        fused.run_to_end()
     assert isinstance(fused.form, FusedVGG)
     for (name, ours), theirs in zip(fused.model.named_parameters(), plain.model.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5, msg=name)
@@ -209,23 +212,16 @@ def test_a_saved_state_that_is_not_finite_is_refused(tmp_path: Path) -> None:
         loop_in(tmp_path / "run", micro_batch=10).restore()
 
 
-COMMAND = [sys.executable, "-m", "vggnet", "train"]
 SMALL = ["--net", "A", "--crop", "32", "--width", "0.05", "--batch", "8", "--epochs", "4", "--patience", "9"]
 SMALL += ["--workers", "0", "--device", "cpu", "--threads", "1"]
 
 
-def train(data: Path, out: Path, *more: str, **kwargs: object) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [*COMMAND, str(data), "--out", str(out), *SMALL, *more],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        **kwargs,  # type: ignore[call-overload]
-    )
+def train(data: Path, out: Path, *more: str, session: bool = False) -> Forked:
+    return command("train", data, "--out", out, *SMALL, *more, session=session)
 
 
-def finish(process: subprocess.Popen[str]) -> str:
-    output, _ = process.communicate(timeout=240)
+def finish(process: Forked) -> str:
+    output, _ = process.communicate()
     assert process.returncode == 0, output
     return output
 
@@ -248,7 +244,7 @@ def test_a_run_killed_at_random_moments_and_resumed_ends_with_the_same_weights(
     for _ in range(3):
         process = train(data, killed, *saved_often)
         wait_until(lambda: (killed / "config.json").exists())
-        time.sleep(float(moments.uniform(0.0, 1.5)))  # the moment is what is drawn
+        time.sleep(float(moments.uniform(0.0, 0.8)))  # the moment is what is drawn
         process.kill()
         process.communicate()
     output = finish(train(data, killed, *saved_often))
@@ -270,7 +266,7 @@ def test_ctrl_c_and_schedulers_save_and_say_how_to_go_on(
 ) -> None:
     """The signal goes to the whole process group, reading processes included, as from a terminal or `timeout`."""
     more = ["--epochs", "500", "--workers", workers]
-    process = train(class_folders(), tmp_path / "run", *more, start_new_session=True)
+    process = train(class_folders(), tmp_path / "run", *more, session=True)
     read_until(process.stdout, "epoch 2/")
     os.killpg(process.pid, number)
     rest, _ = process.communicate(timeout=60)
@@ -321,32 +317,30 @@ def test_a_reading_process_that_is_ended_from_outside_is_named_and_replaced(
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 
-ENDS_READERS = """
-import os, signal
-from vggnet.images import loading
-read = loading._CropReader.__call__
-def end_in_epoch_1(self, item):
-    if item[0] == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return read(self, item)
-loading._CropReader.__call__ = end_in_epoch_1
-from vggnet.cli import main
-main()
-"""
+def train_with_readers_that_end(arguments: list[str]) -> None:
+    """Run `vggnet ARGUMENTS` in a process of its own; a reading process ends at each item of epoch 1."""
+    read = loading._CropReader.__call__
+
+    def end_in_epoch_1(self: Any, item: Any) -> Any:
+        if item[0] == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return read(self, item)
+
+    loading._CropReader.__call__ = end_in_epoch_1  # type: ignore[method-assign]
+    run_command(arguments)
 
 
 def test_images_that_end_their_reading_process_twice_stop_a_training_which_is_saved(
     class_folders: Folders, tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-c", ENDS_READERS, "train", str(class_folders()), "--out", str(tmp_path / "run")]
-    done = subprocess.run(
-        [*command, *SMALL, "--workers", "1"], capture_output=True, text=True, timeout=240, check=False
-    )
-    assert done.returncode == 1, done.stderr
-    assert "which reads 8 images, the first of them" in done.stderr
-    assert "; the second time)" in done.stderr
-    assert "the state is saved" in done.stderr
-    assert "Traceback" not in done.stderr
+    arguments = ["train", str(class_folders()), "--out", str(tmp_path / "run"), *SMALL, "--workers", "1"]
+    process = Forked(train_with_readers_that_end, arguments)
+    said, _ = process.communicate()
+    assert process.returncode == 1, said
+    assert "which reads 8 images, the first of them" in said
+    assert "; the second time)" in said
+    assert "the state is saved" in said
+    assert "Traceback" not in said
     assert progress_of(tmp_path / "run").epoch == 1
 
 
@@ -392,8 +386,8 @@ def test_a_resumed_run_needs_neither_its_options_again_nor_the_net_it_started_fr
 ) -> None:
     data, shallow, deep = class_folders(), tmp_path / "shallow", tmp_path / "deep"
     finish(train(data, shallow, "--epochs", "1"))
-    command = ["--net", "B", "--init-from", str(shallow), "--train-scale", "40", "50", "--save-every", "0.01"]
-    process = train(data, deep, *command)
+    options = ["--net", "B", "--init-from", str(shallow), "--train-scale", "40", "50", "--save-every", "0.01"]
+    process = train(data, deep, *options)
     wait_until(lambda: (deep / "saves" / "000001").exists() or process.poll() is not None)
     assert process.poll() is None
     process.kill()

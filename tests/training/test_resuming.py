@@ -22,12 +22,16 @@ from safetensors.torch import load_file, save_file
 from saved import progress_of, without_saves
 
 from vggnet.cli import run
+from vggnet.data.dividing import hold_out
+from vggnet.data.opening import open_data
 from vggnet.errors import UserError
 from vggnet.network.weights import load_model, save_model
 from vggnet.options.flat import changed
 from vggnet.options.training import TrainOptions
-from vggnet.training.classification import ClassificationTask, train_classifier
-from vggnet.training.loop import Loop
+from vggnet.training import choose_decoder
+from vggnet.training.checkpoints import TrainingProgress
+from vggnet.training.classification import train_classifier
+from vggnet.training.epoch_results import AfterEpoch, AfterStep
 
 Folders = Callable[..., Path]
 
@@ -44,10 +48,8 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for number in range(count):
                 pixels = generator.integers(0, 255, (40, 40 + number % 5, 3), np.uint8)
                 Image.fromarray(pixels).save(folder / f"{number}.jpg", quality=95)
-    with pytest.MonkeyPatch.context() as patch:
-        stop_in(patch, epoch=1, step=2)
-        with pytest.raises(KeyboardInterrupt):
-            train_classifier(small(root, save_every=0.0))
+    with pytest.raises(KeyboardInterrupt):
+        train_classifier(small(root, save_every=0.0), after_step=stop_at(epoch=1, step=2))
     progress = progress_of(root / "run")
     assert (progress.epoch, progress.step) == (1, 2)
     return root
@@ -75,16 +77,20 @@ def stopped(once: Path, tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def stop_in(monkeypatch: pytest.MonkeyPatch, epoch: int, step: int) -> None:
-    """Stop the training at that step, as a second Ctrl-C would."""
-    real = Loop._step
+@pytest.fixture
+def nothing_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No decoded image stays in memory: an image whose file is gone is lost."""
+    monkeypatch.setattr(choose_decoder, "holding_bytes", lambda _: 0)
 
-    def stop(self: Loop, inputs: object, now: int) -> None:
-        if (self.progress.epoch, now) == (epoch, step):
+
+def stop_at(epoch: int, step: int) -> AfterStep:
+    """Return what stops a training after so many steps of an epoch, as a second Ctrl-C would."""
+
+    def stop(progress: TrainingProgress) -> None:
+        if (progress.epoch, progress.step) == (epoch, step):
             raise KeyboardInterrupt
-        real(self, inputs, now)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Loop, "_step", stop)
+    return stop
 
 
 def refused(options: TrainOptions) -> str:
@@ -212,67 +218,49 @@ class TestLostImages:
             assert [row[:2] for row in skipped_by(folder)] == [[part, str(image)]]
 
     def test_the_state_is_saved_before_a_lost_image_stops_the_training(
-        self, options: Callable[..., TrainOptions], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, options: Callable[..., TrainOptions], tmp_path: Path
     ) -> None:
-        """The image vanishes after the first step; with the image back, the weights are those of an undisturbed run."""
+        """The images vanish after the second step; with them back, the weights are those of an undisturbed run."""
         whole = train_classifier(options(out=tmp_path / "whole")).run
         images, away = tmp_path / "images" / "train", tmp_path / "away"
-        real = Loop._step
 
-        def step(self: Loop, inputs: object, number: int) -> None:
-            real(self, inputs, number)  # type: ignore[arg-type]
-            if (self.progress.epoch, number) == (0, 1):
+        def lose(progress: TrainingProgress) -> None:
+            if progress.step == 2:
                 images.rename(away)
 
-        monkeypatch.setattr(Loop, "_step", step)
-        monkeypatch.setattr("vggnet.training.choose_decoder.holding_bytes", lambda _: 0)
         with pytest.raises(UserError, match=r"train images became unreadable during training(.|\n)*`bad_images` skip"):
-            train_classifier(options())
+            train_classifier(options(), after_step=lose)
         progress = progress_of(tmp_path / "run")
         assert (progress.epoch, progress.step) == (0, 2)
-        monkeypatch.setattr(Loop, "_step", real)
         away.rename(images)
         train_classifier(options(resume=True))
         assert same_weights(tmp_path / "run", whole)
 
+    @pytest.mark.usefixtures("nothing_held")
     def test_images_lost_during_a_training_are_counted_and_listed(
-        self,
-        options: Callable[..., TrainOptions],
-        tmp_path: Path,
-        monkeypatch: pytest.MonkeyPatch,
-        capsys: pytest.CaptureFixture[str],
+        self, options: Callable[..., TrainOptions], tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         lost = [tmp_path / "images" / "train" / "class0" / f"{number}.jpg" for number in (4, 7)]
-        after_epoch(monkeypatch, lambda: [path.unlink() for path in lost])
-        train_classifier(options(bad_images="skip", epochs=3))
+        lose = after_first_epoch(lambda: [path.unlink() for path in lost])
+        train_classifier(options(bad_images="skip", epochs=3), lose)
         assert {row[1] for row in skipped_by(tmp_path / "run")} == {str(path) for path in lost}
         said = capsys.readouterr().out
         assert all(said.count(f"  {path}: ") == 1 for path in lost)
         assert "images that cannot be read any more" in said
 
     @pytest.mark.parametrize("part", ["train", "held-out"])
+    @pytest.mark.usefixtures("nothing_held")
     def test_above_a_share_lost_images_stop_the_training_with_its_state_saved(
-        self, options: Callable[..., TrainOptions], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+        self, options: Callable[..., TrainOptions], tmp_path: Path, part: str
     ) -> None:
         """An error on no image at all is not a number, and no training goes on with it."""
-        tasks: list[ClassificationTask] = []
-        real = ClassificationTask.judge
-
-        def judge(self: ClassificationTask, model: object) -> dict[str, float]:
-            tasks.append(self)
-            return real(self, model)  # type: ignore[arg-type]
-
-        monkeypatch.setattr(ClassificationTask, "judge", judge)
-
-        def lose() -> None:
-            pictures = tasks[0].session.pictures
-            split = pictures.judge if part == "held-out" else pictures.train.subset(range(20))
-            for index in range(len(split)):
-                Path(split.path(index)).unlink()
-
-        after_epoch(monkeypatch, lose)
+        images = open_data(str(tmp_path / "images")).train
+        assert images is not None
+        train, held_out = hold_out(images, 0.1)
+        lost = held_out if part == "held-out" else train.subset(range(20))
+        lose = after_first_epoch(lambda: [Path(lost.path(index)).unlink() for index in range(len(lost))])
         with pytest.raises(UserError, match=rf"of \d+ {part} images cannot be read any more(.|\n)*`data_changed`"):
-            train_classifier(options(bad_images="skip", epochs=3))
+            train_classifier(options(bad_images="skip", epochs=3), lose)
         progress = progress_of(tmp_path / "run")
         assert progress.epoch == 1
         assert all(np.isfinite(list(row.values())).all() for row in progress.rows)
@@ -286,19 +274,14 @@ class TestLostImages:
             train_classifier(options(data=str(data)))
 
 
-def after_epoch(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
-    """Do something once, after the first epoch is saved; no decoded image stays in memory."""
-    real, done = Loop._end_epoch, []
+def after_first_epoch(act: Callable[[], object]) -> AfterEpoch:
+    """Return what does something once, after the first epoch is saved."""
 
-    def end(self: Loop, *figures: float) -> bool:
-        going = real(self, *figures)
-        if not done:
-            done.append(1)
+    def end(run: Path, progress: TrainingProgress, epochs: int) -> None:
+        if progress.epoch == 1:
             act()
-        return going
 
-    monkeypatch.setattr(Loop, "_end_epoch", end)
-    monkeypatch.setattr("vggnet.training.choose_decoder.holding_bytes", lambda _: 0)
+    return end
 
 
 class TestFiles:

@@ -95,8 +95,15 @@ def test_images_go_to_the_gpu_without_waiting(waits: Waits, deviation: tuple[flo
     assert waits.found == []
 
 
+@pytest.fixture
+def no_timing() -> Iterator[None]:
+    """Let the loop choose whether cuDNN times its kernels, and undo it."""
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False):
+        yield
+
+
+@pytest.mark.usefixtures("no_timing")
 def test_a_step_is_queued_without_waiting(waits: Waits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
     with GPU:
         model = VGG(ModelDescription(Architecture("A", 3, 1 / 32, 32)))
     settings = LoopSettings(seed=5, micro_batch=4, precision="fp32", step="plain")
@@ -120,9 +127,9 @@ def test_a_step_is_queued_without_waiting(waits: Waits, tmp_path: Path, monkeypa
 
 
 @pytest.mark.gpu
+@pytest.mark.usefixtures("no_timing")
 @pytest.mark.parametrize("step", ["fused", "compiled", "plain"])
-def test_on_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: StepName) -> None:
-    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+def test_on_a_gpu(tmp_path: Path, step: StepName) -> None:
     model = build("A", num_classes=3, width=1 / 4, crop=64, init="he").to(GPU)
     settings = LoopSettings(seed=5, micro_batch=4, precision="bf16", step=step)
     loop = Loop(model, Recipe(batch=10), Task(), RunFolder(tmp_path), World(device=GPU), settings)  # type: ignore[arg-type]

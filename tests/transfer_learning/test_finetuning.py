@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -17,6 +16,7 @@ from vggnet.network.weights import load_model
 from vggnet.options.flat import changed
 from vggnet.options.training import TrainOptions
 from vggnet.paper.recipes import Recipe
+from vggnet.training.checkpoints import TrainingProgress
 from vggnet.training.classification import train_classifier
 from vggnet.training.optimization import build_optimizer
 
@@ -60,23 +60,12 @@ def test_a_resumed_run_keeps_layers_frozen_and_the_sources_preprocessing(
     model = source(tmp_path / "model", small_net)
     more = {"train_from": "fc8", "epochs": 2}
     train_classifier(options(colours, model, tmp_path / "whole", **more))
-    from vggnet.training import loop
 
-    class Stop(Exception):
-        pass
+    def stop(run: Path, progress: TrainingProgress, epochs: int) -> None:
+        raise KeyboardInterrupt
 
-    end_epoch = loop.Loop._end_epoch
-
-    def stop_after_one(self: loop.Loop, *arguments: Any) -> bool:
-        going = end_epoch(self, *arguments)
-        if self.progress.epoch == 1:
-            raise Stop
-        return going
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop.Loop, "_end_epoch", stop_after_one)
-        with pytest.raises(Stop):
-            train_classifier(options(colours, model, tmp_path / "part", **more))
+    with pytest.raises(KeyboardInterrupt):
+        train_classifier(options(colours, model, tmp_path / "part", **more), after_epoch=stop)
     (model / "model.safetensors").unlink()  # a continued run needs its source no more
     start = options(colours, model, tmp_path / "part", **more)
     train_classifier(dataclasses.replace(start, resume=True, init_from=None, new_head=True))

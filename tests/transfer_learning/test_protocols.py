@@ -69,13 +69,12 @@ def test_a_better_descriptor_wins_in_pairs() -> None:
     assert all(test.significant and test.only_second_wrong > test.only_first_wrong for test in first.against(second))
 
 
-def test_an_unconverged_fit_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unconverged_fit_is_an_error() -> None:
     values, labels = clusters(spread=3)
-    monkeypatch.setattr(svm, "ITERATIONS", (1, 2))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(UserError, match="did not converge in 2 iterations"):
-            svm.fit(values, labels, 100.0, 0)
+            svm.fit(values, labels, 100.0, 0, iterations=(1, 2))
 
 
 def test_costs_and_validation_parts() -> None:

@@ -37,7 +37,9 @@ def fast_inference(model: VGG, device: torch.device, precision: Precision) -> Fo
     Raises UserError where it, or int8, does not work.
     """
     if precision == "bf16-cudnn":
-        return _by_cudnn(model, device)
+        if device.type != "cuda":
+            raise UserError(f"`precision` bf16-cudnn is for GPUs, not for {device.type}; leave it at auto")
+        return cudnn_form(model, kernels_unavailable(device), fused_convolution_unavailable(device))
     if precision == "int8":
         _need_int8(model, device)
         keep_freed_memory()
@@ -64,12 +66,13 @@ def describe_inference(device: torch.device, precision: str) -> str:
     return "packed weights, fused ReLU"
 
 
-def _by_cudnn(model: VGG, device: torch.device) -> CudnnVGG:
-    if device.type != "cuda":
-        raise UserError(f"`precision` bf16-cudnn is for GPUs, not for {device.type}; leave it at auto")
-    without_kernels = kernels_unavailable(device)
+def cudnn_form(model: VGG, without_kernels: str | None, without_convolution: str | None) -> CudnnVGG:
+    """Return the form of bf16-cudnn. Raises UserError where it cannot compute `model`.
+
+    The arguments say why the device has no kernels of ours, and no fused convolution of cuDNN; None where it has.
+    """
     form = CudnnVGG(model, kernels=without_kernels is None)
-    if reason := fused_convolution_unavailable(device) or refusal(form, training=False):
+    if reason := without_convolution or refusal(form, training=False):
         raise UserError(f"`precision` bf16-cudnn does not work here: {reason}; leave it at auto")
     if without_kernels:
         note(f"inference runs without vggnet's kernels of conv1_1 and pooling: {without_kernels}")

@@ -22,17 +22,25 @@ from vggnet.options.choices import StepName
 
 
 def step_form(model: VGG, device: torch.device, precision: str, step: StepName) -> Form:
-    """Return the form of `model`, with the model's own parameters, that a training step runs.
+    """Return the form of `model`, with the model's own parameters, that a training step runs; a form stays as it is.
 
     Raises UserError where `step` names what device, precision or net do not allow.
     """
+    if isinstance(model, Form):
+        return model
     if step in ("fused", "compiled") and device.type != "cuda":
         raise UserError(f"`step` {step} is for GPUs; a step on a {device.type} is plain: leave it at auto")
-    return _fused(model, device, precision) if step == "fused" else EagerVGG(model)
+    if step == "fused":
+        return fused_form(model, precision, kernels_unavailable(device) or fused_convolution_unavailable(device))
+    return EagerVGG(model)
 
 
-def _fused(model: VGG, device: torch.device, precision: str) -> Form:
-    reason = _no_fused_step(model, device, precision)
+def fused_form(model: VGG, precision: str, lacking: str | None) -> Form:
+    """Return the fused form of `model`. Raises UserError where it cannot train it in `precision`.
+
+    `lacking`: what the device lacks for it; None where kernels and convolution work there.
+    """
+    reason = _no_fused_step(model, precision) or lacking
     if reason is None:
         from vggnet.backends.gpu_training import FusedVGG  # imports Triton
 
@@ -43,16 +51,18 @@ def _fused(model: VGG, device: torch.device, precision: str) -> Form:
     raise UserError(f"`step` fused: {reason}; leave it at auto")
 
 
-def _no_fused_step(model: VGG, device: torch.device, precision: str) -> str | None:
+def _no_fused_step(model: VGG, precision: str) -> str | None:
     if precision != "bf16":
         return f"it computes in bf16, this training in {precision}"
     if model.architecture.batch_norm:
         return "it has no batch normalisation, this net has"
-    return kernels_unavailable(device) or fused_convolution_unavailable(device)
+    return None
 
 
-def compiled(model: nn.Module, device: torch.device) -> Callable[..., Tensor]:
-    """Return `model` as a function that `torch.compile` compiles at its first call; on a CPU the model itself.
+def compiled(
+    model: nn.Module, device: torch.device, compiler: Callable[[nn.Module], Callable[..., Tensor]] = torch.compile
+) -> Callable[..., Tensor]:
+    """Return `model` as a function that `compiler` compiles at its first call; on a CPU the model itself.
 
     Where compiling fails (no Triton, an old GPU) the model runs as it is, and one line says why. Only OutOfMemoryError
     is raised: the caller can try a smaller batch.
@@ -68,7 +78,7 @@ def compiled(model: nn.Module, device: torch.device) -> Callable[..., Tensor]:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # advice on fp32's matrix products, of which a step in bf16 has none
-                attempt = torch.compile(model)
+                attempt = compiler(model)
                 outputs = attempt(*inputs)
         except torch.OutOfMemoryError:
             raise

@@ -22,16 +22,23 @@ from torch.nn import functional as F
 from vggnet.backends.eager import EagerVGG
 from vggnet.backends.gpu_bf16 import convolution_relu
 from vggnet.backends.kernels import elementwise, first_layer
+from vggnet.network.vgg import VGG
 from vggnet.paper.configurations import Layer
 
 _Gradients = tuple[Tensor | None, Tensor | None, Tensor, None, None]
 
 
 class FusedVGG(EagerVGG):
-    """`model`'s function for training: its own layers and parameters, other arithmetic. For nets without batch norm."""
+    """`model`'s function for training: its own layers and parameters, other arithmetic (in `dtype`).
+
+    For nets without batch normalisation.
+    """
 
     compiles = False
-    dtype = torch.bfloat16  # of the arithmetic
+
+    def __init__(self, model: VGG, dtype: torch.dtype = torch.bfloat16) -> None:
+        super().__init__(model)
+        self.dtype = dtype
 
     def convolve(self, layer: Layer, x: Tensor) -> Tensor:
         first = layer.name == "conv1_1"

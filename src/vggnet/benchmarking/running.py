@@ -111,12 +111,16 @@ class BenchmarkReport:
 
 
 def run_benchmark(
-    options: BenchOptions, save: Callable[[BenchmarkReport], None] = lambda report: None
+    options: BenchOptions,
+    save: Callable[[BenchmarkReport], None] = lambda report: None,
+    start: "Callable[[Problem, str], WayProcess] | None" = None,
 ) -> BenchmarkReport:
     """Check and time all ways that `options` ask for. Raises UserError where one disagrees with the reference.
 
-    `save` is called after every round with what is known by then: a long run may be cut off.
+    `save` is called after every round with what is known by then: a long run may be cut off. `start` starts the process
+    of a way by its name; None: `WayProcess`.
     """
+    start = WayProcess if start is None else start
     device = choose_device(options.device)
     threads = torch.get_num_threads() if options.threads is None else options.threads
     batch = BATCH[device.type] if options.batch is None else options.batch
@@ -130,26 +134,30 @@ def run_benchmark(
     for task in options.tasks:
         problem = Problem(task, device.type, batch, threads, options.width, options.crop)
         report.problems[task], report.flop[task] = asdict(problem), problem.flop
-        _run_task(problem, options.repeats, options.compile, report, save)
+        _run_task(problem, options, report, save, start)
         save(report)
     return report
 
 
 def _run_task(
-    problem: Problem, repeats: int, compile_: bool, report: BenchmarkReport, save: Callable[[BenchmarkReport], None]
+    problem: Problem,
+    options: BenchOptions,
+    report: BenchmarkReport,
+    save: Callable[[BenchmarkReport], None],
+    start: "Callable[[Problem, str], WayProcess]",
 ) -> None:
     with_limit = [LIMIT, *(way.name for way in WAYS if way.task == problem.task and problem.device in way.devices)]
-    processes: dict[str, _WayProcess] = {}
+    processes: dict[str, WayProcess] = {}
     results: dict[str, Result] = {}
     try:
         with progress(f"preparing {problem.task}") as tick:
             for number, name in enumerate(with_limit):
                 tick(number, len(with_limit), name)
                 results[name] = Result(problem.task, name)
-                if name != LIMIT and find(problem.task, name).compiles and not compile_:
+                if name != LIMIT and find(problem.task, name).compiles and not options.compile:
                     results[name].absent = "left out; `compile` times it"
                     continue
-                process = _WayProcess(problem, name)
+                process = start(problem, name)
                 reason = process.prepare()
                 if reason:
                     results[name].absent = reason
@@ -160,7 +168,7 @@ def _run_task(
         _check(problem, processes, results)
         report.results += [result for name, result in results.items() if name != LIMIT]
         with progress(f"timing {problem.task}") as tick:
-            for repeat in range(repeats):
+            for repeat in range(options.repeats):
                 for name, process in processes.items():
                     wall_s, cpu_s = process.time()
                     results[name].wall_s.append(wall_s)
@@ -168,7 +176,7 @@ def _run_task(
                 report.limit_flop_per_s[problem.task] = processes[LIMIT].flop / results[LIMIT].median_s
                 report.limit_flop_per_cpu_s[problem.task] = processes[LIMIT].flop / results[LIMIT].median_cpu_s
                 save(report)
-                tick(repeat + 1, repeats, "")
+                tick(repeat + 1, options.repeats, "")
     finally:
         for name, process in processes.items():
             results[name].peak_bytes = process.stop()
@@ -181,7 +189,7 @@ def _require(names: Iterable[str], results: dict[str, Result]) -> None:
             raise UserError(f"{name}: {results[name].absent}; everything is compared with it: nothing was timed")
 
 
-def _check(problem: Problem, processes: dict[str, "_WayProcess"], results: dict[str, Result]) -> None:
+def _check(problem: Problem, processes: dict[str, "WayProcess"], results: dict[str, Result]) -> None:
     """Raise UserError for a way whose scores or gradients differ from the reference's."""
     reference = processes[REFERENCE[problem.task]].ready
     for name, process in processes.items():
@@ -206,7 +214,7 @@ def _check(problem: Problem, processes: dict[str, "_WayProcess"], results: dict[
                 )
 
 
-class _WayProcess:
+class WayProcess:
     """The process of one way, as the main process controls it."""
 
     def __init__(self, problem: Problem, name: str) -> None:
@@ -269,7 +277,8 @@ def _serve(connection: Connection, problem: Problem, name: str) -> None:
     torch.set_num_threads(problem.threads)
     device = torch.device(problem.device)
     try:
-        call, first, times = _prepared(problem, name, device)
+        prepare = None if name == LIMIT else find(problem.task, name).prepare
+        call, first, times = _prepared(problem, prepare, device)
         connection.send(first)
         while connection.recv() == "time":
             connection.send(("time", timed_in_turn(call, times, device)))
@@ -284,14 +293,19 @@ def _serve(connection: Connection, problem: Problem, name: str) -> None:
         connection.send(("failed", f"{type(error).__name__}: {error}"))
 
 
-def _prepared(problem: Problem, name: str, device: torch.device) -> tuple[Callable[[], object], tuple[str, Any], int]:
-    """Return the call that is timed, the message that checks it, and the calls in one timing. Raises Absent."""
+def _prepared(
+    problem: Problem, prepare: Callable[[Problem], Ready] | None, device: torch.device
+) -> tuple[Callable[[], object], tuple[str, Any], int]:
+    """Return the call that is timed, the message that checks it, and the calls in one timing. Raises Absent.
+
+    `prepare` prepares the way; None: the matrix product that is the limit.
+    """
     try:
-        if name == LIMIT:
+        if prepare is None:
             reduced = choose_precision("auto", device) == "bf16"
             call, flop = matrix_product(device, torch.bfloat16 if reduced else torch.float32)
             return call, (LIMIT, flop), warm_up(call, device)
-        ready = find(problem.task, name).prepare(problem)
+        ready = prepare(problem)
         facts = ready.scores.numpy(), [gradient.numpy() for gradient in ready.gradients]
         return ready.call, ("ready", facts), warm_up(ready.call, device)
     except UserError as error:  # what this machine cannot do, such as the fused step

@@ -70,10 +70,10 @@ def plain_step(problem: Problem, library: str, reduced: bool, compile_: bool) ->
     return ready_step(model, lambda: scores_of(run), labels, step)
 
 
-def our_step(problem: Problem, step: StepName = "auto") -> Ready:
-    """Prepare the step of `vggnet train`, taken by its training loop."""
+def our_step(problem: Problem, step: StepName = "auto", form: Callable[[VGG], VGG] = lambda model: model) -> Ready:
+    """Prepare the step of `vggnet train`, taken by its training loop; `form` may prepare the net for it."""
     device = torch.device(problem.device)
-    model = problem.net().to(device)
+    model = form(problem.net().to(device))
     recipe = Recipe(learning_rate=LEARNING_RATE, batch=problem.batch)
     settings = LoopSettings(0, problem.batch, choose_precision("auto", device), step=step)
     images = problem.images().contiguous(memory_format=torch.channels_last)

@@ -8,6 +8,7 @@ from vggnet.checkup.facts import Facts, collect
 from vggnet.checkup.findings import findings
 from vggnet.checkup.self_test import Outcome, self_test
 from vggnet.console import say
+from vggnet.errors import MachineFault
 from vggnet.hardware import choose_device
 
 _BYTES = ("total", "free", "memory", "free for this process", "file size", "address space")
@@ -23,9 +24,19 @@ class CheckupReport:
     outcomes: tuple[Outcome, ...]
 
     @property
+    def failed(self) -> tuple[str, ...]:
+        """The names of the tests of the self-test that failed."""
+        return tuple(outcome.name for outcome in self.outcomes if outcome.passed is False)
+
+    @property
     def passed(self) -> bool:
-        """Return whether no test of the self-test failed."""
-        return all(outcome.passed is not False for outcome in self.outcomes)
+        """Whether no test of the self-test failed."""
+        return not self.failed
+
+    def check(self) -> None:
+        """Raise MachineFault where a test of the self-test failed."""
+        if self.failed:
+            raise MachineFault(f"the self-test failed ({', '.join(self.failed)}): send the text above with your report")
 
     def to_dict(self) -> dict[str, Any]:
         return {

@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from vggnet.paper.recipes import Recipe
 from vggnet.training.locking import locked
 from vggnet.training.optimization import build_optimizer
 
+Test = Callable[[torch.device], str]  # returns what it found; raises where something is broken
 LIMIT_S = 20.0
 _WIDTH, _CROP = 1 / 32, 32
 
@@ -47,11 +48,11 @@ class Outcome:
     seconds: float
 
 
-def self_test(device: torch.device, limit_s: float = LIMIT_S) -> list[Outcome]:
-    """Run the tests in order on `device`; after `limit_s` seconds the rest is left out."""
+def self_test(device: torch.device, limit_s: float = LIMIT_S, tests: Mapping[str, Test] | None = None) -> list[Outcome]:
+    """Run tests by name in order on `device` (None: `TESTS`); after `limit_s` seconds the rest is left out."""
     begin = time.monotonic()
     outcomes = []
-    for name, test in TESTS.items():
+    for name, test in (TESTS if tests is None else tests).items():
         started = time.monotonic()
         if started - begin > limit_s:
             outcomes.append(Outcome(name, None, f"left out: {limit_s:g} s were over", 0.0))
@@ -179,7 +180,7 @@ def _files(device: torch.device) -> str:
     return "files are written whole, and locks work in the cache folder"
 
 
-TESTS: dict[str, Callable[[torch.device], str]] = {  # the quick ones first
+TESTS: dict[str, Test] = {  # the quick ones first
     "cache folder": _files,
     "image files": _image_files,
     "reading processes": _reading_processes,

@@ -20,8 +20,10 @@ USUAL_CHANNELS = 64  # of the first maps of a net that does not describe itself
 WAITING_PX = 2**25  # of rescaled images waiting for others of their shape: 100 MB
 
 
-def batch_limit_px(architecture: Architecture | None, device: torch.device) -> int:
-    """Return how many pixels may go through the net in one pass, by the free memory. None: of a net that is not known.
+def batch_limit_px(architecture: Architecture | None, device: torch.device, *, free: int | None = None) -> int:
+    """Return how many pixels may go through the net in one pass. None: of a net that is not known.
+
+    `free`: the bytes that a GPU has; None: that are free now.
 
     About three maps of the first stage are in memory at once, each of at most 64 channels of 4 bytes. A single image
     may exceed the limit (up to `rescaled.LARGEST_IMAGE_PX`) and then forms a batch of its own.
@@ -29,7 +31,8 @@ def batch_limit_px(architecture: Architecture | None, device: torch.device) -> i
     channels = USUAL_CHANNELS if architecture is None else next(architecture.convolutions()).out_channels
     bytes_per_px = 3 * 4 * channels
     if device.type == "cuda":
-        return max(2**18, min(2**24, int(free_on_gpu_bytes(device) * 0.6) // bytes_per_px))
+        free = free_on_gpu_bytes(device) if free is None else free
+        return max(2**18, min(2**24, int(free * 0.6) // bytes_per_px))
     return max(2**18, min(2**22, 2**30 // bytes_per_px))  # a gigabyte
 
 

@@ -43,12 +43,12 @@ def fields(message: memoryview) -> Iterator[tuple[int, int, Value]]:
         place += size
 
 
-def grouped(message: memoryview) -> Fields:
-    """Return all fields of a (small) message by number."""
+def grouped(message: memoryview, most: int = MOST_FIELDS) -> Fields:
+    """Return all fields of a (small) message by number. Raises Damaged where there are more than `most`."""
     found: Fields = {}
     for count, (number, wire, value) in enumerate(fields(message)):
-        if count >= MOST_FIELDS:
-            raise Damaged(f"a message of more than {MOST_FIELDS:,} fields")
+        if count >= most:
+            raise Damaged(f"a message of more than {most:,} fields")
         found.setdefault(number, []).append((wire, value))
     return found
 

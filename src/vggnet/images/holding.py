@@ -14,17 +14,19 @@ from PIL import Image
 
 _START, _HEIGHT, _WIDTH = range(3)
 _ABSENT = -1
-_LOCK_S = 5.0  # it is held for microseconds
 
 
 class HeldImages:
-    """A cache of `capacity` bytes for the pixels of `images` images. Create it before the processes that share it."""
+    """A cache of `capacity` bytes for the pixels of `images` images. Create it before the processes that share it.
 
-    def __init__(self, images: int, capacity: int) -> None:
+    Its lock is held for microseconds: who does not get it within `patience_s` finds that its holder was killed.
+    """
+
+    def __init__(self, images: int, capacity: int, patience_s: float = 5.0) -> None:
         if "fork" not in multiprocessing.get_all_start_methods():
             capacity = 0
         self._capacity = capacity
-        self._locked_out = False
+        self._locked_out, self._patience_s = False, patience_s
         if not capacity:
             return
         self._memory = mmap.mmap(-1, capacity)
@@ -50,7 +52,7 @@ class HeldImages:
         if not self._capacity or self._locked_out:
             return
         size = image.width * image.height * 3
-        if not self._lock.acquire(timeout=_LOCK_S):
+        if not self._lock.acquire(timeout=self._patience_s):
             self._locked_out = True  # a process that was killed while it held the lock: it is never released
             return
         try:

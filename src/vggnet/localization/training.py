@@ -32,7 +32,7 @@ from vggnet.network.vgg import VGG, on_meta
 from vggnet.network.weights import load_model
 from vggnet.options.localization import LocalizeTrainOptions
 from vggnet.training.distributed import join_world
-from vggnet.training.epoch_results import AfterEpoch
+from vggnet.training.epoch_results import AfterEpoch, AfterStep
 from vggnet.training.lost_images import HELD_OUT, TRAIN, VAL
 from vggnet.training.prepare_run import prepare_run
 from vggnet.training.session import Session, start_session
@@ -114,13 +114,15 @@ class LocalizeResult:
         }
 
 
-def train_localizer(options: LocalizeTrainOptions, after_epoch: AfterEpoch | None = None) -> LocalizeResult:
+def train_localizer(
+    options: LocalizeTrainOptions, after_epoch: AfterEpoch | None = None, after_step: AfterStep | None = None
+) -> LocalizeResult:
     """Train a box net, or continue its training, to the end. Raises UserError."""
     with join_world(options.machine.device) as world:
         plan = plan_localizer(options, world)
         with prepare_run(plan, world) as prepared:
             model = build_box_net(plan, resumed=prepared.resuming)
-            return _train(start_session(prepared, model, after_epoch), plan)
+            return _train(start_session(prepared, model, after_epoch, after_step), plan)
 
 
 def build_box_net(plan: LocalizePlan, *, resumed: bool) -> VGG:

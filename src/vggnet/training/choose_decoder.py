@@ -1,5 +1,9 @@
 """Choose who decodes the images of a training, processes or the GPU, and make the loader."""
 
+from collections.abc import Callable
+
+import torch
+
 from vggnet.data.splits import Split
 from vggnet.errors import UserError
 from vggnet.images.augmentation import Augmentation
@@ -12,10 +16,15 @@ from vggnet.training.memory import device_holding_bytes, holding_bytes
 from vggnet.training.runs import RunFolder
 
 
-def choose_decoder(requested: DecoderName, run: RunFolder, world: World) -> Decoder:
+def choose_decoder(
+    requested: DecoderName,
+    run: RunFolder,
+    world: World,
+    unavailable: Callable[[torch.device], str | None] = nvjpeg_unavailable,
+) -> Decoder:
     """Return who decodes: as requested; with `auto` as at the run's start, in a new run processes.
 
-    Raises UserError where that is the GPU and it cannot decode.
+    Raises UserError where that is the GPU and `unavailable` says why it cannot decode.
     """
     # a run folder whose config names no decoder was trained by processes
     before = None if run.config is None else run.config.get("decoder", "processes")
@@ -23,7 +32,7 @@ def choose_decoder(requested: DecoderName, run: RunFolder, world: World) -> Deco
     if wanted != "gpu":
         return "processes"
     on_gpu = world.device.type == "cuda"
-    reason = nvjpeg_unavailable(world.device) if on_gpu else f"the training runs on {world.device.type}"
+    reason = unavailable(world.device) if on_gpu else f"the training runs on {world.device.type}"
     if reason is None:
         return "gpu"
     how = "`decoder` gpu" if requested == "gpu" else "the run was started with `decoder` gpu, which"

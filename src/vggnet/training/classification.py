@@ -26,7 +26,7 @@ from vggnet.network.vgg import VGG
 from vggnet.network.weights import read_description
 from vggnet.options.training import TrainOptions
 from vggnet.training.distributed import join_world
-from vggnet.training.epoch_results import AfterEpoch
+from vggnet.training.epoch_results import AfterEpoch, AfterStep
 from vggnet.training.lost_images import HELD_OUT, TRAIN, VAL
 from vggnet.training.plan import TrainPlan, plan_training
 from vggnet.training.prepare_run import prepare_run
@@ -113,14 +113,16 @@ class TrainResult:
         return {"run": str(self.run), "epochs": self.epochs, "wall_s": round(self.wall_s, 1), "val": val}
 
 
-def train_classifier(options: TrainOptions, after_epoch: AfterEpoch | None = None) -> TrainResult:
+def train_classifier(
+    options: TrainOptions, after_epoch: AfterEpoch | None = None, after_step: AfterStep | None = None
+) -> TrainResult:
     """Train a classifier (`vggnet train`), from options to a finished run. Raises UserError."""
     with join_world(options.machine.device) as world:
         plan = plan_training(options, world)
         world.from_first(partial(_check_classes, plan))
         with prepare_run(plan, world) as prepared:
             model = build_model(plan, prepared.pictures, prepared.started if prepared.resuming else None)
-            session = start_session(prepared, model, after_epoch)
+            session = start_session(prepared, model, after_epoch, after_step)
             with session.loader(session.pictures.train) as loader:
                 task = ClassificationTask(session, loader)
                 preprocessing = dataclasses.asdict(model.description.preprocessing)

@@ -43,7 +43,7 @@ class World:
     """The processes that train one net together. A single process is a world of size 1.
 
     All methods but `share` are called by all ranks, in the same order. `store` holds small texts, `control` is a group
-    on the CPU for flags; both are None in a world of size 1.
+    on the CPU for flags; both are None in a world of size 1. A rank waits `exchange_limit` for another's text.
     """
 
     rank: int = 0
@@ -53,6 +53,7 @@ class World:
     control: Any = None
     machine: int = 0  # this rank's, and its place among the ranks there
     place: int = 0
+    exchange_limit: timedelta = EXCHANGE_LIMIT
     _calls: Iterator[int] = field(default_factory=itertools.count, repr=False, compare=False)
 
     @property
@@ -107,7 +108,7 @@ class World:
                 self._let_read(key)
                 raise
         try:
-            return self._receive(key, EXCHANGE_LIMIT)
+            return self._receive(key, self.exchange_limit)
         except UserError:
             self._put(f"{key}/read/{self.rank}", None)
             raise
@@ -161,7 +162,8 @@ class World:
         self.from_first(lambda: self._compare(call, advice))
 
     def _compare(self, call: int, advice: str) -> None:
-        everyone = [json.loads(self._wait_for(f"facts/{call}/{rank}", EXCHANGE_LIMIT)) for rank in range(self.size)]
+        keys = [f"facts/{call}/{rank}" for rank in range(self.size)]
+        everyone = [json.loads(self._wait_for(key, self.exchange_limit)) for key in keys]
         first_host, first = everyone[0]
         for rank, (host, theirs) in enumerate(everyone):
             for name, value in first.items():
@@ -267,9 +269,7 @@ def join_world(device_name: str) -> Iterator[World]:
     # torch 2.14 keeps one store for all restarts of a launch: without a prefix of its own a restarted rank would read
     # the addresses that the ranks of the attempt before have left there
     store = PrefixStore(meet(store, rank, size, EXCHANGE_LIMIT), store)
-    own: dict[str, Any] = {"device_id": device} if device.type == "cuda" else {}
-    backend = "nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=EXCHANGE_LIMIT, **own)
+    dist.init_process_group(store=store, rank=rank, world_size=size, timeout=EXCHANGE_LIMIT, **backend_of(device))
     try:
         control = dist.new_group(backend="gloo", timeout=EXCHANGE_LIMIT)
         machine = int(os.environ.get("GROUP_RANK", "0"))
@@ -281,6 +281,11 @@ def join_world(device_name: str) -> Iterator[World]:
 
 
 _joined: World | None = None
+
+
+def backend_of(device: torch.device) -> dict[str, Any]:
+    """Return the arguments of `init_process_group` for a device: NCCL is told its GPU, or it guesses and warns."""
+    return {"backend": "nccl", "device_id": device} if device.type == "cuda" else {"backend": "gloo"}
 
 
 @contextmanager

@@ -11,6 +11,8 @@ from vggnet.training.checkpoints import TrainingProgress
 Row = dict[str, float]  # a row of metrics.csv
 # what the first rank calls after an epoch: the run's folder, where the training stands, the epochs at most
 AfterEpoch = Callable[[Path, TrainingProgress, int], object]
+# what every rank calls after a step, and after the step's save where one was due: where the training stands
+AfterStep = Callable[[TrainingProgress], object]
 
 
 def is_best_so_far(judged: dict[str, float], best: dict[str, float]) -> bool:

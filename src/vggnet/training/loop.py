@@ -175,6 +175,8 @@ class Loop:
                     self._save()
                 if stopping:
                     raise self._interrupted(stop)
+                if self.settings.after_step:
+                    self.settings.after_step(self.progress)
         elapsed = max(time.monotonic() - begin, 1e-9)
         return waited / elapsed, images / elapsed
 

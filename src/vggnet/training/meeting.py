@@ -69,14 +69,15 @@ def _confirm(store: Store, own: str, rank: int) -> str | None:
     return name if store.check([f"vggnet/{name}/complete"]) else None
 
 
-def launch_names() -> list[str]:
+def launch_names(agent: int | None = None) -> list[str]:
     """Return the names of the launch that this process belongs to, the same after a restart; empty without torchrun.
 
-    Two names, each enough: that in the launch's store, and its agent (the parent process) with the time it began.
+    Two names, each enough: that in the launch's store, and its agent with the time it began. `agent` is the agent's
+    process ID; None: the parent's.
     """
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return []
-    agent = os.getppid()
+    agent = os.getppid() if agent is None else agent
     try:
         began = Path(f"/proc/{agent}/stat").read_text(encoding="utf-8", errors="replace").rsplit(")", 1)[1].split()[19]
     except (OSError, IndexError):

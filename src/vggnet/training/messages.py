@@ -14,15 +14,16 @@ from pathlib import Path
 
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-FIRST_RANK_S = 10.0  # how long another rank waits for the first one to say the same
+FIRST_RANK_S = 10.0
 _PAUSE_S = 0.05
 
 
-def is_to_print(message: str) -> bool:
+def is_to_print(message: str, patience_s: float = FIRST_RANK_S) -> bool:
     """Return whether this rank prints a message: the first one does, and another only what the first does not.
 
     The launch's store remembers what was printed, also by an attempt that `torchrun` has restarted since. Without
-    `torchrun` there is no store that outlives a failure, and every rank prints.
+    `torchrun` there is no store that outlives a failure, and every rank prints. Another rank waits `patience_s` for the
+    first one to say the same.
     """
     rank = int(os.environ.get("RANK", "0"))
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
@@ -30,8 +31,8 @@ def is_to_print(message: str) -> bool:
     key = f"vggnet/printed/{hashlib.sha256(message.encode(errors='replace')).hexdigest()[:16]}"
     try:
         address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        store = TCPStore(address, port, is_master=False, timeout=timedelta(seconds=FIRST_RANK_S))
-        deadline = time.monotonic() + FIRST_RANK_S * (rank > 0)
+        store = TCPStore(address, port, is_master=False, timeout=timedelta(seconds=patience_s))
+        deadline = time.monotonic() + patience_s * (rank > 0)
         while time.monotonic() < deadline and not store.check([key]):
             time.sleep(_PAUSE_S)
         return bool(store.add(key, 1) == 1)

@@ -32,7 +32,7 @@ from vggnet.training.checkpoints import TrainingProgress
 from vggnet.training.choose_decoder import choose_decoder, training_loader
 from vggnet.training.continuing import NOT_WRITTEN
 from vggnet.training.distributed import World
-from vggnet.training.epoch_results import AfterEpoch
+from vggnet.training.epoch_results import AfterEpoch, AfterStep
 from vggnet.training.loop import Loop
 from vggnet.training.lost_images import TRAIN, LostImages
 from vggnet.training.meeting import launch_names
@@ -173,7 +173,12 @@ class Session:
         return read[0]
 
 
-def start_session(prepared: PreparedRun[Any], model: VGG, after_epoch: AfterEpoch | None = None) -> Session:
+def start_session(
+    prepared: PreparedRun[Any],
+    model: VGG,
+    after_epoch: AfterEpoch | None = None,
+    after_step: AfterStep | None = None,
+) -> Session:
     """Return the session that trains `model`, given on the CPU. All ranks call.
 
     Resolves what depends on the device and its memory: precision, micro-batch and decoder. A run that goes on has them
@@ -212,6 +217,7 @@ def start_session(prepared: PreparedRun[Any], model: VGG, after_epoch: AfterEpoc
         step=machine.step,
         epochs_before=before,
         after_epoch=after_epoch,
+        after_step=after_step,
     )
     decoder = choose_decoder(machine.decoder, run, world)
     if prepared.resuming:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vggnet.network.vgg import VGG
 from vggnet.options.choices import ExchangeFormat, OnDivergence, StepName, TrainPrecision
-from vggnet.training.epoch_results import AfterEpoch
+from vggnet.training.epoch_results import AfterEpoch, AfterStep
 
 
 @dataclass
@@ -62,3 +62,4 @@ class LoopSettings:
     step: StepName = "auto"
     epochs_before: int = 0  # that the starting weights were trained for: draws go on from there, and repeat none
     after_epoch: AfterEpoch | None = None
+    after_step: AfterStep | None = None

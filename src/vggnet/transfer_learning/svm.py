@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sklearn.svm import LinearSVC
 
 COSTS = (0.01, 0.1, 1.0, 10.0, 100.0)
-ITERATIONS = (1_000, 10_000, 100_000)  # tried in turn
+ITERATIONS = (1_000, 10_000, 100_000)
 VALIDATION = 0.2  # of the training images
 
 
@@ -29,15 +29,26 @@ def check_installed() -> None:
         raise missing_package("a linear SVM", "scikit-learn", "transfer")
 
 
-def fit(values: np.ndarray, labels: np.ndarray, cost: float, seed: int, *, intercept: bool = True) -> "LinearSVC":
-    """Return a linear SVM with C = `cost`: values (n, D), labels (n,). Raises UserError where it does not converge."""
+def fit(
+    values: np.ndarray,
+    labels: np.ndarray,
+    cost: float,
+    seed: int,
+    *,
+    intercept: bool = True,
+    iterations: Sequence[int] = ITERATIONS,
+) -> "LinearSVC":
+    """Return a linear SVM with C = `cost`: values (n, D), labels (n,).
+
+    `iterations` are tried in turn. Raises UserError where it does not converge.
+    """
     from sklearn.exceptions import (
         ConvergenceWarning,  # not above: it takes a second, and `vggnet features` does not need it
     )
     from sklearn.svm import LinearSVC
 
-    for iterations in ITERATIONS:
-        svm = LinearSVC(C=cost, max_iter=iterations, random_state=seed, dual="auto", fit_intercept=intercept)
+    for most in iterations:
+        svm = LinearSVC(C=cost, max_iter=most, random_state=seed, dual="auto", fit_intercept=intercept)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error", ConvergenceWarning)
@@ -45,7 +56,7 @@ def fit(values: np.ndarray, labels: np.ndarray, cost: float, seed: int, *, inter
         except ConvergenceWarning:
             continue
     raise UserError(
-        f"the SVM with C={cost:g} did not converge in {ITERATIONS[-1]:,} iterations on "
+        f"the SVM with C={cost:g} did not converge in {iterations[-1]:,} iterations on "
         f"{counted(len(labels), 'image')}: give smaller `costs`"
     )
 

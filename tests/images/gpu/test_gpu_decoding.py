@@ -1,7 +1,6 @@
 """JPEGs decoded in batches: what the decoder refuses is found; where there is no decoder, the reason."""
 
 import io
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vggnet.images.gpu import decoding as device_decoding
-from vggnet.images.gpu.decoding import decode_jpegs, nvjpeg_unavailable, read_file
+from vggnet.images.gpu.decoding import by_torchvision, decode_jpegs, nvjpeg_unavailable, read_file
 
 CPU = torch.device("cpu")
 
@@ -40,55 +38,46 @@ def test_only_the_broken_ones_are_refused(broken):
     assert decode_jpegs([], CPU) == []
 
 
-def test_on_a_gpu_queued_work_is_awaited_before_memory_is_decoded_into(monkeypatch):
-    """Played: on an H100 torchvision's and nvJPEG's own streams wait for nobody."""
-    log = []
-
-    class Stream:
-        def synchronize(self):
-            log.append("awaited")
-
-    def refuse_two(files, mode, device):
-        log.append(f"decode {len(files)}")
-        if len(files) > 1:
-            raise RuntimeError("one of them is broken")
-        return [torch.zeros(3, 4, 4, dtype=torch.uint8)]
-
-    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
-    monkeypatch.setattr(torch.cuda, "current_stream", Stream)
-    monkeypatch.setattr(torch.ops.image, "decode_jpegs_cuda", refuse_two, raising=False)
-    assert len(decode_jpegs([jpeg(0), jpeg(1)], torch.device("cuda", 0))) == 2
-    assert log == ["awaited", "decode 2", "awaited", "decode 1", "awaited", "decode 1"]
-
-
-def test_no_memory_is_the_callers_matter(monkeypatch):
+def test_no_memory_is_the_callers_matter():
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("full")
 
-    monkeypatch.setattr(device_decoding, "_decoded", full)
     with pytest.raises(torch.OutOfMemoryError):
-        decode_jpegs([jpeg(0), jpeg(1)], CPU)
+        decode_jpegs([jpeg(0), jpeg(1)], CPU, full)
     with pytest.raises(torch.OutOfMemoryError):
-        nvjpeg_unavailable(CPU)
+        nvjpeg_unavailable(CPU, full)
 
 
-def test_whether_a_device_decodes(monkeypatch):
+def test_whether_a_device_decodes():
     assert nvjpeg_unavailable(CPU) is None
-    real = device_decoding._decoded
     for wrong in (lambda image: 255 - image, lambda image: image[:, :-1], lambda image: image.flip(0)):
-        monkeypatch.setattr(device_decoding, "_decoded", lambda *given, wrong=wrong: [wrong(real(*given)[0])])
-        assert nvjpeg_unavailable(CPU) == "the decoder gives another picture than Pillow"
+        reason = nvjpeg_unavailable(CPU, lambda *given, wrong=wrong: [wrong(by_torchvision(*given)[0])])
+        assert reason == "the decoder gives another picture than Pillow"
 
     def refuse(*_: object) -> None:
         raise RuntimeError("not compiled with nvJPEG support\nand a long story")
 
-    monkeypatch.setattr(device_decoding, "_decoded", refuse)
-    assert nvjpeg_unavailable(CPU) == "not compiled with nvJPEG support"
+    assert nvjpeg_unavailable(CPU, refuse) == "not compiled with nvJPEG support"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_there_is_a_reason():
     assert nvjpeg_unavailable(torch.device("cuda"))
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_queued_work_is_awaited_before_memory_is_decoded_into():
+    """torchvision's and nvJPEG's own streams wait for nobody: freed memory that queued work still reads is reused."""
+    device = torch.device("cuda:0")
+    files = [jpeg(0, 400, 300)] * 8
+    pixels = torch.full((8, 3, 300, 400), 7, dtype=torch.uint8, device=device)
+    busy = torch.randn(2000, 2000, device=device)
+    for _ in range(50):
+        busy = busy @ busy
+    sums = pixels.int().sum((1, 2, 3))  # queued behind `busy`
+    del pixels
+    decode_jpegs(files, device)
+    assert sums.tolist() == [7 * 3 * 300 * 400] * 8
 
 
 @pytest.mark.gpu

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,8 @@ from vggnet.data.splits import Split
 from vggnet.description import AS_STORED, ImageReading
 from vggnet.images.augmentation import Augmentation
 from vggnet.images.color import ColorStatistics
-from vggnet.images.gpu import loading as device_loading
-from vggnet.images.gpu.cropping import crops_by_kernel
+from vggnet.images.gpu.cropping import crops_by_kernel, crops_by_matrices
+from vggnet.images.gpu.decoding import by_torchvision
 from vggnet.images.gpu.loading import DeviceLoader
 from vggnet.images.loading import Batch, TrainingLoader
 
@@ -79,8 +80,7 @@ def split(make_image, tmp_path):
     return Split(str(tmp_path), tuple(files), np.arange(20) % 4)
 
 
-@pytest.mark.parametrize("workers", [0, 3])
-@pytest.mark.parametrize("hold_bytes", [0, 20_000, 10**6])
+@pytest.mark.parametrize(("workers", "hold_bytes"), [(0, 20_000), (3, 0), (3, 10**6)])
 def test_batches_are_those_of_the_processes(split, workers, hold_bytes):
     with (
         TrainingLoader(split, AUGMENTATION, workers=0) as theirs,
@@ -151,34 +151,41 @@ def test_never_more_is_held_than_fits(split):
         assert loader._held.used_bytes == sum(sizes[:3])
 
 
-@pytest.mark.parametrize("wrong", [lambda pixels: None, lambda pixels: pixels[:, 1:]])
-def test_what_the_device_does_not_decode_is_decoded_here_and_not_tried_again(split, monkeypatch, wrong):
-    real, tried = device_loading.decode_jpegs, []
+def unable(pixels):
+    raise RuntimeError("an unusual file")
+
+
+@pytest.mark.parametrize("wrong", [unable, lambda pixels: pixels[:, 1:]])
+def test_what_the_device_does_not_decode_is_decoded_here_and_not_tried_again(split, wrong):
+    refused, tried = Path(split.path(14)).read_bytes(), []
 
     def picky(files, device):
         tried.append(len(files))
-        decoded = real(files, device)
-        return [wrong(pixels) if place == 1 else pixels for place, pixels in enumerate(decoded)]
+        decoded = by_torchvision(files, device)
+        return [
+            wrong(pixels) if file.numpy().tobytes() == refused else pixels
+            for file, pixels in zip(files, decoded, strict=True)
+        ]
 
-    monkeypatch.setattr(device_loading, "decode_jpegs", picky)
     order = [np.arange(13, 20)]
-    with loader_of(split) as loader:
+    with loader_of(split, decoder=picky) as loader:
         for epoch in range(2):
             (theirs,) = batches_of_processes(split, epoch, order)
             (ours,) = loader.batches(epoch, order)
             assert close(ours, theirs)
-    assert tried == [7, 6]
+    # a batch that the decoder refuses is halved until the file at fault is alone
+    assert tried == ([7, 3, 1, 2, 1, 1, 4, 6] if wrong is unable else [7, 6])
 
 
-def test_large_batches_are_decoded_in_parts(split, monkeypatch):
+def test_large_batches_are_decoded_in_parts(split):
     counted = []
-    real = device_loading.decode_jpegs
-    monkeypatch.setattr(
-        device_loading, "decode_jpegs", lambda files, device: counted.append(len(files)) or real(files, device)
-    )
-    monkeypatch.setattr(device_loading, "_MOST_BYTES", 3 * 45 * 40 * 2)
+
+    def counting(files, device):
+        counted.append(len(files))
+        return by_torchvision(files, device)
+
     (theirs,) = batches_of_processes(split, 0, [np.arange(13, 20)])
-    with loader_of(split) as loader:
+    with loader_of(split, decoder=counting, decoded_bytes=3 * 45 * 40 * 2) as loader:
         (ours,) = loader.batches(0, [np.arange(13, 20)])
     assert close(ours, theirs)
     assert sum(counted) == 7
@@ -198,25 +205,25 @@ def test_leaving_early_leaves_no_threads_and_the_next_epoch_is_its_own(split):
     assert threads() == []
 
 
-def test_an_exception_in_the_thread_reaches_the_reader(split, monkeypatch):
+def test_an_exception_in_the_thread_reaches_the_reader(split):
     def break_down(*_: object) -> None:
         raise RuntimeError("an illegal memory access was encountered")
 
-    monkeypatch.setattr(device_loading, "decode_jpegs", break_down)
-    with loader_of(split) as loader, pytest.raises(RuntimeError, match="illegal memory access"):
+    class BrokenSplit(Split):
+        def file(self, index: int) -> str:
+            return break_down() or ""
+
+    with loader_of(split, cropper=break_down) as loader, pytest.raises(RuntimeError, match="illegal memory access"):
         list(loader.batches(0, ORDER))
-    monkeypatch.undo()
-    monkeypatch.setattr(device_loading, "read_file", break_down)
-    with loader_of(split) as loader, pytest.raises(RuntimeError, match="illegal memory access"):
+    broken = BrokenSplit(split.root, split.files, split.labels)
+    with loader_of(broken) as loader, pytest.raises(RuntimeError, match="illegal memory access"):
         list(loader.batches(0, ORDER))
     assert threads() == []
 
 
-def test_it_runs_some_batches_ahead_and_no_more(split, monkeypatch):
+def test_it_runs_some_batches_ahead_and_no_more(split):
     made = []
-    real = DeviceLoader._batch
-    monkeypatch.setattr(DeviceLoader, "_batch", lambda self, *given: made.append(1) or real(self, *given))
-    with loader_of(split) as loader:
+    with loader_of(split, cropper=lambda *given: made.append(1) or crops_by_matrices(*given)) as loader:
         batches = loader.batches(0, [np.array([13])] * 20)
         next(batches)
         wait_until(lambda: len(made) == 5)
@@ -245,7 +252,7 @@ else:
 """
 
 
-@pytest.mark.parametrize("how", ["closed", "forgotten"])
+@pytest.mark.parametrize("how", [pytest.param("closed", marks=pytest.mark.slow), "forgotten"])
 def test_ctrl_c_ends_the_program(split, how):
     command = [sys.executable, "-c", READ_FOR_EVER, split.root, how]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:

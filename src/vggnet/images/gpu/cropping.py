@@ -90,8 +90,8 @@ def _weights(begin: float, step: float, size: int, crop: int) -> tuple[int, int,
     return start, end, weights / weights.sum(1, keepdim=True)
 
 
-def why_no_kernel(device: torch.device) -> str | None:
-    """Return why the kernel cannot be used on `device`; None where its crops equal those of the matrices."""
+def why_no_kernel(device: torch.device, kernel: Cropper = crops_by_kernel) -> str | None:
+    """Return why `kernel` cannot be used on `device`; None where its crops equal those of the matrices."""
     if importlib.util.find_spec("triton") is None:
         return "Triton is not installed"
     generator = np.random.default_rng(0)
@@ -102,7 +102,7 @@ def why_no_kernel(device: torch.device) -> str | None:
     boxes = CropBoxes.of_views(sizes, np.array([[24, 5, 3, 0], [21, 2, 7, 1]], np.float32), 16)
     exact = crops_by_matrices(images, boxes, 16)
     try:
-        difference = (crops_by_kernel(images, boxes, 16).int() - exact.int()).abs().max()
+        difference = (kernel(images, boxes, 16).int() - exact.int()).abs().max()
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # a compiler and a driver raise exceptions of any kind
@@ -110,11 +110,11 @@ def why_no_kernel(device: torch.device) -> str | None:
     return None if difference <= _MOST_DIFFERENCE else "the kernel gives other pixels than PyTorch here"
 
 
-def choose_cropper(device: torch.device) -> Cropper:
-    """Return the kernel on a GPU where it works, else the matrices; a note says why."""
+def choose_cropper(device: torch.device, unusable: Callable[[torch.device], str | None] = why_no_kernel) -> Cropper:
+    """Return the kernel on a GPU, else the matrices; also where `unusable` says why not, which is noted."""
     if device.type != "cuda":
         return crops_by_matrices
-    if (reason := why_no_kernel(device)) is None:
+    if (reason := unusable(device)) is None:
         return crops_by_kernel
     note(f"crops are cut without the Triton kernel: {reason}")
     return crops_by_matrices

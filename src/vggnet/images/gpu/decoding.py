@@ -16,29 +16,12 @@ from torch import Tensor
 from vggnet.data.image_files import File, open_file, refuse_special, size_of
 from vggnet.errors import BadImage, reason_of
 
+Decoder = Callable[[Sequence[Tensor], torch.device], Sequence[Tensor]]  # of whole batches; raises RuntimeError
 _RGB = 3  # torchvision's ImageReadMode
 _MOST_DIFFERENCE = 16  # gray levels, of a smooth picture: more is another picture
 
 
-def decode_jpegs(files: Sequence[Tensor], device: torch.device) -> list[Tensor | None]:
-    """Decode each file, uint8 (bytes,) on the CPU, to uint8 (3, H, W) on `device`; None where decoding fails.
-
-    The decoder fails for a whole batch, so a batch is halved until the files at fault are alone.
-    """
-    if not files:
-        return []
-    try:
-        return list(_decoded(files, device))
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError:
-        if len(files) == 1:
-            return [None]
-    half = len(files) // 2
-    return decode_jpegs(files[:half], device) + decode_jpegs(files[half:], device)
-
-
-def _decoded(files: Sequence[Tensor], device: torch.device) -> Sequence[Tensor]:
+def by_torchvision(files: Sequence[Tensor], device: torch.device) -> Sequence[Tensor]:
     """Call the operators behind `torchvision.io.decode_jpeg`, which itself prints a deprecation warning at each call.
 
     Warnings cannot be switched off for one thread, and this runs in a thread. On a GPU the operator decodes on its own
@@ -55,6 +38,26 @@ def _decoded(files: Sequence[Tensor], device: torch.device) -> Sequence[Tensor]:
     return [torch.ops.image.decode_jpeg(file, _RGB, False) for file in files]
 
 
+def decode_jpegs(
+    files: Sequence[Tensor], device: torch.device, decoder: Decoder = by_torchvision
+) -> list[Tensor | None]:
+    """Decode each file, uint8 (bytes,) on the CPU, to uint8 (3, H, W) on `device`; None where decoding fails.
+
+    The decoder fails for a whole batch, so a batch is halved until the files at fault are alone.
+    """
+    if not files:
+        return []
+    try:
+        return list(decoder(files, device))
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError:
+        if len(files) == 1:
+            return [None]
+    half = len(files) // 2
+    return decode_jpegs(files[:half], device, decoder) + decode_jpegs(files[half:], device, decoder)
+
+
 def turn_upright(pixels: Tensor, orientation: int) -> Tensor:
     """Apply an EXIF orientation, 1 to 8, to pixels (3, H, W); sideways ones become (3, W, H)."""
     turns: dict[int, Callable[[Tensor], Tensor]] = {
@@ -69,15 +72,15 @@ def turn_upright(pixels: Tensor, orientation: int) -> Tensor:
     return turns[orientation](pixels).contiguous() if orientation in turns else pixels
 
 
-def nvjpeg_unavailable(device: torch.device) -> str | None:
-    """Return why JPEGs cannot be decoded on `device`; None if one made for the purpose comes out right."""
+def nvjpeg_unavailable(device: torch.device, decoder: Decoder = by_torchvision) -> str | None:
+    """Return why `decoder` cannot be used on `device`; None if a JPEG made for the purpose comes out right."""
     shade = np.linspace(0, 255, 48).astype(np.uint8)
     pixels = np.stack(np.broadcast_arrays(shade, shade[:32, None], shade[::-1]), axis=-1)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "JPEG", quality=95)
     exact = np.asarray(Image.open(file)).astype(int)
     try:
-        (found,) = _decoded([torch.from_numpy(np.frombuffer(file.getvalue(), np.uint8).copy())], device)
+        (found,) = decoder([torch.from_numpy(np.frombuffer(file.getvalue(), np.uint8).copy())], device)
         same = found.shape == (3, 32, 48) and np.abs(found.permute(1, 2, 0).cpu().numpy() - exact).max()
     except torch.OutOfMemoryError:
         raise

@@ -22,14 +22,13 @@ from vggnet.images.augmentation import Augmentation
 from vggnet.images.decoding import MAX_ASPECT, MAX_PIXELS, UPRIGHT, decode, orientation_in
 from vggnet.images.gpu.ahead import Ahead
 from vggnet.images.gpu.cropping import CropBoxes, Cropper, choose_cropper
-from vggnet.images.gpu.decoding import decode_jpegs, read_file, turn_upright
+from vggnet.images.gpu.decoding import Decoder, by_torchvision, decode_jpegs, read_file, turn_upright
 from vggnet.images.gpu.jpeg import has_metadata, plain_size
 from vggnet.images.loading import Batch, CropLoader
 from vggnet.images.workers import chunks
 
 _PIECE = 32  # files that a thread reads at once
 _READ_AHEAD, _MADE_AHEAD = 3, 3  # batches
-_MOST_BYTES = 1 << 29  # of pixels that are decoded at once; a single image may have more
 
 
 @dataclass(frozen=True)
@@ -121,6 +120,8 @@ class DeviceLoader(CropLoader):
         workers: number of threads that read files, at least one.
         hold_bytes: decoded images that stay on the device between epochs, in bytes.
         cropper: cuts the crops; None chooses the fastest.
+        decoder: decodes plain JPEGs, some of a batch at once.
+        decoded_bytes: of pixels that are decoded at once; a single image may have more.
     """
 
     def __init__(
@@ -132,12 +133,15 @@ class DeviceLoader(CropLoader):
         workers: int,
         hold_bytes: int = 0,
         cropper: Cropper | None = None,
+        decoder: Decoder = by_torchvision,
+        decoded_bytes: int = 1 << 29,
     ) -> None:
         self.split, self.device, self.crop = split, device, augmentation.crop
         self._augmentation = augmentation
         self._held = HeldOnDevice(hold_bytes)
         self._reader = _Reader(split, self._held)
         self._cropper = cropper or choose_cropper(device)
+        self._decoder, self._decoded_bytes = decoder, decoded_bytes
         # high priority: small kernels on which the next training step waits
         self._stream = torch.cuda.Stream(device, priority=-1) if device.type == "cuda" else None
         self._threads = ThreadPoolExecutor(max(1, workers), "vggnet-read")
@@ -184,7 +188,7 @@ class DeviceLoader(CropLoader):
 
     def _batch(self, epoch: int, reads: list[_Read | BadImage]) -> Batch:
         parts, bad = [], []
-        for piece in _pieces(reads):
+        for piece in _pieces(reads, self._decoded_bytes):
             decoded = list(self._decoded(piece))
             bad += [each for each in decoded if isinstance(each, BadImage)]
             if images := [each for each in decoded if not isinstance(each, BadImage)]:
@@ -214,7 +218,7 @@ class DeviceLoader(CropLoader):
     def _decoded(self, reads: Sequence[_Read | BadImage]) -> Iterator[tuple[int, Tensor] | BadImage]:
         """Yield (index, pixels uint8 (3, H, W) on the device) of each image, or its BadImage."""
         files = [read.file for read in reads if isinstance(read, _Read) and read.file is not None]
-        decoded = iter(decode_jpegs(files, self.device))
+        decoded = iter(decode_jpegs(files, self.device, self._decoder))
         for read in reads:
             if isinstance(read, _Read) and read.file is not None:
                 pixels = next(decoded)
@@ -245,13 +249,13 @@ class DeviceLoader(CropLoader):
         self._held.clear()
 
 
-def _pieces(reads: list[_Read | BadImage]) -> Iterator[list[_Read | BadImage]]:
-    """Yield parts of a batch whose decoded pixels have at most _MOST_BYTES."""
+def _pieces(reads: list[_Read | BadImage], most_bytes: int) -> Iterator[list[_Read | BadImage]]:
+    """Yield parts of a batch whose decoded pixels have at most `most_bytes`."""
     piece: list[_Read | BadImage] = []
     size = 0
     for read in reads:
         own = 3 * read.size[0] * read.size[1] if isinstance(read, _Read) else 0
-        if piece and size + own > _MOST_BYTES:
+        if piece and size + own > most_bytes:
             yield piece
             piece, size = [], 0
         piece.append(read)
