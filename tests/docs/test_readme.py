@@ -69,6 +69,8 @@ def test_every_command_and_the_python_of_the_readme_run(
     shutil.copytree(images / "val" / "class0", tmp_path / "unlabelled")
     monkeypatch.chdir(tmp_path)
     for command in written():
+        if command.startswith("torchrun "):  # the slow test below
+            continue
         if "int8" not in command or torch.cpu._is_vnni_supported():
             run_command(command)
     assert (tmp_path / "table4.json").exists()
@@ -79,6 +81,18 @@ def test_every_command_and_the_python_of_the_readme_run(
     for block in blocks(README, "python"):
         exec(compile(block, "README.md", "exec"), {})
     assert "class0" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_command_with_torchrun_runs(
+    class_folders: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its processes import PyTorch three times. `test_two_processes_train_as_one` is the fast test of two ranks."""
+    class_folders(classes=3, train=8, val=3, name="photos")
+    monkeypatch.chdir(tmp_path)
+    (command,) = (command for command in written() if command.startswith("torchrun "))
+    run_command(command)
+    assert (tmp_path / "runs" / "D2" / "best.safetensors").exists()
 
 
 @pytest.mark.slow
