@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import html5lib
@@ -14,6 +15,9 @@ from vggnet.cli import run as command
 from vggnet.errors import BadImage, UserError
 from vggnet.reporting import images as single_images
 from vggnet.reporting.building import build_report, write_report
+from vggnet.reporting.contents import Text
+from vggnet.reporting.sources import Sources, read_run
+from vggnet.reporting.summary import summary_section
 from vggnet.reporting.unasked import written
 
 MakeRun = Callable[..., Path]
@@ -119,6 +123,12 @@ def test_a_run_that_never_finished_an_epoch_says_so(class_folders: Callable[...,
     (tmp_path / "run" / "config.json").write_text(json.dumps({"data": str(class_folders()), "epochs": 5}))
     text = check_page(build_report([tmp_path / "run"], **CPU).html)
     assert "the first epoch has not ended" in text
+
+
+def test_a_run_that_is_still_training_says_how_far_it_is(ladder: Path) -> None:
+    run = replace(read_run(ladder / "A-S40"), finished=False)
+    texts = [part.text for part in summary_section(Sources((run,)), None).parts if isinstance(part, Text)]
+    assert "A-S40: still training, or stopped: 3 epochs of at most 3 so far" in texts
 
 
 def test_images_that_are_gone_leave_the_curves(ladder: Path) -> None:
