@@ -58,7 +58,7 @@ def test_control_characters_in_names_are_shown_and_not_obeyed(capsys: pytest.Cap
 NOTEBOOK = """
 import json, nbclient, nbformat.v4
 begin = "from vggnet.console import progress; shown = progress('scoring'); tick = shown.__enter__(); tick(1, 4, '<b>')"
-cells = [nbformat.v4.new_code_cell(line) for line in (begin, "shown.__exit__(None, None, None)")]
+cells = [nbformat.v4.new_code_cell(line) for line in (begin, "_ = shown.__exit__(None, None, None)")]
 client = nbclient.NotebookClient(nbformat.v4.new_notebook(cells=cells))
 seen = []
 with client.setup_kernel():

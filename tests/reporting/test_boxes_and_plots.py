@@ -63,7 +63,10 @@ def test_sizes_are_compared_where_the_intervals_part() -> None:
     small_wrong = boxes_of([20] * 40 + [90] * 40, [True] * 36 + [False] * 4 + [False] * 40)
     chart = size_chart(small_wrong)
     assert chart is not None
-    assert "Objects that cover 0 to 10 % of the image are missed most (90.0 %), those of 50 to 100 %" in chart.says
+    assert "0 to 10 % of the image are missed more often (90.0 %) than those of 50 to 100 % (0.0 %)" in chart.says
+    few_large = size_chart(boxes_of([20] * 40 + [60] * 40 + [90] * 3, [True] * 20 + [False] * 63))
+    assert few_large is not None
+    assert "than those of 25 to 50 % (0.0 %)" in few_large.says  # three of the largest show nothing
     alike = size_chart(boxes_of([20] * 10 + [90] * 10, [True, False] * 10))
     assert alike is not None
     assert "no difference that 20 images can show" in alike.says

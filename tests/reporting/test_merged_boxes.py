@@ -62,7 +62,7 @@ def test_the_best_merged_box_is_that_of_test_2(located: Path, nets: tuple[Path, 
     for each in found:
         assert each.rates.sum() == pytest.approx(each.scores.sum())
 
-    gallery = merged_gallery(found, val, CLASSES, Rating((classifier,)))
+    gallery = merged_gallery(found, val, CLASSES, Rating((classifier,)), 64)
     assert gallery is not None
     mean = np.mean([iou(each.merged[0], val.edges[each.index]) for each in found])
     assert f"the best merged one {mean:.2f}" in gallery.says

@@ -26,6 +26,7 @@ from vggnet.localization.judging import CenterResult, center_test
 from vggnet.localization.objects import Objects, objects_of, open_localizable
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import load_model
+from vggnet.paper.configurations import TOTAL_STRIDE_PX
 from vggnet.reporting.box_pictures import SHOWN_PX, draw_boxes
 from vggnet.reporting.contents import Card, Chart, Gallery, Picture, Section, Text, section, shortened
 from vggnet.reporting.measuring import single_q
@@ -79,7 +80,9 @@ def boxes_section(run: Run, data: str, computing: Computing, rating: Rating) -> 
     result = found.result
     if not len(result.indices):
         return None
-    merged = merge_boxes(run.path, model, rating, opened, val, scale, computing)
+    # a window more in each direction than the centre crop alone, else there is nothing to merge
+    dense_scale = max(scale, model.architecture.crop_px + TOTAL_STRIDE_PX)
+    merged = merge_boxes(run.path, model, rating, opened, val, dense_scale, computing)
     order = np.argsort(result.overlaps, kind="stable")
     examples = np.unique(np.linspace(0, len(order) - 1, min(len(order), EACH)).astype(int))
     return section(
@@ -95,7 +98,7 @@ def boxes_section(run: Run, data: str, computing: Computing, rating: Rating) -> 
             *(Text(note, quiet=True) for note in input_notes(split, shown_nets([run.path], [model.description]))),
             _gallery(found, "From the worst overlap to the best", order[examples]),
             _gallery(found, "The worst boxes", order[:EACH]),
-            merged_gallery(merged, val, found.titles, rating),
+            merged_gallery(merged, val, found.titles, rating, dense_scale),
         ],
     )
 
@@ -132,14 +135,15 @@ def size_chart(found: Boxes) -> Chart | None:
         axes.errorbar(range(len(names)), errors, bars, fmt="o", color=SERIES[0], capsize=3)
         axes.set_xticks(range(len(names)), names)
         axes.set(
-            title="error of test 1 in %, by size", xlabel="part of the image that the object covers", ylim=(0, 103)
+            title="error of test 1 in %, by size", xlabel="part of the image that the object covers", ylim=(-3, 103)
         )
-    least, most = min(counts, key=lambda count: count.rate), max(counts, key=lambda count: count.rate)
-    words = {id(count): name for count, name in zip(counts, ranges, strict=True)}
-    if most.interval[0] > least.interval[1]:
+    named = list(zip(counts, ranges, strict=True))
+    clear = [(more, less) for more in named for less in named if more[0].interval[0] > less[0].interval[1]]
+    if clear:
+        (more, larger), (less, smaller) = max(clear, key=lambda pair: pair[0][0].rate - pair[1][0].rate)
         says = (
-            f"Objects that cover {words[id(most)]} of the image are missed most ({percent(most.rate)}), those of "
-            f"{words[id(least)]} least ({percent(least.rate)})."
+            f"Objects that cover {larger} of the image are missed more often ({percent(more.rate)}) than those of "
+            f"{smaller} ({percent(less.rate)})."
         )
     else:
         says = f"Between the sizes there is {no_difference(len(found.result.indices))}."

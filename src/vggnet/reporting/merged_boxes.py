@@ -128,13 +128,17 @@ def _chosen(model: VGG, nets: int, val: Objects, scale: int) -> np.ndarray:
     return np.unique(np.linspace(0, len(val) - 1, count).astype(int))
 
 
-def merged_gallery(found: list[MergedBoxes], val: Objects, titles: tuple[str, ...], rating: Rating) -> Gallery | None:
+def merged_gallery(
+    found: list[MergedBoxes], val: Objects, titles: tuple[str, ...], rating: Rating, scale: int
+) -> Gallery | None:
     """Return images with the boxes of all windows and with the merged ones, and what merging changes."""
     if not found:
         return None
     places = np.unique(np.linspace(0, len(found) - 1, min(len(found), CARDS)).astype(int))
     cards = tuple(_card(found[place], val, titles) for place in places.tolist())
-    return Gallery("Boxes before and after merging (test 2, true class)", cards, _says(found, val, rating))
+    return Gallery(
+        f"Boxes before and after merging (test 2 at Q={scale}, true class)", cards, _says(found, val, rating)
+    )
 
 
 def _says(found: list[MergedBoxes], val: Objects, rating: Rating) -> str:
@@ -153,9 +157,10 @@ def _says(found: list[MergedBoxes], val: Objects, rating: Rating) -> str:
     )
     return (
         f"Left: a box from every window of the dense map, {rated}, the fainter the lower. Right: merged "
-        f"({rating.merging}), the best one dashed. On {counted(len(found), 'image')} {windows / len(found):.0f} boxes "
-        f"become {boxes / len(found):.1f} on average. Mean overlap with the true box: the best merged one "
-        f"{merged.mean():.2f}, that of the best window {single.mean():.2f}; {effect}."
+        f"({rating.merging}), the best one dashed. On {counted(len(found), 'image')} there are "
+        f"{windows / len(found):.1f} boxes before and {boxes / len(found):.1f} after merging, on average. Mean overlap "
+        f"with the true box: the best merged one {merged.mean():.2f}, that of the best window {single.mean():.2f}; "
+        f"{effect}."
     )
 
 
