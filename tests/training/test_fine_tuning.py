@@ -55,9 +55,9 @@ def test_a_new_last_layer_has_the_measured_recipe_and_ten_times_the_rate(
     ("classes", "given", "new_head", "rate"),
     [
         (("class2", "class0", "class1"), {}, False, 0.001),  # the same classes in another order
-        (("class0", "class1", "other"), {}, True, 0.001),
-        (OTHERS, {}, True, 0.001),
-        (("class0", "class1", "class2"), {"new_head": True}, True, 0.001),
+        (("class0", "class1", "other"), {}, True, RATE_WITHOUT),
+        (OTHERS, {}, True, RATE_WITHOUT),
+        (("class0", "class1", "class2"), {"new_head": True}, True, RATE_WITHOUT),
         (("class0", "class1", "class2"), {"net": "D"}, False, 0.01),  # from a shallower net: trained as from scratch
         (OTHERS, {"net": "D"}, True, 0.01),
     ],
@@ -85,7 +85,7 @@ def test_the_command_without_options_fine_tunes_and_says_what_is_new(
     assert run(["train", data, "--init-from", str(source), *common]) == 0
     printed = capsys.readouterr().out
     assert "head      fc8 is new: images has 3 classes, other ones than the 4 of the source net" in printed
-    assert "learning rate 0.001 (last layer 0.01)" in printed
+    assert "learning rate 0.003 (last layer 0.03)" in printed
     model = load_model(out)
     assert model.description.classes == ("class0", "class1", "class2")
     moved = (model.conv1_1.weight - given.conv1_1.weight).abs().max()

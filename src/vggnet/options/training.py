@@ -107,9 +107,7 @@ class TrainOptions:
     batch: Annotated[int | None, option(BATCH_HELP, default="256; for a new last layer 32")] = None
     learning_rate: Annotated[
         float | None,
-        option(
-            default="0.01; with --init-from of the same net 0.001; with a new last layer and batch normalisation 0.01"
-        ),
+        option(default="0.01; with --init-from of the same net 0.001; with a new last layer 0.003, --batch-norm 0.01"),
     ] = None
     """Learning rate of all layers at the start. --patience says when it drops."""
     weight_decay: WeightDecayOption = 5e-4

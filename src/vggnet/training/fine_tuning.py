@@ -20,7 +20,7 @@ DEFAULT_NET = "D"
 HEAD_FACTOR = 10.0  # the rate of a new last layer, as a multiple of the others'
 FINE_TUNING: dict[str, Any] = {"epochs": 30, "batch": 32, "patience": 4}  # of a net whose last layer is new
 # Of its other layers. Without batch normalisation, a rate of 0.01 and so small a batch kill units.
-RATE_WITH_BATCH_NORM, RATE_WITHOUT = 1e-2, 1e-3
+RATE_WITH_BATCH_NORM, RATE_WITHOUT = 1e-2, 3e-3
 
 
 def with_source(options: TrainOptions, source: ModelDescription | None) -> TrainOptions:
