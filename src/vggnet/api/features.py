@@ -46,6 +46,7 @@ def descriptors(
 
     Returns:
         `values` float32 (N, D), `files` (N), `labels` int64 (N) and `classes`, or None and () without class folders.
+        `notes`: where the images were shown otherwise than in the paper, or do not fit the net's range of pixels.
 
     Raises:
         UserError: for models, images or arguments that cannot be used; BadImage for a single image.
