@@ -27,6 +27,7 @@ from vggnet.backends.layout import lay_channels_last
 from vggnet.data.opening import open_data
 from vggnet.data.splits import Split
 from vggnet.description import InputPolicy, ModelDescription, Preprocessing
+from vggnet.files import replacing
 from vggnet.hardware import choose_device, choose_precision
 from vggnet.images.decoding import decode
 from vggnet.network.staging import stage_from
@@ -67,6 +68,45 @@ def initialize_as_torchvision(model: VGG) -> None:
         torch.nn.init.zeros_(module.bias)
 
 
+def save_state(
+    path: Path,
+    epochs: int,
+    model: VGG,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    draws: torch.Generator,
+) -> None:
+    """Write what `load_state` continues from, whole or not at all."""
+    content = {
+        "epochs": epochs,
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "schedule": schedule.state_dict(),
+        "draws": draws.get_state(),
+        "torch": torch.get_rng_state(),  # dropout's
+    }
+    with replacing(path) as temporary:
+        torch.save(content, temporary)
+
+
+def load_state(
+    path: Path,
+    model: VGG,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    draws: torch.Generator,
+) -> int:
+    """Continue from what `save_state` wrote. Return the number of epochs that are done."""
+    content = torch.load(path, weights_only=True)
+    model.load_state_dict(content["model"])
+    optimizer.load_state_dict(content["optimizer"])
+    schedule.load_state_dict(content["schedule"])
+    draws.set_state(content["draws"])
+    torch.set_rng_state(content["torch"])
+    epochs: int = content["epochs"]
+    return epochs
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data")
@@ -83,6 +123,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--resume", action="store_true", help="continue from OUT.state, which every epoch writes")
     options = parser.parse_args()
 
     torch.manual_seed(options.seed)
@@ -118,15 +159,18 @@ def main() -> None:
     )
     optimizer = torch.optim.SGD(model.parameters(), lr=options.learning_rate, momentum=0.9, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, max(1, math.ceil(options.epochs / 3)), 0.1)
+    draws = torch.Generator().manual_seed(options.seed)
     loader = DataLoader(
         Crops(pictures.train, architecture.crop_px),
         options.batch,
         shuffle=True,
         num_workers=options.workers,
-        generator=torch.Generator().manual_seed(options.seed),
+        generator=draws,
     )
+    state = options.out.with_suffix(".state")
+    done = load_state(state, model, optimizer, schedule, draws) if options.resume and state.exists() else 0
     begin = time.monotonic()
-    for epoch in range(options.epochs):
+    for epoch in range(done, options.epochs):
         losses = []
         for pixels, labels in loader:
             images = ((pixels.to(device) - mean) / deviation).to(memory_format=torch.channels_last)
@@ -142,7 +186,9 @@ def main() -> None:
             f"epoch {epoch + 1}/{options.epochs}: loss {np.mean(losses):.3f}, {time.monotonic() - begin:.0f} s",
             flush=True,
         )
+        save_state(state, epoch + 1, model, optimizer, schedule, draws)
     save_model(options.out, model)
+    state.unlink(missing_ok=True)
     print(f"written: {options.out}")
 
 
