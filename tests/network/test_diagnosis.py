@@ -29,13 +29,13 @@ def images() -> torch.Tensor:
     ("net", "init", "sigma", "batch_norm", "verdict"),
     [
         ("A", "glorot", 0.01, False, "learns"),
-        ("E", "glorot", 0.01, False, "learns"),
-        ("A", "gaussian", 0.01, False, "learns"),
+        pytest.param("E", "glorot", 0.01, False, "learns", marks=pytest.mark.slow),
+        pytest.param("A", "gaussian", 0.01, False, "learns", marks=pytest.mark.slow),
         ("A", "gaussian", 0.1, False, "explodes"),
         ("D", "gaussian", 0.01, False, "vanishes"),
-        ("E", "gaussian", 0.01, False, "vanishes"),
-        ("E", "gaussian", 0.1, False, "explodes"),
-        ("A", "gaussian", 0.01, True, "learns"),
+        pytest.param("E", "gaussian", 0.01, False, "vanishes", marks=pytest.mark.slow),
+        pytest.param("E", "gaussian", 0.1, False, "explodes", marks=pytest.mark.slow),
+        pytest.param("A", "gaussian", 0.01, True, "learns", marks=pytest.mark.slow),
     ],
 )
 def test_known_cases(images: torch.Tensor, net: str, init: str, sigma: float, batch_norm: bool, verdict: str) -> None:

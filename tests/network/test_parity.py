@@ -42,13 +42,14 @@ def compare(ours: nn.Module, theirs: nn.Module, images: torch.Tensor, labels: to
 @pytest.mark.parametrize("net", COLUMNS)
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_logits_and_every_gradient(net: str, batch_norm: bool) -> None:
-    width = 1 / 8
+    width = 1 / 16
     torch.manual_seed(0)
     theirs = small_reference(net, batch_norm, width, classes=10).double()
     ours = build(net, num_classes=10, width=width, crop=64, batch_norm=batch_norm, dropout=0.0, init="he").double()
     compare(ours.train(), theirs.train(), torch.randn(4, 3, 64, 64).double(), torch.tensor([1, 7, 3, 0]))
 
 
+@pytest.mark.slow
 def test_full_size_vgg16() -> None:
     torch.manual_seed(0)
     theirs = torchvision.models.vgg16(weights=None, init_weights=False, dropout=0.0)

@@ -54,7 +54,7 @@ def test_it_names_the_classes_that_predict_names_to_the_last_digit(
         ("dense", ["dense"]),
     ],
 )
-@pytest.mark.parametrize("scales", [[40], [36, 44], [36, 40, 44]])
+@pytest.mark.parametrize("scales", [[40], [36, 40, 44]])
 def test_each_protocol_gives_the_posteriors_of_classify(
     serve: Serve, model: Path, images: list[Path], view: str, views: list[str], scales: list[int]
 ) -> None:

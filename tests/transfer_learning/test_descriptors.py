@@ -45,7 +45,7 @@ def split_of(folder: Path) -> Split:
 def test_descriptors_are_means_over_positions_and_mirrors(
     small_net: Callable, colours: Path, layer: str, pool: str
 ) -> None:
-    model, split = small_net(), split_of(colours)
+    model, split = small_net(), split_of(colours).subset(range(0, 10, 3))
     found = describe_images([model], [split], DescriptorSettings(layer, (64, 96), pool))  # type: ignore[arg-type]
     tap = {"fc7": "relu7", "fc6": "relu6", "conv3_3": "relu3_3"}.get(layer, layer)
     for row, index in enumerate(found.indices):
