@@ -84,7 +84,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run `vggnet ARGUMENTS` and exit."""
     termination = _Termination()
     signal.signal(signal.SIGTERM, termination)
-    status = run(sys.argv[1:] if arguments is None else arguments)
+    try:
+        status = run(sys.argv[1:] if arguments is None else arguments)
+    except Terminated:  # the agent of torchrun ends a rank that is about to print an error
+        status = 143
     termination.ending = True
     sys.exit(status)
 

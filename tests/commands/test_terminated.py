@@ -50,6 +50,20 @@ def test_a_command_that_is_terminated_has_its_own_status(
         assert capsys.readouterr().err == f"vggnet: {words}\n"
 
 
+def test_a_signal_while_an_error_is_printed_leaves_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(_: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(cli, "run", stop)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            cli.main([])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ended.value.code == 143
+
+
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two classes of 16 training images and 60 val images, with a box for each."""
