@@ -3,14 +3,15 @@
 import dataclasses
 import hashlib
 import json
-import multiprocessing
 import os
 import resource
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from forked import Forked
 from safetensors.torch import load_file, save_file
 
 from vggnet.description import ModelDescription, Preprocessing
@@ -94,13 +95,12 @@ def save_and_die(path: Path) -> None:
 
 
 @pytest.mark.parametrize(("how", "exit_code"), [(save_with_little_room, 7), (save_and_die, -signal.SIGXFSZ)])
-def test_a_save_that_fails_half_way_leaves_the_old_file(tmp_path: Path, how: object, exit_code: int) -> None:
+def test_a_save_that_fails_half_way_leaves_the_old_file(
+    tmp_path: Path, how: Callable[[Path], None], exit_code: int
+) -> None:
     path = tmp_path / "best.safetensors"
     save_model(path, net(1))
-    process = multiprocessing.get_context("spawn").Process(target=how, args=(path,))  # type: ignore[arg-type]
-    process.start()
-    process.join()
-    assert process.exitcode == exit_code
+    assert Forked(how, path).wait() == exit_code
     assert equal(load_model(tmp_path), net(1))
     save_model(path, net(3))  # and what the dead one left is cleared away
     assert equal(load_model(path), net(3))
