@@ -105,6 +105,27 @@ def test_localize_evaluate_stops_too(
     assert "the weights have diverged" in capsys.readouterr().err
 
 
+def test_boxes_of_absurd_size_are_not_clipped_to_the_image_and_counted(
+    tmp_path: Path, class_folders: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Their numbers are finite. The true boxes cover most of the image: the whole image would be right."""
+    data = class_folders(train=2, val=2)
+    files = sorted(path.relative_to(data) for path in data.glob("*/*/*.jpg"))
+    rows = [f"{file},{file.parts[1]},1,1,38,38\n" for file in files]
+    (data / "boxes.csv").write_text("image,class,xmin,ymin,xmax,ymax\n" + "".join(rows))
+    model = net("scr")
+    with torch.no_grad():
+        model.fc8.weight.zero_()
+        model.fc8.bias.copy_(torch.tensor([0, 0, 1e30, 1e30]))
+    save_model(tmp_path / "boxes.safetensors", model)
+    assert run(["localize", "evaluate", str(tmp_path / "boxes.safetensors"), str(data), "--workers", "0"]) == 2
+    assert "the weights have diverged: the numbers of 6 of 6 boxes" in capsys.readouterr().err
+    with torch.no_grad():
+        model.fc8.bias.copy_(torch.tensor([0, 0, 1e3, 1e3]))  # large, and a box
+    save_model(tmp_path / "boxes.safetensors", model)
+    assert run(["localize", "evaluate", str(tmp_path / "boxes.safetensors"), str(data), "--workers", "0"]) == 0
+
+
 def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
     model = build("A", num_classes=3, width=0.04, crop=32)
     file = tmp_path / "net.safetensors"

@@ -31,6 +31,9 @@ from vggnet.network.vgg import VGG
 from vggnet.network.weights import is_finite
 from vggnet.paper.configurations import TOTAL_STRIDE_PX
 
+# In sides of the crop. Clipped to the image, a box of any size is the whole image, which may well be counted as right.
+FARTHEST = 1e6
+
 
 @dataclass(frozen=True)
 class _CenterCrop:
@@ -85,11 +88,11 @@ def center_outputs(
         if waiting:
             present()
     values = torch.cat(parts).numpy() if parts else np.empty((0, COORDINATES), np.float32)
-    finite = np.asarray(np.isfinite(values).all(1))
-    if not finite.all():
-        file = split.path(readable[int(np.argmin(finite))])
-        boxes = f"{int((~finite).sum()):,} of {len(finite):,} boxes, that of {file} for one"
-        raise Diverged(f"the numbers of {boxes}, are not finite; {Diverged.RETRAIN}")
+    boxes = np.asarray((np.abs(values) < FARTHEST).all(1))  # NaN is not
+    if not boxes.all():
+        file = split.path(readable[int(np.argmin(boxes))])
+        which = f"{int((~boxes).sum()):,} of {len(boxes):,} boxes, that of {file} for one"
+        raise Diverged(f"the numbers of {which}, are not finite or beyond {FARTHEST:g} crops; {Diverged.RETRAIN}")
     return values, np.array(readable, np.int64)
 
 
