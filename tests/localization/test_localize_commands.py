@@ -374,7 +374,7 @@ def test_both_nets_in_int8(blocks, classifier, options, tmp_path, capsys):
             ["evaluate", "BOXES", "DATA", "--classifier", "CLASSIFIER", "--classifier-views", "sparse"],
             "view 'sparse' does not exist",
         ),
-        (["train", "DATA", "--init-from", "nowhere"], "nowhere: there is no such file"),
+        (["train", "DATA", "--init-from", "nowhere"], "nowhere: no such file or run folder, and no model of that name"),
         (["train", "DATA", "--init-from", "CLASSIFIER", "--annotations", "no.csv"], "no.csv: there is no such file"),
         (["train", "DATA", "--init-from", "CLASSIFIER", "--train-scale", "20"], "below the crop of 32"),
         (
