@@ -3,7 +3,7 @@
 A new training that starts from another net (`init_from`) takes net, width and batch normalisation of that net. Where
 the data have other classes, the last layer is new. Epochs, batch and patience are then those of `FINE_TUNING`. The
 learning rate is `RATE_WITH_BATCH_NORM` or `RATE_WITHOUT`, that of the last layer `HEAD_FACTOR` times as large. The
-paper has none for this; docs/how-to/fine-tune.md says which of them were measured.
+paper has none for this; docs/how-to/fine-tune.md says how they were measured.
 """
 
 from collections.abc import Callable
