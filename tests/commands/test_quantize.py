@@ -77,7 +77,10 @@ def test_images_without_labels_serve_for_the_ranges(trained, tmp_path, capsys) -
         (["quantize", "MODEL", "DATA", "--out", "FILE"], "is a file; give a folder"),
         (["quantize", "MODEL", "DATA", "--out", "OUT", "--images", "0"], "--images 0: give a number from 1 to"),
         (["quantize", "MODEL", "nowhere", "--out", "OUT"], "neither a folder nor the name"),
-        (["quantize", "nowhere", "DATA", "--out", "OUT"], "nowhere: no such file or run folder, and no model of that name"),
+        (
+            ["quantize", "nowhere", "DATA", "--out", "OUT"],
+            "nowhere: no such file or run folder, and no model of that name",
+        ),
         (["quantize", "MODEL", "DATA", "--out", "OUT", "--test-scale", "20"], "20"),
     ],
 )
