@@ -145,7 +145,7 @@ def test_tensors_that_do_not_fit_are_named(
 
 
 def test_foreign_files(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="there is no such file"):
+    with pytest.raises(UserError, match="no such file or run folder"):
         load_model(tmp_path / "nowhere.safetensors")
     pickle = tmp_path / "vgg16.pth"
     torch.save({"a": torch.zeros(1)}, pickle)

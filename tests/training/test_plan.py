@@ -92,7 +92,7 @@ def test_crop_rate_and_policy_are_those_of_the_source_net(class_folders: Folders
     given = TrainOptions(data, net="A", init_from=source_net(tmp_path / "a.safetensors", policy=policy), new_head=True)
     plan = plan_training(given, World())
     assert plan.architecture.crop_px == 64
-    assert plan.recipe.learning_rate == 0.001  # the source is of the same configuration
+    assert plan.recipe.learning_rate == 0.003  # of a new last layer without batch normalisation
     assert plan.policy == InputPolicy(mirror=False, orientation="apply", pixel_range=(0, 4095))
     assert plan.recipe.mirror is False
     own = dataclasses.replace(given, net="D", mirror=True, orientation="ignore", pixel_range=(0, 1023), crop=32)
