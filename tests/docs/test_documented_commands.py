@@ -55,7 +55,7 @@ def test_a_mark_stands_only_where_a_command_stands() -> None:
     assert {command.split()[0] for command in marked} <= {
         *("make", "pip", "vggnet", "torchrun", "curl", "tar", "srun"),
         *(f"benchmarks/reproduce{which}.sh" for which in ("", "_short", "_localization")),
-        "python",
+        *("python", "pytest"),
     }
     assert len(set(MARKS)) == len(MARKS)
 
