@@ -24,7 +24,6 @@ from torchvision.models.vgg import cfgs, make_layers
 
 from vggnet.backends.cpu_fp32 import FoldedVGG
 from vggnet.backends.eager import EagerVGG
-from vggnet.formats.writing import to_state
 from vggnet.hardware import keep_freed_memory
 from vggnet.network.initialization import build
 from vggnet.network.vgg import VGG
@@ -105,16 +104,21 @@ def _of_torchvision(model: VGG) -> TorchvisionVGG:
     """Return torchvision's net with as many channels as `model`, and with its weights."""
     about = model.architecture
     plan = [each if each == "M" else round(about.width * int(each)) for each in cfgs[about.net]]
-    with torch.device("meta"):
-        net = TorchvisionVGG(make_layers(plan, batch_norm=about.batch_norm), CLASSES)
-        side, hidden = about.fc_kernel, model.fc7.out_channels
-        net.avgpool = nn.Identity()
-        net.classifier[0] = nn.Linear(int(plan[-2]) * side**2, hidden)
-        net.classifier[3] = nn.Linear(hidden, hidden)
-        net.classifier[6] = nn.Linear(hidden, CLASSES)
-        net.classifier[2] = net.classifier[5] = nn.Identity()  # no dropout, so that scores can be compared
-    net.load_state_dict({name: value.clone() for name, value in to_state(model, "torchvision").items()}, assign=True)
-    return net.requires_grad_()
+    net = TorchvisionVGG(make_layers(plan, batch_norm=about.batch_norm), CLASSES, init_weights=False)
+    side, hidden = about.fc_kernel, model.fc7.out_channels
+    net.avgpool = nn.Identity()
+    net.classifier[0] = nn.Linear(int(plan[-2]) * side**2, hidden)
+    net.classifier[3] = nn.Linear(hidden, hidden)
+    net.classifier[6] = nn.Linear(hidden, CLASSES)
+    net.classifier[2] = net.classifier[5] = nn.Identity()  # no dropout, so that scores can be compared
+    ours = [layer for layer in model.children() if isinstance(layer, (nn.Conv2d, nn.BatchNorm2d))]
+    own = [layer for layer in net.modules() if isinstance(layer, (nn.Conv2d, nn.BatchNorm2d, nn.Linear))]
+    with torch.no_grad():
+        for source, layer in zip(ours, own, strict=True):
+            for name, value in source.state_dict().items():
+                target = layer.state_dict()[name]
+                target.copy_(value.reshape(target.shape))
+    return net
 
 
 def _timed(
