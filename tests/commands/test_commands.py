@@ -1,7 +1,9 @@
 """The commands as users give them: what they print, write and leave."""
 
+import ast
 import csv
 import dataclasses
+import itertools
 import json
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import torch
 from PIL import Image
 
 import vggnet
+from vggnet import options
 from vggnet.cli import COMMANDS, run
 from vggnet.evaluation.metrics import Count
 from vggnet.images.augmentation import epoch_order
@@ -134,6 +137,16 @@ def test_texts_of_help_are_not_broken_in_the_middle(
     said = capsys.readouterr().out
     assert "or a name: scenes, cifar10, imagenette, hf:OWNER/NAME, ..." in said
     assert "compiled: torch.compile. plain: PyTorch's operators." in said
+
+
+def test_no_text_below_an_option_has_two_lines() -> None:
+    """The command line would break it there; `option` takes texts of any length."""
+    for module in Path(options.__file__).parent.glob("*.py"):
+        for group in ast.parse(module.read_text(encoding="utf-8")).body:
+            fields = group.body if isinstance(group, ast.ClassDef) else []
+            for field, text in itertools.pairwise(fields):
+                if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+                    assert text.lineno == text.end_lineno, f"{module.name}:{text.lineno}"
 
 
 def test_a_run_folder_holds_what_it_promises(

@@ -102,8 +102,8 @@ InitFromOption = Annotated[
     Models(),
     option(
         "Start from the weights of this run folder, model folder, weight file or name (vgg16, oxford/D, ...). From the "
-        "same net, all layers are copied; the last one is left out if DATA has other classes. From a shallower net, "
-        "the first four convolutional layers and the FC layers are copied (Sect. 3.1).",
+        "same net, all layers are copied; if DATA has other classes, the last one starts from random weights. From a "
+        "shallower net, the first four convolutional layers and the FC layers are copied (Sect. 3.1).",
         default="none: all layers start from random weights",
         metavar="MODEL",
     ),
@@ -125,7 +125,7 @@ ResumeOption = Annotated[
     bool,
     option(
         "Continue the run in --out from its last saved state; if nothing was saved yet, start it. Options that are "
-        "left out are taken from the run. These may differ from it: the folders of the images and boxes, --device, "
+        "left out are taken from the run. These may differ from it: the folder of the images (and of boxes), --device, "
         "--workers, --processes, --max-restarts, --step, --save-every, --keep, --on-divergence, --bad-images, --report "
         "and --json. Another value of any other option is an error.",
         default="off",

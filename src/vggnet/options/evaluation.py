@@ -33,27 +33,49 @@ class EvaluateOptions:
     For a folder of images without labels, print the five most probable classes of each image."""
 
     inputs: ModelsAndData
-    """Models (runs, model folders, weight files, or names such as oxford/D), then the data. The errors are measured on
-    its val images."""
-    module: Annotated[tuple[str, ...], option(default="none", metavar="PACKAGE:FUNCTION...")] = ()
-    """Also test classifiers of other libraries: functions that return a torch.nn.Module, such as
-    torchvision.models:resnet18 or 'mynets:resnet(depth=18)'. vggnet imports and runs this code: name only packages
-    that you trust."""
+    """Models (runs, model folders, weight files or names), then the data; errors are measured on its val images."""
+    module: Annotated[
+        tuple[str, ...],
+        option(
+            "Also test classifiers of other libraries: functions that return a torch.nn.Module, such as "
+            "torchvision.models:resnet18 or 'mynets:resnet(depth=18)'. vggnet imports and runs this code: name "
+            "only packages that you trust.",
+            default="none",
+            metavar="PACKAGE:FUNCTION...",
+        ),
+    ] = ()
     preprocessing: Annotated[str | None, option(default="as the module states", metavar="NAME")] = None
-    """With --module: the pixels it takes: torchvision, caffe, paper, tf, unit, or a JSON file (docs/weights.md)."""
-    classes: Annotated[Path | None, option(default="as the module states")] = None
-    """With --module: a file of its class names in the order of its outputs (a name a line, or a JSON list), or
-    imagenet."""
+    """With --module: the input it expects: torchvision, caffe, paper, tf, unit, or a JSON file (docs/weights.md)."""
+    classes: Annotated[
+        Path | None,
+        option(
+            "With --module: a file of its class names in the order of its outputs (a name a line, or a JSON "
+            "list), or imagenet.",
+            default="as the module states",
+        ),
+    ] = None
     crop: Annotated[int | None, option(default="as the module states, else 224")] = None
     """With --module: the side in pixels of its crops."""
-    views: Annotated[tuple[str, ...], option(default="center dense; without labels, dense", metavar="VIEW...")] = ()
-    """How images are shown to the nets. dense: whole; center: one crop; ten: the centre and the four corners, with
-    mirrors; crops: a grid of 5x5 crops with mirrors, 50 for each Q."""
+    views: Annotated[
+        tuple[str, ...],
+        option(
+            "How images are shown to the nets. dense: whole; center: one crop; ten: the centre and the four "
+            "corners, with mirrors; crops: a grid of 5x5 crops with mirrors, 50 for each Q.",
+            default="center dense; without labels, dense",
+            metavar="VIEW...",
+        ),
+    ] = ()
     test_scale: TestScalesOption = ()
     mirror: MirrorOption = None
-    protocol: Annotated[TableName | None, option(default="none")] = None
-    """Take views and Q from a table of the paper, in place of --views and --test-scale. table3: dense at one Q; table4:
-    dense at several Q; table5: dense, crops and both; table6: the same, all nets fused. Q is scaled with the crop."""
+    protocol: Annotated[
+        TableName | None,
+        option(
+            "Take views and Q from a table of the paper, in place of --views and --test-scale. table3: dense at "
+            "one Q; table4: dense at several Q; table5: dense, crops and both; table6: the same, all nets fused. "
+            "Q is scaled with the crop.",
+            default="none",
+        ),
+    ] = None
     against: Annotated[
         str | None,
         option(
@@ -74,9 +96,13 @@ class EvaluateOptions:
     """Write the table as Markdown."""
     report: Annotated[bool, tyro.conf.FlagConversionOff, switch("report", default="--no-report")] = False
     """Write report.html, with figures and the images that go wrong: beside --json, else into the first run folder."""
-    per_image: _TextFile = None
-    """Write the answers of each row of the table, as CSV: for each image the true class, five classes with their
-    posteriors, and whether the first is right."""
+    per_image: Annotated[
+        _TextFile,
+        option(
+            "Write the answers of each row of the table, as CSV: for each image the true class, five classes with "
+            "their posteriors, and whether the first is right."
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)

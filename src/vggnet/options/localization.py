@@ -58,7 +58,7 @@ _MergingOption = Annotated[
 _ClassifierViewsOption = Annotated[
     tuple[str, ...],
     option(
-        "The views by which the classifiers choose the five classes: dense, crops, center or ten, as for evaluate.",
+        "The views by which the classifiers choose classes: dense, crops, center or ten, as for evaluate.",
         default="dense",
         metavar="VIEW...",
     ),
@@ -112,10 +112,14 @@ class LocalizeTrainOptions:
     annotations: _AnnotationsOption = None
     val_annotations: _ValAnnotationsOption = None
     train_scale: Annotated[
-        tuple[int, ...], option(default="that of --init-from, in proportion to the crop", metavar="S [S]")
+        tuple[int, ...],
+        option(
+            "S: training images are rescaled so that their smaller side has this many pixels. With two numbers S "
+            "is drawn between them for each image (scale jitter).",
+            default="that of --init-from, in proportion to the crop",
+            metavar="S [S]",
+        ),
     ] = ()
-    """S: training images are rescaled so that their smaller side has this many pixels. With two numbers S is drawn
-    between them for each image (scale jitter)."""
     crop: Annotated[int | None, option(default="that of --init-from")] = None
     """Side of the training crops in pixels. With another crop than that of --init-from, fc6's kernels are resized."""
     dropout: float = 0.0
@@ -125,9 +129,13 @@ class LocalizeTrainOptions:
     pixel_range: PixelRangeOption = None
     epochs: EpochsOption = 20
     batch: BatchOption = 256
-    learning_rate: float = 1e-2
-    """Learning rate at the start. Box coordinates are fractions of the crop's side. The paper has 0.001 and does not
-    state the unit of its coordinates."""
+    learning_rate: Annotated[
+        float,
+        option(
+            "Learning rate at the start. Box coordinates are fractions of the crop's side. The paper has 0.001 "
+            "and does not state the unit of its coordinates."
+        ),
+    ] = 1e-2
     weight_decay: WeightDecayOption = 5e-4
     patience: PatienceOption = 6
     init: InitMethod = "glorot"
@@ -147,9 +155,16 @@ class LocalizeEvaluateOptions:
 
     inputs: ModelsAndData
     """Runs of localize train, then the images with boxes (their val split)."""
-    classifier: Annotated[tuple[Path, ...], Models(), option(default="none: only test 1", metavar="MODEL...")] = ()
-    """Test 1 (Table 8) takes the box of the true class. Test 2 (Table 9) takes the boxes of the five most probable
-    classes of these classifiers: runs, weight files or names."""
+    classifier: Annotated[
+        tuple[Path, ...],
+        Models(),
+        option(
+            "Test 1 (Table 8) takes the box of the true class. Test 2 (Table 9) takes the boxes of the five most "
+            "probable classes of these classifiers: runs, weight files or names.",
+            default="none: only test 1",
+            metavar="MODEL...",
+        ),
+    ] = ()
     classifier_views: _ClassifierViewsOption = ()
     classifier_scale: _ClassifierScaleOption = ()
     test_scale: TestScalesOption = ()

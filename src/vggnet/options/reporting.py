@@ -15,8 +15,7 @@ class ReportOptions:
     """Write a report as one HTML file: errors, curves, mistakes, single images, and what the net sees in them."""
 
     paths: Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="PATH...", help_behavior_hint="(required)")]]
-    """Runs, folders of runs (of ladder or quickstart), or JSON files that evaluate, localize evaluate, transfer or
-    diagnose wrote."""
+    """Runs, folders of runs (ladder, quickstart), or JSON of evaluate, localize evaluate, transfer or diagnose."""
     data: Annotated[str | None, option(default="the data that the nets were trained on", metavar="DATA")] = None
     """The images that the nets are tested on, with labels: a folder or a name, as for train."""
     out: Annotated[Path | None, option(default="report.html in the folder of the first PATH")] = None

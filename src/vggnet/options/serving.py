@@ -13,8 +13,7 @@ class ServeOptions:
     """Serve a page and a JSON API to try nets on images: classes, score maps, crops, boxes and saliency."""
 
     models: ModelInputs
-    """Classification runs, model folders, weight files or names such as vgg16; two of them can be compared side by
-    side. One of them may be a run of localize train, as with --boxes."""
+    """Runs, model folders, weight files or names; two are compared side by side. A localize run is taken as --boxes."""
     classifier: Annotated[tuple[Path, ...], Models(), option(default="none", metavar="MODEL...")] = ()
     """Classifiers in addition to MODEL."""
     boxes: Annotated[Path | None, Models(), option(default="no boxes", metavar="RUN")] = None
@@ -27,13 +26,18 @@ class ServeOptions:
         ),
     ] = None
     """Images that the page offers as samples."""
-    host: Annotated[str, option(metavar="HOST")] = "127.0.0.1"
-    """The address to listen on. 127.0.0.1: only this machine can open the page. 0.0.0.0: every machine of the network
-    can. There is no password."""
+    host: Annotated[
+        str,
+        option(
+            "The address to listen on. 127.0.0.1: only this machine can open the page. 0.0.0.0: every machine of "
+            "the network can. There is no password.",
+            metavar="HOST",
+        ),
+    ] = "127.0.0.1"
     port: int = 8000
     """The port to listen on; 0 takes a free one."""
     allowed_host: Annotated[tuple[str, ...], option(default="localhost and --host", metavar="NAME...")] = ()
-    """Further host names, without the port, that a request may be addressed to. Others are refused."""
+    """Host names, without the port, to accept as well. Requests for any other host are refused."""
     max_megabytes: float = 20.0
     """The largest image file that is taken, in megabytes (1,000,000 bytes)."""
     max_megapixels: float = 50.0
@@ -41,6 +45,6 @@ class ServeOptions:
     max_seconds: float = 60.0
     """The longest time for an answer, in seconds. Then the request fails with status 503."""
     max_images: int = 64
-    """How many images may wait and be computed at once; further requests get status 429."""
+    """Limit of images that wait or are computed, together; further requests get status 429."""
     device: DeviceOption = "auto"
     precision: InferencePrecisionOption = "auto"

@@ -130,7 +130,7 @@ class LadderOptions:
     preset: Annotated[
         Literal["desk", "paper"],
         option(
-            "desk: a short experiment for one machine, each deeper net at S = 256/224 of the crop and then with scale "
+            "desk: a short experiment for one machine, each deeper net at S = crop x 256/224 and then with scale "
             "jitter; paper: the paper's stages and lengths."
         ),
     ] = "desk"
@@ -152,8 +152,7 @@ class LadderOptions:
     """How the initial weights of layers that are not copied from a shallower net are drawn."""
     batch_norm: BatchNormOption = False
     mirror: Mirrored = True
-    """Mirror half of the training crops, or none of them (for digits and text). Without mirrored crops, tests use no
-    mirrored images."""
+    """Mirror half of the training crops, or none (for digits and text); then tests use no mirrored images either."""
     orientation: OrientationOption = None
     pixel_range: Annotated[tuple[int, int] | None, option(default="0 65535", metavar="LOW HIGH")] = None
     """For images of 16 bits a channel: the values that stand for black and for white. Stored with the weights."""

@@ -56,10 +56,14 @@ class TransferOptions:
     """Train linear SVMs on descriptors of your images and measure their error, by the protocols of App. B."""
 
     inputs: ModelsAndData
-    """Models and images as for features. For voc and actions the images are one year's folder of the devkit."""
-    protocol: TransferProtocol = "caltech"
-    """caltech: mean class recall over random splits; voc: mean average precision of classes; actions: mean
-    average precision of the actions of persons, each given by a box."""
+    """Models and images as for features. For voc and actions: VOCdevkit/VOC2007 or the like."""
+    protocol: Annotated[
+        TransferProtocol,
+        option(
+            "caltech: mean class recall over random splits; voc: mean average precision of classes; actions: mean "
+            "average precision of the actions of persons, each given by a box."
+        ),
+    ] = "caltech"
     train_per_class: Annotated[int | None, option(default="30")] = None
     """caltech: training images of each class."""
     test_per_class: Annotated[int | None, option(default="50")] = None
@@ -73,7 +77,7 @@ class TransferOptions:
     test_set: Annotated[str | None, option(metavar="SET", default="test if there is one, else val")] = None
     """voc, actions: the test set."""
     cost_sets: Annotated[
-        tuple[str, ...], option(default="C is chosen on the part that --validation says", metavar="SET SET")
+        tuple[str, ...], option(default="the fraction of the training images that --validation sets", metavar="SET SET")
     ] = ()
     """voc, actions: choose C by training SVMs on the first set and testing them on the second, such as train val."""
     regions: Regions = "both"
@@ -90,7 +94,7 @@ class TransferOptions:
     ] = ()
     """caltech: baselines on the same splits, with paired tests: pixels, random (the untrained net), or a model."""
     costs: Annotated[tuple[float, ...], option(metavar="C...")] = (0.01, 0.1, 1.0, 10.0, 100.0)
-    """The values of the SVM's C to choose from."""
+    """The values to choose from for C, the SVM's penalty for errors."""
     validation: float = 0.2
     """Fraction (0 to 1) of the training images that C is chosen on."""
     seed: int = 0
