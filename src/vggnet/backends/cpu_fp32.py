@@ -1,4 +1,4 @@
-"""A net prepared for inference in fp32 on a CPU: 1.2 to 1.3 times as fast as its layers one after the other.
+"""A net prepared for inference in fp32 on a CPU; how much faster than its layers one by one: docs/speed.md.
 
 Notable:
 - Batch normalisation, in evaluation a scale and a shift, becomes part of the convolution before it.
