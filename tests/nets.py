@@ -55,6 +55,22 @@ def save_random_net(path: Path, classes: Sequence[str], **options: Any) -> VGG:
     return model
 
 
+def worn_net(net: str, *, width: float = 1 / 8, crop: int = 32, **options: Any) -> VGG:
+    """Return a net of ten classes in evaluation mode whose biases and statistics are not those of a new one.
+
+    A computation that leaves one of them out then gives other scores.
+    """
+    model = build(net, num_classes=10, width=width, crop=crop, init="he", **options).eval()
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            if "norm" in name and tensor.is_floating_point():
+                tensor.copy_(0.5 + torch.rand(tensor.shape, generator=generator))
+            elif name.endswith("bias"):
+                tensor.copy_(0.5 * torch.randn(tensor.shape, generator=generator))
+    return model
+
+
 def sharp_net(
     net: str = "D",
     *,

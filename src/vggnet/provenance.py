@@ -12,9 +12,9 @@ import torch
 
 
 def environment(argv: Sequence[str] | None = None) -> dict[str, Any]:
-    """Return what a figure depends on besides the options: command, versions, processor, load, GPUs.
+    """Return the facts that are recorded beside a figure: command, versions, processor, load and GPUs.
 
-    `argv`: the command; None: this process's.
+    `argv` is the command; None means that of this process.
     """
     program, *arguments = sys.argv if argv is None else argv
     return {

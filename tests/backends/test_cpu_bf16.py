@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from nets import worn_net
 from torch.nn import functional as F
 
 from vggnet.backends import choose_inference as inference
@@ -21,23 +22,14 @@ from vggnet.evaluation.masking import padding_kept_zero
 from vggnet.evaluation.scoring import score
 from vggnet.evaluation.views import View
 from vggnet.hardware import cpu_has_bf16
-from vggnet.network.initialization import build
 from vggnet.network.vgg import VGG, evaluating
 
 CPU = torch.device("cpu")
 needs_bf16 = pytest.mark.skipif(not cpu_has_bf16(), reason="this CPU has no bf16 instructions")
 
 
-def small(net: str, **more: object) -> VGG:
-    model = build(net, num_classes=10, width=1 / 8, crop=64, init="he", **more).eval()  # type: ignore[arg-type]
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for name, tensor in model.state_dict().items():
-            if "norm" in name and tensor.is_floating_point():  # statistics as a trained net has them
-                tensor.copy_(0.5 + torch.rand(tensor.shape, generator=generator))
-            elif name.endswith("bias"):
-                tensor.copy_(0.5 * torch.randn(tensor.shape, generator=generator))
-    return model
+def small(net: str, **options: object) -> VGG:
+    return worn_net(net, crop=64, **options)
 
 
 def compare(model: VGG, images: torch.Tensor) -> None:

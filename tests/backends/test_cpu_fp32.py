@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from nets import worn_net
 from torch import Tensor, nn
 
 from vggnet.backends.choose_inference import fast_inference
@@ -10,7 +11,6 @@ from vggnet.backends.eager import EagerVGG
 from vggnet.backends.piecewise import PIECE_PX, is_hooked
 from vggnet.evaluation.forward import ready_to_score
 from vggnet.evaluation.masking import padding_kept_zero
-from vggnet.network.initialization import build
 from vggnet.network.taps import features
 from vggnet.network.vgg import VGG
 
@@ -18,16 +18,7 @@ CPU = torch.device("cpu")
 
 
 def small(net: str, *, batch_norm: bool = False) -> VGG:
-    """Return a net whose biases and statistics are not those of a new one, so that leaving one out is seen."""
-    model = build(net, num_classes=10, width=1 / 16, crop=32, init="he", batch_norm=batch_norm).eval()
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for name, tensor in model.state_dict().items():
-            if "norm" in name and tensor.is_floating_point():
-                tensor.copy_(0.5 + torch.rand(tensor.shape, generator=generator))
-            elif name.endswith("bias"):
-                tensor.copy_(0.5 * torch.randn(tensor.shape, generator=generator))
-    return model
+    return worn_net(net, width=1 / 16, batch_norm=batch_norm)
 
 
 @pytest.mark.parametrize("net", ["A", "A-LRN", "B", "C", "D", "E", "5x5"])

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from nets import worn_net
 from played_cudnn import any_channels, convolution_by
 
 from vggnet.backends.choose_inference import cudnn_form, fast_inference
@@ -9,22 +10,8 @@ from vggnet.backends.eager import EagerVGG
 from vggnet.backends.gpu_bf16 import CudnnVGG, fused_convolution_unavailable
 from vggnet.errors import UserError
 from vggnet.evaluation.masking import padding_kept_zero
-from vggnet.network.initialization import build
-from vggnet.network.vgg import VGG
 
 CPU = torch.device("cpu")
-
-
-def small(net: str, **more: object) -> VGG:
-    model = build(net, num_classes=10, width=1 / 8, crop=32, init="he", **more).eval()  # type: ignore[arg-type]
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for name, tensor in model.state_dict().items():
-            if "norm" in name and tensor.is_floating_point():
-                tensor.copy_(0.5 + torch.rand(tensor.shape, generator=generator))
-            elif name.endswith("bias"):
-                tensor.copy_(0.5 * torch.randn(tensor.shape, generator=generator))
-    return model
 
 
 def near(found: torch.Tensor, exact: torch.Tensor) -> bool:
@@ -38,7 +25,7 @@ def near(found: torch.Tensor, exact: torch.Tensor) -> bool:
 @pytest.mark.parametrize("kernels", [False, True])
 def test_every_net(net: str, batch_norm: bool, kernels: bool) -> None:
     torch.manual_seed(0)
-    model, images = small(net, batch_norm=batch_norm), 60 * torch.randn(2, 3, 35, 70)
+    model, images = worn_net(net, batch_norm=batch_norm), 60 * torch.randn(2, 3, 35, 70)
     with torch.inference_mode():
         assert near(CudnnVGG(model, kernels=kernels)(images), model(images))
 
@@ -48,7 +35,7 @@ def test_a_padded_batch_is_as_each_image_alone() -> None:
     torch.manual_seed(0)
     sizes = [(64, 96), (40, 70)]
     images = [60 * torch.randn(1, 3, *size) for size in sizes]
-    quick = CudnnVGG(small("D"), kernels=True)
+    quick = CudnnVGG(worn_net("D"), kernels=True)
     batch = torch.zeros(2, 3, 64, 96)
     for place, image in zip(batch, images, strict=True):
         place[:, : image.shape[2], : image.shape[3]] = image[0]
@@ -61,13 +48,13 @@ def test_a_padded_batch_is_as_each_image_alone() -> None:
 
 def test_a_gpu_computes_by_pytorchs_operators_by_default() -> None:
     for precision in ("bf16", "fp32"):
-        assert type(fast_inference(small("A"), torch.device("cuda"), precision)) is EagerVGG
+        assert type(fast_inference(worn_net("A"), torch.device("cuda"), precision)) is EagerVGG
 
 
 @pytest.mark.usefixtures("cudnn_written_out", "nothing_noted")
 def test_without_kernels_a_line_says_why(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cudnn_form(small("A"), None, None).kernels
-    assert not cudnn_form(small("A"), "no Triton", None).kernels
+    assert cudnn_form(worn_net("A"), None, None).kernels
+    assert not cudnn_form(worn_net("A"), "no Triton", None).kernels
     line = "inference runs without vggnet's kernels of conv1_1 and pooling: no Triton\n"
     assert capsys.readouterr().err == line
 
@@ -77,7 +64,7 @@ def refuse(*_: object) -> torch.Tensor:
 
 
 def test_where_cudnn_is_asked_for_and_does_not_work_the_reason_is_raised() -> None:
-    model = small("A")
+    model = worn_net("A")
     with (
         convolution_by(refuse),
         pytest.raises(
@@ -110,7 +97,7 @@ def test_on_a_gpu() -> None:
     assert fused_convolution_unavailable(device) is None
     torch.manual_seed(0)
     for net in ("A-LRN", "D"):
-        model = small(net).to(device)
+        model = worn_net(net).to(device)
         quick = fast_inference(model, device, "bf16-cudnn")
         assert isinstance(quick, CudnnVGG)
         for size in ((64, 64), (224, 224), (97, 130)):

@@ -52,7 +52,7 @@ def end_with_parent(parent: int) -> None:
 def signals_held_back() -> Iterator[None]:
     """Hold back SIGINT and SIGTERM while a process is forked, and deliver them after the block.
 
-    Python drops what a signal's handler raises within the callbacks of a fork, and prints a traceback.
+    During a fork, Python would print a traceback of the handler's exception and go on without it.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

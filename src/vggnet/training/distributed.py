@@ -284,7 +284,7 @@ _joined: World | None = None
 
 
 def backend_of(device: torch.device) -> dict[str, Any]:
-    """Return the arguments of `init_process_group` for a device: NCCL is told its GPU, or it guesses and warns."""
+    """Return the arguments of `init_process_group` for a device. Without its GPU, NCCL would guess one and warn."""
     return {"backend": "nccl", "device_id": device} if device.type == "cuda" else {"backend": "gloo"}
 
 

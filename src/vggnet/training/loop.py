@@ -206,9 +206,9 @@ class Loop:
 
     @contextmanager
     def _saved_when_it_ends(self, activity: str, stop: StopRequests) -> Iterator[None]:
-        """Do what may wait or fail. A stop that is asked for meanwhile, or an error, ends it with the state saved.
+        """Run the block; save the state if an error or a request to stop ends it.
 
-        With several ranks only `unless_stopped` hears of the stop, since all of them have to end together.
+        With several ranks the block is not interrupted by such a request: all ranks have to end at the same step.
         """
         self._activity = activity
         try:
