@@ -13,9 +13,10 @@
 #     RATE_JITTER=0.01                of the second stage, S in [73; 146]
 #     SEEDS="0"                       of D with batch normalisation and of the usual recipe; the other nets have the first
 #     THREADS=1 WORKERS=1             of each training; empty for the program's own choice
+#     ONLY="A D"                      train these runs only, and write no tables
 # At full width on a GPU: WIDTH=1 BATCH=256 SEEDS="0 1 2" THREADS= WORKERS= benchmarks/reproduce.sh DATA OUT
 set -euo pipefail
-[ $# -ge 2 ] || { sed -n '2,18p' "$0"; exit 2; }
+[ $# -ge 2 ] || { sed -n '2,19p' "$0"; exit 2; }
 data=$1 out=$2 mode=${3:-train}
 width=${WIDTH:-0.25} epochs=${EPOCHS:-60} batch=${BATCH:-64} rate=${RATE:-0.01} rate_bn=${RATE_BN:-0.02}
 rate_jitter=${RATE_JITTER:-0.01} seeds=(${SEEDS:-0}) threads=${THREADS-1} workers=${WORKERS-1}
@@ -83,7 +84,7 @@ while [ $left -gt 0 ]; do
   left=0 begun=0
   for run in "${runs[@]}"; do
     IFS='|' read -r name needs options <<<"$run"
-    ! finished "$name" || continue
+    [[ " ${ONLY:-$name} " == *" $name "* ]] && ! finished "$name" || continue
     left=$((left + 1))
     [ "$needs" = - ] || finished "$needs" || continue
     exec {lock}>"$out/.$name.busy"
@@ -92,8 +93,9 @@ while [ $left -gt 0 ]; do
     fi
     exec {lock}>&-
   done
-  [ $left -eq 0 ] || [ $begun -eq 1 ] || { echo "another call is training what is left:" && status && exit; }
+  [ $left -eq 0 ] || [ $begun -eq 1 ] || { echo "another call trains what is left:" && status && exit; }
 done
+[ -z "${ONLY:-}" ] || { status; exit; }
 
 evaluate() { # evaluate NAME ARGUMENTS...
   local name=$1

@@ -11,10 +11,11 @@ import pytest
 import torch
 from torch import nn
 
-from vggnet.api.perceptual import LPIPS_LAYERS, PerceptualLoss, gram
+from vggnet.api.perceptual import PerceptualLoss
 from vggnet.description import Preprocessing
 from vggnet.errors import UserError
 from vggnet.network.initialization import build
+from vggnet.network.perceptual import LPIPS_LAYERS, gram
 from vggnet.network.taps import features
 from vggnet.network.vgg import VGG, without_head
 
