@@ -17,7 +17,6 @@ from vggnet.data.splits import Split
 from vggnet.errors import BadImage
 from vggnet.images.augmentation import Augmentation
 from vggnet.images.decoding import decode
-from vggnet.images.geometry import crop_of_rescaled
 from vggnet.images.holding import HeldImages
 from vggnet.images.silence import in_words
 from vggnet.images.workers import Workers, chunks, places_for
@@ -114,9 +113,9 @@ class _CropReader:
         epoch, wanted, slot = item
         crop = self.augmentation.crop
         if self.slots is not None:
-            pixels = self.slots[slot].numpy()
+            pixels = self.slots[slot]
         else:
-            pixels = np.empty((len(wanted), crop, crop, 3), np.uint8)
+            pixels = torch.empty((len(wanted), crop, crop, 3), dtype=torch.uint8)
         shifts, views = np.empty((len(wanted), 3), np.float32), np.empty((len(wanted), 4), np.float32)
         read: list[int] = []
         bad: list[BadImage] = []
@@ -131,12 +130,11 @@ class _CropReader:
                 self.held.put(index, image)
             place = len(read)
             view = self.augmentation.view(epoch, index, *image.size)
-            pixels_of_crop = crop_of_rescaled(image, view.scale, view.left, view.top, crop)
-            pixels[place] = pixels_of_crop[:, ::-1] if view.mirrored else pixels_of_crop
+            pixels[place] = self.augmentation.pixels(image, view)
             shifts[place], views[place] = view.shift, (view.scale, view.left, view.top, view.mirrored)
             read.append(index)
         count = len(read)
-        handed_over = slot if self.slots is not None else torch.from_numpy(pixels[:count])
+        handed_over = slot if self.slots is not None else pixels[:count]
         return handed_over, shifts[:count], views[:count], np.array(read, np.int64), tuple(bad)
 
 

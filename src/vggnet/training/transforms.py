@@ -21,7 +21,7 @@ from vggnet.evaluation.preprocessing import AnyImage, center_square, open_rgb
 from vggnet.evaluation.protocols import default_scale
 from vggnet.images.augmentation import Augmentation
 from vggnet.images.color import STORED_AS, ColorStatistics
-from vggnet.images.geometry import crop_of_rescaled, rescale
+from vggnet.images.geometry import rescale
 from vggnet.images.normalization import normalize
 from vggnet.network.vgg import VGG, refuse_path
 from vggnet.paper.recipes import FIXED_SCALE_PX, scaled_px
@@ -44,8 +44,7 @@ class TrainTransform:
         """
         rgb = open_rgb(image, self.reading)
         view = self.augmentation.draw(_seeded_by_torch() if draws is None else draws, *rgb.size)
-        pixels = crop_of_rescaled(rgb, view.scale, view.left, view.top, self.augmentation.crop)
-        pixels = pixels[:, ::-1] if view.mirrored else pixels
+        pixels = self.augmentation.pixels(rgb, view)
         shift = torch.from_numpy(view.shift)[None]
         return _as_input(pixels, self.preprocessing, shift)
 
@@ -63,7 +62,8 @@ class TestTransform:
     def __call__(self, image: AnyImage) -> Tensor:
         """Return the centre crop of a file, an image of Pillow or pixels uint8 (H, W, 3)."""
         rgb = rescale(open_rgb(image, self.reading), self.scale)
-        return _as_input(center_square(np.asarray(rgb), self.crop), self.preprocessing)
+        square = torch.from_numpy(center_square(np.array(rgb), self.crop))
+        return _as_input(square, self.preprocessing)
 
 
 def transforms(
@@ -220,6 +220,5 @@ def _seeded_by_torch() -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key))
 
 
-def _as_input(pixels: np.ndarray, preprocessing: Preprocessing, shift: Tensor | None = None) -> Tensor:
-    batch = torch.from_numpy(np.array(pixels[None]))
-    return normalize(batch, preprocessing, shift)[0].contiguous()
+def _as_input(pixels: Tensor, preprocessing: Preprocessing, shift: Tensor | None = None) -> Tensor:
+    return normalize(pixels[None], preprocessing, shift)[0].contiguous()
