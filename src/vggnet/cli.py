@@ -73,10 +73,10 @@ DESCRIPTION = """Train and test the nets of "Very Deep Convolutional Networks" (
   vggnet quickstart                          train nets A and D in minutes, without a download
   vggnet train FOLDER --net D --out RUN      train a net on your images
   vggnet evaluate RUN FOLDER                 measure the net's error by the paper's test protocol
-  vggnet predict vgg16 photo.jpg             name what is in a photograph, by ImageNet's weights
+  vggnet predict vgg16 photo.jpg             name what is in a photograph, with weights trained on ImageNet
   vggnet COMMAND --help                      list the options of a command
-  vggnet COMMAND ... --offline               (any command) download nothing; take models and data by name from the
-                                             cache
+  vggnet COMMAND ... --offline               (any command) download nothing: models and data that are given by name
+                                             must be in the cache
   vggnet --version                           print the versions, for a bug report"""
 
 

@@ -149,6 +149,14 @@ def test_no_text_below_an_option_has_two_lines() -> None:
                     assert text.lineno == text.end_lineno, f"{module.name}:{text.lineno}"
 
 
+def test_no_help_has_a_number_with_commas() -> None:
+    """The command line may break a line after the comma; words ("ten thousand") stay whole."""
+    for module in Path(options.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                assert ",000" not in node.value, f"{module.name}:{node.lineno}"
+
+
 def test_a_run_folder_holds_what_it_promises(
     class_folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

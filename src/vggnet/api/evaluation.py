@@ -23,14 +23,13 @@ from vggnet.training.distributed import among_ranks
 Model = str | Path
 AnyModel = Model | nn.Module | OtherClassifier
 TEXTS = {
-    "models": "A run folder, a model folder, a weight file or a name such as vgg16; or several, which are fused.",
+    "models": "A run folder, a model folder, a weight file or a name such as vgg16; or several of them.",
     "json": "A file to write the result to, as JSON. (default: not written)",
     "on_progress": "Called with the number of images done, of all images, and the net's name. (default: nothing)",
 }
 _TEXTS = TEXTS | {
     "models": "A run folder, a model folder, a weight file or a name such as vgg16; a net in memory; or a PyTorch "
-    "classifier of any library (a torch.nn.Module, or an OtherClassifier, which describes itself). Several are also "
-    "fused.",
+    "classifier of any library (a torch.nn.Module, or an OtherClassifier, which describes itself). Or several of them.",
     "preprocessing": "What pixels the modules take: torchvision, caffe, paper, tf or unit; the mean and deviation of "
     "pixels of 0 to 1; weights of torchvision or their transforms; timm's data configuration. (default: as the module "
     "states)",
@@ -64,8 +63,10 @@ def evaluate(
 ) -> Table:
     """Measure the error of nets on labelled images by the paper's test protocol (Sect. 3.2).
 
-    Posteriors are cached in the run: only what is new goes through the nets. A folder without a val part counts whole;
-    where one of the nets was trained on that folder, the part that was set aside counts.
+    Several nets are measured one by one and also fused. (With `protocol` table3, table4 or table5 they are not fused;
+    with table6 only the fused nets are measured.) Posteriors are cached in the run, so views that were computed before
+    need no forward pass. All images of a folder without a val part count; if one of the nets was trained on that
+    folder, only the part that was set aside counts.
 
     Returns:
         The rows with their errors, each with a 95 % interval, what they are compared with, and notes. `print()` prints

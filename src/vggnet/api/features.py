@@ -40,9 +40,10 @@ def descriptors(
     workers: int | None = None,
     on_progress: Callable[[int, int, str], Any] | None = None,
 ) -> ImageDescriptors:
-    """Describe images by a layer's activations, averaged over positions and mirror, of unit length (App. B).
+    """Return descriptors of images: the activations of a layer, averaged and L2-normalised (App. B).
 
-    `vggnet features` writes the same to a file. Activations of single positions: `vggnet.features`.
+    The average is over all positions and over the image and its mirror image. `vggnet features` writes the same to a
+    file. `vggnet.features` returns the activations of single positions.
 
     Returns:
         `values` float32 (N, D), `files` (N), `labels` int64 (N) and `classes`, or None and () without class folders.

@@ -21,7 +21,7 @@ def report(
     device: str = "auto",
     workers: int | None = None,
 ) -> Report:
-    """Make a report of runs and results: errors, curves, mistakes, single images, and what the net sees in them.
+    """Make a report of runs and results: errors, curves, mistakes, and single images with score maps and saliency.
 
     Returns:
         `html`, the whole page as text, and `notes` on what could not be shown. A notebook shows the page.

@@ -1,4 +1,4 @@
-"""Train classifiers from Python, and judge beforehand whether a net can learn: `train`, `ladder`, `diagnose`."""
+"""Train classifiers from Python, and judge the weights that a training starts from: `train`, `ladder`, `diagnose`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -71,7 +71,7 @@ def train(
     keep: int = 2,
     report: bool = True,
 ) -> TrainResult:
-    """Train one net on images in folders (Sect. 3.1), as `vggnet train` does, and print the progress.
+    """Train one net on your images (Sect. 3.1), as `vggnet train` does, and print the progress.
 
     Returns:
         The run folder, the errors on val by view ("center", "dense"; empty without labelled val images), the number of
@@ -130,7 +130,7 @@ def ladder(
     keep: int = 2,
     report: bool = True,
 ) -> list[StageResult]:
-    """Train a shallow net, then deeper ones from it (Sect. 3.1), as `vggnet ladder` does, and print the progress.
+    """Train a shallow net, then deeper nets that start with its layers (Sect. 3.1), and print the progress.
 
     Finished stages of an earlier call are not trained again.
 
@@ -170,7 +170,7 @@ def diagnose(
     seed: int = 0,
     device: str = "auto",
 ) -> Diagnosis:
-    """Judge whether an untrained net can learn, by each layer's signal and gradient on a few training images.
+    """Judge whether training can start from a net's weights, by each layer's signal and gradient on a few images.
 
     Returns:
         The layers in the paper's order, the loss, `verdict` ("learns", "vanishes" or "explodes"), and the reason in

@@ -11,7 +11,6 @@ from vggnet.options.choices import (
     ImageCheck,
     InferencePrecisionName,
     InitMethod,
-    OnDivergence,
     Orientation,
     PrecisionName,
 )
@@ -46,9 +45,10 @@ def _inputs(metavar: str) -> Any:
 
 # what the commands are about
 DATA_HELP = (
-    "The images: a folder with train/CLASS/*.jpg and val/CLASS/*.jpg, or with CLASS/*.jpg, of which a part is set "
-    "aside for validation; the download of ILSVRC or Tiny ImageNet; a tar, zip or parquet file of such a folder; what "
-    "`vggnet data pack` wrote; or a name: scenes, cifar10, imagenette, hf:OWNER/NAME, ... (docs/data.md)."
+    "The images: a folder with train/CLASS/*.jpg and val/CLASS/*.jpg, or with CLASS/*.jpg (a fifth of the images is "
+    "then set aside for validation); the download of ILSVRC or Tiny ImageNet; a tar, zip or parquet file of such a "
+    "folder; a folder that `vggnet data pack` wrote; or a name: scenes, cifar10, imagenette, hf:OWNER/NAME, ... "
+    "(docs/data.md)."
 )
 DataInput = Positional[Annotated[str, option(DATA_HELP)]]
 ModelInput = Positional[
@@ -63,7 +63,7 @@ ModelAndImages = Positional[Annotated[tuple[str, ...], Models("first"), _inputs(
 # the net
 NET_HELP = "A, A-LRN, B, C, D or E of Table 1, or 5x5, the control net of Sect. 4.1."
 WIDTH_HELP = "Multiply the number of channels of every hidden layer by this; 1 is the paper's net."
-BATCH_NORM_HELP = "Add batch normalisation after every convolution (not in the paper), or not."
+BATCH_NORM_HELP = "Add batch normalisation after every convolutional layer (not after FC layers). The paper has none."
 NetOption = Annotated[str, option(NET_HELP, metavar="NET")]
 WidthOption = Annotated[float, option(WIDTH_HELP)]
 BatchNormOption = Annotated[bool, tyro.conf.FlagConversionOff, switch("batch-norm", BATCH_NORM_HELP, default="off")]
@@ -84,7 +84,6 @@ CropOption = Annotated[
 ]
 InitOption = Annotated[
     InitMethod,
-    OnDivergence,
     option(
         "How the initial weights are drawn. gaussian: with the same standard deviation in all layers (--sigma), as in "
         "the paper; deep nets then also need --init-from. glorot, he: scaled by the size of each layer."
@@ -102,8 +101,8 @@ InitFromOption = Annotated[
     Models(),
     option(
         "Start from the weights of this run folder, model folder, weight file or name (vgg16, oxford/D, ...). From the "
-        "same net, all layers are copied; if DATA has other classes, the last one starts from random weights. From a "
-        "shallower net, the first four convolutional layers and the FC layers are copied (Sect. 3.1).",
+        "same net, all layers are copied. From a shallower net, the first four convolutional layers and the FC layers "
+        "are copied (Sect. 3.1). In both cases, if DATA has other classes, the last layer starts from random weights.",
         default="none: all layers start from random weights",
         metavar="MODEL",
     ),
@@ -117,17 +116,18 @@ ReportOption = Annotated[
     switch(
         "report",
         "Write report.html into the folder of the results: errors, curves, mistakes, images. In a training of more "
-        "than five minutes its curves are drawn anew after each epoch.",
+        "than five minutes, the report is also written after each epoch, with the curves so far.",
         default="--report",
     ),
 ]
 ResumeOption = Annotated[
     bool,
     option(
-        "Continue the run in --out from its last saved state; if nothing was saved yet, start it. Options that are "
-        "left out are taken from the run. These may differ from it: the folder of the images (and of boxes), --device, "
-        "--workers, --processes, --max-restarts, --step, --save-every, --keep, --on-divergence, --bad-images, --report "
-        "and --json. Another value of any other option is an error.",
+        "Continue the run in --out from its last saved state; if nothing was saved yet, start it. Give the options of "
+        "the start again. Options without a fixed default (such as --crop, --train-scale, --mirror, --precision and "
+        "--micro-batch) may be left out; they are taken from the run. These may differ from the start: the folder of "
+        "the images (and of boxes), --device, --workers, --processes, --max-restarts, --step, --save-every, --keep, "
+        "--on-divergence, --bad-images, --report and --json. Another value of any other option is an error.",
         default="off",
     ),
 ]
@@ -168,11 +168,14 @@ OrientationOption = Annotated[
         default="apply",
     ),
 ]
+PIXEL_RANGE_HELP = (
+    "For images of 16 bits a channel: the values that stand for black and for white, such as 0 4095 for 12-bit "
+    "cameras. Images of 8 bits are not changed by it. The range is stored with the weights."
+)
 PixelRangeOption = Annotated[
     tuple[int, int] | None,
     option(
-        "For images of 16 bits a channel: the values that stand for black and for white, such as 0 4095 for 12-bit "
-        "cameras. Images of 8 bits are not changed by it. Stored with the weights.",
+        PIXEL_RANGE_HELP,
         default="that of the net of --init-from; for a new net 0 65535",
         metavar="LOW HIGH",
     ),
@@ -222,18 +225,18 @@ BadImagesOption = Annotated[
 CheckOption = Annotated[
     ImageCheck | None,
     option(
-        "What is checked before the training. decode: all images are decoded. headers: the first bytes of all images "
-        "are read, and 10,000 images are decoded for the statistics of the colours. none: only these 10,000 are "
-        "decoded. With none, copies of training images in val are not looked for, and learnt.npz is not written, so "
-        "`vggnet evaluate` cannot warn of a test on training images.",
-        default="decode; headers for more than 100,000 images",
+        "What is checked before the training. decode: all images are decoded. headers: ten thousand images are "
+        "decoded, and of the others only the first bytes are read. none: the same ten thousand are decoded, and the "
+        "others are not read. With none, copies of training images in val are not looked for, and learnt.npz is not "
+        "written, so `vggnet evaluate` cannot warn of a test on training images.",
+        default="decode; headers if there are more than a hundred thousand images",
     ),
 ]
 LeaveOutOption = Annotated[
     Path | None,
     option(
-        "Leave out the images that this csv names (part, image, reason), such as the list that `vggnet data check` "
-        "writes.",
+        "Leave out the images that this csv lists. Its columns are part (train or val), image and reason. `vggnet data "
+        "check` writes such a file.",
         default="no image is left out",
         metavar="LIST",
     ),
@@ -247,29 +250,43 @@ BadBoxesOption = Annotated[
 ]
 
 # the test, and where results go
+_Q_HELP = "Q: images are rescaled so that their smaller side has this many pixels."
+_Q_IS_S = "S of each net, or the middle of its range if S was jittered"
+_Q_IS_S_OR_PUBLISHED = f"{_Q_IS_S}; for nets whose S is unknown, the Q of their published error"
 TestScalesOption = Annotated[
     tuple[int, ...],
+    option(f"{_Q_HELP} Give one or more.", default=f"{_Q_IS_S_OR_PUBLISHED}, else crop x 256/224", metavar="Q..."),
+]
+EvaluateScalesOption = Annotated[
+    tuple[int, ...],
     option(
-        "Q: images are rescaled so that their smaller side has this many pixels. Give one or more.",
-        default="S of each net; the middle of its range if S was jittered",
+        f"{_Q_HELP} Give one or more.",
+        default=f"{_Q_IS_S_OR_PUBLISHED}; if that is unknown, too, Q must be given",
         metavar="Q...",
     ),
+]
+BoxScalesOption = Annotated[
+    tuple[int, ...], option(f"{_Q_HELP} Give one or more.", default=_Q_IS_S, metavar="Q...")  # S of a box net is known
 ]
 TestScaleOption = Annotated[
     int | None,
     option(
-        "Q: images are rescaled so that their smaller side has this many pixels.",
-        default="S of the net; the middle of its range if S was jittered",
+        _Q_HELP,
+        default="S of the net, or the middle of its range if S was jittered; if S is unknown, the Q of the net's "
+        "published error, else crop x 256/224",
         metavar="Q",
     ),
 ]
+MIRROR_TRAIN_HELP = (
+    "Mirror half of the training crops, or none of them (for digits and text). A net that is trained without mirrored "
+    "crops is also tested without mirrored images."
+)
 MirrorTrainOption = Annotated[
     bool | None,
     tyro.conf.FlagConversionOff,
     switch(
         "mirror",
-        "Mirror half of the training crops, or none of them (for digits and text). A net that is trained without "
-        "mirrored crops is also tested without mirrored images.",
+        MIRROR_TRAIN_HELP,
         default="as the net of --init-from was trained; for a new net, --mirror",
     ),
 ]

@@ -16,19 +16,25 @@ _WorkersOption = Annotated[
 
 @dataclass(frozen=True)
 class DataCheckOptions:
-    """Decode every image; report unreadable files, duplicates, the same image in two classes, and changes since the
-    last check in --out."""
+    """Decode every image, and report unreadable files, copies, images that are in two classes, and changes since the
+    last check of the same data."""
 
     data: DataInput
-    out: Annotated[Path | None, option(default="runs/DATA-check")] = None
-    """A folder for report.json and for leave-out.csv, the images that should not be used. Nothing is deleted."""
+    out: Annotated[
+        Path | None,
+        option(
+            "A folder for report.json and leave-out.csv. leave-out.csv lists the images that should not be used; no "
+            "image is deleted.",
+            default="runs/DATA-check",
+        ),
+    ] = None
     workers: _WorkersOption = None
     json: JsonOption = None
 
 
 @dataclass(frozen=True)
 class DataPackOptions:
-    """Copy a data set into a few tar files with an index. Give the folder to any command as DATA; WebDataset reads it,
+    """Copy a data set into a few tar files with an index. Every command takes the folder as DATA. WebDataset reads it,
     too."""
 
     data: DataInput
@@ -39,7 +45,7 @@ class DataPackOptions:
     quality: int = 95
     """Quality of the JPEGs that are written for reduced images, 1 to 100."""
     shard_mb: int = 500
-    """A tar file ends when it has this many megabytes (1,000,000 bytes)."""
+    """A tar file ends when it has this many megabytes (of a million bytes)."""
     bad_images: BadImagesOption = "stop"
     workers: _WorkersOption = None
     json: JsonOption = None

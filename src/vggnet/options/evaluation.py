@@ -10,6 +10,7 @@ from vggnet.options.choices import TableName
 from vggnet.options.common import (
     BadImagesOption,
     DeviceOption,
+    EvaluateScalesOption,
     InferencePrecisionOption,
     JsonOption,
     MirrorOption,
@@ -17,7 +18,6 @@ from vggnet.options.common import (
     ModelsAndData,
     PredictWorkersOption,
     TestScaleOption,
-    TestScalesOption,
     WorkersOption,
     option,
     switch,
@@ -28,12 +28,19 @@ _TextFile = Annotated[Path | None, option(default="not written")]
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """Measure the error of nets on labelled images by the paper's test protocol (Sect. 3.2); several nets are fused.
+    """Measure the error of nets on labelled images by the paper's test protocol (Sect. 3.2).
 
-    For a folder of images without labels, print the five most probable classes of each image."""
+    Several nets are measured one by one and also fused. (With --protocol table3, table4 or table5 they are not fused;
+    with table6 only the fused nets are measured.) For a folder of images without labels, print the five most probable
+    classes of each image."""
 
-    inputs: ModelsAndData
-    """Models (runs, model folders, weight files or names), then the data; errors are measured on its val images."""
+    inputs: Annotated[
+        ModelsAndData,
+        option(
+            "Models (runs, model folders, weight files or names), then the data. Errors are measured on its val "
+            "images, or on all images of a folder without val that none of the models was trained on."
+        ),
+    ]
     module: Annotated[
         tuple[str, ...],
         option(
@@ -59,20 +66,21 @@ class EvaluateOptions:
     views: Annotated[
         tuple[str, ...],
         option(
-            "How images are shown to the nets. dense: whole; center: one crop; ten: the centre and the four "
-            "corners, with mirrors; crops: a grid of 5x5 crops with mirrors, 50 for each Q.",
+            "How images are shown to the nets. dense: the whole image; center: one crop; ten: crops of the centre and "
+            "the four corners, and their mirror images; crops: a grid of 5x5 crops and their mirror images, 50 for "
+            "each Q.",
             default="center dense; without labels, dense",
             metavar="VIEW...",
         ),
     ] = ()
-    test_scale: TestScalesOption = ()
+    test_scale: EvaluateScalesOption = ()
     mirror: MirrorOption = None
     protocol: Annotated[
         TableName | None,
         option(
-            "Take views and Q from a table of the paper, in place of --views and --test-scale. table3: dense at "
-            "one Q; table4: dense at several Q; table5: dense, crops and both; table6: the same, all nets fused. "
-            "Q is scaled with the crop.",
+            "Take views and Q from a table of the paper, in place of --views. table3: dense at one Q; table4: dense "
+            "at three Q; table5: dense, crops, and both together; table6: as table5, with all nets fused. The paper's "
+            "Q are for a crop of 224. They are changed in proportion to the crop; --test-scale gives others.",
             default="none",
         ),
     ] = None
@@ -80,7 +88,8 @@ class EvaluateOptions:
         str | None,
         option(
             "Compare all rows with this one, such as 'A dense Q=73', in paired tests. Choose it before you see the "
-            "errors. The best row is known only afterwards: its p values are corrected for all pairs of rows.",
+            "errors. Without it, all rows are compared with the best row. Since this row is chosen after the errors "
+            "are known, the p values are then corrected for all pairs of rows.",
             default="the best row",
             metavar="ROW",
         ),
@@ -94,8 +103,16 @@ class EvaluateOptions:
     """Write the table, or for images without labels the five classes of each image, as CSV."""
     markdown: _TextFile = None
     """Write the table as Markdown."""
-    report: Annotated[bool, tyro.conf.FlagConversionOff, switch("report", default="--no-report")] = False
-    """Write report.html, with figures and the images that go wrong: beside --json, else into the first run folder."""
+    report: Annotated[
+        bool,
+        tyro.conf.FlagConversionOff,
+        switch(
+            "report",
+            "Write report.html, with figures and wrongly classified images, into the folder of the --json file, else "
+            "into the first run folder.",
+            default="--no-report",
+        ),
+    ] = False
     per_image: Annotated[
         _TextFile,
         option(
@@ -107,7 +124,7 @@ class EvaluateOptions:
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """Print the most probable classes of images, by the dense scores of one Q (Sect. 3.2)."""
+    """Print the most probable classes of images, by dense evaluation at one Q (Sect. 3.2)."""
 
     inputs: ModelAndImages
     """A model (a run, a model folder, a weight file, or a name such as vgg16), then images or folders of images."""

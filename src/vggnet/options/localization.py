@@ -9,9 +9,12 @@ from tyro.conf import Positional
 
 from vggnet.options.choices import Boxes, InitMethod, Merging, Orientation
 from vggnet.options.common import (
+    MIRROR_TRAIN_HELP,
+    PIXEL_RANGE_HELP,
     BadBoxesOption,
     BadImagesOption,
     BatchOption,
+    BoxScalesOption,
     CheckOption,
     DataChangedOption,
     DeviceOption,
@@ -21,15 +24,12 @@ from vggnet.options.common import (
     JsonOption,
     LeaveOutOption,
     MirrorOption,
-    MirrorTrainOption,
     ModelAndImages,
     ModelsAndData,
     PatienceOption,
-    PixelRangeOption,
     PredictWorkersOption,
     ResumeOption,
     SeedOption,
-    TestScalesOption,
     WeightDecayOption,
     WorkersOption,
     option,
@@ -58,7 +58,7 @@ _MergingOption = Annotated[
 _ClassifierViewsOption = Annotated[
     tuple[str, ...],
     option(
-        "The views by which the classifiers choose classes: dense, crops, center or ten, as for evaluate.",
+        "The views by which the classifiers choose classes: dense, crops, center or ten (see `vggnet evaluate`).",
         default="dense",
         metavar="VIEW...",
     ),
@@ -66,7 +66,7 @@ _ClassifierViewsOption = Annotated[
 _ClassifierScaleOption = Annotated[
     tuple[str, ...],
     option(
-        "Q of the classifier's views: one or more numbers; or `own`, for the three Q of Table 5, computed from each "
+        "Q of the classifiers' views: one or more numbers; or `own`, for the three Q of Table 5, computed from each "
         "classifier's S.",
         default="those of the box nets",
         metavar="Q...",
@@ -77,16 +77,26 @@ _ClassifierScaleOption = Annotated[
 _OrientationOption = Annotated[
     Orientation | None,
     option(
-        "For photographs with an EXIF orientation: apply turns them upright, for boxes that were drawn on upright "
-        "images; ignore takes the pixels as stored. Stored with the weights, and followed by every use of the net.",
+        "For photographs with an EXIF orientation. apply: turn them upright, for boxes that were drawn on upright "
+        "images; ignore: use the pixels as they are stored. The choice is stored with the weights, and every command "
+        "that uses the net follows it.",
         default="apply; ignore for the ILSVRC download, whose boxes refer to stored pixels",
     ),
+]
+_MirrorOption = Annotated[
+    bool | None,
+    tyro.conf.FlagConversionOff,
+    switch("mirror", MIRROR_TRAIN_HELP, default="as the net of --init-from was trained"),
+]
+_PixelRangeOption = Annotated[
+    tuple[int, int] | None,
+    option(PIXEL_RANGE_HELP, default="that of the net of --init-from", metavar="LOW HIGH"),
 ]
 
 
 @dataclass(frozen=True)
 class LocalizeTrainOptions:
-    """Train a net that predicts boxes, from a classification run (App. A)."""
+    """Train a net that predicts boxes. It starts from a classification net (App. A)."""
 
     data: Positional[
         Annotated[
@@ -98,9 +108,16 @@ class LocalizeTrainOptions:
         ]
     ]
     init_from: Annotated[Path, Models(), option(metavar="MODEL")]
-    """The classification run, weight file or name (vgg16, ...) to start from; the last layer has random weights."""
-    net: Annotated[str | None, option(default="that of --init-from", metavar="NET")] = None
-    """Another net than that of --init-from; a deeper net takes the layers of staged initialisation (Sect. 3.1)."""
+    """The classification run, weight file or name (vgg16, ...) to start from. The last layer starts at random."""
+    net: Annotated[
+        str | None,
+        option(
+            "Train this net instead of that of --init-from. A deeper net starts with the first four convolutional "
+            "layers and the FC layers but the last (Sect. 3.1).",
+            default="that of --init-from",
+            metavar="NET",
+        ),
+    ] = None
     boxes: Boxes = "pcr"
     """pcr: a box for each class; scr: one box for all classes."""
     layers: Literal["all", "fc"] = "all"
@@ -122,18 +139,23 @@ class LocalizeTrainOptions:
     ] = ()
     crop: Annotated[int | None, option(default="that of --init-from")] = None
     """Side of the training crops in pixels. With another crop than that of --init-from, fc6's kernels are resized."""
-    dropout: float = 0.0
-    """Dropout on fc6 and fc7. With the 0.5 of classification, boxes are learnt much slower (docs/localisation.md)."""
-    mirror: MirrorTrainOption = None
+    dropout: Annotated[
+        float,
+        option(
+            "Probability that a unit of fc6 or fc7 is dropped. With the 0.5 of classification, boxes are learnt much "
+            "more slowly (docs/localisation.md)."
+        ),
+    ] = 0.0
+    mirror: _MirrorOption = None
     orientation: _OrientationOption = None
-    pixel_range: PixelRangeOption = None
+    pixel_range: _PixelRangeOption = None
     epochs: EpochsOption = 20
     batch: BatchOption = 256
     learning_rate: Annotated[
         float,
         option(
-            "Learning rate at the start. Box coordinates are fractions of the crop's side. The paper has 0.001 "
-            "and does not state the unit of its coordinates."
+            "Learning rate at the start. It is for box coordinates in fractions of the crop's side. The paper has "
+            "0.001 and does not state the unit of its coordinates."
         ),
     ] = 1e-2
     weight_decay: WeightDecayOption = 5e-4
@@ -151,23 +173,24 @@ class LocalizeTrainOptions:
 
 @dataclass(frozen=True)
 class LocalizeEvaluateOptions:
-    """Measure localisation errors on val images (Tables 8 and 9); several runs are fused."""
+    """Measure localisation errors on val images (Tables 8 and 9). Several runs are measured one by one; in test 2
+    they are also fused."""
 
     inputs: ModelsAndData
-    """Runs of localize train, then the images with boxes (their val split)."""
+    """Runs of localize train, then the data. Errors are measured on its val images that have boxes."""
     classifier: Annotated[
         tuple[Path, ...],
         Models(),
         option(
-            "Test 1 (Table 8) takes the box of the true class. Test 2 (Table 9) takes the boxes of the five most "
-            "probable classes of these classifiers: runs, weight files or names.",
+            "Classifiers (runs, weight files or names) for test 2 (Table 9), which takes the boxes of their five most "
+            "probable classes. Test 1 (Table 8) takes the box of the true class and needs no classifier.",
             default="none: only test 1",
             metavar="MODEL...",
         ),
     ] = ()
     classifier_views: _ClassifierViewsOption = ()
     classifier_scale: _ClassifierScaleOption = ()
-    test_scale: TestScalesOption = ()
+    test_scale: BoxScalesOption = ()
     mirror: MirrorOption = None
     test_scale_by_net: Annotated[
         tuple[str, ...], option(default="--test-scale, for all nets", metavar="Q[,Q...]...")
@@ -186,8 +209,7 @@ class LocalizeEvaluateOptions:
         tyro.conf.FlagConversionOff,
         switch(
             "report",
-            "Write report.html, with the errors and the boxes that miss their objects: beside --json, else into the "
-            "first run folder.",
+            "Write report.html, with the errors and the boxes that miss their objects, into the first run folder.",
             default="--report",
         ),
     ] = True
@@ -203,12 +225,12 @@ class LocalizePredictOptions:
     classifier: Annotated[
         tuple[Path, ...], Models(), tyro.conf.arg(help_behavior_hint="(required)", metavar="MODEL...")
     ] = ()
-    """Classification runs, weight files or names: they choose the classes and score the boxes."""
+    """Classifiers (runs, weight files or names). They choose the classes and score the boxes."""
     classifier_views: _ClassifierViewsOption = ()
     classifier_scale: _ClassifierScaleOption = ()
     out: Path = Path("boxes")
     """The folder for the images with their boxes, and boxes.json."""
-    test_scale: TestScalesOption = ()
+    test_scale: BoxScalesOption = ()
     mirror: MirrorOption = None
     merging: _MergingOption = "overfeat"
     top: int = 5

@@ -32,9 +32,9 @@ ThreadsOption = Annotated[
 StepOption = Annotated[
     StepName,
     option(
-        "How a GPU computes a training step. fused: cuDNN's convolutions and vggnet's own kernels, not with batch "
-        "normalisation; its speed is not yet measured. compiled: torch.compile. plain: PyTorch's operators. auto: "
-        "compiled, or plain where that fails. A CPU always computes plain."
+        "How a GPU computes a training step. fused: cuDNN's convolutions and vggnet's own kernels (not for nets with "
+        "batch normalisation); its speed is not yet measured. compiled: torch.compile. plain: PyTorch's operators. "
+        "auto: compiled, or plain where that fails. A CPU always computes plain."
     ),
 ]
 SaveEveryOption = Annotated[
@@ -50,8 +50,8 @@ OnDivergenceOption = Annotated[
 ProcessesOption = Annotated[
     int,
     option(
-        "Number of processes (ranks) on this machine, one for each GPU or for a part of the cores. They share each "
-        "batch. For several machines: torchrun (docs/scaling.md)."
+        "Number of processes (ranks) on this machine: one for each GPU, or several on a CPU, each with a part of the "
+        "cores. They share each batch. For several machines use torchrun (docs/scaling.md)."
     ),
 ]
 MaxRestartsOption = Annotated[
@@ -61,7 +61,7 @@ ExchangeOption = Annotated[
     ExchangeFormat,
     option(
         "Number format of the gradients that processes exchange. bf16 halves the bytes, and rounds the gradients. "
-        "Without effect on one process."
+        "With one process it has no effect."
     ),
 ]
 KeepOption = Annotated[
@@ -75,7 +75,7 @@ TrainWorkersOption = Annotated[
     int | None,
     option(
         "Processes that read images, or threads with --decoder gpu; 0 reads them in the main process.",
-        default="on a GPU one for each core, at most 16; on a CPU one for two cores, at most 8",
+        default="on a GPU one for each core, at most 16; on a CPU one for every two cores, at most 8",
     ),
 ]
 

@@ -13,16 +13,18 @@ from vggnet.options.common import JsonOption, MirrorOption, ModelInput, TestScal
 class QuantizeOptions:
     """Prepare a net for inference in 8-bit integers, calibrated on your images, and print the loss of accuracy.
 
-    Give the result to evaluate or predict with --precision int8. Commands without int8 compute the model in bf16 or
-    fp32. The gain of speed depends on the CPU: 1.9 times bf16 on a Zen 4, the only CPU measured (docs/speed.md)."""
+    Give the result to a command with --precision int8, such as evaluate or predict. Other commands compute the model
+    in bf16 or fp32. The gain in speed depends on the CPU. On a Zen 4, the only CPU measured, int8 is 1.9 times as fast
+    as bf16 (docs/speed.md)."""
 
     model: ModelInput
     data: Positional[
         Annotated[
             str,
             option(
-                "The images, as for train. The training images calibrate the ranges of the activations, the val images "
-                "measure the loss of accuracy. A folder of images without labels only calibrates."
+                "The images, as for train. On training images the ranges of the activations are calibrated, and on val "
+                "images the loss of accuracy is measured. With a folder of images without labels, the ranges are "
+                "calibrated, but the loss of accuracy is not measured."
             ),
         ]
     ]

@@ -12,10 +12,10 @@ from vggnet.options.common import DeviceOption, WorkersOption, option
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """Write a report as one HTML file: errors, curves, mistakes, single images, and what the net sees in them."""
+    """Write a report as one HTML file: errors, curves, mistakes, and single images with score maps and saliency."""
 
     paths: Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="PATH...", help_behavior_hint="(required)")]]
-    """Runs, folders of runs (ladder, quickstart), or JSON of evaluate, localize evaluate, transfer or diagnose."""
+    """Runs, folders of runs (ladder, quickstart), JSON files of evaluate, localize evaluate, transfer or diagnose."""
     data: Annotated[str | None, option(default="the data that the nets were trained on", metavar="DATA")] = None
     """The images that the nets are tested on, with labels: a folder or a name, as for train."""
     out: Annotated[Path | None, option(default="report.html in the folder of the first PATH")] = None

@@ -12,8 +12,13 @@ from vggnet.options.models import Models
 class ServeOptions:
     """Serve a page and a JSON API to try nets on images: classes, score maps, crops, boxes and saliency."""
 
-    models: ModelInputs
-    """Runs, model folders, weight files or names; two are compared side by side. A localize run is taken as --boxes."""
+    models: Annotated[
+        ModelInputs,
+        option(
+            "Runs, model folders, weight files or names; the page compares any two of them side by side. A run of "
+            "localize train is taken as --boxes."
+        ),
+    ]
     classifier: Annotated[tuple[Path, ...], Models(), option(default="none", metavar="MODEL...")] = ()
     """Classifiers in addition to MODEL."""
     boxes: Annotated[Path | None, Models(), option(default="no boxes", metavar="RUN")] = None
@@ -36,15 +41,20 @@ class ServeOptions:
     ] = "127.0.0.1"
     port: int = 8000
     """The port to listen on; 0 takes a free one."""
-    allowed_host: Annotated[tuple[str, ...], option(default="localhost and --host", metavar="NAME...")] = ()
-    """Host names, without the port, to accept as well. Requests for any other host are refused."""
+    allowed_host: Annotated[tuple[str, ...], option(default="none", metavar="NAME...")] = ()
+    """Host names, without the port, to accept in addition to localhost and --host. Requests for others are refused."""
     max_megabytes: float = 20.0
-    """The largest image file that is taken, in megabytes (1,000,000 bytes)."""
+    """The largest image file that is accepted, in megabytes (of a million bytes)."""
     max_megapixels: float = 50.0
-    """The largest image that is taken, in millions of pixels."""
+    """The largest image that is accepted, in millions of pixels."""
     max_seconds: float = 60.0
-    """The longest time for an answer, in seconds. Then the request fails with status 503."""
-    max_images: int = 64
-    """Limit of images that wait or are computed, together; further requests get status 429."""
+    """The longest time for an answer, in seconds. A request that takes longer gets status 503."""
+    max_images: Annotated[
+        int,
+        option(
+            "The largest number of images that may be waiting or being computed at one time; further requests get "
+            "status 429."
+        ),
+    ] = 64
     device: DeviceOption = "auto"
     precision: InferencePrecisionOption = "auto"

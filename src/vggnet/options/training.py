@@ -48,10 +48,12 @@ from vggnet.options.common import (
 )
 from vggnet.options.machine import Machine, MachineOptions
 
+_NEW_HEAD = "with --init-from of the same net and a new last layer"
+
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """Train one net on images in folders (Sect. 3.1)."""
+    """Train one net on your images (Sect. 3.1)."""
 
     data: DataInput
     net: Annotated[
@@ -72,13 +74,14 @@ class TrainOptions:
             "new-head",
             "With --init-from. --new-head: the last layer starts from random weights; --no-new-head: it is copied from "
             "the source net.",
-            default="a new one if DATA has other classes than the source net",
+            default="--new-head if DATA has other classes than the source net, else --no-new-head",
         ),
     ] = None
     train_from: Annotated[str | None, option(default="the first: all layers are trained", metavar="LAYER")] = None
     """With --init-from: train this layer and all after it (fc8, fc6, conv5_1, ...); layers before it are frozen."""
     head_learning_rate: Annotated[
-        float | None, option(default="that of the other layers; for a new last layer ten times that")
+        float | None,
+        option(default=f"that of the other layers; {_NEW_HEAD}, ten times that"),
     ] = None
     """Learning rate of the last layer."""
     train_scale: Annotated[
@@ -103,15 +106,18 @@ class TrainOptions:
     mirror: MirrorTrainOption = None
     orientation: OrientationOption = None
     pixel_range: PixelRangeOption = None
-    epochs: Annotated[int | None, option(EPOCHS_HELP, default="74; for a new last layer 30")] = None
-    batch: Annotated[int | None, option(BATCH_HELP, default="256; for a new last layer 32")] = None
+    epochs: Annotated[int | None, option(EPOCHS_HELP, default=f"74; {_NEW_HEAD}, 30")] = None
+    batch: Annotated[int | None, option(BATCH_HELP, default=f"256; {_NEW_HEAD}, 32")] = None
     learning_rate: Annotated[
         float | None,
-        option(default="0.01; with --init-from of the same net 0.001; with a new last layer 0.003, --batch-norm 0.01"),
+        option(
+            default="0.01; with --init-from of the same net 0.001; if its last layer is also new, 0.003, or 0.01 with "
+            "batch normalisation"
+        ),
     ] = None
     """Learning rate of all layers at the start. --patience says when it drops."""
     weight_decay: WeightDecayOption = 5e-4
-    patience: Annotated[int | None, option(PATIENCE_HELP, default="6; for a new last layer 4")] = None
+    patience: Annotated[int | None, option(PATIENCE_HELP, default=f"6; {_NEW_HEAD}, 4")] = None
     seed: SeedOption = 0
     holdout: HoldoutOption = 0.1
     check: CheckOption = None
@@ -122,7 +128,8 @@ class TrainOptions:
 
 @dataclass(frozen=True)
 class LadderOptions:
-    """Train the shallow net, then the deeper ones from it. The same command continues where it was stopped."""
+    """Train a shallow net, then deeper nets that start with its layers (Sect. 3.1). The same command continues where it
+    was stopped."""
 
     data: DataInput
     out: Path
@@ -147,12 +154,12 @@ class LadderOptions:
     batch: Annotated[int | None, option(default="desk 64; paper 256")] = None
     """Images per update of the weights, over all GPUs together."""
     init: Annotated[
-        InitMethod | None, option(default="glorot with desk; gaussian, of a standard deviation of 0.01, with paper")
+        InitMethod | None, option(default="glorot with desk; gaussian with a standard deviation of 0.01 with paper")
     ] = None
     """How the initial weights of layers that are not copied from a shallower net are drawn."""
     batch_norm: BatchNormOption = False
     mirror: Mirrored = True
-    """Mirror half of the training crops, or none (for digits and text); then tests use no mirrored images either."""
+    """Mirror half of the training crops, or none (for digits and text). If none, tests mirror no images either."""
     orientation: OrientationOption = None
     pixel_range: Annotated[tuple[int, int] | None, option(default="0 65535", metavar="LOW HIGH")] = None
     """For images of 16 bits a channel: the values that stand for black and for white. Stored with the weights."""
@@ -167,7 +174,8 @@ class LadderOptions:
 
 @dataclass(frozen=True)
 class QuickstartOptions:
-    """Train net A and from it net D on a data set that needs no download, in minutes; then show three predictions."""
+    """Train net A, then net D, which starts with layers of A, on a data set that needs no download. This takes minutes.
+    Then show three predictions."""
 
     out: Path = Path("quickstart")
     """A folder for both runs and the table of their errors. The same command continues where it was stopped."""
@@ -176,7 +184,9 @@ class QuickstartOptions:
 
 @dataclass(frozen=True)
 class DiagnoseOptions:
-    """Measure each layer's signal and gradient on real images, and tell whether the net can learn from its weights."""
+    """Measure each layer's signal and gradient on images, and tell whether training can start from these weights.
+
+    DATA may also be the file diverged.json of a run, whose training had met a loss that is not finite."""
 
     data: DataInput = "scenes"
     net: NetOption = "D"

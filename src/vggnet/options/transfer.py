@@ -35,7 +35,8 @@ _PoolOption = Annotated[
 
 @dataclass(frozen=True)
 class FeaturesOptions:
-    """Write L2-normalised descriptors of images: a layer's activations, averaged over positions and mirror (App. B)."""
+    """Write descriptors of images (App. B): the activations of a layer, averaged over all positions and over the image
+    and its mirror image, and then L2-normalised."""
 
     inputs: ModelsAndData
     """Runs, model folders, weight files or names (their descriptors are stacked), then images or class folders."""
@@ -53,10 +54,16 @@ class FeaturesOptions:
 
 @dataclass(frozen=True)
 class TransferOptions:
-    """Train linear SVMs on descriptors of your images and measure their error, by the protocols of App. B."""
+    """Train linear SVMs on descriptors of your images, and measure their mean class recall or mean average precision,
+    by the protocols of App. B."""
 
-    inputs: ModelsAndData
-    """Models and images as for features. For voc and actions: VOCdevkit/VOC2007 or the like."""
+    inputs: Annotated[
+        ModelsAndData,
+        option(
+            "Runs, model folders, weight files or names (their descriptors are stacked), then class folders. For voc "
+            "and actions, DATA is the folder of one year in VOC's devkit, such as VOCdevkit/VOC2007."
+        ),
+    ]
     protocol: Annotated[
         TransferProtocol,
         option(
@@ -77,13 +84,14 @@ class TransferOptions:
     test_set: Annotated[str | None, option(metavar="SET", default="test if there is one, else val")] = None
     """voc, actions: the test set."""
     cost_sets: Annotated[
-        tuple[str, ...], option(default="the fraction of the training images that --validation sets", metavar="SET SET")
+        tuple[str, ...],
+        option(default="none: C is chosen on the fraction --validation of the training images", metavar="SET SET"),
     ] = ()
     """voc, actions: choose C by training SVMs on the first set and testing them on the second, such as train val."""
     regions: Regions = "both"
     """actions: describe the image, the person's box, or both, stacked (Table 12 has both and image)."""
     results: Annotated[Path | None, option(default="not written", metavar="FOLDER")] = None
-    """voc, actions: write test scores in the format of the VOC evaluation server. --test-set may have no labels."""
+    """voc, actions: write test scores for VOC's evaluation server. The test set may then have no labels."""
     competition: Annotated[
         Competition | None,
         option(default="comp2 for voc, comp10 for actions"),
@@ -99,8 +107,15 @@ class TransferOptions:
     """Fraction (0 to 1) of the training images that C is chosen on."""
     seed: int = 0
     """Seed of the splits and of the SVM."""
-    out: Annotated[Path | None, option(default="not written", metavar="MODEL")] = None
-    """caltech: write the net with an SVM of all training images as its last layer, for predict, evaluate and export."""
+    out: Annotated[
+        Path | None,
+        option(
+            "caltech: also train an SVM on all training images of DATA, and write the net with this SVM as its last "
+            "layer, for predict, evaluate and export.",
+            default="not written",
+            metavar="MODEL",
+        ),
+    ] = None
     json: JsonOption = None
     layer: _LayerOption = "fc7"
     test_scale: TestScalesOption = ()

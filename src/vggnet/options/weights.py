@@ -21,7 +21,7 @@ _PREPROCESSING = (
 class ConvertOptions:
     """Convert another library's VGG weights, with preprocessing and classes, into a model folder.
 
-    With --to, write weights in the layout of that library."""
+    With --to torchvision or --to timm, write weights in the layout of that library."""
 
     file: Positional[
         Annotated[
@@ -43,8 +43,8 @@ class ConvertOptions:
     ] = None
     classes: Annotated[Path | None, option(default="as FILE, or a file beside it, states; else none")] = None
     """A file of class names in the order of the net's outputs (one name a line, or a JSON list), or imagenet."""
-    net: Annotated[str | None, option(default="recognised by its shapes", metavar="NET")] = None
-    """The net, if its shapes do not tell: A-LRN has the shapes of A."""
+    net: Annotated[str | None, option(default="recognised by the shapes", metavar="NET")] = None
+    """The net, if the shapes of the weights do not tell which it is: A-LRN has the shapes of A."""
     convolutions_only: Annotated[bool, option(default="off")] = False
     """Leave the FC layers out; the result ends at pool5."""
     orientation: Annotated[Orientation | None, option(default="apply; with --layout vggnet that of FILE")] = None
@@ -64,5 +64,7 @@ class ExportOptions:
     model: ModelInput
     format: ExportFormat = "onnx"
     """The format of the file."""
-    out: Annotated[Path | None, option(default="the model's name with .onnx, .pt2 or .xml, in this folder")] = None
+    out: Annotated[Path | None, option(default="the model's name with .onnx, .pt2 or .xml, in the current folder")] = (
+        None
+    )
     """The file. Preprocessing, classes and layers are described in a .json file of the same name."""
