@@ -76,7 +76,7 @@ def train(
     keep: int = 2,
     report: bool = True,
 ) -> LocalizeResult:
-    """Train a net that draws boxes from a classification net (App. A), and print the progress.
+    """Train a net that predicts boxes, starting from a classification net (App. A), and print the progress.
 
     Returns:
         The run folder, the error of test 1 on val (None without val boxes), and that of boxes that need no learning.

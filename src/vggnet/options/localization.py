@@ -107,8 +107,15 @@ class LocalizeTrainOptions:
             ),
         ]
     ]
-    init_from: Annotated[Path, Models(), option(metavar="MODEL")]
-    """The classification run, weight file or name (vgg16, ...) to start from. The last layer starts at random."""
+    init_from: Annotated[
+        Path,
+        Models(),
+        option(
+            "The classification run, weight file or name (vgg16, ...) to start from. The last layer starts from random "
+            "weights.",
+            metavar="MODEL",
+        ),
+    ]
     net: Annotated[
         str | None,
         option(

@@ -186,7 +186,7 @@ class QuickstartOptions:
 class DiagnoseOptions:
     """Measure each layer's signal and gradient on images, and tell whether training can start from these weights.
 
-    DATA may also be the file diverged.json of a run, whose training had met a loss that is not finite."""
+    DATA may also be the file diverged.json of a run, the record of a batch whose loss or gradient was not finite."""
 
     data: DataInput = "scenes"
     net: NetOption = "D"
