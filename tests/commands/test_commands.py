@@ -345,11 +345,11 @@ def test_all_stages_of_a_ladder_check_and_leave_out_the_same_images(tmp_path: Pa
 
 
 def test_ladder_and_quickstart_take_decoder_and_step_as_training_does(tmp_path: Path) -> None:
-    machine = MachineOptions(decoder="processes", step="plain")
+    machine = MachineOptions(decoder="scaled", step="plain")
     ladder = stages_of(LadderOptions("scenes", tmp_path, crop=32, machine=machine))
     quick = quickstart.stages_of(QuickstartOptions(tmp_path, machine))
     for stage in (*ladder, *quick):
-        assert (stage.options.machine.decoder, stage.options.machine.step) == ("processes", "plain")
+        assert (stage.options.machine.decoder, stage.options.machine.step) == ("scaled", "plain")
 
 
 def test_diagnose_prints_layers_and_a_verdict(

@@ -4,17 +4,21 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from vggnet.cli import run
+from vggnet.data.opening import open_data
 from vggnet.errors import UserError
+from vggnet.images.augmentation import Augmentation
+from vggnet.images.loading import TrainingLoader
 from vggnet.options.choices import DecoderName
 from vggnet.options.flat import changed
 from vggnet.options.machine import MachineOptions
 from vggnet.options.training import TrainOptions
 from vggnet.training.checkpoints import TrainingProgress
-from vggnet.training.choose_decoder import choose_decoder
+from vggnet.training.choose_decoder import choose_decoder, training_loader
 from vggnet.training.classification import train_classifier
 from vggnet.training.distributed import World
 from vggnet.training.runs import RunFolder
@@ -40,6 +44,7 @@ def test_a_new_run_is_decoded_by_the_gpu_only_where_that_is_asked_for(
     new = RunFolder(tmp_path)
     assert chosen("auto", new, ON_GPU) == "processes"
     assert chosen("processes", new, ON_GPU) == "processes"
+    assert [chosen("scaled", new, world) for world in (ON_CPU, ON_GPU)] == ["scaled", "scaled"]
     assert chosen("gpu", new, ON_GPU) == "gpu"
     assert chosen("auto", new, ON_CPU) == "processes"
     assert capsys.readouterr().err == ""
@@ -55,6 +60,7 @@ def test_a_continued_run_stays_as_it_was(tmp_path: Path) -> None:
     by_gpu = started_with(tmp_path / "gpu", decoder="gpu")
     by_processes = started_with(tmp_path / "processes", decoder="processes")
     unnamed = started_with(tmp_path / "unnamed")
+    assert chosen("auto", started_with(tmp_path / "scaled", decoder="scaled"), ON_GPU) == "scaled"
     assert chosen("auto", by_gpu, ON_GPU) == "gpu"
     assert chosen("auto", by_processes, ON_GPU) == "processes"
     assert chosen("auto", unnamed, ON_GPU) == "processes"
@@ -74,6 +80,36 @@ def test_the_command(class_folders: Folders, tmp_path: Path, capsys: pytest.Capt
     bad = ["--decoder", "pillow"]
     with pytest.raises(SystemExit):
         run(["train", str(data), "--net", "A", "--out", str(tmp_path / "bad"), *bad, *small])
+
+
+def test_scaled_decoding_is_stored_with_the_run_and_another_decoder_does_not_continue_it(
+    class_folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = ["--crop", "32", "--width", "0.05", "--batch", "8", "--workers", "0", "--device", "cpu"]
+    out = tmp_path / "run"
+    start = ["train", str(class_folders(side=80)), "--net", "A", "--out", str(out), "--epochs", "1", *small]
+    assert run([*start, "--decoder", "scaled"]) == 0
+    assert "decoder   scaled: large JPEGs at 1/2" in capsys.readouterr().out
+    assert json.loads((out / "config.json").read_text())["decoder"] == "scaled"
+    for other in ("processes", "gpu"):
+        assert run([*start, "--resume", "--decoder", other]) == 2
+        assert f"was started with --decoder scaled, now it says {other}" in capsys.readouterr().err
+    for same in ([], ["--decoder", "auto"], ["--decoder", "scaled"]):
+        assert run([*start, "--resume", *same]) == 0
+        assert "this run is finished" in capsys.readouterr().out
+
+
+def test_only_a_training_with_the_scaled_decoder_reduces_its_images(class_folders: Folders) -> None:
+    split = open_data(str(class_folders(classes=1, train=3, side=80))).train
+    assert split is not None
+    augmentation = Augmentation(0, (36, 40), 32, None)
+    crops = {}
+    for decoder in ("processes", "scaled"):
+        with training_loader(split, augmentation, decoder, World(), 0) as loader:
+            crops[decoder] = next(iter(loader.batches(0, [np.arange(3)]))).pixels
+        with TrainingLoader(split, augmentation, workers=0, scaled=decoder == "scaled") as loader:
+            assert torch.equal(crops[decoder], next(iter(loader.batches(0, [np.arange(3)]))).pixels)
+    assert (crops["processes"] != crops["scaled"]).any()
 
 
 def test_a_training_from_the_devices_loader_resumes_to_the_bit(

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from vggnet.images import loading
+from vggnet.images.geometry import Reduction
 from vggnet.images.holding import HeldImages
 from vggnet.images.loading import TrainingLoader
 from vggnet.images.workers import Workers
@@ -14,6 +15,14 @@ from vggnet.images.workers import Workers
 
 def picture(seed: int, width: int = 6, height: int = 5) -> Image.Image:
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8))
+
+
+def pixels_of(held: HeldImages, index: int) -> np.ndarray:
+    found = held.get(index)
+    assert found is not None
+    image, reduction = found
+    assert reduction is None
+    return np.asarray(image)
 
 
 def test_what_was_put_is_got_as_long_as_it_fits():
@@ -24,12 +33,23 @@ def test_what_was_put_is_got_as_long_as_it_fits():
     assert held.get(3) is None
     assert held.get(1) is None
     for index in (2, 0):
-        assert np.array_equal(np.asarray(held.get(index)), np.asarray(picture(index)))
+        assert np.array_equal(pixels_of(held, index), np.asarray(picture(index)))
     held.put(1, picture(1, width=3, height=1))  # a small one still does: 9 of 10 bytes
-    assert np.array_equal(np.asarray(held.get(1)), np.asarray(picture(1, width=3, height=1)))
+    assert np.array_equal(pixels_of(held, 1), np.asarray(picture(1, width=3, height=1)))
     held.put(2, picture(99))  # the first one stays
-    assert np.array_equal(np.asarray(held.get(2)), np.asarray(picture(2)))
+    assert np.array_equal(pixels_of(held, 2), np.asarray(picture(2)))
     assert held.used_bytes == 2 * 90 + 9
+
+
+def test_how_an_image_was_reduced_is_held_with_it():
+    held = HeldImages(3, capacity=1000)
+    reduction = Reduction(43, 33, 8, 0.625, 0.875)  # 43 / 8 = 5.375 of 6 columns, 33 / 8 = 4.125 of 5 rows
+    held.put(1, picture(1), reduction)
+    held.put(2, picture(2))
+    image, found = held.get(1)
+    assert found == reduction
+    assert np.array_equal(np.asarray(image), np.asarray(picture(1)))
+    assert held.get(2)[1] is None
 
 
 def test_without_memory_nothing_is_held():
@@ -48,7 +68,7 @@ class PutThenGet:
     def __call__(self, index: int) -> tuple[bool, int]:
         there = self.held.get(index) is not None
         self.held.put(index, picture(index, 50, 40))
-        return there, int(np.asarray(self.held.get(index)).sum())
+        return there, int(pixels_of(self.held, index).sum())
 
 
 def test_a_lock_that_a_killed_process_holds_is_not_waited_for_twice():
@@ -98,8 +118,8 @@ def test_batches_are_the_same_and_held_images_need_their_files_no_more(
 
 def test_each_image_is_decoded_once(split, augmentation, monkeypatch):
     decoded: list[str] = []
-    real = loading.decode
-    monkeypatch.setattr(loading, "decode", lambda *given: decoded.append(given[0]) or real(*given))
+    real = loading.read_image
+    monkeypatch.setattr(loading, "read_image", lambda *given, **how: decoded.append(given[0]) or real(*given, **how))
     with TrainingLoader(split, augmentation, workers=0, hold_bytes=10**6) as loader:
         for epoch in range(3):
             list(loader.batches(epoch, [np.arange(50)]))

@@ -7,8 +7,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vggnet.data.opening import open_data
+from vggnet.data.splits import Split
+from vggnet.description import ImageReading
 from vggnet.errors import UserError
+from vggnet.images.augmentation import Augmentation
 from vggnet.images.geometry import crop_of_rescaled, rescaled_size
+from vggnet.images.loading import TrainingLoader
 from vggnet.localization.boxes import (
     Windows,
     check_boxes,
@@ -140,3 +144,30 @@ def test_ilsvrc_tiny_boxes_one_pixel_wide(ilsvrc_tiny):
         thin += int((corners[:, 0] == corners[:, 2]).sum())
         assert (iou(edges_of(corners), edges_of(corners)) == 1).all()
     assert thin == 28
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_box_is_where_its_object_is_in_a_jpeg_decoded_at_an_eighth(tmp_path, turned):
+    """A white rectangle on black: the mean place and the number of its pixels in the crop are those of its box."""
+    width, height = 391, 297  # at 1/8: 48.875 x 37.125, so the last column and row stand for less than 8
+    pixels = np.zeros((height, width, 3), np.uint8)
+    edges = np.array([[160, 110, 251, 190]], np.float64)
+    pixels[110:190, 160:251] = 255
+    upright = Image.fromarray(pixels)
+    exif = Image.Exif()
+    exif[0x0112] = 3 if turned else 1
+    stored = upright.transpose(Image.Transpose.ROTATE_180) if turned else upright
+    stored.save(tmp_path / "a.jpg", exif=exif, quality=100)
+    split = Split(str(tmp_path), ("a.jpg",), np.zeros(1, np.int64), reading=ImageReading("apply"))
+    with TrainingLoader(split, Augmentation(0, (34, 37), 32, None), workers=0, scaled=True) as loader:
+        for epoch in range(6):
+            (batch,) = loader.batches(epoch, [np.array([0])])
+            ((left, top, right, bottom),) = Windows.of_views(
+                np.array([[width, height]]), batch.views.numpy(), 32
+            ).enter(edges)
+            bright = batch.pixels[0, ..., 0].numpy().astype(float) / 255
+            assert bright[:, [0, -1]].max() < 0.05  # all of it is in the crop
+            columns, rows = (bright.sum(axis) for axis in (0, 1))
+            middle = [float((each * (np.arange(32) + 0.5)).sum() / each.sum()) for each in (columns, rows)]
+            assert middle == pytest.approx([(left + right) / 2, (top + bottom) / 2], abs=0.1)
+            assert bright.sum() == pytest.approx((right - left) * (bottom - top), rel=0.03)

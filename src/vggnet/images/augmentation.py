@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from vggnet.images.color import ColorStatistics, color_shift
-from vggnet.images.geometry import crop_of_rescaled, rescaled_size
+from vggnet.images.geometry import Reduction, crop_of_rescaled, rescaled_size
 from vggnet.paper.recipes import Recipe
 from vggnet.randomness import Stream, generator
 
@@ -50,9 +50,12 @@ class Augmentation:
         """Return the crop of image `index`, of width x height pixels, in `epoch`."""
         return self.draw(generator(self.seed, epoch, index, Stream.VIEWS), width, height)
 
-    def pixels(self, image: Image.Image, view: TrainingView) -> Tensor:
-        """Return the crop's pixels, uint8 (crop, crop, 3), mirrored where the view is; without its colour shift."""
-        pixels = torch.from_numpy(crop_of_rescaled(image, view.scale, view.left, view.top, self.crop))
+    def pixels(self, image: Image.Image, view: TrainingView, reduction: Reduction | None = None) -> Tensor:
+        """Return the crop's pixels, uint8 (crop, crop, 3), mirrored where the view is; without its colour shift.
+
+        The view is one of the whole image, also where its decoder has reduced `image` (`reduction`).
+        """
+        pixels = torch.from_numpy(crop_of_rescaled(image, view.scale, view.left, view.top, self.crop, reduction))
         return pixels.flip(1) if view.mirrored else pixels  # NumPy takes 25 times as long to copy [:, ::-1] of bytes
 
     def draw(self, draws: np.random.Generator, width: int, height: int) -> TrainingView:

@@ -6,12 +6,13 @@ A training chooses it (--orientation, --pixel-range), its net stores it (`descri
 images to that net reads them so (`data.splits.Split.read_as`).
 
 Pillow's behaviour that matters here: it always turns TIFF files upright; it saturates 16-bit gray and drops the lower
-bytes of 16-bit colour, so both are scaled here; its DecompressionBombError is no OSError.
+bytes of 16-bit colour, so both are scaled here; its DecompressionBombError is no OSError. `draft` lets libjpeg reduce a
+JPEG while it decodes, and does nothing to other formats.
 """
 
 import io
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
@@ -19,6 +20,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from vggnet.data.image_files import FORMATS, File, TooSlow, open_image, why_unidentified
 from vggnet.description import AS_STORED, FULL_RANGE, ImageReading, PixelRange
 from vggnet.errors import BadImage
+from vggnet.images.geometry import Reduction
 
 MAX_PIXELS = 178_956_970  # Pillow's own limit: half a gigabyte of RGB
 MAX_ASPECT = 100  # longer : shorter side; at S = 256 such an image is already 25,600 pixels long
@@ -33,6 +35,7 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = 5  # from here on width and height are exchanged
+_LAST_COMES_LEFT, _LAST_COMES_TOP = (2, 3, 6, 7), (3, 4, 7, 8)  # the last column or row that is stored
 
 
 @dataclass(frozen=True)
@@ -41,13 +44,14 @@ class Decoded:
 
     `note` is the conversion that was made ("CMYK converted to RGB"); None for a plain RGB image.
     `orientation` is EXIF's, 1 to 8, whether it was applied or not. `brightest` is the largest value of 16-bit pixels;
-    None where they have 8 bits.
+    None where they have 8 bits. `reduction` says how the decoder reduced the image; None for a whole image.
     """
 
     image: Image.Image
     note: str | None = None
     orientation: int = UPRIGHT
     brightest: int | None = None
+    reduction: Reduction | None = None
 
 
 def decode(file: File, reading: ImageReading = AS_STORED, max_seconds: float | None = None) -> Image.Image:
@@ -70,15 +74,31 @@ def as_rgb(image: Image.Image, reading: ImageReading = AS_STORED) -> Image.Image
         raise BadImage("the image", f"damaged or truncated ({error})") from None
 
 
-def read_image(file: File, reading: ImageReading = AS_STORED, max_seconds: float | None = None) -> Decoded:
-    """Decode the image in `file` and return facts about its file. Raises BadImage, as `decode` does."""
+def read_image(
+    file: File,
+    reading: ImageReading = AS_STORED,
+    max_seconds: float | None = None,
+    *,
+    least_side: int | None = None,
+) -> Decoded:
+    """Decode the image in `file` and return facts about its file. Raises BadImage, as `decode` does.
+
+    With `least_side`, a JPEG is decoded at 1/2, 1/4 or 1/8 of its size: the smallest whose smallest side is not below
+    `least_side` pixels. A JPEG with a smallest side below twice that, and any other format, is decoded whole.
+    """
     path = str(file)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # damaged EXIF, large images: checked below
             with open_image(file, max_seconds) as image:
-                _check_size(path, *image.size)
-                return _to_rgb(path, image, reading)
+                size = image.size
+                _check_size(path, *size)
+                factor = 1 if least_side is None else _reduce(image, least_side)
+                decoded = _to_rgb(path, image, reading)
+                if factor == 1:
+                    return decoded
+                turned = decoded.orientation if reading.orientation == "apply" else UPRIGHT
+                return replace(decoded, reduction=_reduction(size, factor, turned))
     except BadImage:
         raise
     except Image.DecompressionBombError:
@@ -95,6 +115,29 @@ def read_image(file: File, reading: ImageReading = AS_STORED, max_seconds: float
         raise BadImage(path, "does not fit in memory: reduce it or take it out") from None
     except Exception as error:  # decoders raise exceptions of any kind for damaged data
         raise BadImage(path, f"damaged or truncated ({error}): replace it or take it out") from None
+
+
+def _reduce(image: Image.Image, least_side: int) -> int:
+    """Let the decoder reduce an open JPEG as far as `least_side` allows; return the factor, 1 for other formats."""
+    width = image.width
+    drafted = image.draft(None, (least_side, least_side))
+    if drafted is None:
+        return 1
+    (_, (_, _, reduced_width, _)) = drafted
+    return round(width / reduced_width)
+
+
+def _reduction(size: tuple[int, int], factor: int, orientation: int) -> Reduction:
+    """Return the reduction of an image that is stored with `size`, and that was turned by `orientation`."""
+    width, height = size[::-1] if orientation >= _SIDEWAYS else size
+    left, top = (-(-side // factor) - side / factor for side in (width, height))
+    return Reduction(
+        width,
+        height,
+        factor,
+        left if orientation in _LAST_COMES_LEFT else 0.0,
+        top if orientation in _LAST_COMES_TOP else 0.0,
+    )
 
 
 def _check_size(path: str, width: int, height: int) -> None:

@@ -4,10 +4,37 @@ Rescaling is Pillow's antialiased bilinear filter. Training needs one crop of a 
 computes the crop's pixels only, which is about twice as fast as rescaling the whole image.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from PIL import Image
 
 from vggnet.errors import UserError
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """How an image was reduced by its decoder, so that crops of the whole image can be cut from the reduced one.
+
+    Attributes:
+        width: Of the whole image, in pixels.
+        height: Of the whole image, in pixels.
+        factor: A pixel of the reduced image stands for factor x factor pixels of the whole image.
+        left: Where the whole image begins in the reduced one, in its pixels, from 0 to below 1. The last column of a
+            JPEG may stand for less than `factor` columns. It is the first one where the image was turned.
+        top: The same of the rows.
+    """
+
+    width: int
+    height: int
+    factor: int
+    left: float = 0.0
+    top: float = 0.0
+
+    def in_reduced(self, box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+        """Return a box (left, top, right, bottom) of the whole image in pixels of the reduced image."""
+        left, top, right, bottom = (side / self.factor for side in box)
+        return left + self.left, top + self.top, right + self.left, bottom + self.top
 
 
 def _rounded(numerator: int, denominator: int) -> int:
@@ -28,18 +55,25 @@ def rescale(image: Image.Image, scale: int) -> Image.Image:
     return image if size == image.size else image.resize(size, Image.Resampling.BILINEAR)
 
 
-def crop_of_rescaled(image: Image.Image, scale: int, left: int, top: int, crop: int) -> np.ndarray:
+def crop_of_rescaled(
+    image: Image.Image, scale: int, left: int, top: int, crop: int, reduction: Reduction | None = None
+) -> np.ndarray:
     """Return the square of side `crop` at (left, top) of `rescale(image, scale)`, uint8 (crop, crop, 3).
+
+    With `reduction`, `image` was reduced by its decoder. The crop then shows the same region of the whole image.
 
     Only the crop's pixels are computed. Pillow may filter rows first in one case and columns first in the other, and
     rounds in between, so a pixel may differ by one gray level (rarely by two, in pure noise).
     """
-    full_width, full_height = rescaled_size(*image.size, scale)
+    width, height = image.size if reduction is None else (reduction.width, reduction.height)
+    full_width, full_height = rescaled_size(width, height, scale)
     if left < 0 or top < 0 or left + crop > full_width or top + crop > full_height:
         raise UserError(f"a crop of {crop} at ({left}, {top}) is not inside {full_width}x{full_height}")
     if (full_width, full_height) == image.size:
         return np.array(image.crop((left, top, left + crop, top + crop)))
-    box = source_box(*image.size, scale, left, top, crop)
+    box = source_box(width, height, scale, left, top, crop)
+    if reduction is not None:
+        box = reduction.in_reduced(box)
     return np.array(image.resize((crop, crop), Image.Resampling.BILINEAR, box=box))
 
 

@@ -12,8 +12,22 @@ import multiprocessing
 import numpy as np
 from PIL import Image
 
-_START, _HEIGHT, _WIDTH = range(3)
+from vggnet.images.geometry import Reduction
+
 _ABSENT = -1
+_PLACE = np.dtype(
+    [
+        ("start", np.int64),  # in the memory; _ABSENT where the image is not cached
+        ("height", np.int32),  # of the pixels
+        ("width", np.int32),  # written last
+        ("factor", np.int32),  # by which the decoder reduced the image; 1: it is whole
+        ("whole_width", np.int32),
+        ("whole_height", np.int32),
+        ("left", np.float32),  # of its Reduction, as `top`: eighths, so float32 rounds nothing
+        ("top", np.float32),
+    ],
+    align=True,
+)
 
 
 class HeldImages:
@@ -32,22 +46,23 @@ class HeldImages:
         self._memory = mmap.mmap(-1, capacity)
         self._pixels = np.frombuffer(self._memory, np.uint8)
         # where each image lies; torch's shared memory is a file in /dev/shm, too, hence mmap again
-        self._places = np.frombuffer(mmap.mmap(-1, max(1, images) * 3 * 8), np.int64).reshape(-1, 3)
-        self._places[:] = _ABSENT
+        self._places = np.frombuffer(mmap.mmap(-1, max(1, images) * _PLACE.itemsize), _PLACE)
+        self._places["start"] = self._places["width"] = _ABSENT
         self._used = np.frombuffer(mmap.mmap(-1, 8), np.int64)
         self._lock = multiprocessing.get_context("fork").Lock()
 
-    def get(self, index: int) -> Image.Image | None:
-        """Return the image, or None where it is not cached."""
+    def get(self, index: int) -> tuple[Image.Image, Reduction | None] | None:
+        """Return the image and how its decoder reduced it, or None where it is not cached."""
         if not self._capacity:
             return None
-        start, height, width = self._places[index].tolist()
-        if width == _ABSENT:  # written last
+        start, height, width, factor, whole_width, whole_height, left, top = self._places[index].tolist()
+        if width == _ABSENT:
             return None
         pixels = self._pixels[start : start + height * width * 3]
-        return Image.fromarray(pixels.reshape(height, width, 3))
+        reduction = None if factor == 1 else Reduction(whole_width, whole_height, factor, left, top)
+        return Image.fromarray(pixels.reshape(height, width, 3)), reduction
 
-    def put(self, index: int, image: Image.Image) -> None:
+    def put(self, index: int, image: Image.Image, reduction: Reduction | None = None) -> None:
         """Cache a decoded RGB image if there is room and no process has stored it."""
         if not self._capacity or self._locked_out:
             return
@@ -57,15 +72,19 @@ class HeldImages:
             return
         try:
             start = int(self._used[0])
-            if self._places[index, _START] != _ABSENT or start + size > self._capacity:
+            if self._places["start"][index] != _ABSENT or start + size > self._capacity:
                 return
             self._used[0] = start + size
-            self._places[index, _START] = start
+            self._places["start"][index] = start
         finally:
             self._lock.release()
         self._pixels[start : start + size] = np.asarray(image).reshape(-1)
-        self._places[index, _HEIGHT] = image.height
-        self._places[index, _WIDTH] = image.width
+        found = reduction or Reduction(*image.size, 1)
+        place = self._places[index : index + 1]
+        place["whole_width"], place["whole_height"], place["factor"] = found.width, found.height, found.factor
+        place["left"], place["top"] = found.left, found.top
+        place["height"] = image.height
+        place["width"] = image.width
 
     @property
     def used_bytes(self) -> int:

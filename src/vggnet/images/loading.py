@@ -16,7 +16,7 @@ import torch
 from vggnet.data.splits import Split
 from vggnet.errors import BadImage
 from vggnet.images.augmentation import Augmentation
-from vggnet.images.decoding import decode
+from vggnet.images.decoding import read_image
 from vggnet.images.holding import HeldImages
 from vggnet.images.silence import in_words
 from vggnet.images.workers import Workers, chunks, places_for
@@ -98,13 +98,14 @@ class _CropReader:
 
     `slots` is memory shared with the main process, reused in turn. New shared memory for each piece would cost more
     than the crops themselves, because its pages are zeroed and mapped in both processes. With `slots` the result holds
-    the number of the slot instead of the pixels.
+    the number of the slot instead of the pixels. JPEGs are reduced as they are decoded if `least_side` is not None.
     """
 
     split: Split
     augmentation: Augmentation
     held: HeldImages
     slots: torch.Tensor | None  # uint8 (slots, _PIECE, crop, crop, 3)
+    least_side: int | None
 
     def describe(self, item: tuple[int, np.ndarray, int]) -> str:
         return in_words(self.split, item[1])
@@ -120,17 +121,20 @@ class _CropReader:
         read: list[int] = []
         bad: list[BadImage] = []
         for index in wanted.tolist():
-            image = self.held.get(index)
-            if image is None:
+            held = self.held.get(index)
+            if held is None:
                 try:
-                    image = decode(self.split.file(index), self.split.reading)
+                    decoded = read_image(self.split.file(index), self.split.reading, least_side=self.least_side)
                 except BadImage as error:
                     bad.append(error)
                     continue
-                self.held.put(index, image)
+                held = decoded.image, decoded.reduction
+                self.held.put(index, *held)
+            image, reduction = held
             place = len(read)
-            view = self.augmentation.view(epoch, index, *image.size)
-            pixels[place] = self.augmentation.pixels(image, view)
+            size = image.size if reduction is None else (reduction.width, reduction.height)
+            view = self.augmentation.view(epoch, index, *size)
+            pixels[place] = self.augmentation.pixels(image, view, reduction)
             shifts[place], views[place] = view.shift, (view.scale, view.left, view.top, view.mirrored)
             read.append(index)
         count = len(read)
@@ -145,6 +149,8 @@ class TrainingLoader(CropLoader):
         workers: number of processes; 0 reads in this process.
         pin: put pixels in page-locked memory where there is a GPU.
         hold_bytes: decoded images that stay in memory between epochs, in bytes.
+        scaled: decode a JPEG at 1/2, 1/4 or 1/8 of its size where its smallest side stays at or above the largest S.
+            The crops show the same regions; their pixels differ by some gray levels.
     """
 
     def __init__(
@@ -155,12 +161,14 @@ class TrainingLoader(CropLoader):
         workers: int,
         pin: bool = False,
         hold_bytes: int = 0,
+        scaled: bool = False,
     ) -> None:
         self.split, self.crop = split, augmentation.crop
         self.pin = pin and torch.cuda.is_available()
         self._slots = places_for(workers, _AHEAD, (_PIECE, self.crop, self.crop, 3))
         held = HeldImages(len(split), hold_bytes)
-        reader = _CropReader(split, augmentation, held, self._slots)
+        least_side = augmentation.train_scale[-1] if scaled else None  # not the drawn S: held images are used again
+        reader = _CropReader(split, augmentation, held, self._slots, least_side)
         self._workers: Workers[tuple[int, np.ndarray, int], _Piece] = Workers(reader, workers, ahead=_AHEAD)
 
     def batches(self, epoch: int, order: Iterable[np.ndarray]) -> Iterator[Batch]:

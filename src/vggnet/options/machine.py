@@ -11,9 +11,10 @@ from vggnet.options.common import BadImagesOption, DeviceOption, PrecisionOption
 DecoderOption = Annotated[
     DecoderName,
     option(
-        "Where training images are decoded. processes: on the CPU; gpu: by nvJPEG (NVIDIA only), whose pixels differ "
-        "from the CPU's by a few gray levels and whose speed is not yet measured; auto: on the CPU. A run that is "
-        "continued keeps its decoder."
+        "How training images are decoded. processes: on the CPU; scaled: on the CPU, JPEGs that are at least twice as "
+        "large as S at 1/2, 1/4 or 1/8 of their size, which is faster and whose pixels differ by a few gray levels; "
+        "gpu: by nvJPEG (NVIDIA only), whose pixels differ by a few gray levels, too, and whose speed is not yet "
+        "measured; auto: processes. A run that is continued keeps its decoder. Tests always decode images whole."
     ),
 ]
 MicroBatchOption = Annotated[

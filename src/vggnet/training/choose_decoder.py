@@ -1,4 +1,4 @@
-"""Choose who decodes the images of a training, processes or the GPU, and make the loader."""
+"""Choose how the images of a training are decoded, by processes (whole or scaled) or the GPU, and make the loader."""
 
 from collections.abc import Callable
 
@@ -22,15 +22,15 @@ def choose_decoder(
     world: World,
     unavailable: Callable[[torch.device], str | None] = nvjpeg_unavailable,
 ) -> Decoder:
-    """Return who decodes: as requested; with `auto` as at the run's start, in a new run processes.
+    """Return the decoder: as requested; with `auto` as at the run's start, in a new run processes.
 
     Raises UserError where that is the GPU and `unavailable` says why it cannot decode.
     """
     # a run folder whose config names no decoder was trained by processes
-    before = None if run.config is None else run.config.get("decoder", "processes")
+    before: Decoder | None = None if run.config is None else run.config.get("decoder", "processes")
     wanted = (before or "processes") if requested == "auto" else requested
     if wanted != "gpu":
-        return "processes"
+        return wanted
     on_gpu = world.device.type == "cuda"
     reason = unavailable(world.device) if on_gpu else f"the training runs on {world.device.type}"
     if reason is None:
@@ -51,4 +51,5 @@ def training_loader(
         return DeviceLoader(split, augmentation, device=world.device, workers=workers, hold_bytes=hold_bytes)
     hold_bytes = holding_bytes(world.size)
     pin = world.device.type == "cuda"
-    return TrainingLoader(split, augmentation, workers=workers, pin=pin, hold_bytes=hold_bytes)
+    scaled = decoder == "scaled"
+    return TrainingLoader(split, augmentation, workers=workers, pin=pin, hold_bytes=hold_bytes, scaled=scaled)

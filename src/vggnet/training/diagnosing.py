@@ -155,7 +155,8 @@ def diagnose_replay(path: Path, options: DiagnoseOptions) -> DiagnosisReport:
         model.description.policy.mirror,
         recipe.get("color_deviation", Recipe.color_deviation),
     )
-    with TrainingLoader(split, augmentation, workers=0) as loader:
+    scaled = config.get("decoder") == "scaled"
+    with TrainingLoader(split, augmentation, workers=0, scaled=scaled) as loader:
         (batch,) = loader.batches(replay.place.draws, [np.array(replay.indices)])
     images = normalize(batch.pixels, model.description.preprocessing, batch.shift)
     losses = _losses(model, images, batch.labels, replay.place.precision)

@@ -122,6 +122,8 @@ class Session:
             print_resumed(loop)
         else:
             announce(loop, self.pictures)
+            if self.decoder == "scaled":
+                say("decoder   scaled: large JPEGs at 1/2, 1/4 or 1/8 of their size for training, whole for tests")
             for line in lines:
                 say(line)
         begin = time.monotonic()
