@@ -86,8 +86,11 @@ def test_a_training_that_keeps_diverging_ends_after_three_divisions(tmp_path: Pa
 def test_the_batch_that_diverged_is_written_down_and_diagnosed(
     class_folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The third batch has an infinite loss for one image: `diagnose` sees the same pixels, weights and images."""
-    class_folders()
+    """The third batch has an infinite loss for one image: `diagnose` sees the same pixels, weights and images.
+
+    The JPEGs are twice as large as S, so the run's decoder reduces them, and `diagnose` has to do the same.
+    """
+    class_folders(side=80)
     seen: list[torch.Tensor] = []
     losses, step = ClassificationTask.losses, Loop._step
 
@@ -102,7 +105,7 @@ def test_the_batch_that_diverged_is_written_down_and_diagnosed(
     monkeypatch.setattr(ClassificationTask, "losses", spoil)
     monkeypatch.setattr(Loop, "_step", remember)
     with pytest.raises(Diverged, match=r"`vggnet diagnose .*run/diverged\.json` shows its batch"):
-        train_classifier(small(tmp_path, save_every=0.0))
+        train_classifier(small(tmp_path, save_every=0.0, decoder="scaled"))
     replay = read_replay(tmp_path / "run" / "diverged.json")
     images = json.loads((tmp_path / "run" / "config.json").read_text())["train_images"]
     assert replay.indices == epoch_order(0, 0, images)[16:24].tolist()
