@@ -7,7 +7,8 @@ from vggnet.options.doctor import DoctorOptions
 
 @like_command(DoctorOptions)
 def doctor(*, quick: bool = False, device: str = "auto") -> CheckupReport:
-    """Collect facts about this installation and machine, and test nets, files and determinism.
+    """Examine this installation and this machine. Then check that nets and files work here, and whether a repeated
+    training gives the same weights.
 
     Returns:
         `facts` (by subject), `findings` (sentences on what is unusual), `outcomes` (of the self-test), `passed`,

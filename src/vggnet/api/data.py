@@ -50,7 +50,7 @@ def pack_data(
     workers: int | None = None,
     on_progress: Callable[[int, int], Any] | None = None,
 ) -> Packed:
-    """Copy a data set into a few tar files with an index, which every function that takes data reads.
+    """Copy a data set into a new folder of a few tar files and an index. This folder can be given as `data`.
 
     Returns:
         The folder, and how many images and bytes it has.

@@ -98,7 +98,7 @@ def train(
 
 @like_command(
     LocalizeEvaluateOptions,
-    runs="A run of `localize.train`; or several, which are fused.",
+    runs="A run of `localize.train`; or several. With `classifier` they are also fused.",
     data="Images with boxes, as for `localize.train`; their val split counts.",
 )
 def evaluate(

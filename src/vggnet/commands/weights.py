@@ -27,7 +27,7 @@ def convert(options: ConvertOptions) -> None:
         say(note)
     if options.to == "vggnet":
         save_pretrained(conversion.model, options.out)
-        say(f"written to {options.out}; use it wherever a MODEL is asked for")
+        say(f"written to {options.out}; other commands take it as MODEL")
     else:
         say(f"written to {write_layout(conversion.model, options.to, options.out)}")
         width = conversion.model.architecture.width

@@ -201,7 +201,7 @@ def _read_classes(root: Folder, part: str) -> tuple[dict[str, Names], LeftOut, t
 
 
 def _with_own_boxes(root: Folder, opened: ImageData) -> ImageData:
-    """Return the data with the boxes of `boxes.csv` beside its folders, if that exists (`box_files.read_csv`)."""
+    """Return the data with the boxes of `boxes.csv` at the top of `root`, if that exists (`box_files.read_csv`)."""
     path = root / "boxes.csv"
     boxes = read_csv(path) if path.is_file() else []
     if not boxes:

@@ -78,7 +78,7 @@ def quantize_on_images(options: QuantizeOptions) -> QuantizeResult:
     model.description = replace(model.description, activation_limits=limits)
     save_pretrained(model, options.out)
     copy_learnt(options.model, options.out)
-    say(f"written to {options.out}; use it wherever a MODEL is asked for, with `precision` int8")
+    say(f"written to {options.out}; give it as MODEL, with `precision` int8, to evaluate or predict")
     shown = [judged[0].shown if judged is not None else _only_measured(options, model)]
     notes = input_notes(source, shown)
     if judged is None:

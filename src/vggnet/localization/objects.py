@@ -98,7 +98,7 @@ def open_localizable(
         parts[name] = split.subset(np.flatnonzero(having)) if having.any() else None
     if parts["train"] is None and parts["val"] is None:
         raise UserError(
-            f"{data}: there are no boxes. Put boxes.csv (image,class,xmin,ymin,xmax,ymax) beside the class folders, or "
+            f"{data}: there are no boxes. Put boxes.csv (image,class,xmin,ymin,xmax,ymax) at the top of its folder, or "
             "name a csv, a COCO json or a folder of XML files with `annotations`"
         )
     return replace(opened, train=parts["train"], val=parts["val"], notes=tuple(notes))

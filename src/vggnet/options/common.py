@@ -46,9 +46,9 @@ def _inputs(metavar: str) -> Any:
 # what the commands are about
 DATA_HELP = (
     "The images: a folder with train/CLASS/*.jpg and val/CLASS/*.jpg, or with CLASS/*.jpg (a fifth of the images is "
-    "then set aside for validation); the download of ILSVRC or Tiny ImageNet; a tar, zip or parquet file of such a "
-    "folder; a folder that `vggnet data pack` wrote; or a name: scenes, cifar10, imagenette, hf:OWNER/NAME, ... "
-    "(docs/data.md)."
+    "then set aside for validation); the download of ILSVRC or Tiny ImageNet; a tar or zip file of such a folder; "
+    "a parquet file with columns of images and labels; a folder that `vggnet data pack` wrote; or a name: scenes, "
+    "cifar10, imagenette, hf:OWNER/NAME, ... (docs/data.md)."
 )
 DataInput = Positional[Annotated[str, option(DATA_HELP)]]
 ModelInput = Positional[
@@ -79,7 +79,7 @@ CropOption = Annotated[
     int | None,
     option(
         "Side in pixels of the square crop that the net is trained on; a multiple of 32.",
-        default="that of --init-from; without --init-from 224, or less if the images are smaller",
+        default="224, or less if the images are smaller; with --init-from, the crop of that model",
     ),
 ]
 InitOption = Annotated[
@@ -176,7 +176,7 @@ PixelRangeOption = Annotated[
     tuple[int, int] | None,
     option(
         PIXEL_RANGE_HELP,
-        default="that of the net of --init-from; for a new net 0 65535",
+        default="0 65535; with --init-from, the range of that model",
         metavar="LOW HIGH",
     ),
 ]
@@ -228,7 +228,7 @@ CheckOption = Annotated[
         "What is checked before the training. decode: all images are decoded. headers: ten thousand images are "
         "decoded, and of the others only the first bytes are read. none: the same ten thousand are decoded, and the "
         "others are not read. With none, copies of training images in val are not looked for, and learnt.npz is not "
-        "written, so `vggnet evaluate` cannot warn of a test on training images.",
+        "written. A later evaluation then cannot warn that it tests on training images.",
         default="decode; headers if there are more than a hundred thousand images",
     ),
 ]
@@ -252,7 +252,7 @@ BadBoxesOption = Annotated[
 # the test, and where results go
 _Q_HELP = "Q: images are rescaled so that their smaller side has this many pixels."
 _Q_IS_S = "S of each net, or the middle of its range if S was jittered"
-_Q_IS_S_OR_PUBLISHED = f"{_Q_IS_S}; for nets whose S is unknown, the Q of their published error"
+_Q_IS_S_OR_PUBLISHED = f"{_Q_IS_S}; for nets whose S is unknown, the Q at which their published error was measured"
 TestScalesOption = Annotated[
     tuple[int, ...],
     option(f"{_Q_HELP} Give one or more.", default=f"{_Q_IS_S_OR_PUBLISHED}, else crop x 256/224", metavar="Q..."),
@@ -272,8 +272,8 @@ TestScaleOption = Annotated[
     int | None,
     option(
         _Q_HELP,
-        default="S of the net, or the middle of its range if S was jittered; if S is unknown, the Q of the net's "
-        "published error, else crop x 256/224",
+        default="S of the net, or the middle of its range if S was jittered; if S is unknown, the Q at which the "
+        "published error of the net was measured, else crop x 256/224",
         metavar="Q",
     ),
 ]
@@ -287,7 +287,7 @@ MirrorTrainOption = Annotated[
     switch(
         "mirror",
         MIRROR_TRAIN_HELP,
-        default="as the net of --init-from was trained; for a new net, --mirror",
+        default="--mirror; with --init-from, as that model was trained",
     ),
 ]
 MirrorOption = Annotated[
@@ -302,7 +302,8 @@ MirrorOption = Annotated[
 JsonOption = Annotated[
     Path | None,
     option(
-        "Write the results as JSON to this file. Without a file name, write JSON alone to standard output.",
+        "Write the results as JSON to this file. Without a file name, write the JSON to standard output, and nothing "
+        "else.",
         default="not written",
         metavar="[FILE]",
     ),

@@ -34,8 +34,8 @@ class DataCheckOptions:
 
 @dataclass(frozen=True)
 class DataPackOptions:
-    """Copy a data set into a few tar files with an index. Every command takes the folder as DATA. WebDataset reads it,
-    too."""
+    """Copy a data set into a new folder that holds a few tar files and an index. This folder can be given as DATA.
+    WebDataset reads the tar files, too."""
 
     data: DataInput
     out: Path

@@ -37,8 +37,9 @@ class EvaluateOptions:
     inputs: Annotated[
         ModelsAndData,
         option(
-            "Models (runs, model folders, weight files or names), then the data. Errors are measured on its val "
-            "images, or on all images of a folder without val that none of the models was trained on."
+            "Models (runs, model folders, weight files or names), then the data. With --module, the data alone is "
+            "enough. Errors are measured on the val images. A folder without val is measured whole. If a model was "
+            "trained on that folder, only the images that were set aside for validation count."
         ),
     ]
     module: Annotated[

@@ -86,11 +86,11 @@ _OrientationOption = Annotated[
 _MirrorOption = Annotated[
     bool | None,
     tyro.conf.FlagConversionOff,
-    switch("mirror", MIRROR_TRAIN_HELP, default="as the net of --init-from was trained"),
+    switch("mirror", MIRROR_TRAIN_HELP, default="as the --init-from model was trained"),
 ]
 _PixelRangeOption = Annotated[
     tuple[int, int] | None,
-    option(PIXEL_RANGE_HELP, default="that of the net of --init-from", metavar="LOW HIGH"),
+    option(PIXEL_RANGE_HELP, default="the range of the --init-from model", metavar="LOW HIGH"),
 ]
 
 
@@ -102,8 +102,8 @@ class LocalizeTrainOptions:
         Annotated[
             str,
             option(
-                "Images as for train, with boxes: the ILSVRC download, or class folders with boxes.csv beside them "
-                "(image,class,xmin,ymin,xmax,ymax), or any images with --annotations."
+                "Images as for train, with boxes: the ILSVRC download; a folder with boxes.csv at its top "
+                "(image,class,xmin,ymin,xmax,ymax); or any images with --annotations."
             ),
         ]
     ]
@@ -119,9 +119,9 @@ class LocalizeTrainOptions:
     net: Annotated[
         str | None,
         option(
-            "Train this net instead of that of --init-from. A deeper net starts with the first four convolutional "
-            "layers and the FC layers but the last (Sect. 3.1).",
-            default="that of --init-from",
+            "Train this net instead of the net of --init-from. A deeper net starts with the first four convolutional "
+            "layers, fc6 and fc7 of that net (Sect. 3.1).",
+            default="the net of the --init-from model",
             metavar="NET",
         ),
     ] = None
@@ -140,12 +140,18 @@ class LocalizeTrainOptions:
         option(
             "S: training images are rescaled so that their smaller side has this many pixels. With two numbers S "
             "is drawn between them for each image (scale jitter).",
-            default="that of --init-from, in proportion to the crop",
+            default="S of the --init-from model, in proportion to the crop",
             metavar="S [S]",
         ),
     ] = ()
-    crop: Annotated[int | None, option(default="that of --init-from")] = None
-    """Side of the training crops in pixels. With another crop than that of --init-from, fc6's kernels are resized."""
+    crop: Annotated[
+        int | None,
+        option(
+            "Side of the training crops in pixels. If the --init-from model has another crop, fc6's kernels are "
+            "resized.",
+            default="the crop of the --init-from model",
+        ),
+    ] = None
     dropout: Annotated[
         float,
         option(
@@ -180,8 +186,8 @@ class LocalizeTrainOptions:
 
 @dataclass(frozen=True)
 class LocalizeEvaluateOptions:
-    """Measure localisation errors on val images (Tables 8 and 9). Several runs are measured one by one; in test 2
-    they are also fused."""
+    """Measure localisation errors on val images (Tables 8 and 9). Several runs are measured one by one. With
+    --classifier they are also fused."""
 
     inputs: ModelsAndData
     """Runs of localize train, then the data. Errors are measured on its val images that have boxes."""
@@ -232,7 +238,7 @@ class LocalizePredictOptions:
     classifier: Annotated[
         tuple[Path, ...], Models(), tyro.conf.arg(help_behavior_hint="(required)", metavar="MODEL...")
     ] = ()
-    """Classifiers (runs, weight files or names). They choose the classes and score the boxes."""
+    """Classifiers (runs, weight files or names). They choose the classes of the boxes and score the boxes."""
     classifier_views: _ClassifierViewsOption = ()
     classifier_scale: _ClassifierScaleOption = ()
     out: Path = Path("boxes")

@@ -13,9 +13,9 @@ from vggnet.options.common import JsonOption, MirrorOption, ModelInput, TestScal
 class QuantizeOptions:
     """Prepare a net for inference in 8-bit integers, calibrated on your images, and print the loss of accuracy.
 
-    Give the result to a command with --precision int8, such as evaluate or predict. Other commands compute the model
-    in bf16 or fp32. The gain in speed depends on the CPU. On a Zen 4, the only CPU measured, int8 is 1.9 times as fast
-    as bf16 (docs/speed.md)."""
+    Some commands, such as evaluate and predict, have --precision int8. Give them the result as MODEL together with this
+    option. Without it, and in all other commands, the model computes in bf16 or fp32. The gain in speed depends on the
+    CPU. On a Zen 4, the only CPU measured, int8 is 1.9 times as fast as bf16 (docs/speed.md)."""
 
     model: ModelInput
     data: Positional[

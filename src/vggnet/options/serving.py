@@ -21,8 +21,16 @@ class ServeOptions:
     ]
     classifier: Annotated[tuple[Path, ...], Models(), option(default="none", metavar="MODEL...")] = ()
     """Classifiers in addition to MODEL."""
-    boxes: Annotated[Path | None, Models(), option(default="no boxes", metavar="RUN")] = None
-    """A run of localize train. The page then draws boxes; the classifiers choose their classes and score them."""
+    boxes: Annotated[
+        Path | None,
+        Models(),
+        option(
+            "A run of localize train. The page then draws boxes. The classifiers choose the classes of the boxes and "
+            "score the boxes.",
+            default="no boxes",
+            metavar="RUN",
+        ),
+    ] = None
     samples: Annotated[
         Path | None,
         option(

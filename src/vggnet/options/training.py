@@ -49,6 +49,7 @@ from vggnet.options.common import (
 from vggnet.options.machine import Machine, MachineOptions
 
 _NEW_HEAD = "with --init-from of the same net and a new last layer"
+_BY_PRESET = "set by --preset."  # of the ladder
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class TrainOptions:
     data: DataInput
     net: Annotated[
         str | None,
-        option(NET_HELP, default="that of --init-from; without --init-from D", metavar="NET"),
+        option(NET_HELP, default="D; with --init-from, the net of that model", metavar="NET"),
     ] = None
     out: Annotated[Path | None, option(default="runs/DATA-NET")] = None
     """The run folder: weights, metrics and options of this training are written there."""
@@ -94,11 +95,11 @@ class TrainOptions:
         ),
     ] = ()
     crop: CropOption = None
-    width: Annotated[float | None, option(WIDTH_HELP, default="that of --init-from; without --init-from 1")] = None
+    width: Annotated[float | None, option(WIDTH_HELP, default="1; with --init-from, the width of that model")] = None
     batch_norm: Annotated[
         bool | None,
         tyro.conf.FlagConversionOff,
-        switch("batch-norm", BATCH_NORM_HELP, default="as the net of --init-from; without --init-from off"),
+        switch("batch-norm", BATCH_NORM_HELP, default="off; with --init-from, as in that model"),
     ] = None
     dropout: float = 0.5
     """Probability that a unit of fc6 or fc7 is dropped."""
@@ -111,11 +112,12 @@ class TrainOptions:
     learning_rate: Annotated[
         float | None,
         option(
+            "Learning rate at the start. --head-learning-rate gives the last layer another one. --patience says when "
+            "the rates drop.",
             default="0.01; with --init-from of the same net 0.001; if its last layer is also new, 0.003, or 0.01 with "
-            "batch normalisation"
+            "batch normalisation",
         ),
     ] = None
-    """Learning rate of all layers at the start. --patience says when it drops."""
     weight_decay: WeightDecayOption = 5e-4
     patience: Annotated[int | None, option(PATIENCE_HELP, default=f"6; {_NEW_HEAD}, 4")] = None
     seed: SeedOption = 0
@@ -145,18 +147,27 @@ class LadderOptions:
     """The net that is trained first and that the deeper ones start from: A as in the paper, or B."""
     nets: Annotated[tuple[str, ...], option(metavar="NET...")] = ("D", "E")
     """The deeper nets, which are trained one after another."""
-    crop: Annotated[int | None, option(default="224; with desk less if the images are smaller")] = None
-    """Side in pixels of the square crops that the nets are trained on; a multiple of 32."""
-    width: Annotated[float | None, option(default="1; with desk on a CPU 0.25")] = None
-    """Multiply the number of channels of every hidden layer by this; 1 is the paper's net."""
-    epochs: Annotated[int | None, option(default="desk 20; paper 74")] = None
+    crop: Annotated[
+        int | None,
+        option(
+            "Side in pixels of the square crops that the nets are trained on; a multiple of 32.",
+            default=f"{_BY_PRESET} desk: 224, or less if the images are smaller; paper: 224",
+        ),
+    ] = None
+    width: Annotated[
+        float | None, option(WIDTH_HELP, default=f"{_BY_PRESET} desk: 1 on a GPU, 0.25 on a CPU; paper: 1")
+    ] = None
+    epochs: Annotated[int | None, option(default=f"{_BY_PRESET} desk: 20; paper: 74")] = None
     """Epochs of each stage, at most."""
-    batch: Annotated[int | None, option(default="desk 64; paper 256")] = None
+    batch: Annotated[int | None, option(default=f"{_BY_PRESET} desk: 64; paper: 256")] = None
     """Images per update of the weights, over all GPUs together."""
     init: Annotated[
-        InitMethod | None, option(default="glorot with desk; gaussian with a standard deviation of 0.01 with paper")
+        InitMethod | None,
+        option(
+            "How the initial weights of layers that are not copied from a shallower net are drawn.",
+            default=f"{_BY_PRESET} desk: glorot; paper: gaussian, standard deviation 0.01",
+        ),
     ] = None
-    """How the initial weights of layers that are not copied from a shallower net are drawn."""
     batch_norm: BatchNormOption = False
     mirror: Mirrored = True
     """Mirror half of the training crops, or none (for digits and text). If none, tests mirror no images either."""

@@ -34,7 +34,7 @@ class ConvertOptions:
         ]
     ]
     out: Path
-    """A folder for the result. Give it to the other commands as MODEL."""
+    """A folder for the result. With --to vggnet, other commands take it as MODEL."""
     layout: Layout
     """The library or format whose names and shapes FILE has; vggnet for a run or a model of your own."""
     preprocessing: Annotated[
