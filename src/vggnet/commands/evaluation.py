@@ -5,7 +5,7 @@ from pathlib import Path
 
 from vggnet.commands.inputs import model_and_images, models_and_data
 from vggnet.commands.output import report, stdout_for_json
-from vggnet.console import note, progress, say
+from vggnet.console import is_first_rank, note, progress, say
 from vggnet.data.listing import images_at
 from vggnet.errors import UserError
 from vggnet.evaluation.evaluate import evaluate as run_evaluation
@@ -37,7 +37,7 @@ def evaluate(options: EvaluateOptions) -> None:
                 say(f"written to {path}")
 
     report(options.json, result.to_dict(), show)
-    if options.report:
+    if options.report and is_first_rank():
         _report(options, paths, data, result)
 
 
