@@ -14,8 +14,10 @@ import matplotlib
 
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.axes import Axes
 
+from vggnet.evaluation.metrics import wilson
 from vggnet.reporting.signals import signal
 from vggnet.reporting.style import styled
 
@@ -26,6 +28,7 @@ STYLE = {
     **{"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.3},
     **{"svg.fonttype": "path", "svg.hashsalt": "vggnet", "figure.figsize": (7, 3.4), "legend.frameon": False},
 }
+IMAGES = 2000  # of the validation set
 Error = tuple[float, float, float]
 
 
@@ -71,6 +74,22 @@ def one_or_three_scales() -> None:
     save("one-or-three-scales", axes, "top-1 error, dense, %")
 
 
+def error_over_q() -> None:
+    rows = table("test-protocol.md", "Must test images be rescaled as training images were?")
+    scales = [int(column) for column in list(rows[0])[1:]]
+    _, axes = plt.subplots()
+    for row, colour, marker in zip(rows, (BLUE, ORANGE, GREEN), "osD", strict=True):
+        values = [float(row[str(scale)].strip("*")) for scale in scales]
+        bands = 100 * np.array([wilson(round(value * IMAGES / 100), IMAGES) for value in values]).T
+        axes.plot(scales, values, color=colour, marker=marker, label=row["net D"])
+        axes.fill_between(scales, *bands, color=colour, alpha=0.15, linewidth=0)
+    axes.set_xticks(scales)
+    axes.set_xlabel("Q, pixels")
+    axes.set_ylim(bottom=30)
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    save("error-over-q", axes, "top-1 error, dense, %")
+
+
 def from_scratch() -> None:
     rows = table("reproduction.md", "Initialisation: from scratch, from A, from B")
     starts = {"Gaussian": ("v", ORANGE), "Glorot": ("o", BLUE), "from A": ("s", GREEN), "from B": ("D", BLACK)}
@@ -114,5 +133,6 @@ if __name__ == "__main__":
     signal_through_net_e()
     plt.rcParams.update(STYLE)
     one_or_three_scales()
+    error_over_q()
     from_scratch()
     small_filters()
