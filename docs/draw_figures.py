@@ -68,9 +68,10 @@ def one_or_three_scales() -> None:
     for colour, marker, column, shift in ((BLUE, "o", "one Q", -0.1), (ORANGE, "s", "three Q", 0.1)):
         places = [place + shift for place in range(len(rows))]
         points(axes, places, [error(row[column]) for row in rows], colour, marker, column)
-    axes.set_xticks(range(len(rows)), [f"{row['net'].removesuffix(', jittered')}\nS = {row['S']}" for row in rows])
-    axes.axvline(3.5, color=BLACK, linewidth=0.8, linestyle=":")
-    axes.legend(loc="upper left")
+    axes.set_xticks(range(len(rows)), [f"{row['net'].split(',')[0]}\n{row['S']}" for row in rows])
+    axes.set_xlabel("net, and S of its training in pixels")
+    axes.axvline(4.5, color=BLACK, linewidth=0.8, linestyle=":")
+    axes.legend(loc="lower left")
     save("one-or-three-scales", axes, "top-1 error, dense, %")
 
 
@@ -88,6 +89,24 @@ def error_over_q() -> None:
     axes.set_ylim(bottom=30)
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     save("error-over-q", axes, "top-1 error, dense, %")
+
+
+def protocol_parts() -> None:
+    rows = table("reproduction.md", "What the test protocol adds")
+    _, axes = plt.subplots()
+    for scales, colour, marker, shift in (("Q = 73", BLUE, "o", -0.1), ("Q = 64, 73, 82", ORANGE, "s", 0.1)):
+        tests = [row for row in rows if row["test"].endswith(scales)]
+        points(
+            axes,
+            [place + shift for place in range(len(tests))],
+            [error(row["top-1 error"]) for row in tests],
+            colour,
+            marker,
+            scales,
+        )
+    axes.set_xticks(range(len(tests)), [row["test"].split(",")[0] for row in tests])
+    axes.legend()
+    save("protocol-parts", axes)
 
 
 def from_scratch() -> None:
@@ -134,5 +153,6 @@ if __name__ == "__main__":
     plt.rcParams.update(STYLE)
     one_or_three_scales()
     error_over_q()
+    protocol_parts()
     from_scratch()
     small_filters()
