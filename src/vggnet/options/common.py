@@ -124,10 +124,12 @@ ResumeOption = Annotated[
     bool,
     option(
         "Continue the run in --out from its last saved state; if nothing was saved yet, start it. Give the options of "
-        "the start again. Options without a fixed default (such as --crop, --train-scale, --mirror, --precision and "
-        "--micro-batch) may be left out; they are taken from the run. These may differ from the start: the folder of "
-        "the images (and of boxes), --device, --workers, --processes, --max-restarts, --step, --save-every, --keep, "
-        "--on-divergence, --bad-images, --report and --json. Another value of any other option is an error.",
+        "the start again. An option whose default is auto, or depends on the data, the machine or --init-from, may be "
+        "left out; its value is then taken from the run. An option with one fixed value as default (such as --init, "
+        "--dropout and --seed) must be repeated if it had another value at the start. These may differ from the "
+        "start: the folder of the images (and of boxes), --device, --workers, --processes, --max-restarts, --step, "
+        "--save-every, --keep, --on-divergence, --bad-images, --report and --json. Another value of any other option "
+        "is an error.",
         default="off",
     ),
 ]
@@ -139,14 +141,18 @@ DataChangedOption = Annotated[
         default="off",
     ),
 ]
-EPOCHS_HELP = "How many times training goes through all training images, at most."
+EPOCHS_HELP = (
+    "The largest number of epochs (passes over all training images). Training ends earlier if the held-out error no "
+    "longer improves at the last learning rate."
+)
 BATCH_HELP = (
     "Images per update of the weights, over all GPUs together. The last batch of an epoch may hold fewer images. The "
     "sum of its gradients is divided by --batch, too, so it changes the weights less."
 )
 PATIENCE_HELP = (
-    "Divide the learning rate by 10 when the held-out error has not improved for this many epochs. The rate drops "
-    "three times in a training, at the latest after 60, 80 and 93 percent of --epochs."
+    "Divide the learning rate by 10 when the held-out error has not improved for this many epochs. The rate drops up "
+    "to three times, at the latest after 60, 80 and 93 percent of --epochs. After the third drop, training ends when "
+    "the error has again not improved for this many epochs."
 )
 EpochsOption = Annotated[int, option(EPOCHS_HELP)]
 BatchOption = Annotated[int, option(BATCH_HELP)]
@@ -156,8 +162,8 @@ HoldoutOption = Annotated[
     float,
     option(
         "Fraction (0 to 1) of the training images that is held out, not trained on. Its error decides when the "
-        "learning rate drops and which epoch is best. The images are chosen by their file names, not by --seed. With 0 "
-        "the val images decide, as in the paper."
+        "learning rate drops, when training ends, and which epoch is best. The images are chosen by their file names, "
+        "not by --seed. With 0 the val images decide, as in the paper."
     ),
 ]
 OrientationOption = Annotated[

@@ -30,8 +30,8 @@ _TextFile = Annotated[Path | None, option(default="not written")]
 class EvaluateOptions:
     """Measure the error of nets on labelled images by the paper's test protocol (Sect. 3.2).
 
-    Several nets are measured one by one and also fused. (With --protocol table3, table4 or table5 they are not fused;
-    with table6 only the fused nets are measured.) For a folder of images without labels, print the five most probable
+    Several nets are measured one by one and also fused. (--protocol table3, table4 and table5 print no fusion, table6
+    prints only the fusion of all nets.) For a folder of images without labels, print the five most probable
     classes of each image."""
 
     inputs: Annotated[

@@ -195,7 +195,7 @@ class QuickstartOptions:
 
 @dataclass(frozen=True)
 class DiagnoseOptions:
-    """Measure each layer's signal and gradient on images, and tell whether training can start from these weights.
+    """Tell whether a net can be trained from its initial weights, by the signal and gradient of each layer on images.
 
     DATA may also be the file diverged.json of a run, the record of a batch whose loss or gradient was not finite."""
 

@@ -60,8 +60,9 @@ class TransferOptions:
     inputs: Annotated[
         ModelsAndData,
         option(
-            "Runs, model folders, weight files or names (their descriptors are stacked), then class folders. For voc "
-            "and actions, DATA is the folder of one year in VOC's devkit, such as VOCdevkit/VOC2007."
+            "Runs, model folders, weight files or names (their descriptors are stacked), then a data set with labels, "
+            "as for train. The splits are drawn from its train and val images together. For voc and actions, DATA is "
+            "the folder of one year in VOC's devkit, such as VOCdevkit/VOC2007."
         ),
     ]
     protocol: Annotated[

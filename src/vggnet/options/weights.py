@@ -36,7 +36,7 @@ class ConvertOptions:
     out: Path
     """A folder for the result. With --to vggnet, other commands take it as MODEL."""
     layout: Layout
-    """The library or format whose names and shapes FILE has; vggnet for a run or a model of your own."""
+    """The library or format whose names and shapes FILE has; vggnet for a run folder, a model folder or a name."""
     preprocessing: Annotated[
         str | None,
         option(_PREPROCESSING, default="as FILE, or a file beside it, states; else it must be given", metavar="NAME"),
@@ -59,7 +59,9 @@ class ConvertOptions:
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """Write a net for other runtimes, for any batch and image size. The file is compared with the net after writing."""
+    """Write a net for other runtimes. Batch size, height and width of its input are variable.
+
+    No side may be smaller than the crop of the net. The file is compared with the net after writing."""
 
     model: ModelInput
     format: ExportFormat = "onnx"
