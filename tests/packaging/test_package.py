@@ -59,7 +59,9 @@ def unpacked(built: Path, to: Path) -> Path:
     """The folder of the source distribution."""
     (archive,) = built.glob("*.tar.gz")
     with tarfile.open(archive) as file:
-        file.extractall(to, filter="data")
+        # Python before 3.11.4 has neither `data_filter` nor extractall's `filter`
+        file.extraction_filter = getattr(tarfile, "data_filter", lambda member, path: member)  # type: ignore[assignment]
+        file.extractall(to)
     (folder,) = to.iterdir()
     return folder
 
