@@ -33,7 +33,7 @@ from vggnet.training import distributed, messages
 from vggnet.training.checkpoints import TrainingProgress
 from vggnet.training.distributed import World, join_world
 from vggnet.training.meeting import launch_names, meet
-from vggnet.training.watching import Watch
+from vggnet.training.watching import Watch, signs
 
 TWO = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
@@ -253,6 +253,20 @@ def test_the_rank_that_all_wait_for_is_named_once() -> None:
     watch = Watch(own=0, limit_s=60)
     messages = [at(tick, False) for tick in range(8)]
     assert sum(message is not None for message in messages) == 1
+
+
+def test_a_rank_that_hangs_before_its_first_sign_of_life_is_named() -> None:
+    store, watch = dist.HashStore(), Watch(own=0, limit_s=60)
+    world = World(size=2, store=store)
+    messages = []
+    for tick in range(8):
+        store.set("beat/0", f"{tick}\nepoch 1, batch 3, computing\nprocess 5")
+        messages.append(watch.late(signs(world, range(2)), 10.0 * tick))
+    assert messages[6] == (
+        "no progress for 60 s at epoch 1, batch 3, computing; these processes do not answer: "
+        "rank 1 (which has given no sign of life), at an unknown place"
+    )
+    assert messages[:6] + messages[7:] == [None] * 7
 
 
 def test_a_rank_without_signs_of_life_is_named_and_not_those_that_wait_for_it() -> None:

@@ -12,6 +12,7 @@ from vggnet.training.distributed import World
 
 HANGS_AFTER_S = 60.0
 BEAT_S = 5.0
+_NO_SIGN = ("0", "an unknown place", "which has given no sign of life")
 
 
 class Watch:
@@ -72,22 +73,23 @@ def _name_the_lost(world: World) -> None:
     """Print which ranks give no sign of life any more, after a connection was lost."""
     assert world.store is not None
     try:
-        before = _signs(world, range(world.size))
+        before = signs(world, range(world.size))
         time.sleep(2.5 * BEAT_S)
-        after = _signs(world, range(world.size))
+        after = signs(world, range(world.size))
     except RuntimeError:
         lost = ["rank 0, whose store is gone"]
     else:
-        lost = [f"rank {rank} ({after[rank][2]})" for rank in after if after[rank][0] == before.get(rank, ("",))[0]]
+        lost = [f"rank {rank} ({after[rank][2]})" for rank in after if after[rank][0] == before[rank][0]]
     if lost:
         print(f"vggnet: no sign of life any more: {', '.join(lost)}", file=sys.stderr, flush=True)
 
 
-def _signs(world: World, ranks: Iterable[int]) -> dict[int, tuple[str, str, str]]:
-    """Return the last report of each rank that has given one."""
-    assert world.store is not None
-    there = [rank for rank in ranks if world.store.check([f"beat/{rank}"])]
-    return {rank: _parts(world.store.get(f"beat/{rank}")) for rank in there}
+def signs(world: World, ranks: Iterable[int]) -> dict[int, tuple[str, str, str]]:
+    """Return the last report of each rank; a rank may hang before its first."""
+    store = world.store
+    assert store is not None
+    keys = {rank: f"beat/{rank}" for rank in ranks}
+    return {rank: _parts(store.get(key)) if store.check([key]) else _NO_SIGN for rank, key in keys.items()}
 
 
 def _beat(world: World, place: Callable[[], str], ended: threading.Event) -> None:
@@ -96,15 +98,17 @@ def _beat(world: World, place: Callable[[], str], ended: threading.Event) -> Non
     looked_at = range(world.size) if world.is_first else (0, 1) if world.rank == 1 else ()
     found = Watch(world.rank, HANGS_AFTER_S)
     count = 0
-    while not ended.wait(BEAT_S):
+    while True:
         count += 1
         try:
             world.store.set(f"beat/{world.rank}", f"{count}\n{place()}\n{process}")
-            reports = _signs(world, looked_at)
+            reports = signs(world, looked_at)
         except RuntimeError:
             return  # the store is gone, and with it the training
         if world.rank in reports and (message := found.late(reports, time.monotonic())):
             print(f"vggnet: {message}", file=sys.stderr, flush=True)
+        if ended.wait(BEAT_S):
+            return
 
 
 def _parts(text: bytes) -> tuple[str, str, str]:
