@@ -15,6 +15,7 @@ import json
 import statistics
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,7 +43,7 @@ class Plain:
         return sum(np.asarray(decode(self.split.path(int(index)))).shape[0] for index in indices)
 
 
-def main() -> None:
+def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--workers", type=int, default=2)
@@ -52,8 +53,11 @@ def main() -> None:
     parser.add_argument("--crop", type=int, default=224)
     parser.add_argument("--images", type=int, help="of the folder; by default all")
     parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
+    return parser.parse_args()
 
+
+def main() -> None:
+    arguments = read_arguments()
     split = unlabelled_folder(arguments.folder)
     split = split.subset(range(min(arguments.images or len(split), len(split))))
     statistics_of_one = ColorSums.of_image(np.asarray(decode(split.path(0)))).statistics()
@@ -92,6 +96,14 @@ def main() -> None:
                 work(repeat)
                 if repeat:
                     rates[name].append(len(order) / (time.perf_counter() - begin))
+    facts = compare(rates, difference) | {"environment": environment()}
+    print(in_words(facts["environment"]))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def compare(rates: dict[str, list[float]], difference: float) -> dict[str, Any]:
+    """Print each way's images/s and its ratio to plain decoding, and return them."""
     ratios = {
         name: [own / base for own, base in zip(rates[name], rates["plain"], strict=True)]
         for name in ("ours", "scaled", "held")
@@ -105,16 +117,12 @@ def main() -> None:
         print(text)
     gain = f"{statistics.median(gains):.2f} ({min(gains):.2f} to {max(gains):.2f})"
     print(f"scaled is {gain} times as fast as ours; its crops differ by {difference:.2f} gray levels in the mean")
-    facts = {
+    return {
         "images_per_s": rates,
         "ratios": ratios,
         "scaled_to_ours": gains,
         "scaled_mean_difference": difference,
-        "environment": environment(),
     }
-    print(in_words(facts["environment"]))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(facts, indent=2) + "\n")
 
 
 def difference_of(whole: TrainingLoader, scaled: TrainingLoader, indices: np.ndarray) -> float:

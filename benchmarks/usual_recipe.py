@@ -35,7 +35,7 @@ from vggnet.network.vgg import VGG
 from vggnet.network.weights import load_model, save_model
 from vggnet.paper.configurations import Architecture
 from vggnet.paper.recipes import fixed_scale
-from vggnet.training.prepare_images import prepare_pictures
+from vggnet.training.prepare_images import Pictures, prepare_pictures
 
 
 class Crops(Dataset):
@@ -107,7 +107,7 @@ def load_state(
     return epochs
 
 
-def main() -> None:
+def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data")
     parser.add_argument("--net", default="D")
@@ -124,8 +124,28 @@ def main() -> None:
     parser.add_argument("--threads", type=int)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--resume", action="store_true", help="continue from OUT.state, which every epoch writes")
-    options = parser.parse_args()
+    return parser.parse_args()
 
+
+def build(options: argparse.Namespace, pictures: Pictures) -> VGG:
+    """Return the net with torchvision's initialisation, or with the layers of `--init-from` and a new last layer."""
+    classes = pictures.data.classes
+    preprocessing = Preprocessing(pictures.statistics.mean, pictures.statistics.deviation)
+    architecture = Architecture(options.net, len(classes), options.width, options.crop, options.batch_norm)
+    source = load_model(options.init_from) if options.init_from else None
+    if source is not None:
+        preprocessing = source.description.preprocessing
+        architecture = dataclasses.replace(source.architecture, outputs=len(classes), dropout=0.5)
+    scale = fixed_scale(architecture.crop_px).train_scale
+    model = VGG(ModelDescription(architecture, preprocessing, classes, pictures.data.titles, train_scale=scale))
+    initialize_as_torchvision(model)
+    if source is not None:
+        stage_from(model, source.state_dict(), source.description, new_head=True)
+    return model
+
+
+def main() -> None:
+    options = read_options()
     torch.manual_seed(options.seed)
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -139,18 +159,8 @@ def main() -> None:
         workers=options.workers,
         reading=InputPolicy().reading,
     )
-    classes = pictures.data.classes
-    preprocessing = Preprocessing(pictures.statistics.mean, pictures.statistics.deviation)
-    architecture = Architecture(options.net, len(classes), options.width, options.crop, options.batch_norm)
-    source = load_model(options.init_from) if options.init_from else None
-    if source is not None:
-        preprocessing = source.description.preprocessing
-        architecture = dataclasses.replace(source.architecture, outputs=len(classes), dropout=0.5)
-    scale = fixed_scale(architecture.crop_px).train_scale
-    model = VGG(ModelDescription(architecture, preprocessing, classes, pictures.data.titles, train_scale=scale))
-    initialize_as_torchvision(model)
-    if source is not None:
-        stage_from(model, source.state_dict(), source.description, new_head=True)
+    model = build(options, pictures)
+    preprocessing, crop_px = model.description.preprocessing, model.architecture.crop_px
     model.to(device).train()
     lay_channels_last(model)
     mean, deviation = (
@@ -161,7 +171,7 @@ def main() -> None:
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, max(1, math.ceil(options.epochs / 3)), 0.1)
     draws = torch.Generator().manual_seed(options.seed)
     loader = DataLoader(
-        Crops(pictures.train, architecture.crop_px),
+        Crops(pictures.train, crop_px),
         options.batch,
         shuffle=True,
         num_workers=options.workers,

@@ -26,7 +26,7 @@ from vggnet.options.choices import (
     StepName,
 )
 from vggnet.options.localization import LocalizeEvaluateOptions, LocalizePredictOptions, LocalizeTrainOptions
-from vggnet.reporting.unasked import finish_with_report, machine_of, refreshed
+from vggnet.reporting.unasked import finish_training, refreshed
 from vggnet.training.distributed import among_ranks
 
 Model = str | Path
@@ -85,14 +85,13 @@ def train(
         UserError: for images, boxes, weights or arguments that cannot be used; BadImage for a single image.
 
     Example:
-        >>> small = {"epochs": 1, "batch": 16}
-        >>> result = vggnet.localize.train("photos", init_from="runs/A", out="runs/A-boxes", **small)
+        >>> result = vggnet.localize.train("photos", init_from="runs/A", epochs=1, batch=16, out="runs/A-boxes")
         >>> 0 <= result.error.rate <= 1
         True
     """
     options = options_of(LocalizeTrainOptions, locals())
     result = train_localizer(options, refreshed(None, options.machine.report))
-    finish_with_report([result.run], options.machine.report, **machine_of(options.machine))
+    finish_training(result.run, options.machine)
     return result
 
 

@@ -18,7 +18,7 @@ from vggnet.options.choices import (
     StepName,
 )
 from vggnet.options.training import DiagnoseOptions, LadderOptions, TrainOptions
-from vggnet.reporting.unasked import finish_with_report, machine_of, refreshed
+from vggnet.reporting.unasked import finish_training, refreshed
 from vggnet.training.classification import TrainResult, train_classifier
 from vggnet.training.diagnosing import diagnose_on_images
 from vggnet.training.ladder import StageResult
@@ -74,24 +74,17 @@ def train(
     """Train one net on your images (Sect. 3.1), as `vggnet train` does, and print the progress.
 
     Returns:
-        The run folder, the errors on val by view ("center", "dense"; empty without labelled val images), the number of
-        epochs and the seconds.
+        The run folder, the errors on val by view ("center", "dense"; empty without labelled val), epochs, seconds.
 
     Raises:
         UserError: for images, weights or arguments that cannot be used; BadImage for a single image.
 
     Example:
         >>> result = vggnet.train("photos", net="A", width=0.1, crop=32, epochs=2, batch=16, out="runs/A")
-        >>> result.epochs
-        2
-        >>> 0 <= result.errors["dense"].top1.rate <= 1
-        True
-        >>> vggnet.load(result.run).description.classes
-        ('class0', 'class1', 'class2')
     """
     options = options_of(TrainOptions, locals())
     result = train_classifier(options, refreshed(None, options.machine.report))
-    finish_with_report([result.run], options.machine.report, **machine_of(options.machine))
+    finish_training(result.run, options.machine)
     return result
 
 
@@ -149,7 +142,7 @@ def ladder(
     """
     options = options_of(LadderOptions, locals())
     results = run_ladder(options, refreshed(options.out, options.machine.report))
-    finish_with_report([options.out], options.machine.report, **machine_of(options.machine))
+    finish_training(options.out, options.machine)
     return results
 
 

@@ -11,7 +11,7 @@ from vggnet.options.localization import (
     LocalizePredictOptions,
     LocalizeTrainOptions,
 )
-from vggnet.reporting.unasked import finish_with_report, machine_of, refreshed
+from vggnet.reporting.unasked import finish_training, finish_with_report, refreshed
 from vggnet.training.distributed import among_ranks
 
 
@@ -31,7 +31,7 @@ def _train(options: LocalizeTrainOptions) -> None:
     check_models([options.init_from], "`init_from` MODEL")
     with stdout_for_json(options.json):
         result = train_localizer(options, refreshed(None, options.machine.report))
-        finish_with_report([result.run], options.machine.report, **machine_of(options.machine))
+        finish_training(result.run, options.machine)
     write_json(options.json, result.to_dict())
 
 

@@ -6,7 +6,7 @@ from vggnet.commands.inputs import check_images, check_models
 from vggnet.commands.output import stdout_for_json, write_json
 from vggnet.console import say
 from vggnet.options.training import DiagnoseOptions, LadderOptions, QuickstartOptions, TrainOptions
-from vggnet.reporting.unasked import finish_with_report, machine_of, refreshed
+from vggnet.reporting.unasked import finish_training, refreshed
 from vggnet.training.classification import train_classifier
 from vggnet.training.diagnosing import diagnose_on_images
 from vggnet.training.ladder import ladder as run_ladder
@@ -19,7 +19,7 @@ def train(options: TrainOptions) -> None:
     _check_inputs(options.data, options.init_from, "train")
     with stdout_for_json(options.json):
         result = train_classifier(options, refreshed(None, options.machine.report))
-        finish_with_report([result.run], options.machine.report, **machine_of(options.machine))
+        finish_training(result.run, options.machine)
     write_json(options.json, result.to_dict())
 
 
@@ -28,14 +28,14 @@ def ladder(options: LadderOptions) -> None:
     _check_inputs(options.data, None, "ladder")
     with stdout_for_json(options.json):
         results = run_ladder(options, refreshed(options.out, options.machine.report))
-        finish_with_report([options.out], options.machine.report, **machine_of(options.machine))
+        finish_training(options.out, options.machine)
     write_json(options.json, to_dicts(results))
 
 
 def quickstart(options: QuickstartOptions) -> None:
     """Train nets A and D on the embedded data set, and print three predictions."""
     run_quickstart(options, refreshed(options.out, options.machine.report))
-    if file := finish_with_report([options.out], options.machine.report, **machine_of(options.machine)):
+    if file := finish_training(options.out, options.machine):
         say(f"open {file} in a browser: both nets, the predictions as pictures, and what the paper is about")
 
 

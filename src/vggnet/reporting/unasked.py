@@ -15,6 +15,11 @@ from vggnet.training.epoch_results import AfterEpoch
 LONG_S = 300.0  # a training that is expected to last longer has its report refreshed after each epoch
 
 
+def finish_training(out: str | Path, machine: MachineOptions) -> Path | None:
+    """Write the report of a training that has ended into its folder, unless `machine` says --no-report; return it."""
+    return finish_with_report([out], machine.report, device=machine.device, workers=machine.workers)
+
+
 def finish_with_report(paths: Sequence[str | Path], wanted: bool, **options: object) -> Path | None:
     """Write the report of a command that has ended, on the first rank, and print its file; return it.
 
@@ -26,11 +31,6 @@ def finish_with_report(paths: Sequence[str | Path], wanted: bool, **options: obj
     if file is not None:
         say(f"report: {file}")
     return file
-
-
-def machine_of(machine: MachineOptions) -> dict[str, object]:
-    """Return the options of `build_report` that follow from a training's."""
-    return {"device": machine.device, "workers": machine.workers}
 
 
 def refreshed(folder: Path | None, wanted: bool) -> AfterEpoch | None:

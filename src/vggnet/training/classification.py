@@ -100,7 +100,15 @@ class ClassificationTask:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """A finished training: where it lies, and its error on val by protocol (empty where there is no labelled val)."""
+    """A finished training.
+
+    Attributes:
+        run: The run folder.
+        errors: The errors on val by view, "center" and "dense": `errors["dense"].top1.rate` is a part of 1. Empty
+            without labelled val images.
+        epochs: The number of epochs trained.
+        wall_s: The time that the training took, in seconds.
+    """
 
     run: Path
     errors: dict[str, Errors]

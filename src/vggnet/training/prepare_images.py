@@ -1,5 +1,6 @@
 """Prepare the images of a training: check each one, measure the colours, hold out the part that judges the epochs."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -101,24 +102,17 @@ def prepare_pictures(
     before = None if started is None or started.changed else started.images
     if started is not None:
         opened = _as_started(opened, listed, started, bad_images)
-    assert opened.train is not None
-    checking = partial(_checked, bad_images=bad_images, workers=workers, before=before, check=check)
-    train = checking(opened.train.read_as(reading), "train")
-    val = None if opened.val is None else checking(opened.val.read_as(reading), "val")
-    bad: Skipped = tuple(("train", error) for error in train.bad)
-    if val is not None:
-        bad += tuple(("val", error) for error in val.bad)
-        if opened.divided:
-            _refuse_learnt(data, val, learnt_before)
-        _note_copies(train, val, "val")
+    checking = partial(_checked, reading=reading, bad_images=bad_images, workers=workers, before=before, check=check)
+    train, val = _check_parts(opened, data, checking, learnt_before)
+    parts = [("train", train)] + ([] if val is None else [("val", val)])
+    bad: Skipped = tuple((name, error) for name, checked in parts for error in checked.bad)
     part, judge, judged_on = _divide(data, train, val, holdout, learnt_before)
     learns = set(part.files)
     places = np.array([file in learns for file in train.split.files], bool)
     learnt, held = train.at(places), train.at(~places)
     _note_copies(learnt, held, "held-out")
-    for checked, name in ((train, "train"), (val, "val")):
-        if before is None and checked is not None:
-            listed = listed.checked(name, checked.split, checked.digests)
+    for name, checked in parts if before is None else ():
+        listed = listed.checked(name, checked.split, checked.digests)
     return Pictures(
         opened,
         part,
@@ -140,6 +134,21 @@ def _refuse_unusable(opened: ImageData, data: str, holdout: float) -> None:
         raise UserError(f"`holdout` {holdout}: a part of the training images, at least 0 and below 1; 0 judges on val")
     if opened.train is None or not len(opened.train):
         raise UserError(f"{data}: there are no training images; put them into train/CLASS/ folders")
+
+
+def _check_parts(
+    opened: ImageData, data: str, checking: Callable[[Split, str], _Checked], learnt_before: Learnt | None
+) -> tuple[_Checked, _Checked | None]:
+    """Check train and, where there is one, val. UserError where val holds what the net has learnt from."""
+    assert opened.train is not None
+    train = checking(opened.train, "train")
+    if opened.val is None:
+        return train, None
+    val = checking(opened.val, "val")
+    if opened.divided:
+        _refuse_learnt(data, val, learnt_before)
+    _note_copies(train, val, "val")
+    return train, val
 
 
 def learnt_before(init_from: Path | None, run: Path | None) -> Learnt | None:
@@ -230,12 +239,20 @@ def _others(changes: Changes, remedy: str) -> UserError:
 
 
 def _checked(
-    split: Split, name: str, *, bad_images: str, workers: int, before: ImageList | None, check: ImageCheck | None
+    split: Split,
+    name: str,
+    *,
+    reading: ImageReading,
+    bad_images: str,
+    workers: int,
+    before: ImageList | None,
+    check: ImageCheck | None,
 ) -> _Checked:
     """Read every image once, as far as `check` says, and leave the bad ones out where they may be skipped.
 
     `before` are the images of a run that goes on. UserError where they have other contents now.
     """
+    split = split.read_as(reading)
     with progress(f"checking {counted(len(split), f'{name} image')}") as tick:
         found = scan(split, workers=workers, cache=default_cache(), check=check, on_start=say, on_progress=tick)
     for conversion, count in found.conversions.items():
