@@ -110,6 +110,18 @@ def test_a_wider_net_than_the_source_is_refused_with_both_shapes(class_folders: 
         train_classifier(options)
 
 
+def test_dividing_the_pixels_of_a_net_that_expects_them_undivided_is_refused(
+    class_folders: Folders, tmp_path: Path
+) -> None:
+    save_random_net(tmp_path / "a.safetensors", OTHERS)
+    options = TrainOptions(
+        str(class_folders()), init_from=tmp_path / "a.safetensors", divide=True, out=tmp_path / "run"
+    )
+    with pytest.raises(UserError, match="`divide`: the net of `init_from` expects pixels minus the mean only"):
+        train_classifier(options)
+    assert not (tmp_path / "run").exists()
+
+
 def test_switches_are_on_and_off_on_the_command_line(class_folders: Folders, tmp_path: Path) -> None:
     data = str(class_folders(classes=2))
     small = ["--net", "A", "--width", "0.03", "--crop", "32", "--epochs", "1", "--batch", "8", "--threads", "1"]

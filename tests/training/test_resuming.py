@@ -466,7 +466,6 @@ class TestOptions:
         ("changes", "words"),
         [
             ({"threads": 2}, "`threads` 1, now it says 2"),
-            ({"micro_batch": 3}, r"`micro_batch` \d+, now it says 3"),
             ({"decoder": "gpu"}, "`decoder` processes, now it says gpu"),
             ({"precision": "bf16"}, "`precision` fp32, now it says bf16"),
             ({"seed": 1}, "`seed` 0, now it says 1"),
@@ -488,6 +487,28 @@ class TestOptions:
         if torch.cuda.is_available():
             free["device"] = "cpu"
         assert train_classifier(options(resume=True, **open_ones, **free)).epochs == 2
+
+    def test_a_run_goes_on_with_a_smaller_micro_batch_where_memory_got_short(
+        self, options: Callable[..., TrainOptions], stopped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        shutil.copytree(stopped, tmp_path / "as_before")
+        train_classifier(options(resume=True, out=tmp_path / "as_before"))
+        capsys.readouterr()
+        before = json.loads((stopped / "config.json").read_text())["micro_batch"]
+        with pytest.raises(KeyboardInterrupt):
+            train_classifier(options(resume=True, micro_batch=3, save_every=0.0), after_step=stop_at(epoch=1, step=3))
+        printed = "".join(capsys.readouterr())
+        assert f"`micro_batch` 3 from here on, {before} before: rounding is another" in printed
+        assert "batch normalisation" not in printed
+        shutil.copytree(stopped, tmp_path / "again")
+        train_classifier(options(resume=True))  # it is remembered: as if it were given again
+        train_classifier(options(resume=True, micro_batch=3, out=tmp_path / "again"))
+        assert same_weights(stopped, tmp_path / "again")
+        assert not same_weights(stopped, tmp_path / "as_before")
+        assert json.loads((stopped / "config.json").read_text())["micro_batch"] == 3
+        ours, expected = weights(stopped), weights(tmp_path / "as_before")
+        for name, weight in expected.items():
+            torch.testing.assert_close(ours[name], weight, rtol=1e-4, atol=1e-6)
 
     def test_the_net_to_start_from_is_known_by_its_weights(
         self, options: Callable[..., TrainOptions], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -71,7 +71,7 @@ DivideOption = Annotated[
     bool,
     option(
         "After subtracting the mean, also divide the pixels by the training set's standard deviation; the paper only "
-        "subtracts the mean.",
+        "subtracts the mean. With --init-from, mean and deviation are those of that model.",
         default="off",
     ),
 ]
@@ -101,8 +101,9 @@ InitFromOption = Annotated[
     Models(),
     option(
         "Start from the weights of this run folder, model folder, weight file or name (vgg16, oxford/D, ...). From the "
-        "same net, all layers are copied. From a shallower net, the first four convolutional layers and the FC layers "
-        "are copied (Sect. 3.1). In both cases, if DATA has other classes, the last layer starts from random weights.",
+        "same net, all layers are copied. From another net, usually a shallower one, the first four convolutional "
+        "layers and the FC layers are copied (Sect. 3.1); the new net must have these layers. In both cases, if DATA "
+        "has other classes, the last layer starts from random weights.",
         default="none: all layers start from random weights",
         metavar="MODEL",
     ),
@@ -124,12 +125,12 @@ ResumeOption = Annotated[
     bool,
     option(
         "Continue the run in --out from its last saved state; if nothing was saved yet, start it. Give the options of "
-        "the start again. An option whose default is auto, or depends on the data, the machine or --init-from, may be "
-        "left out; its value is then taken from the run. An option with one fixed value as default (such as --init, "
-        "--dropout and --seed) must be repeated if it had another value at the start. These may differ from the "
-        "start: the folder of the images (and of boxes), --device, --workers, --processes, --max-restarts, --step, "
-        "--save-every, --keep, --on-divergence, --bad-images, --report and --json. Another value of any other option "
-        "is an error.",
+        "the start again. These may be left out, and are then taken from the run: options that name a model, a layer "
+        "or a list of images, and options whose default is auto or depends on the data, the machine or --init-from. "
+        "An option with one fixed value as default (such as --init, --dropout and --seed) must be repeated if it had "
+        "another value at the start. These may differ from the start: the folder of the images (and of boxes), "
+        "--device, --workers, --processes, --max-restarts, --step, --micro-batch, --save-every, --keep, "
+        "--on-divergence, --bad-images, --report and --json. Another value of any other option is an error.",
         default="off",
     ),
 ]
@@ -147,7 +148,7 @@ EPOCHS_HELP = (
 )
 BATCH_HELP = (
     "Images per update of the weights, over all GPUs together. The last batch of an epoch may hold fewer images. The "
-    "sum of its gradients is divided by --batch, too, so it changes the weights less."
+    "sum of its gradients is divided by --batch, not by the number of its images, so it changes the weights less."
 )
 PATIENCE_HELP = (
     "Divide the learning rate by 10 when the held-out error has not improved for this many epochs. The rate drops up "
@@ -206,17 +207,18 @@ InferencePrecisionOption = Annotated[
         "speed is not yet measured."
     ),
 ]
+READ_BY = "Processes that read images; 0 reads them in the main process."
 WorkersOption = Annotated[
     int | None,
     option(
-        "Processes that read images; 0 reads them in the main process.",
+        READ_BY,
         default="on a GPU one for each core, at most 16; on a CPU 1, or 0 if it has one or two cores",
     ),
 ]
 PredictWorkersOption = Annotated[
     int | None,
     option(
-        "Processes that read images; 0 reads them in the main process.",
+        READ_BY,
         default="on a GPU one for each core, at most 16; on a CPU 1, or 0 if it has one or two cores; 0 for fewer than "
         "64 images",
     ),
@@ -296,13 +298,14 @@ MirrorTrainOption = Annotated[
         default="--mirror; with --init-from, as that model was trained",
     ),
 ]
+MIRRORED_AS_TRAINED = "--mirror for nets that were trained with mirrored crops"
 MirrorOption = Annotated[
     bool | None,
     tyro.conf.FlagConversionOff,
     switch(
         "mirror",
         "Average the result of each image with that of its mirror image, or use the image alone.",
-        default="--mirror for nets that were trained with mirrored crops",
+        default=MIRRORED_AS_TRAINED,
     ),
 ]
 JsonOption = Annotated[

@@ -68,8 +68,8 @@ class EvaluateOptions:
         tuple[str, ...],
         option(
             "How images are shown to the nets. dense: the whole image; center: one crop; ten: crops of the centre and "
-            "the four corners, and their mirror images; crops: a grid of 5x5 crops and their mirror images, 50 for "
-            "each Q.",
+            "the four corners; crops: a grid of 5x5 crops. With --mirror also the mirror images of all but center: "
+            "ten crops for ten, 50 for crops, at each Q.",
             default="center dense; without labels, dense",
             metavar="VIEW...",
         ),
@@ -79,9 +79,10 @@ class EvaluateOptions:
     protocol: Annotated[
         TableName | None,
         option(
-            "Take views and Q from a table of the paper, in place of --views. table3: dense at one Q; table4: dense "
-            "at three Q; table5: dense, crops, and both together; table6: as table5, with all nets fused. The paper's "
-            "Q are for a crop of 224. They are changed in proportion to the crop; --test-scale gives others.",
+            "Take views and Q from a table of the paper, in place of --views. table3: dense at one Q (S, or the middle "
+            "of its range if S was jittered); table4: dense at three Q (S - 32, S and S + 32, with 32 in proportion to "
+            "the crop; or the ends and the middle of a jittered range); table5: dense, crops, and both together, at "
+            "the Q of table4; table6: as table5, with all nets fused. --test-scale gives other Q.",
             default="none",
         ),
     ] = None

@@ -10,6 +10,7 @@ from tyro.conf import Positional
 from vggnet.options.choices import Boxes, InitMethod, Merging, Orientation
 from vggnet.options.common import (
     MIRROR_TRAIN_HELP,
+    MIRRORED_AS_TRAINED,
     PIXEL_RANGE_HELP,
     BadBoxesOption,
     BadImagesOption,
@@ -23,7 +24,6 @@ from vggnet.options.common import (
     InferencePrecisionOption,
     JsonOption,
     LeaveOutOption,
-    MirrorOption,
     ModelAndImages,
     ModelsAndData,
     PatienceOption,
@@ -94,6 +94,20 @@ _PixelRangeOption = Annotated[
 ]
 
 
+_BOTH_IMAGES = (
+    "Show the nets each image and its mirror image, or the image alone. Posteriors of both are averaged; boxes from "
+    "the mirror image are mapped back and merged with the others."
+)
+_PredictMirrorOption = Annotated[
+    bool | None, tyro.conf.FlagConversionOff, switch("mirror", _BOTH_IMAGES, default=MIRRORED_AS_TRAINED)
+]
+_TestMirrorOption = Annotated[
+    bool | None,
+    tyro.conf.FlagConversionOff,
+    switch("mirror", f"{_BOTH_IMAGES} Test 1 uses the image alone.", default=MIRRORED_AS_TRAINED),
+]
+
+
 @dataclass(frozen=True)
 class LocalizeTrainOptions:
     """Train a net that predicts boxes. It starts from a classification net (App. A)."""
@@ -111,8 +125,8 @@ class LocalizeTrainOptions:
         Path,
         Models(),
         option(
-            "The classification run, weight file or name (vgg16, ...) to start from. The last layer starts from random "
-            "weights.",
+            "The classification run, model folder, weight file or name (vgg16, ...) to start from. The last layer "
+            "starts from random weights.",
             metavar="MODEL",
         ),
     ]
@@ -174,7 +188,7 @@ class LocalizeTrainOptions:
     weight_decay: WeightDecayOption = 5e-4
     patience: PatienceOption = 6
     init: InitMethod = "glorot"
-    """How the random weights of the last layer are drawn."""
+    """How random weights are drawn: those of the last layer and, with --net, of all layers that are not copied."""
     seed: SeedOption = 0
     holdout: HoldoutOption = 0.1
     check: CheckOption = None
@@ -195,8 +209,9 @@ class LocalizeEvaluateOptions:
         tuple[Path, ...],
         Models(),
         option(
-            "Classifiers (runs, weight files or names) for test 2 (Table 9), which takes the boxes of their five most "
-            "probable classes. Test 1 (Table 8) takes the box of the true class and needs no classifier.",
+            "Classifiers (runs, model folders, weight files or names) for test 2 (Table 9), which takes the boxes of "
+            "their five most probable classes. Test 1 (Table 8) takes the box of the true class and needs no "
+            "classifier.",
             default="none: only test 1",
             metavar="MODEL...",
         ),
@@ -204,7 +219,7 @@ class LocalizeEvaluateOptions:
     classifier_views: _ClassifierViewsOption = ()
     classifier_scale: _ClassifierScaleOption = ()
     test_scale: BoxScalesOption = ()
-    mirror: MirrorOption = None
+    mirror: _TestMirrorOption = None
     test_scale_by_net: Annotated[
         tuple[str, ...], option(default="--test-scale, for all nets", metavar="Q[,Q...]...")
     ] = ()
@@ -238,13 +253,13 @@ class LocalizePredictOptions:
     classifier: Annotated[
         tuple[Path, ...], Models(), tyro.conf.arg(help_behavior_hint="(required)", metavar="MODEL...")
     ] = ()
-    """Classifiers (runs, weight files or names). They choose the classes of the boxes and score the boxes."""
+    """Classifiers (runs, model folders, weight files or names). They choose and score the classes of the boxes."""
     classifier_views: _ClassifierViewsOption = ()
     classifier_scale: _ClassifierScaleOption = ()
     out: Path = Path("boxes")
     """The folder for the images with their boxes, and boxes.json."""
     test_scale: BoxScalesOption = ()
-    mirror: MirrorOption = None
+    mirror: _PredictMirrorOption = None
     merging: _MergingOption = "overfeat"
     top: int = 5
     """Number of classes, and so of boxes, for each image."""

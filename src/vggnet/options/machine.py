@@ -11,10 +11,11 @@ from vggnet.options.common import BadImagesOption, DeviceOption, PrecisionOption
 DecoderOption = Annotated[
     DecoderName,
     option(
-        "How training images are decoded. processes: on the CPU; scaled: on the CPU, JPEGs that are at least twice as "
-        "large as S at 1/2, 1/4 or 1/8 of their size, which is faster and whose pixels differ by a few gray levels; "
-        "gpu: by nvJPEG (NVIDIA only), whose pixels differ by a few gray levels, too, and whose speed is not yet "
-        "measured; auto: processes. A run that is continued keeps its decoder. Tests always decode images whole."
+        "How training images are decoded. processes: on the CPU, at full size. scaled: on the CPU; JPEGs that are at "
+        "least twice as large as S are decoded at 1/2, 1/4 or 1/8 of their size. This is faster, and the pixels differ "
+        "by a few gray levels. gpu: by nvJPEG (NVIDIA only). The pixels differ by a few gray levels here, too; its "
+        "speed is not yet measured. auto: processes. A run that is continued keeps its decoder. Tests always decode "
+        "images at full size."
     ),
 ]
 MicroBatchOption = Annotated[
@@ -51,8 +52,8 @@ OnDivergenceOption = Annotated[
 ProcessesOption = Annotated[
     int,
     option(
-        "Number of processes (ranks) on this machine: one for each GPU, or several on a CPU, each with a part of the "
-        "cores. They share each batch. For several machines use torchrun (docs/scaling.md)."
+        "Number of processes (ranks) on this machine. Give one for each GPU, or several on a CPU, where each has a "
+        "part of the cores. They share each batch. For several machines use torchrun (docs/scaling.md)."
     ),
 ]
 MaxRestartsOption = Annotated[

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from tyro.conf import Positional
 
-from vggnet.options.common import JsonOption, MirrorOption, ModelInput, TestScaleOption, WorkersOption, option
+from vggnet.options.common import READ_BY, JsonOption, MirrorOption, ModelInput, TestScaleOption, option
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,10 @@ class QuantizeOptions:
     """How many images calibrate the ranges of the activations."""
     test_scale: TestScaleOption = None
     mirror: MirrorOption = None
-    workers: WorkersOption = None
+    workers: Annotated[
+        int | None,
+        option(READ_BY, default="1, or 0 if the CPU has one or two cores"),
+    ] = None
     seed: int = 0
     """Seed of the random choice of the calibration images."""
     json: JsonOption = None

@@ -35,8 +35,8 @@ _PoolOption = Annotated[
 
 @dataclass(frozen=True)
 class FeaturesOptions:
-    """Write descriptors of images (App. B): the activations of a layer, averaged over all positions and over the image
-    and its mirror image, and then L2-normalised."""
+    """Write descriptors of images (App. B): the activations of a layer, averaged over all positions (with --mirror also
+    over the image and its mirror image), and then L2-normalised."""
 
     inputs: ModelsAndData
     """Runs, model folders, weight files or names (their descriptors are stacked), then images or class folders."""
@@ -111,8 +111,8 @@ class TransferOptions:
     out: Annotated[
         Path | None,
         option(
-            "caltech: also train an SVM on all training images of DATA, and write the net with this SVM as its last "
-            "layer, for predict, evaluate and export.",
+            "caltech: also train an SVM on the whole train part of DATA (not on val), and write the net with this "
+            "SVM as its last layer, for predict, evaluate and export.",
             default="not written",
             metavar="MODEL",
         ),

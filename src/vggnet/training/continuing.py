@@ -14,10 +14,11 @@ from vggnet.training.runs import RunFolder
 
 # Options that may differ on --resume: where and how fast it runs, and where the data lie (their list decides).
 FREE_ON_RESUME = {"resume", "out", "workers", "save_every", "keep", "device", "step", "bad_images", "data_changed"}
+FREE_ON_RESUME |= {"micro_batch"}  # less memory may be free; session.py says what that changes
 FREE_ON_RESUME |= {"on_divergence", "json", "processes", "max_restarts", "report"}
 FREE_ON_RESUME |= {"data", "annotations", "val_annotations"}
 # Options that the program chooses where the user does not; config.json has the choice.
-CHOSEN_AT_START = {"micro_batch", "threads", "decoder", "precision"}
+CHOSEN_AT_START = {"threads", "decoder", "precision"}
 PATHS = {"init_from", "leave_out"}  # options that are strings in config.json
 NOT_WRITTEN = {"resume", "out", "data_changed", "json", "processes", "max_restarts", "report"}  # in config.json
 OPEN = (None, (), "auto")  # values that stand for an option that was not given

@@ -7,6 +7,7 @@ import dataclasses
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,8 +25,9 @@ from vggnet.images.loading import Batch, CropLoader
 from vggnet.images.normalization import normalize
 from vggnet.network.vgg import VGG, on_meta
 from vggnet.network.weights import hash_of, load_model
-from vggnet.options.choices import Decoder
+from vggnet.options.choices import Decoder, Precision
 from vggnet.options.flat import flat
+from vggnet.paper.configurations import Architecture
 from vggnet.paper.recipes import Recipe
 from vggnet.training.agreement import check_same_start, plain
 from vggnet.training.checkpoints import TrainingProgress
@@ -194,15 +196,6 @@ def start_session(
     splits = {"training": pictures.train, "judging": pictures.judge, "val": pictures.val}
     check_same_start(world, splits, model.description, precision)
     lost = LostImages(run, world, skip=machine.bad_images == "skip", known=pictures.skipped + pictures.lost)
-    micro_batch = started.get("micro_batch") if machine.micro_batch is None else machine.micro_batch
-    if micro_batch is not None:
-        micro_batch = min(micro_batch, started.get(FITTING, micro_batch))
-    local_batch = -(-min(plan.recipe.batch, len(pictures.train)) // world.size)
-    if micro_batch is not None:
-        micro_batch = min(micro_batch, local_batch)  # more would only be timed, and take memory for it
-    else:
-        fitting = choose_micro_batch(model.architecture, local_batch, precision, world.device, world.size)
-        micro_batch = world.least(fitting)  # the same on all ranks, as batch normalisation needs it
     if prepared.resuming:
         scale = started.get("feature_scale", 1.0)
         model.description = dataclasses.replace(model.description, feature_scale=scale)
@@ -210,7 +203,7 @@ def start_session(
     before = started.get("epochs_before", 0) if prepared.resuming else model.description.epochs_seen
     settings = LoopSettings(
         plan.options.seed,
-        micro_batch,
+        _micro_batch(prepared, model.architecture, precision),
         precision,
         save_every_s=machine.save_every,
         keep=machine.keep,
@@ -225,3 +218,20 @@ def start_session(
     if prepared.resuming:
         world.from_first(run.check_weights)
     return Session(plan, world, run, prepared.resuming, pictures, model, settings, decoder, lost)
+
+
+def _micro_batch(prepared: PreparedRun, architecture: Architecture, precision: Precision) -> int:
+    """Return how many images go through the net at once on each rank; another number than at the start is stored."""
+    plan, world, started = prepared.plan, prepared.world, prepared.started
+    given, before = plan.options.machine.micro_batch, started.get("micro_batch")
+    if given is not None and before is not None and given != before:
+        normed = ", and so is what batch normalisation computes" if architecture.batch_norm else ""
+        say(f"note: `micro_batch` {given} from here on, {before} before: rounding is another{normed}")
+        world.from_first(partial(prepared.run.change_config, {"micro_batch": given}))
+    local_batch = -(-min(plan.recipe.batch, len(prepared.pictures.train)) // world.size)
+    wanted = before if given is None else given
+    if wanted is None:
+        fitting = choose_micro_batch(architecture, local_batch, precision, world.device, world.size)
+        return world.least(fitting)  # the same on all ranks, as batch normalisation needs it
+    # more than the batch would only be timed, and take memory for it
+    return min(wanted, started.get(FITTING, wanted), local_batch)

@@ -42,6 +42,7 @@ def build_model(plan: TrainPlan[TrainOptions], pictures: Pictures, resumed: dict
     statistics = pictures.statistics
     preprocessing = Preprocessing(statistics.mean, statistics.deviation if options.divide else (1.0, 1.0, 1.0))
     if source is not None:
+        _check_divides(source.description, options.divide)
         preprocessing = source.description.preprocessing
     elif at_start := (resumed or {}).get("preprocessing"):
         preprocessing = Preprocessing(tuple(at_start["mean"]), tuple(at_start["deviation"]))
@@ -79,6 +80,15 @@ def build_model(plan: TrainPlan[TrainOptions], pictures: Pictures, resumed: dict
         trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
         say(f"trained   from {options.train_from} on: {trained:,} of {model.architecture.parameters:,} parameters")
     return model
+
+
+def _check_divides(source: ModelDescription, divide: bool) -> None:
+    """Raise UserError for `divide` where the source net expects pixels that are not divided."""
+    if divide and set(source.preprocessing.deviation) == {1.0}:
+        raise UserError(
+            "`divide`: the net of `init_from` expects pixels minus the mean only, and its conv1_1 is taken: leave "
+            "`divide` out, or start without `init_from`"
+        )
 
 
 def fit_head(model: VGG, pictures: Pictures, recipe: Recipe, seed: int) -> None:
