@@ -1,35 +1,42 @@
 #!/usr/bin/env bash
-# Tables 8 and 9 of docs/reproduction.md: a classifier, box nets from it, both tests. Can be stopped and started again.
-# Needs vggnet on the PATH.
+# Tables 8 and 9 of docs/reproduction.md: box nets from a classifier, and both tests. Needs vggnet on the PATH.
 #
-#     benchmarks/reproduce_localization.sh DATA OUT [WIDTH EPOCHS BATCH RATE BOX_RATE]
+#     benchmarks/reproduce_localization.sh DATA OUT CLASSIFIER
 #
-# DATA is the unpacked ilsvrc-tiny. Defaults are what was run on a CPU; on a GPU, at full width:
-# benchmarks/reproduce_localization.sh DATA OUT 1 60 256 0.05 0.04
+# It can be stopped (Ctrl-C, or SIGTERM to the group) and started again: every training continues where it was saved.
+# Started twice, both calls train, each another net.
+#
+# DATA is the unpacked ilsvrc-tiny, CLASSIFIER a run of `benchmarks/reproduce.sh` such as OUT/D-bn-0. Settings, by
+# environment variables:
+#     EPOCHS=20 BATCH=64 RATE=0.04    of every box net
+#     RUNS="pcr-fc pcr-all scr-fc scr-all pcr-jitter"    the box nets to train
+#     THREADS=1 WORKERS=1             of each training; empty for the program's own choice
 set -euo pipefail
-data=$1 out=$2 width=${3:-0.25} epochs=${4:-40} batch=${5:-64} rate=${6:-0.02} box_rate=${7:-0.04}
+[ $# -eq 3 ] || { sed -n '2,14p' "$0"; exit 2; }
+data=$1 out=$2 classifier=$3
+epochs=${EPOCHS:-20} batch=${BATCH:-64} rate=${RATE:-0.04} threads=${THREADS-1} workers=${WORKERS-1}
+read -ra runs <<<"${RUNS:-pcr-fc pcr-all scr-fc scr-all pcr-jitter}"
+machine=(${threads:+--threads "$threads"} ${workers:+--workers "$workers"})
 mkdir -p "$out"
 
-[ -f "$out/A-bn/val.json" ] ||
-  vggnet train "$data" --net A --batch-norm --width "$width" --crop 64 --epochs "$epochs" --batch "$batch" \
-    --learning-rate "$rate" --train-scale 64 96 --out "$out/A-bn" --resume
-box() { # box RUN OPTIONS...
-  local run=$out/$1
-  shift
-  [ -f "$run/val.json" ] ||
-    vggnet localize train "$data" --init-from "$out/A-bn" --batch "$batch" --learning-rate "$box_rate" --out "$run" \
-      --resume "$@"
-}
-for boxes in scr pcr; do
-  for layers in fc all; do
-    box "$boxes-$layers" --boxes "$boxes" --layers "$layers" --train-scale 64 73 --epochs 20
-  done
+for run in "${runs[@]}"; do
+  exec {lock}>"$out/.$run.busy"
+  if flock -n "$lock" && [ ! -f "$out/$run/val.json" ]; then
+    case $run in
+      pcr-jitter) how=(--boxes pcr --layers all --train-scale 64 96) ;;
+      *) how=(--boxes "${run%-*}" --layers "${run#*-}" --train-scale 64 73) ;;
+    esac
+    vggnet localize train "$data" --init-from "$classifier" "${how[@]}" --epochs "$epochs" --batch "$batch" \
+      --learning-rate "$rate" --resume --out "$out/$run" "${machine[@]}" | tee -a "$out/$run.log"
+  fi
+  exec {lock}>&-
 done
-box pcr-jitter --boxes pcr --train-scale 64 96 --epochs 22
-
-vggnet localize evaluate "$out"/{scr,pcr}-{fc,all} "$data" --test-scale 64 68 73 --json "$out/table8.json"
+for run in "${runs[@]}"; do
+  [ -f "$out/$run/val.json" ] || { echo "another call trains $run; the tables follow when it is done" && exit; }
+done
+vggnet localize evaluate "${runs[@]/#/$out/}" "$data" --test-scale 64 68 73 --no-report --json "$out/table8.json"
 for scales in 64 "64 96"; do
   # shellcheck disable=SC2086 # the scales are several words
-  vggnet localize evaluate "$out"/pcr-{jitter,all} "$data" --classifier "$out/A-bn" --test-scale $scales \
+  vggnet localize evaluate "${runs[@]/#/$out/}" "$data" --classifier "$classifier" --test-scale $scales \
     --json "$out/table9-${scales// /-}.json"
 done

@@ -161,7 +161,7 @@ def _seen(run: Run, model: VGG, measured: Measured, data: str, scale: int) -> li
         opened = open_data(data)
     except (UserError, OSError):
         return []
-    return [seeing_section(run, model, opened, measured.split, scale), signal_section(run, data)]
+    return [seeing_section(run, model, opened, measured.split, scale), signal_section(run, data, opened)]
 
 
 def _title(sources: Sources) -> str:

@@ -142,9 +142,9 @@ def _filters(model: VGG) -> Gallery:
     return Gallery("First-layer filters (conv1_1)", (Card((picture,), ""),), says)
 
 
-def signal_section(run: Run, data: str) -> Section | None:
+def signal_section(run: Run, data: str, opened: ImageData) -> Section | None:
     """Return the signal through the layers of new weights for each initialisation; None where that takes too long."""
-    found = _diagnosed(run, data)
+    found = _diagnosed(run, data, opened)
     if not found:
         return None
     names = [(name, content["layers"]) for name, content in found]
@@ -154,7 +154,7 @@ def signal_section(run: Run, data: str) -> Section | None:
     return section("Signal through the layers, by initialisation", [chart, *tables])
 
 
-def _diagnosed(run: Run, data: str) -> list[tuple[str, dict[str, Any]]]:
+def _diagnosed(run: Run, data: str, opened: ImageData) -> list[tuple[str, dict[str, Any]]]:
     description = run.description
     if description is None or SIGNAL_IMAGES * 3 * description.architecture.multiply_adds() > SIGNAL_BUDGET:
         return []
@@ -171,7 +171,7 @@ def _diagnosed(run: Run, data: str) -> list[tuple[str, dict[str, Any]]]:
         )
         try:
             with contextlib.redirect_stdout(io.StringIO()):
-                found.append((init, asdict(diagnose_on_images(options).diagnosis)))
+                found.append((init, asdict(diagnose_on_images(options, opened).diagnosis)))
         except UserError:
             return []
     return found

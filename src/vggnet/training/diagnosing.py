@@ -1,6 +1,6 @@
 """Show an untrained net real training images and judge whether it can learn (`vggnet diagnose`)."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,11 +65,12 @@ class DiagnosisReport:
         return asdict(self.diagnosis)
 
 
-def diagnose_on_images(options: DiagnoseOptions) -> DiagnosisReport:
+def diagnose_on_images(options: DiagnoseOptions, opened: ImageData | None = None) -> DiagnosisReport:
     """Build the net as `train` would, and diagnose it on crops of a few training images.
 
     The images' colours are measured on these few, where the weights do not come with a mean of their own. Where the
-    data is the file of a batch that diverged, that batch and the weights before it are diagnosed. Raises UserError.
+    data is the file of a batch that diverged, that batch and the weights before it are diagnosed. `opened` is the data
+    where the caller has opened it. Raises UserError.
     """
     if options.images < 2:
         raise UserError(f"`images` {options.images}: at least 2 are needed, since what differs between images counts")
@@ -91,6 +92,7 @@ def diagnose_on_images(options: DiagnoseOptions) -> DiagnosisReport:
             seed=options.seed,
         ),
         World(),
+        opened,
     )
     pictures = _draw_images(options, plan.data, plan.policy.reading)
     model = build_model(plan, pictures)
@@ -111,7 +113,8 @@ def _draw_images(options: DiagnoseOptions, opened: ImageData, reading: ImageRead
         raise UserError(f"{options.data}: there are no training images; put them into train/CLASS/ folders")
     split, statistics = _first_readable(opened.train.read_as(reading), options)
     learnt = Learnt.of(split, np.zeros(len(split), np.uint64))
-    return Pictures(opened, split, split, None, "", statistics, learnt, None, ImageList.of(opened))
+    listed = ImageList.of(replace(opened, train=split, val=None))
+    return Pictures(opened, split, split, None, "", statistics, learnt, None, listed)
 
 
 def _first_readable(split: Split, options: DiagnoseOptions) -> tuple[Split, ColorStatistics]:

@@ -81,13 +81,14 @@ class TrainPlan(Resolved[Options]):
         return TrainPlan(**vars(resolved) | {"architecture": architecture}, data=data)
 
 
-def plan_training(options: TrainOptions, world: World) -> TrainPlan[TrainOptions]:
-    """Plan a classifier's training. All ranks call.
+def plan_training(options: TrainOptions, world: World, data: ImageData | None = None) -> TrainPlan[TrainOptions]:
+    """Plan a classifier's training. All ranks call. `data` is that of the options where the caller has opened it.
 
     Raises:
         UserError: for options that contradict each other, the run to continue, the data, or those of another rank.
     """
-    opened: list[ImageData] = []  # where the first rank needs the images to choose the crop
+    # where the first rank needs the images to choose the crop, it opens them
+    opened: list[ImageData] = [] if data is None else [data]
     resolved, _ = resolve_together(options, world, lambda given: (resolve_training(given, opened), None))
     data = world.in_turn(lambda: opened[0] if opened else open_images(resolved.options))
     return TrainPlan.of(resolved, data, len(data.classes))
