@@ -145,14 +145,15 @@ with join_world("cpu"):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_every_step_can_be_the_last_before_a_stop_of_two_ranks(
-    options: Callable[..., TrainOptions], tmp_path: Path, precision: str, batch_norm: bool
+    options: Callable[..., TrainOptions], tmp_path: Path, workers: int, precision: str, batch_norm: bool
 ) -> None:
     """Both ranks stop after each of two epochs' ten steps in turn, and go on: the bits of two ranks undisturbed."""
     (tmp_path / "on_ranks.py").write_text(ON_RANKS)
-    setting = repr({"precision": precision, "batch_norm": batch_norm})
+    setting = repr({"workers": workers, "precision": precision, "batch_norm": batch_norm})
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     arguments = [str(tmp_path / "on_ranks.py"), str(tmp_path), str(2 * STEPS), setting, os.pathsep.join(sys.path)]
     done = subprocess.run([*launch, *arguments], capture_output=True, text=True, timeout=900, check=False)

@@ -109,9 +109,10 @@ def test_a_run_goes_on_with_the_options_of_its_start(class_folders: Folders, tmp
     assert plan.policy.mirror is False
     assert plan.recipe.train_scale == (40, 80)
     assert (plan.options.machine.micro_batch, plan.options.machine.threads) == (4, 1)
-    free = changed(again, workers=3, device="cpu", step="plain", save_every=1.0, bad_images="skip")
-    assert plan_training(free, World()).workers == 3
-    for name, value in {"mirror": True, "threads": 2, "micro_batch": 8, "crop": 64, "seed": 1, "batch": 8}.items():
+    free = changed(again, workers=3, device="cpu", step="plain", save_every=1.0, bad_images="skip", micro_batch=3)
+    plan = plan_training(free, World())
+    assert (plan.workers, plan.options.machine.micro_batch) == (3, 3)
+    for name, value in {"mirror": True, "threads": 2, "crop": 64, "seed": 1, "batch": 8}.items():
         with pytest.raises(UserError, match=f"started with `{name}` "):
             plan_training(changed(again, **{name: value}), World())
 

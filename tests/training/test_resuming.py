@@ -147,6 +147,18 @@ class TestImages:
         paint(tmp_path / "images" / part / "class1" / "2.jpg", 40)  # what was accepted counts from then on
         assert "another content" in refused(options(resume=True))
 
+    @pytest.mark.parametrize("part", ["train", "val"])
+    def test_an_image_replaced_by_one_of_as_many_bytes_is_named(
+        self, options: Callable[..., TrainOptions], stopped: Path, tmp_path: Path, part: str
+    ) -> None:
+        path = tmp_path / "images" / part / "class1" / "2.jpg"
+        size = path.stat().st_size
+        Image.new("RGB", (40, 42), "red").save(path)
+        path.write_bytes(path.read_bytes().ljust(size, b"\0"))  # decoders stop at the end mark
+        assert path.stat().st_size == size
+        said = refused(options(resume=True))
+        assert f"1 image with another content: '{part}/class1/2.jpg'" in said
+
     def test_an_image_that_was_added_or_moved_to_another_class_is_named(
         self, options: Callable[..., TrainOptions], stopped: Path, tmp_path: Path
     ) -> None:

@@ -121,18 +121,22 @@ ReportOption = Annotated[
         default="--report",
     ),
 ]
+_RESUME_HELP = (
+    "Continue the run in --out from its last saved state; if nothing was saved yet, start it. Give the options of the "
+    "start again{again}. These may be left out, and are then taken from the run: options that name {named}, "
+    "--orientation, and options whose default is auto or depends on the data, the machine or --init-from. An option "
+    "with one fixed value as default (such as --init, --dropout and --seed) must be repeated if it had another value "
+    "at the start. These may differ from the start: the folder of the images (and of boxes), --device, --workers, "
+    "--processes, --max-restarts, --step, --micro-batch, --save-every, --keep, --on-divergence, --bad-images, "
+    "--report and --json. Another value of any other option is an error."
+)
 ResumeOption = Annotated[
     bool,
-    option(
-        "Continue the run in --out from its last saved state; if nothing was saved yet, start it. Give the options of "
-        "the start again. These may be left out, and are then taken from the run: options that name a model, a layer "
-        "or a list of images, and options whose default is auto or depends on the data, the machine or --init-from. "
-        "An option with one fixed value as default (such as --init, --dropout and --seed) must be repeated if it had "
-        "another value at the start. These may differ from the start: the folder of the images (and of boxes), "
-        "--device, --workers, --processes, --max-restarts, --step, --micro-batch, --save-every, --keep, "
-        "--on-divergence, --bad-images, --report and --json. Another value of any other option is an error.",
-        default="off",
-    ),
+    option(_RESUME_HELP.format(again="", named="a model, a layer or a list of images"), default="off"),
+]
+ResumeBoxesOption = Annotated[
+    bool,
+    option(_RESUME_HELP.format(again=", --init-from among them", named="a net or a list of images"), default="off"),
 ]
 DataChangedOption = Annotated[
     bool,

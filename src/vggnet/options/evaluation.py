@@ -68,8 +68,8 @@ class EvaluateOptions:
         tuple[str, ...],
         option(
             "How images are shown to the nets. dense: the whole image; center: one crop; ten: crops of the centre and "
-            "the four corners; crops: a grid of 5x5 crops. With --mirror also the mirror images of all but center: "
-            "ten crops for ten, 50 for crops, at each Q.",
+            "the four corners; crops: a grid of 5x5 crops. With --mirror, every view but center also "
+            "has the mirror images: that makes ten crops for ten, and 50 for crops, at each Q.",
             default="center dense; without labels, dense",
             metavar="VIEW...",
         ),

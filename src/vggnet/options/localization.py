@@ -28,7 +28,7 @@ from vggnet.options.common import (
     ModelsAndData,
     PatienceOption,
     PredictWorkersOption,
-    ResumeOption,
+    ResumeBoxesOption,
     SeedOption,
     WeightDecayOption,
     WorkersOption,
@@ -145,7 +145,7 @@ class LocalizeTrainOptions:
     """Which layers are trained: all, or only the fully connected ones."""
     out: Annotated[Path | None, option(default="runs/DATA-NET-BOXES")] = None
     """The run folder: weights, metrics and options of this training are written there."""
-    resume: ResumeOption = False
+    resume: ResumeBoxesOption = False
     data_changed: DataChangedOption = False
     annotations: _AnnotationsOption = None
     val_annotations: _ValAnnotationsOption = None

@@ -45,8 +45,9 @@ SaveEveryOption = Annotated[
 OnDivergenceOption = Annotated[
     OnDivergence,
     option(
-        "What to do when a loss or a gradient is not finite. stop: end with a message; the weights are the last finite "
-        "ones. lower-rate: go back to the last save, divide the learning rate by 10 and go on, at most three times."
+        "What to do when a loss or a gradient is not finite. stop: end with a message; the run keeps the weights of "
+        "the last finished epoch. lower-rate: go back to the last save, divide the learning rate by 10 and go on, at "
+        "most three times."
     ),
 ]
 ProcessesOption = Annotated[

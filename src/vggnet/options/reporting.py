@@ -18,7 +18,7 @@ class ReportOptions:
     """Runs, folders of runs (ladder, quickstart), JSON files of evaluate, localize evaluate, transfer or diagnose."""
     data: Annotated[str | None, option(default="the data that the nets were trained on", metavar="DATA")] = None
     """The images that the nets are tested on, with labels: a folder or a name, as for train."""
-    out: Annotated[Path | None, option(default="report.html in the folder of the first PATH")] = None
+    out: Annotated[Path | None, option(default="report.html in the first PATH, or beside it if that is a file")] = None
     """The HTML file. It needs no other file and no network."""
     device: DeviceOption = "auto"
     workers: WorkersOption = None

@@ -90,7 +90,7 @@ class TransferOptions:
     ] = ()
     """voc, actions: choose C by training SVMs on the first set and testing them on the second, such as train val."""
     regions: Regions = "both"
-    """actions: describe the image, the person's box, or both, stacked (Table 12 has both and image)."""
+    """actions: describe the image, the person's box, or both, stacked (Table 12 has rows for both and for image)."""
     results: Annotated[Path | None, option(default="not written", metavar="FOLDER")] = None
     """voc, actions: write test scores for VOC's evaluation server. The test set may then have no labels."""
     competition: Annotated[

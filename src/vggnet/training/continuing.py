@@ -18,7 +18,7 @@ FREE_ON_RESUME |= {"micro_batch"}  # less memory may be free; session.py says wh
 FREE_ON_RESUME |= {"on_divergence", "json", "processes", "max_restarts", "report"}
 FREE_ON_RESUME |= {"data", "annotations", "val_annotations"}
 # Options that the program chooses where the user does not; config.json has the choice.
-CHOSEN_AT_START = {"threads", "decoder", "precision"}
+CHOSEN_AT_START = {"micro_batch", "threads", "decoder", "precision"}
 PATHS = {"init_from", "leave_out"}  # options that are strings in config.json
 NOT_WRITTEN = {"resume", "out", "data_changed", "json", "processes", "max_restarts", "report"}  # in config.json
 OPEN = (None, (), "auto")  # values that stand for an option that was not given
@@ -39,7 +39,8 @@ def as_started(options: Options, out: Path) -> Options:
     saved = run.config or {}
     missing: dict[str, Any] = {}
     for name, given in flat(options).items():
-        if name not in FREE_ON_RESUME and saved.get(name) is not None and given in OPEN:
+        kept = name not in FREE_ON_RESUME or name in CHOSEN_AT_START
+        if kept and saved.get(name) is not None and given in OPEN:
             value = saved[name]
             missing[name] = tuple(value) if isinstance(value, list) else Path(value) if name in PATHS else value
     return changed(options, **missing)

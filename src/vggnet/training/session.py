@@ -229,9 +229,8 @@ def _micro_batch(prepared: PreparedRun, architecture: Architecture, precision: P
         say(f"note: `micro_batch` {given} from here on, {before} before: rounding is another{normed}")
         world.from_first(partial(prepared.run.change_config, {"micro_batch": given}))
     local_batch = -(-min(plan.recipe.batch, len(prepared.pictures.train)) // world.size)
-    wanted = before if given is None else given
-    if wanted is None:
+    if given is None:
         fitting = choose_micro_batch(architecture, local_batch, precision, world.device, world.size)
         return world.least(fitting)  # the same on all ranks, as batch normalisation needs it
     # more than the batch would only be timed, and take memory for it
-    return min(wanted, started.get(FITTING, wanted), local_batch)
+    return min(given, started.get(FITTING, given), local_batch)
