@@ -262,10 +262,15 @@ def _launched(options: Any, arguments: Sequence[str]) -> int | None:
     machine = getattr(getattr(options, "command", options), "machine", None)
     if machine is None or (machine.processes == 1 and not machine.max_restarts):
         return None
-    if _has_ranks() or "TORCHELASTIC_RUN_ID" in os.environ:  # it is one of them already
-        return None
-    from vggnet.training.launching import launch  # imports torch, which help does without
+    from vggnet.training.launching import is_launched, launch  # imports torch, which help does without
 
+    if is_launched():
+        return None
+    if _has_ranks() or "TORCHELASTIC_RUN_ID" in os.environ:
+        raise UserError(
+            "`processes` and `max_restarts` start processes, and these are started already: leave both out, and give "
+            "torchrun its own options, --nproc-per-node and --max-restarts, before -m"
+        )
     return launch(arguments, machine.processes, machine.max_restarts)
 
 

@@ -37,6 +37,17 @@ def test_numbers_of_processes_that_do_not_exist(option: str, value: str, capsys:
     assert f"{option} {value}: give a number" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("options", [["--processes", "2"], ["--max-restarts", "3"]])
+@pytest.mark.parametrize("name", ["TORCHELASTIC_RUN_ID", "WORLD_SIZE"])
+def test_started_processes_start_no_others(
+    options: list[str], name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """torchrun's restarts would not happen, and nobody would know until a process is killed."""
+    monkeypatch.setenv(name, "2")
+    assert run(["train", "scenes", *options]) == 2
+    assert "--processes and --max-restarts start processes, and these are started already" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_killed_rank_is_named_and_a_restart_ends_with_the_weights_of_an_undisturbed_run(
     class_folders: Folders, tmp_path: Path

@@ -238,7 +238,7 @@ CheckOption = Annotated[
     ImageCheck | None,
     option(
         "What is checked before the training. decode: all images are decoded. headers: ten thousand images are "
-        "decoded, and of the others only the first bytes are read. none: the same ten thousand are decoded, and the "
+        "decoded, and of the others only a few kilobytes are read. none: the same ten thousand are decoded, and the "
         "others are not read. With none, copies of training images in val are not looked for, and learnt.npz is not "
         "written. A later evaluation then cannot warn that it tests on training images.",
         default="decode; headers if there are more than a hundred thousand images",

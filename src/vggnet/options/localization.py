@@ -154,7 +154,8 @@ class LocalizeTrainOptions:
         option(
             "S: training images are rescaled so that their smaller side has this many pixels. With two numbers S "
             "is drawn between them for each image (scale jitter).",
-            default="S of the --init-from model, in proportion to the crop",
+            default="S of the --init-from model, in proportion to the crop; if that is unknown, as for vgg16, crop x "
+            "256/224",
             metavar="S [S]",
         ),
     ] = ()

@@ -54,11 +54,16 @@ ProcessesOption = Annotated[
     int,
     option(
         "Number of processes (ranks) on this machine. Give one for each GPU, or several on a CPU, where each has a "
-        "part of the cores. They share each batch. For several machines use torchrun (docs/scaling.md)."
+        "part of the cores. They share each batch. For several machines use torchrun in place of this option "
+        "(docs/scaling.md)."
     ),
 ]
 MaxRestartsOption = Annotated[
-    int, option("When a process is killed, start all again from the last save, at most this many times.")
+    int,
+    option(
+        "When a process is killed, start all again from the last save, at most this many times. torchrun has an option "
+        "of its own for this."
+    ),
 ]
 ExchangeOption = Annotated[
     ExchangeFormat,

@@ -17,6 +17,13 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from vggnet.console import warn
 
+_OURS = "vggnet-processes-"  # begins the name of a launch by `--processes`
+
+
+def is_launched() -> bool:
+    """Return whether this process is one of those that `launch` has started."""
+    return os.environ.get("TORCHELASTIC_RUN_ID", "").startswith(_OURS)
+
 
 def launch(arguments: Sequence[str], processes: int, max_restarts: int) -> int:
     """Run `vggnet ARGUMENTS` in several processes, and return the exit status: that of the rank that failed first.
@@ -28,7 +35,7 @@ def launch(arguments: Sequence[str], processes: int, max_restarts: int) -> int:
         min_nodes=1,
         max_nodes=1,
         nproc_per_node=processes,
-        run_id=uuid.uuid4().hex,
+        run_id=f"{_OURS}{uuid.uuid4().hex}",
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
         max_restarts=max_restarts,
