@@ -124,7 +124,7 @@ def _note_other_readings(
         if description.policy.reading != reading:
             trained = _described(description.policy.reading)
             note(
-                f"`classifier` {path} was trained with {trained}; it rates boxes on images read with "
+                f"the classifier {path} was trained with {trained}; it rates boxes on images read with "
                 f"{_described(reading)}"
             )
 

@@ -1,5 +1,6 @@
 """The first section of a report (what it is about, what to do next) and the last (where its figures come from)."""
 
+import shlex
 from collections.abc import Sequence
 
 from vggnet.console import counted, duration
@@ -128,7 +129,6 @@ def provenance_section(sources: Sources, measured: Measured | None) -> Section |
         environment, config = run.environment, run.config
         command = environment.get("command")
         items = {
-            "command": " ".join(map(str, command)) if isinstance(command, list) else None,
             "seed": config.get("seed"),
             "processor": environment.get("cpu"),
             "GPUs": ", ".join(map(str, environment.get("gpus") or [])) or None,
@@ -142,8 +142,12 @@ def provenance_section(sources: Sources, measured: Measured | None) -> Section |
             "training time": duration(run.wall_s) if run.wall_s else None,
         }
         found = tuple((name, str(value)) for name, value in items.items() if value is not None)
+        if command or found:
+            parts.append(Text(f"{run.name} ({run.path})"))
+        if isinstance(command, list):
+            parts.append(Commands(((shlex.join(map(str, command)), "command"),)))
         if found:
-            parts += [Text(f"{run.name} ({run.path})"), Facts(found)]
+            parts.append(Facts(found))
         if run.description is not None:
             card = model_card(run.description, run.data or "", _measured_errors(run, measured))
             parts.append(Folded(f"Model card of {run.name}", (Preformatted(card),)))
