@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from vggnet.localization.evaluating import table_9_rows
 from vggnet.localization.predictions import LabelledBox
 from vggnet.localization.training import train_localizer
 from vggnet.network.weights import load_model, read_tensors, save_model
+from vggnet.options.choices import BoxLoss
 from vggnet.options.flat import changed
 from vggnet.options.localization import LocalizeTrainOptions
 
@@ -62,6 +64,16 @@ def test_train_all_layers(options, classifier, boxes, outputs, capsys):
     assert "best constant box" in said
     before, after = read_tensors(classifier), read_tensors(result.run)
     assert all((before[name] != after[name]).any() for name in before if not name.startswith("fc8"))
+
+
+def test_another_loss_gives_another_net_and_is_written_down(options, tmp_path, capsys):
+    runs = [train_localizer(options(epochs=1, loss=loss, out=tmp_path / loss)).run for loss in get_args(BoxLoss)]
+    weights = [read_tensors(run)["fc8.weight"] for run in runs]
+    assert len({each.numpy().tobytes() for each in weights}) == 3
+    assert [load_model(run).description.recipe["loss"] for run in runs] == [*get_args(BoxLoss)]
+    said = capsys.readouterr().out
+    assert "fine-tuned; Euclidean loss" in said
+    assert "fine-tuned; loss giou, which is not the paper's" in said
 
 
 def test_boxes_that_overflow_on_held_out_images_are_never_right_or_the_best(options):
@@ -188,6 +200,8 @@ def test_resuming_with_other_options_is_refused(options):
     train_localizer(options(epochs=1))
     with pytest.raises(UserError, match="`boxes` pcr, now it says scr"):
         train_localizer(options(epochs=1, boxes="scr", resume=True))
+    with pytest.raises(UserError, match="`loss` euclidean, now it says giou"):
+        train_localizer(options(epochs=1, loss="giou", resume=True))
 
 
 def test_the_whole_command_line(blocks, classifier, tmp_path, capsys):

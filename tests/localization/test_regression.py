@@ -8,7 +8,7 @@ from vggnet.errors import UserError
 from vggnet.images.augmentation import Augmentation
 from vggnet.localization.boxes import Windows, edges_of, encode, iou
 from vggnet.localization.objects import Objects, objects_of, open_localizable
-from vggnet.localization.regression import draw_boxes, overlap, regression_losses, select, targets_of
+from vggnet.localization.regression import box_losses, draw_boxes, overlap, regression_losses, select, targets_of
 
 
 def target(corners, *, mirrored=False, left=0, top=0, scale=64, size=(64, 64), side=32):
@@ -52,6 +52,49 @@ def test_euclidean_loss_by_hand():
     losses.sum().backward()
     torch.testing.assert_close(outputs.grad, torch.tensor([[0.1, 0, 0, 0.2], [0, 0, 0, 0]]))
     assert wrong.tolist() == [False, False]  # what weighs nothing is not wrong either
+
+
+def test_smooth_l1_by_hand():
+    given, wanted = torch.tensor([[0.05, 0.5, 0.5, 1.0]]), torch.tensor([[0.0, 0, 0.5, 1.0]])
+    # below a tenth: 0.05^2 / 0.2; above: 0.5 - 0.05
+    torch.testing.assert_close(box_losses(given, wanted, "smooth-l1"), torch.tensor([0.0125 + 0.45]))
+
+
+@pytest.mark.parametrize(
+    ("given", "generalised"),
+    [
+        ([0, 0, 1, 1], 1.0),
+        ([0, 0, 1, 0.5], 0.5),  # half of the box, and the smallest box around both is the larger
+        ([0.5, 0, 1, 1], 0.5 / 1.5),  # moved by half a side: nothing of the box around both is empty
+        ([1.5, 0, 1, 1], -0.5 / 2.5),  # apart: a fifth of the box around both is empty
+        ([0.5, 0.5, 1, 1], 0.25 / 1.75 - 0.5 / 2.25),  # moved along both axes
+    ],
+)
+def test_generalised_overlap_by_hand(given, generalised):
+    given, wanted = torch.tensor([given], dtype=torch.float64), torch.tensor([[0.0, 0, 1, 1]], dtype=torch.float64)
+    expected = box_losses(given, wanted, "euclidean") + 1 - generalised
+    torch.testing.assert_close(box_losses(given, wanted, "giou"), expected, atol=1e-6, rtol=0)
+
+
+def test_generalised_overlap_moves_boxes_without_width():
+    given = torch.tensor([[0.2, 0.1, -0.3, 0.4]], requires_grad=True)
+    box_losses(given, torch.tensor([[0.0, 0, 0.5, 0.4]]), "giou").sum().backward()
+    assert torch.isfinite(given.grad).all()
+    assert given.grad[0, 2] < 0  # descent widens it
+
+
+def test_a_small_box_weighs_more_by_generalised_overlap_only():
+    def ratio(loss):
+        """How much more the same shift costs a box of a tenth than one of the whole crop."""
+        costs = []
+        for side in (0.1, 1.0):
+            wanted = torch.tensor([[0.0, 0, side, side]])
+            costs.append(box_losses(wanted + torch.tensor([[0.05, 0, 0, 0]]), wanted, loss))
+        return float(costs[0] / costs[1])
+
+    assert ratio("euclidean") == 1
+    assert ratio("smooth-l1") == 1
+    assert ratio("giou") > 5
 
 
 def test_pcr_learns_the_true_class_only():

@@ -14,6 +14,7 @@ from vggnet.localization.training import LocalizeResult, train_localizer
 from vggnet.options.choices import (
     BadImages,
     Boxes,
+    BoxLoss,
     DecoderName,
     ExchangeFormat,
     ImageCheck,
@@ -40,6 +41,7 @@ def train(
     out: str | Path,
     net: str | None = None,
     boxes: Boxes = "pcr",
+    loss: BoxLoss = "euclidean",
     layers: Literal["all", "fc"] = "all",
     resume: bool = False,
     data_changed: bool = False,
@@ -85,8 +87,7 @@ def train(
         UserError: for images, boxes, weights or arguments that cannot be used; BadImage for a single image.
 
     Example:
-        >>> result = vggnet.localize.train("photos", init_from="runs/A", epochs=1, batch=16, out="runs/A-boxes")
-        >>> 0 <= result.error.rate <= 1
+        >>> 0 <= vggnet.localize.train("photos", init_from="runs/A", epochs=1, out="runs/A-boxes").error.rate <= 1
         True
     """
     options = options_of(LocalizeTrainOptions, locals())

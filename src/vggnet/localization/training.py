@@ -1,7 +1,7 @@
 """Train a net that predicts boxes, from a classification net (App. A): `vggnet localize train`.
 
-The training loop is that of classification. The task differs: crops with the boxes that they see, a Euclidean loss, and
-test 1 on the held-out images, which moves the schedule.
+The training loop is that of classification. The task differs: crops with the boxes that they see, a loss of
+coordinates, and test 1 on the held-out images, which moves the schedule.
 """
 
 import dataclasses
@@ -69,7 +69,7 @@ class LocalizationTask:
             yield Inputs(images, targets, numbers)
 
     def losses(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        return regression_losses(outputs, targets, self.description.boxes)
+        return regression_losses(outputs, targets, self.description.boxes, self.session.plan.options.loss)
 
     def judge(self, model: VGG) -> dict[str, float]:
         self.session.lost.report(TRAIN, self.images)
@@ -137,7 +137,7 @@ def build_box_net(plan: LocalizePlan, *, resumed: bool) -> VGG:
         classes=plan.data.classes,
         class_titles=plan.data.titles,
         train_scale=plan.recipe.train_scale,
-        recipe=dataclasses.asdict(plan.recipe) | {"layers": options.layers},
+        recipe=dataclasses.asdict(plan.recipe) | {"layers": options.layers, "loss": options.loss},
         boxes=options.boxes,
         policy=plan.policy,
         epochs_seen=source.epochs_seen,
@@ -165,11 +165,15 @@ def _train(session: Session, plan: LocalizePlan) -> LocalizeResult:
     )
     computing = Computing(session.world.device, session.settings.precision, plan.workers, options.machine.bad_images)
     learnt = "all layers" if options.layers == "all" else "the fully connected layers"
-    boxes = f"boxes     {options.boxes}: {plan.architecture.outputs} outputs; {learnt} are fine-tuned"
+    boxes = f"boxes     {options.boxes}: {plan.architecture.outputs} outputs; {learnt} are fine-tuned; {_loss(options)}"
     with session.loader(train.split) as loader:
         task = LocalizationTask(session, loader, train, judged, computing)
         session.train(task, {SOURCE: plan.source.to_dict()}, boxes)
         return _report(task, options)
+
+
+def _loss(options: LocalizeTrainOptions) -> str:
+    return "Euclidean loss" if options.loss == "euclidean" else f"loss {options.loss}, which is not the paper's"
 
 
 def _report(task: LocalizationTask, options: LocalizeTrainOptions) -> LocalizeResult:

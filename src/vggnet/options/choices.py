@@ -25,6 +25,7 @@ ImageCheck = Literal["headers", "decode", "none"]
 # tests and training on boxes
 TableName = Literal["table3", "table4", "table5", "table6"]
 Boxes = Literal["pcr", "scr"]
+BoxLoss = Literal["euclidean", "smooth-l1", "giou"]
 Merging = Literal["overfeat", "centroid"]
 
 # descriptors and transfer

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import tyro
 from tyro.conf import Positional
 
-from vggnet.options.choices import Boxes, InitMethod, Merging, Orientation
+from vggnet.options.choices import Boxes, BoxLoss, InitMethod, Merging, Orientation
 from vggnet.options.common import (
     MIRROR_TRAIN_HELP,
     MIRRORED_AS_TRAINED,
@@ -141,6 +141,14 @@ class LocalizeTrainOptions:
     ] = None
     boxes: Boxes = "pcr"
     """pcr: a box for each class; scr: one box for all classes."""
+    loss: Annotated[
+        BoxLoss,
+        option(
+            "What is minimised. euclidean: half the squared distance of the four coordinates, as in the paper; "
+            "smooth-l1: their distance, squared only below a tenth of the crop's side; giou: the squared distance plus "
+            "1 - generalised intersection over union. The last two are not in the paper (docs/localisation.md)."
+        ),
+    ] = "euclidean"
     layers: Literal["all", "fc"] = "all"
     """Which layers are trained: all, or only the fully connected ones."""
     out: Annotated[Path | None, option(default="runs/DATA-NET-BOXES")] = None
