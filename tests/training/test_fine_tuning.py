@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from nets import save_random_net
+from nets import random_net, save_random_net
 
 from vggnet.cli import run
+from vggnet.description import Preprocessing
 from vggnet.errors import UserError
-from vggnet.network.weights import load_model
+from vggnet.network.weights import load_model, save_model
 from vggnet.options.training import TrainOptions
 from vggnet.training.classification import train_classifier
 from vggnet.training.fine_tuning import FINE_TUNING, HEAD_FACTOR, RATE_WITH_BATCH_NORM, RATE_WITHOUT
@@ -113,7 +114,10 @@ def test_a_wider_net_than_the_source_is_refused_with_both_shapes(class_folders: 
 def test_dividing_the_pixels_of_a_net_that_expects_them_undivided_is_refused(
     class_folders: Folders, tmp_path: Path
 ) -> None:
-    save_random_net(tmp_path / "a.safetensors", OTHERS)
+    source = random_net(OTHERS)
+    undivided = Preprocessing((100.0, 110.0, 120.0))
+    source.description = dataclasses.replace(source.description, preprocessing=undivided)
+    save_model(tmp_path / "a.safetensors", source)
     options = TrainOptions(
         str(class_folders()), init_from=tmp_path / "a.safetensors", divide=True, out=tmp_path / "run"
     )
