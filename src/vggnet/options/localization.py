@@ -144,9 +144,10 @@ class LocalizeTrainOptions:
     loss: Annotated[
         BoxLoss,
         option(
-            "What is minimised. euclidean: half the squared distance of the four coordinates, as in the paper; "
-            "smooth-l1: their distance, squared only below a tenth of the crop's side; giou: the squared distance plus "
-            "1 - generalised intersection over union. The last two are not in the paper (docs/localisation.md)."
+            "What is minimised. euclidean: the paper's Euclidean loss, half the squared distance between the predicted "
+            "and the true coordinates; smooth-l1: the sum of the absolute differences of the coordinates, quadratic "
+            "where a difference is below a tenth of the crop's side; giou: the Euclidean loss plus (1 - generalised "
+            "intersection over union). The last two are not in the paper (docs/localisation.md)."
         ),
     ] = "euclidean"
     layers: Literal["all", "fc"] = "all"
