@@ -104,8 +104,8 @@ def test_rows_of_stored_views_need_no_forward_pass(animals: Path, run_folder) ->
     expected = evaluate([run], str(animals), views=["center", "dense"], test_scale=[64, 73], **CPU)
     stored = []
 
-    def choose(entrants, split):
-        store = Store.of(run, read_description(run), split, ON_CPU)
+    def choose(entrants, opened):
+        store = Store.of(run, read_description(run), opened.val, ON_CPU)
         stored.extend(store.stored_views())
         return combinations(entrants, views=["dense"], test_scale=[view.scale for view in stored])
 

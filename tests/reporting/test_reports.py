@@ -12,7 +12,11 @@ import pytest
 
 import vggnet
 from vggnet.cli import run as command
+from vggnet.data.opening import open_data
+from vggnet.data.splits import ImageData
 from vggnet.errors import BadImage, UserError
+from vggnet.evaluation import matching
+from vggnet.reporting import building
 from vggnet.reporting import images as single_images
 from vggnet.reporting.building import build_report, write_report
 from vggnet.reporting.contents import Text
@@ -69,6 +73,29 @@ def test_a_ladder_has_curves_errors_classes_and_images(ladder: Path) -> None:
     assert "All rows count the same 12 images" in text
     assert report.html.count('alt="saliency') > 3
     assert "fused" in text
+
+
+def test_the_images_of_a_report_are_listed_once(ladder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+
+    def counting(data: str, **options: bool) -> ImageData:
+        opened.append(data)
+        return open_data(data, **options)
+
+    for module in (matching, building):
+        monkeypatch.setattr(module, "open_data", counting)
+    text = check_page(build_report([ladder], **CPU).html)
+    assert opened == [str(data_of(ladder / "A-S40"))]
+    assert "What the net sees" in text
+    assert "Signal through the layers" in text
+
+
+def test_other_images_that_are_all_counted_are_divided_for_the_pictures(ladder: Path, tmp_path: Path) -> None:
+    images = tmp_path / "whole"
+    shutil.copytree(data_of(ladder / "A-S40") / "train", images)
+    text = check_page(build_report([ladder], data=str(images), **CPU).html)
+    assert "All rows count the same 36 images" in text
+    assert "Signal through the layers" in text
 
 
 def test_a_second_report_needs_no_posteriors_anew(ladder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

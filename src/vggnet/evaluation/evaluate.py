@@ -35,7 +35,7 @@ from vggnet.options.evaluation import EvaluateOptions
 from vggnet.provenance import environment
 
 ModelProgress = Callable[[int, int, str], Any]  # images done, images in all, the net's name
-ChooseRows = Callable[[Sequence[Entrant], Split], Sequence[Combination]]
+ChooseRows = Callable[[Sequence[Entrant], ImageData], Sequence[Combination]]
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def evaluate_rows(
     computing: Computing,
     on_progress: ModelProgress | None = None,
 ) -> Table:
-    """Return the table of the rows that `choose` picks for the opened nets and the val images; see `evaluate`.
+    """Return the table of the rows that `choose` picks for the opened nets and the opened data; see `evaluate`.
 
     Raises UserError for images without labels, and as `evaluate` does.
     """
@@ -117,7 +117,7 @@ def evaluate_rows(
     opened, split = _opened(str(data), _paths(entrants))
     if opened is None:
         raise UserError(f"{data}: these images have no labels, so there are no errors")
-    rows = tuple(choose(entrants, split))
+    rows = tuple(choose(entrants, opened))
     return _table(
         _Job(str(data), entrants, rows, split, computing, match_outputs(entrants, rows)), opened, None, on_progress
     )

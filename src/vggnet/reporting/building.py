@@ -158,7 +158,7 @@ def _boxes(sources: Sources, data: str | None, computing: Computing, notes: list
 def _seen(run: Run, model: VGG, measured: Measured, data: str, scale: int) -> list[Section | None]:
     """Return what the net sees and its signal; nothing where the data cannot be opened as a training's."""
     try:
-        opened = open_data(data)
+        opened = measured.data if measured.data.train is not None else open_data(data)
     except (UserError, OSError):
         return []
     return [seeing_section(run, model, opened, measured.split, scale), signal_section(run, data, opened)]

@@ -8,7 +8,7 @@ count the same images.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from vggnet.data.splits import Split
+from vggnet.data.splits import ImageData, Split
 from vggnet.description import ModelDescription
 from vggnet.errors import UserError
 from vggnet.evaluation.answers import Answers
@@ -53,8 +53,14 @@ class Measured:
 
     table: Table
     rows: tuple[MeasuredRow, ...]
-    split: Split
+    data: ImageData
     unmeasured: tuple[TableName, ...] = ()  # tables of the paper that a command could add
+
+    @property
+    def split(self) -> Split:
+        """Return the images that the rows count."""
+        assert self.data.val is not None
+        return self.data.val
 
     @property
     def images(self) -> int:
@@ -94,11 +100,12 @@ def measure(runs: Sequence[Run], data: str, computing: Computing, on_progress: M
     Raises UserError where images and nets do not fit, or there are no images.
     """
     kept: list[Combination] = []
-    splits: list[Split] = []
+    seen: list[ImageData] = []
 
-    def choose(entrants: Sequence[Entrant], split: Split) -> list[Combination]:
-        splits.append(split)
-        kept.extend(_choose(entrants, split, computing))
+    def choose(entrants: Sequence[Entrant], opened: ImageData) -> list[Combination]:
+        assert opened.val is not None
+        seen.append(opened)
+        kept.extend(_choose(entrants, opened.val, computing))
         return kept
 
     paths = [run.path for run in runs]
@@ -107,7 +114,7 @@ def measure(runs: Sequence[Run], data: str, computing: Computing, on_progress: M
         MeasuredRow(tuple(runs[place] for place, _ in combination.members), combination, row, answers)
         for combination, row, answers in zip(kept, table.rows, table.answers, strict=True)
     ]
-    measured = Measured(table, tuple(rows), splits[0])
+    measured = Measured(table, tuple(rows), seen[0])
     return replace(measured, unmeasured=_unmeasured(measured))
 
 
