@@ -1,44 +1,59 @@
 #!/usr/bin/env bash
-# Everything behind docs/reproduction.md and docs/test-protocol.md, one training after the other; can be stopped and
-# started again. Needs vggnet on the PATH.
+# The short runs of docs/reproduction.md: how nets start from random weights and from a shallower net, and the control
+# with 5x5 filters. Needs vggnet on the PATH.
 #
-#     benchmarks/reproduce_short.sh DATA OUT [WIDTH EPOCHS BATCH SIGMA]
+#     benchmarks/reproduce_short.sh DATA OUT
 #
-# DATA is the unpacked ilsvrc-tiny. Defaults are what was run on a CPU: width 0.25, 10 epochs, batch 64, and for the
-# Gaussian nets sigma 0.02 (at a quarter of the width what 0.01 is at the whole).
-# On a GPU: benchmarks/reproduce_short.sh DATA OUT 1 60 256 0.01
+# It can be stopped (Ctrl-C, or SIGTERM to the group) and started again: every training continues where it was saved.
+# Started twice, both calls train, each another net.
+#
+# DATA is the unpacked ilsvrc-tiny. Settings, by environment variables:
+#     WIDTH=0.25 EPOCHS=10 BATCH=64   of every net; D and E with Gaussian weights have 4 epochs
+#     SIGMA=0.02                      of Gaussian weights: at a quarter of the width what 0.01 is at the whole
+#     THREADS=1 WORKERS=1             of each training; empty for the program's own choice
+# At full width on a GPU: WIDTH=1 EPOCHS=60 BATCH=256 SIGMA=0.01 THREADS= WORKERS= before the command
 set -euo pipefail
-data=$1 out=$2 width=${3:-0.25} epochs=${4:-10} batch=${5:-64} sigma=${6:-0.02}
-common=(--crop 64 --width "$width" --epochs "$epochs" --batch "$batch")
+[ $# -eq 2 ] || { sed -n '2,16p' "$0"; exit 2; }
+data=$1 out=$2
+width=${WIDTH:-0.25} epochs=${EPOCHS:-10} batch=${BATCH:-64} sigma=${SIGMA:-0.02}
+threads=${THREADS-1} workers=${WORKERS-1}
+machine=(${threads:+--threads "$threads"} ${workers:+--workers "$workers"})
 mkdir -p "$out"
 
-rate=0.01
-one() { # one RUN OPTIONS...
-  local run=$out/$1
-  shift
-  [ -f "$run/val.json" ] ||
-    vggnet train "$data" --out "$run" --resume "${common[@]}" --learning-rate "$rate" "$@" | tee "$run.log"
-}
-
-for net in A A-LRN B C D E; do one "$net-glorot" --net "$net"; done
-one D-bn --net D --batch-norm
-rate=0.005 one 5x5-glorot --net 5x5 # at 0.01 it dies
+runs=() # NAME|NEEDS|OPTIONS; NEEDS is a run that has to be finished before, or -
+for net in A B D E; do runs+=("$net|-|--net $net --epochs $epochs --learning-rate 0.01"); done
 for net in D E; do
-  for shallow in A B; do one "$net-from-$shallow" --net "$net" --init-from "$out/$shallow-glorot"; done
+  for shallow in A B; do
+    runs+=("$net-from-$shallow|$shallow|--net $net --epochs $epochs --learning-rate 0.01 --init-from $out/$shallow")
+  done
 done
-for net in A D E; do one "$net-gauss" --net "$net" --init gaussian --sigma "$sigma"; done
-for net in D E; do one "$net-jitter" --net "$net" --init-from "$out/$net-glorot" --train-scale 73 146; done
-[ -f "$out/D-usual.safetensors" ] || python "$(dirname "$0")/usual_recipe.py" "$data" --net D \
-  --out "$out/D-usual.safetensors" --width "$width" --epochs "$epochs" --batch "$batch" | tee "$out/D-usual.log"
+for net in A D E; do
+  least=$epochs
+  [ "$net" = A ] || [ "$epochs" -lt 4 ] || least=4
+  runs+=("$net-gauss|-|--net $net --epochs $least --learning-rate 0.01 --init gaussian --sigma $sigma")
+done
+runs+=("5x5|-|--net 5x5 --epochs $epochs --learning-rate 0.005") # at 0.01 it does not learn
 
-evaluate() { vggnet evaluate "$@" --markdown "$out/$name.md" --json "$out/$name.json"; }
-fixed=("$out"/{A,A-LRN,5x5,B,C,D,E}-glorot)
-jittered=("$out"/{D,E}-jitter)
-name=table3 evaluate "${fixed[@]}" "${jittered[@]}" "$data" --protocol table3
-name=table4 evaluate "${fixed[@]}" "${jittered[@]}" "$data" --protocol table4
-name=table5 evaluate "${jittered[@]}" "$data" --protocol table5
-name=table6 evaluate "${jittered[@]}" "$data" --protocol table6
-name=scales evaluate "$out/D-glorot" "$out/D-jitter" "$data" --views dense --test-scale 64 73 82 96 110 128 146
-name=usual evaluate "$out/D-usual.safetensors" "$out/D-glorot" "$out/D-jitter" "$data" \
-  --views center dense crops --test-scale 73
-name=kernels evaluate "$out/5x5-glorot" "$out/B-glorot" "$data" --views center dense --test-scale 73
+left=1
+while [ $left -gt 0 ]; do
+  left=0 begun=0
+  for run in "${runs[@]}"; do
+    IFS='|' read -r name needs options <<<"$run"
+    [ ! -f "$out/$name/val.json" ] || continue
+    left=$((left + 1))
+    [ "$needs" = - ] || [ -f "$out/$needs/val.json" ] || continue
+    exec {lock}>"$out/.$name.busy"
+    if flock -n "$lock"; then # another call of this script may be training it
+      begun=1
+      # shellcheck disable=SC2086 # several words
+      vggnet train "$data" $options --crop 64 --width "$width" --batch "$batch" "${machine[@]}" --resume \
+        --out "$out/$name" | tee -a "$out/$name.log"
+    fi
+    exec {lock}>&-
+  done
+  [ $left -eq 0 ] || [ $begun -eq 1 ] || { echo "another call trains what is left and writes the tables" && exit; }
+done
+
+fixed=("$out"/{A,B,D,E,D-from-A,D-from-B,E-from-A,E-from-B,A-gauss,D-gauss,E-gauss,5x5})
+vggnet evaluate "${fixed[@]}" "$data" --protocol table3 --markdown "$out/table3.md" --json "$out/table3.json"
+vggnet evaluate "$out/5x5" "$out/B" "$data" --views center dense --test-scale 73 --json "$out/filters.json"

@@ -68,9 +68,10 @@ def one_or_three_scales() -> None:
     for colour, marker, column, shift in ((BLUE, "o", "one Q", -0.1), (ORANGE, "s", "three Q", 0.1)):
         places = [place + shift for place in range(len(rows))]
         points(axes, places, [error(row[column]) for row in rows], colour, marker, column)
-    axes.set_xticks(range(len(rows)), [f"{row['net'].split(',')[0]}\n{row['S']}" for row in rows])
+    axes.set_xticks(range(len(rows)), [f"{row['net']}\n{row['S']}" for row in rows])
     axes.set_xlabel("net, and S of its training in pixels")
-    axes.axvline(4.5, color=BLACK, linewidth=0.8, linestyle=":")
+    fixed = sum("[" not in row["S"] for row in rows)
+    axes.axvline(fixed - 0.5, color=BLACK, linewidth=0.8, linestyle=":")
     axes.legend(loc="lower left")
     save("one-or-three-scales", axes, "top-1 error, dense, %")
 
@@ -82,30 +83,39 @@ def error_over_q() -> None:
     for row, colour, marker in zip(rows, (BLUE, ORANGE, GREEN), "osD", strict=True):
         values = [float(row[str(scale)].strip("*")) for scale in scales]
         bands = 100 * np.array([wilson(round(value * IMAGES / 100), IMAGES) for value in values]).T
-        axes.plot(scales, values, color=colour, marker=marker, label=row["net D"])
+        axes.plot(scales, values, color=colour, marker=marker, label=row["net"])
         axes.fill_between(scales, *bands, color=colour, alpha=0.15, linewidth=0)
     axes.set_xticks(scales)
     axes.set_xlabel("Q, pixels")
-    axes.set_ylim(bottom=30)
+    axes.set_ylim(bottom=25)
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     save("error-over-q", axes, "top-1 error, dense, %")
 
 
 def protocol_parts() -> None:
     rows = table("reproduction.md", "What the test protocol adds")
-    _, axes = plt.subplots()
-    for scales, colour, marker, shift in (("Q = 73", BLUE, "o", -0.1), ("Q = 64, 73, 82", ORANGE, "s", 0.1)):
-        tests = [row for row in rows if row["test"].endswith(scales)]
-        points(
-            axes,
-            [place + shift for place in range(len(tests))],
-            [error(row["top-1 error"]) for row in tests],
-            colour,
-            marker,
-            scales,
-        )
-    axes.set_xticks(range(len(tests)), [row["test"].split(",")[0] for row in tests])
-    axes.legend()
+    tests = list(rows[0])[2:]
+    nets = list(dict.fromkeys(row["net"] for row in rows))
+    _, axes = plt.subplots(figsize=(7.6, 4.6))
+    for row in rows:
+        several = "," in row["Q"]
+        places = [place + 0.08 * (2 * several - 1) for place in range(len(tests))]
+        errors = [error(row[test]) for test in tests]
+        colour = (BLUE, ORANGE, GREEN)[nets.index(row["net"])]
+        points(axes, places, errors, colour, "os"[several], f"{row['net']}: Q = {row['Q']}")
+        if several:
+            axes.annotate(f"{errors[-1][0]:.1f}", (places[-1] + 0.12, errors[-1][0]), va="center", fontsize=9)
+    axes.set_xticks(range(len(tests)), tests)
+    axes.set_xlim(-0.4, len(tests) - 0.5)
+    axes.set_ylim(bottom=20)
+    axes.legend(
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.1),
+        ncols=len(nets),
+        fontsize=8.5,
+        columnspacing=1,
+        handletextpad=0.2,
+    )
     save("protocol-parts", axes)
 
 
