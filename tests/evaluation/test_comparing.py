@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vggnet.evaluation.comparing import compare_rows, holm
+from vggnet.evaluation.comparing import compare_rows, difference, holm
 from vggnet.evaluation.metrics import PairedTest, compare
 
 
@@ -67,3 +67,14 @@ def test_a_real_difference_is_still_shown():
 
 def test_one_row_is_compared_with_nothing():
     assert compare_rows([np.array([True, False])]).against == (None,)
+
+
+def test_a_difference_is_bonett_and_prices():
+    """98 images, 9 that only the first way gets wrong, 1 that only the second does: 10 and 2 of 100, with one added."""
+    first, second = np.zeros(98, bool), np.zeros(98, bool)
+    first[:9] = second[9] = True
+    found = difference(first, second)
+    assert found.points == pytest.approx(-100 * 8 / 98)
+    half = 1.959964 * ((0.10 + 0.02 - 0.08**2) / 100) ** 0.5
+    assert (found.low, found.high) == pytest.approx((-8 - 100 * half, -8 + 100 * half), abs=1e-4)
+    assert found.clear

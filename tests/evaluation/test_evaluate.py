@@ -164,6 +164,25 @@ def test_rows_are_tested_in_pairs(animals, run_folder):
             assert test is None or test.corrected >= test.p_value
 
 
+def test_the_change_from_a_named_row_is_shown_with_its_interval(animals, run_folder):
+    runs = [run_folder(), run_folder("other", net="A")]
+    table = evaluate(runs, str(animals), against="A center", **CPU)
+    named = next(row for row in table.rows if row.label == "A center Q=73")
+    for row, values in zip(table.rows, table.to_dict()["rows"], strict=True):
+        if row is named:
+            assert (values["change_from_reference"], values["change_low"]) == (None, None)
+            continue
+        change = 100 * (row.errors.top1.wrong - named.errors.top1.wrong) / 18
+        assert values["change_from_reference"] == pytest.approx(change)
+        assert values["change_low"] < change < values["change_high"]
+        assert row.cells()[-1].startswith(f"{change:+.1f} [")
+    assert "Change: of top-1 from the reference row" in printed(table)
+    assert table.to_markdown().splitlines()[2].endswith("| change from the reference row |")
+    best = evaluate(runs, str(animals), **CPU)  # whose choice would show in the interval, so it is not shown
+    assert "hange" not in printed(best)
+    assert best.to_markdown().splitlines()[2].endswith("| p, reference row |")
+
+
 def test_a_row_named_beforehand_is_the_reference(animals, run_folder, tmp_path, capsys):
     runs = [run_folder(), run_folder("other", net="A")]
     table = evaluate(runs, str(animals), against="A  center", **CPU)

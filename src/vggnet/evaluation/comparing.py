@@ -57,13 +57,16 @@ class Difference:
 
 
 def difference(first_wrong: np.ndarray, second_wrong: np.ndarray) -> Difference:
-    """Return how the error changes from a first to a second way: booleans (n,) and (n,), in the same order of images.
+    """Return how the error changes from a first to a second way: booleans (n,) and (n,) of the same images."""
+    return difference_of(compare(first_wrong, second_wrong), len(first_wrong))
+
+
+def difference_of(test: PairedTest, images: int) -> Difference:
+    """Return how the error changes from the first to the second way of a test on so many images.
 
     The interval is Bonett and Price's (2012) for paired proportions: Wald's, with one image added to each of the two
     counts of images that only one way gets wrong.
     """
-    test = compare(first_wrong, second_wrong)
-    images = len(first_wrong)
     if not images:
         return Difference(0.0, -100.0, 100.0, test)
     first, second = ((count + 1) / (images + 2) for count in (test.only_first_wrong, test.only_second_wrong))

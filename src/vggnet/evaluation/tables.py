@@ -20,6 +20,7 @@ from rich.text import Text
 from vggnet.console import counted, html_table, rich_console
 from vggnet.errors import BadImage
 from vggnet.evaluation.answers import Answers
+from vggnet.evaluation.comparing import Difference, difference_of
 from vggnet.evaluation.metrics import Errors, PairedTest
 from vggnet.files import json_text
 from vggnet.paper.results import ClassificationRow
@@ -37,9 +38,23 @@ COLUMNS = (
     "not as in the paper",
     "p, row above",
     "p, reference row",
+    "change from the reference row",
 )
-HEADS = ("net", "S", "test", "Q", "top-1 error %", "top-5 error %", "images", "paper", "not as", "p above", "p ref.")
-TOP1, TOP5, IMAGES, PAPER, NOT_AS, ABOVE = range(4, 10)  # places of columns
+HEADS = (
+    "net",
+    "S",
+    "test",
+    "Q",
+    "top-1 error %",
+    "top-5 error %",
+    "images",
+    "paper",
+    "not as",
+    "p above",
+    "p ref.",
+    "change",
+)
+TOP1, TOP5, IMAGES, PAPER, NOT_AS, ABOVE, _, CHANGE = range(4, 12)  # places of columns
 WIDE = 120  # characters: in a narrower terminal intervals stand below their numbers
 ENDS = ("error", "low", "high")
 CSV_COLUMNS = (
@@ -47,6 +62,7 @@ CSV_COLUMNS = (
     *(f"{top}_{end}" for top in ("top1", "top5") for end in ENDS),
     *("evaluated", "expected", "paper_top1", "paper_top5", "not_as_in_the_paper"),
     *("p_row_above", "p_row_above_corrected", "p_reference_row", "p_reference_row_corrected", "mirror"),
+    *("change_from_reference", "change_low", "change_high"),
 )
 LISTED = 20  # bad images that are named
 
@@ -75,6 +91,11 @@ class Row:
         """Return the row's name, such as `A dense Q=73`, by which `evaluate(against=...)` finds it."""
         return f"{self.nets} {self.method} Q={self.test_scale}"
 
+    @property
+    def change(self) -> Difference | None:
+        """Return how the top-1 error changes from the reference row to this one, in points."""
+        return None if self.reference is None else difference_of(self.reference, self.errors.top1.images)
+
     def cells(self) -> tuple[str, ...]:
         """Return the row as texts, in the order of COLUMNS."""
         top1, top5 = self.errors.top1, self.errors.top5
@@ -90,11 +111,14 @@ class Row:
             ", ".join(self.differences) if self.paper is not None and self.differences else NOTHING,
             _p_value(self.above),
             _p_value(self.reference),
+            NOTHING
+            if (change := self.change) is None
+            else f"{change.points:+.1f} [{change.low:.1f}, {change.high:.1f}]",
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values; errors are in percent."""
-        paper = self.paper
+        paper, change = self.paper, self.change
         return {
             "nets": self.nets,
             "train_scale": self.train_scale,
@@ -111,6 +135,9 @@ class Row:
             "p_row_above_corrected": self.above.corrected if self.above is not None else None,
             "p_reference_row": self.reference.p_value if self.reference is not None else None,
             "p_reference_row_corrected": self.reference.corrected if self.reference is not None else None,
+            "change_from_reference": change.points if change is not None else None,
+            "change_low": change.low if change is not None else None,
+            "change_high": change.high if change is not None else None,
         }
 
 
@@ -146,12 +173,13 @@ class Table:
             line[IMAGES] = NOTHING  # one number for all rows: in the title
             if narrow:
                 line[ABOVE] = NOTHING
-                line[TOP1], line[TOP5] = (line[place].replace(" [", "\n[") for place in (TOP1, TOP5))
+                for place in (TOP1, TOP5, CHANGE):
+                    line[place] = line[place].replace(" [", "\n[")
         shown = RichTable(title=Text(f"{self.title}: {self.images}"), box=box.SIMPLE_HEAD, title_justify="left")
         shown.pad_edge, shown.padding = False, (0, 2 if not narrow else 1, 0, 0)
-        used = [place for place in range(len(COLUMNS)) if any(line[place] != NOTHING for line in lines)]
+        used = [place for place in self._places if any(line[place] != NOTHING for line in lines)]
         for place in used:
-            shown.add_column(HEADS[place], overflow="fold", no_wrap=place in (TOP1, TOP5, PAPER))
+            shown.add_column(HEADS[place], overflow="fold", no_wrap=place in (TOP1, TOP5, PAPER, CHANGE))
         for line in lines:
             shown.add_row(*(Text(line[place]) for place in used))
         console.print(shown)
@@ -163,9 +191,14 @@ class Table:
     def _repr_html_(self) -> str:
         """Return the table for a notebook."""
         rows = [row.cells() for row in self.rows]
-        used = [place for place in range(len(COLUMNS)) if any(cells[place] != NOTHING for cells in rows)]
+        used = [place for place in self._places if any(cells[place] != NOTHING for cells in rows)]
         shown = [[cells[place] for place in used] for cells in rows]
         return html_table(self.title, [COLUMNS[place] for place in used], shown, self.remarks())
+
+    @property
+    def _places(self) -> range:
+        """The columns that are shown: the change from the reference row only where the user named this row."""
+        return range(len(COLUMNS) if self.reference is not None and self.reference.named else CHANGE)
 
     @property
     def images(self) -> str:
@@ -201,15 +234,21 @@ class Table:
             else f"{label}, the best (chosen after looking, hence over all {counted(pairs, 'pair')} of rows)"
         )
         above = counted(others, "comparison")
-        return [
+        lines = [
             "p: exact McNemar test of top-1 on the same images, corrected for their number (Holm); * below 0.05.",
             f"Row above: over {above}. Reference row: {how}.",
         ]
+        if self.reference.named:
+            lines.append(
+                "Change: of top-1 from the reference row, in points, with its 95 % interval (Bonett and Price)."
+            )
+        return lines
 
     def to_markdown(self) -> str:
         """Return a Markdown table, with title and remarks."""
-        lines = [f"**{self.title}**", "", _markdown_line(COLUMNS), _markdown_line(["---"] * len(COLUMNS))]
-        lines += [_markdown_line(row.cells()) for row in self.rows]
+        heads = [COLUMNS[place] for place in self._places]
+        lines = [f"**{self.title}**", "", _markdown_line(heads), _markdown_line(["---"] * len(heads))]
+        lines += [_markdown_line([row.cells()[place] for place in self._places]) for row in self.rows]
         return "\n".join([*lines, "", *(f"{line}  " for line in self.remarks())]) + "\n"
 
     def to_csv(self) -> str:
@@ -226,8 +265,9 @@ class Table:
                 + [values["top1"][end] for end in ENDS]
                 + [top5[end] for end in ENDS]
                 + [row.errors.top1.images, row.expected, paper["top1"], paper["top5"], "; ".join(row.differences)]
-                + ["" if values[name] is None else values[name] for name in CSV_COLUMNS if name.startswith("p_")]
+                + [_value(values, name) for name in CSV_COLUMNS if name.startswith("p_")]
                 + [" + ".join(dict.fromkeys("yes" if mirror else "no" for mirror in row.mirrors))]
+                + [_value(values, name) for name in CSV_COLUMNS if name.startswith("change_")]
             )
         return text.getvalue()
 
@@ -245,6 +285,10 @@ class Table:
             "notes": list(self.notes),
             "bad_images": [{"path": bad.path, "reason": bad.reason} for bad in self.bad],
         }
+
+
+def _value(values: dict[str, Any], name: str) -> Any:
+    return "" if values[name] is None else values[name]
 
 
 def _p_value(test: PairedTest | None) -> str:

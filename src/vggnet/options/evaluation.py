@@ -89,9 +89,9 @@ class EvaluateOptions:
     against: Annotated[
         str | None,
         option(
-            "Compare all rows with this one, such as 'A dense Q=73', in paired tests. Choose it before you see the "
-            "errors. Without it, all rows are compared with the best row. Since this row is chosen after the errors "
-            "are known, the p values are then corrected for all pairs of rows.",
+            "Compare all rows with this one, such as 'A dense Q=73', in paired tests, and show by how many points they "
+            "differ. Choose it before you see the errors. Without it, all rows are compared with the best row. Since "
+            "this row is chosen after the errors are known, the p values are then corrected for all pairs of rows.",
             default="the best row",
             metavar="ROW",
         ),
