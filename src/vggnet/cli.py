@@ -80,8 +80,15 @@ DESCRIPTION = """Train and test the nets of "Very Deep Convolutional Networks" (
   vggnet --version                           print the versions, for a bug report"""
 
 
+# How often PyTorch's threads look for each other before they sleep. The default, 100 times as much, keeps cores that
+# other programs need. GNU's OpenMP reads it when PyTorch is imported, so no import of this module may import PyTorch.
+SPINS = "3000"
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run `vggnet ARGUMENTS` and exit."""
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     termination = _Termination()
     signal.signal(signal.SIGTERM, termination)
     try:

@@ -113,3 +113,20 @@ def test_an_account_without_a_home_is_told_to_name_a_cache(monkeypatch: pytest.M
     monkeypatch.setattr(Path, "home", homeless)
     with pytest.raises(UserError, match=r"no home folder .* in \$VGGNET_CACHE"):
         default_cache()
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [({}, "3000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")],
+)
+def test_waiting_threads_sleep_soon_unless_the_user_says_otherwise(given: dict[str, str], found: str) -> None:
+    """OpenMP reads it when PyTorch is imported."""
+    program = (
+        "import os, sys, vggnet.cli as cli\n"
+        "assert 'torch' not in sys.modules\n"
+        "cli.run = lambda arguments: print(os.environ.get('GOMP_SPINCOUNT')) or 0\n"
+        "cli.main([])"
+    )
+    environment = {name: value for name, value in os.environ.items() if "OMP_" not in name} | given
+    done = subprocess.run([sys.executable, "-c", program], env=environment, check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == found
