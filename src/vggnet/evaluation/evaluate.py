@@ -29,7 +29,7 @@ from vggnet.evaluation.rows import find_row, row_of
 from vggnet.evaluation.store import Store
 from vggnet.evaluation.submission import Prediction, Submission, best_classes
 from vggnet.evaluation.tables import Reference, Table
-from vggnet.evaluation.unseen import note_learnt, trained_on
+from vggnet.evaluation.unseen import count_learnt, note_learnt, trained_on
 from vggnet.files import write_result
 from vggnet.options.evaluation import EvaluateOptions
 from vggnet.provenance import environment
@@ -188,7 +188,7 @@ def _table(job: _Job, opened: ImageData, protocol: str | None, on_progress: Mode
     """Count the errors of each row and compare the rows."""
     # Labels and notes come before any image is read: both can end the evaluation.
     labels = match_labels(job.entrants, opened, job.split)
-    learnt = note_learnt(_paths(job.entrants), opened, job.split)
+    learnt = count_learnt(_paths(job.entrants), opened, job.split)
     combined, bad = _score(job, on_progress)
     files = tuple(name for name, present in zip(job.split.files, combined.present, strict=True) if present)
     answers, errors = [], []
@@ -209,11 +209,13 @@ def _table(job: _Job, opened: ImageData, protocol: str | None, on_progress: Mode
     name = protocol.replace("table", "Table ") if protocol else "Evaluation"
     part = " (val)" if opened.train is not None else ""
     title = f"{name} on {opened.name}{part}, {job.computing.precision} on {job.computing.device.type}"
-    notes = [*_notes(job), *_notes_on_others(job), *opened.notes, *learnt]
+    known = note_learnt(learnt, opened, len(job.split))
+    notes = [*_notes(job), *_notes_on_others(job), *opened.notes, *known]
     if any(row.paper is not None for row in rows):
         notes.append("Paper: ILSVRC-2012 val, 50,000 images, 1000 classes, arXiv 1409.1556v6.")
     reference = Reference(rows[compared.reference].label, job.baseline is not None)
-    return Table(title, tuple(rows), tuple(notes), bad, _facts(job, combined.stores), reference, tuple(answers))
+    facts = _facts(job, combined.stores, learnt)
+    return Table(title, tuple(rows), tuple(notes), bad, facts, reference, tuple(answers))
 
 
 def _notes(job: _Job) -> tuple[str, ...]:
@@ -239,8 +241,8 @@ def _notes_on_others(job: _Job) -> list[str]:
     return notes
 
 
-def _facts(job: _Job, stores: Sequence[Store]) -> dict[str, Any]:
-    """Return what the numbers come from, for JSON."""
+def _facts(job: _Job, stores: Sequence[Store], learnt: dict[Path, int | None] | None = None) -> dict[str, Any]:
+    """Return what the numbers come from, for JSON. `learnt`: of how many of the images each net has learnt."""
     return {
         "data": job.data,
         "models": [
@@ -248,6 +250,7 @@ def _facts(job: _Job, stores: Sequence[Store]) -> dict[str, Any]:
                 "name": entrant.name,
                 "path": entrant.source if entrant.model is None else None,
                 "weights_sha256": store.source.weights,
+                "images_learnt_from": (learnt or {}).get(entrant.path) if entrant.model is None else None,
                 "trained_with": asdict(entrant.description.policy),
                 "shown_with": asdict(entrant.policy),
             }

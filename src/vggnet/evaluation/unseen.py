@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from vggnet.console import counted
 from vggnet.data.learnt import content_digests, read_learnt
 from vggnet.data.opening import data_names
 from vggnet.data.splits import ImageData, Split
@@ -49,19 +50,18 @@ def trained_on(models: Sequence[Path], data: str, opened: ImageData) -> bool:
     return found
 
 
-def note_learnt(models: Sequence[Path], opened: ImageData, split: Split) -> tuple[str, ...]:
-    """Return notes on models that have learnt from images of `split`.
+def count_learnt(models: Sequence[Path], opened: ImageData, split: Split) -> dict[Path, int | None]:
+    """Return from how many images of `split` each model has learnt; None for a model without a record of its images.
 
     Raises UserError where the images were set aside from a folder, and a model has learnt from some of them: it was
     trained on another division of the folder.
     """
-    notes: tuple[str, ...] = ()
+    counts: dict[Path, int | None] = {}
     digests: np.ndarray | None = None
     for model in models:
         learnt = read_learnt(model)
         if learnt is None:
-            if opened.divided and _may_know(model):
-                notes += (f"only the part set aside counts: {model} has no record of the images it has learnt from",)
+            counts[model] = None
             continue
         digests = content_digests(split) if digests is None else digests
         if opened.divided and (known := int(learnt.holds_images(split, digests).sum())):
@@ -70,8 +70,20 @@ def note_learnt(models: Sequence[Path], opened: ImageData, split: Split) -> tupl
                 "testing, since the folder was divided otherwise for its training. Evaluate it on images that it has "
                 "not seen, in a folder of their own, or train it anew"
             )
-        if known := int(learnt.holds_contents(digests).sum()):
-            notes += (f"{model} has learnt from {known} of these {len(split)} images: its errors are too low by them",)
+        counts[model] = int(learnt.holds_contents(digests).sum())
+    return counts
+
+
+def note_learnt(counts: dict[Path, int | None], opened: ImageData, images: int) -> tuple[str, ...]:
+    """Return notes on models that have learnt from test images, of which there are `images`; see `count_learnt`."""
+    notes: tuple[str, ...] = ()
+    for model, known in counts.items():
+        if known is None and opened.divided and _may_know(model):
+            notes += (f"only the part set aside counts: {model} has no record of the images it has learnt from",)
+        if known:
+            most = f"{100 * known / images:.3g} {'point' if 100 * known == images else 'points'}"
+            of = f"{known:,} of these {counted(images, 'image')}"
+            notes += (f"{model} has learnt from {of}: its errors may be too low by up to {most}",)
     return notes
 
 

@@ -15,7 +15,7 @@ from vggnet.errors import UserError
 from vggnet.evaluation.computing import Computing
 from vggnet.evaluation.matching import positions_among
 from vggnet.evaluation.policy import input_notes
-from vggnet.evaluation.unseen import note_learnt, trained_on
+from vggnet.evaluation.unseen import count_learnt, note_learnt, trained_on
 from vggnet.evaluation.views import View, describe
 from vggnet.localization.baselines import baselines
 from vggnet.localization.guessing import (
@@ -51,7 +51,7 @@ def evaluate_localizers(runs: Sequence[str], data: str, options: LocalizeEvaluat
         opened = open_localizable(data, options.annotations, options.val_annotations, whole=True)
     if opened.val is None:
         raise UserError(f"{data}: no val image has a box")
-    learnt = note_learnt(models, opened, opened.val)
+    learnt = note_learnt(count_learnt(models, opened, opened.val), opened, len(opened.val))
     scales = box_scales(options, descriptions)
     # load_nets() raises for nets that cannot work together: call it before any image is read
     nets = load_nets(runs, options.classifier, options.mirror) if options.classifier else None
