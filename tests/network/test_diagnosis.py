@@ -1,6 +1,7 @@
 """The verdict on cases known to live and to die, at full width (crop 64), on real photographs."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -44,6 +45,21 @@ def test_known_cases(images: torch.Tensor, net: str, init: str, sigma: float, ba
     assert result.verdict == verdict, result.words
     assert f"Net {net}" in result.words
     assert [layer.name for layer in result.layers] == [layer.name for layer in model.architecture.layers()]
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_the_verdict_names_the_layers_that_its_numbers_are_of(images: torch.Tensor, batch_norm: bool) -> None:
+    result = diagnose(build("A", num_classes=40, crop=64, width=1 / 16, batch_norm=batch_norm), images, LABELS)
+    layers = [layer for layer in result.layers if not batch_norm or layer.name.startswith("fc")]
+    said = re.search(r"with momentum \(10 times the first update\), change (.*) by more than (\S+) times", result.words)
+    assert said is not None, result.words
+    assert said[1] == ("none of fc6 to fc8" if batch_norm else "no layer")
+    assert float(said[2]) == pytest.approx(10 * max(layer.relative_update for layer in layers), rel=0.06)
+    assert batch_norm == (max(layer.relative_update for layer in result.layers) > float(said[2]) / 10 * 1.06)
+    pull = re.search(r"is (\d+) times that of weight decay(.*), and", result.words)  # no power of ten
+    assert pull is not None, result.words
+    assert float(pull[1]) == pytest.approx(result.pull, rel=0.06)
+    assert pull[2] == (" in fc6 to fc8" if batch_norm else "")
 
 
 def test_numbers_against_a_computation_by_hand(images: torch.Tensor) -> None:

@@ -126,7 +126,8 @@ def diagnose(
     pull = sum(pulls) / len(pulls)
     updates = torch.tensor([layer.relative_update for layer in judged], dtype=torch.float64)
     step = float(updates.max()) / (1 - Recipe.momentum)  # not Python's max(), which ignores NaN
-    verdict, words = _judge(model.architecture.net, layers, loss.item(), pull, step)
+    norm = model.architecture.batch_norm
+    verdict, words = _judge(model.architecture.net, layers, judged if norm else [], loss.item(), pull, step)
     return Diagnosis(tuple(layers), loss.item(), pull, step, verdict, words)
 
 
@@ -177,29 +178,42 @@ def _measuring(model: VGG) -> Iterator[None]:
                 norm.track_running_stats = tracked
 
 
-def _judge(net: str, layers: list[LayerSignal], loss: float, pull: float, step: float) -> tuple[Verdict, str]:
-    """Return the verdict and a sentence with its reason."""
+def _judge(
+    net: str, layers: list[LayerSignal], some: list[LayerSignal], loss: float, pull: float, step: float
+) -> tuple[Verdict, str]:
+    """Return the verdict and a sentence with its reason. `some` are the layers that are judged, where not all are."""
     first, last = layers[0], layers[-1]
+    a_layer, no_layer, of = "a layer", "no layer", ""
+    if some:
+        which = f"{some[0].name} to {some[-1].name}"
+        a_layer, no_layer, of = f"one of {which}", f"none of {which}", f" in {which}"
+    momentum = f"with momentum ({1 / (1 - Recipe.momentum):g} times the first update)"
     if not math.isfinite(loss) or not step <= LARGEST_STEP:
         words = (
-            f"Net {net} explodes: the loss is {loss:.3g}, the scores' size {last.signal_rms:.2g}, and the first "
-            f"batches would move a layer by {step:.2g} times its own size (at most {LARGEST_STEP:g} is safe). Start "
-            "from smaller weights (`init` glorot, or a smaller sigma), or with a smaller learning rate."
+            f"Net {net} explodes: the loss is {_number(loss)}, the scores' size {_number(last.signal_rms)}, and the "
+            f"first batches, {momentum}, would move {a_layer} by {_number(step)} times its own size (at most "
+            f"{LARGEST_STEP:g} is safe). Start from smaller weights (`init` glorot, or a smaller sigma), or with a "
+            "smaller learning rate."
         )
         return "explodes", words + _close(step, LARGEST_STEP)
     if pull < LEAST_PULL:
         words = (
-            f"Net {net} cannot learn from these weights: the gradient of the loss is {pull:.2g} times that of weight "
-            f"decay, so the weights shrink. The difference between images goes from {first.variation_rms:.2g} after "
-            f"{first.name} to {last.variation_rms:.2g} after {last.name}. Start from larger weights (`init` glorot) "
-            "or from a shallower net (`init_from`)."
+            f"Net {net} cannot learn from these weights: the gradient of the loss is {_number(pull)} times that of "
+            f"weight decay{of}, so the weights shrink. The difference between images goes from "
+            f"{_number(first.variation_rms)} after {first.name} to {_number(last.variation_rms)} after {last.name}. "
+            "Start from larger weights (`init` glorot) or from a shallower net (`init_from`)."
         )
         return "vanishes", words + _close(pull, LEAST_PULL)
     words = (
-        f"Net {net} can learn: the gradient of the loss is {pull:.2g} times that of weight decay, and the first "
-        f"batches change no layer by more than {step:.2g} times its own size."
+        f"Net {net} can learn: the gradient of the loss is {_number(pull)} times that of weight decay{of}, and the "
+        f"first batches, {momentum}, change {no_layer} by more than {_number(step)} times its own size."
     )
     return "learns", words + (_close(pull, LEAST_PULL) or _close(step, LARGEST_STEP))
+
+
+def _number(value: float) -> str:
+    """Return a number with two digits: 170, 0.027, 6.1e-07."""
+    return f"{float(f'{value:.2g}'):g}"
 
 
 def _close(value: float, limit: float) -> str:
