@@ -214,7 +214,7 @@ def _limits(description: ModelDescription) -> str:
     lines = [f"Images must be at least {crop} pixels on each side after rescaling."]
     if description.classes and not description.boxes:
         lines.append("It names one of its classes for every image, also for images that show none of them.")
-        lines.append("Posteriors are not calibrated: a posterior of 0.9 need not be right 9 times of 10.")
+        lines.append("Posteriors have not been corrected: check on your images whether 0.9 is right 9 times of 10.")
     if description.architecture.width != 1:
         lines.append(f"It is narrower than the paper's net (width {description.architecture.width:g}).")
     lines.append("Errors hold for images like those it was measured on.")
