@@ -47,7 +47,7 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         (folder / "metrics.csv").write_text(METRICS + "".join(rows))
         start = str(folder.parent / source) if source else None
         config = {"data": str(data), "net": net, "seed": 3, "epochs": len(errors), "init_from": start}
-        (folder / "config.json").write_text(json.dumps(config | {"train_images": 36}))
+        (folder / "config.json").write_text(json.dumps(config | {"train_images": 36, "holdout": 0.1}))
         environment = {"command": ["vggnet", "train", str(data)], "cpu": "Test 9000", "torch": "2.9", "python": "3.11"}
         (folder / "environment.json").write_text(json.dumps(environment))
         return folder

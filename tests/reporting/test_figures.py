@@ -1,14 +1,20 @@
 """The numbers behind figures and sentences: against arithmetic by hand and naive loops."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
+from nets import random_net
 
+from vggnet.data.splits import ImageData, Split
 from vggnet.evaluation.answers import Answers
 from vggnet.evaluation.comparing import Difference, difference
 from vggnet.evaluation.metrics import ranks
 from vggnet.reporting.confusion import (
     MOST_SHOWN,
     calibration,
+    calibration_chart,
     confused_pairs,
     confusion,
     counts_of,
@@ -16,8 +22,12 @@ from vggnet.reporting.confusion import (
     ordered,
 )
 from vggnet.reporting.contents import shortened
+from vggnet.reporting.curves import training_section
+from vggnet.reporting.seeing import RANDOM_COLOURFUL, colourful, grid_gaps, seeing_section
+from vggnet.reporting.signals import signal_explained, verdict_in_words
+from vggnet.reporting.sources import Run
 from vggnet.reporting.style import SERIES, new_plot, styled, svg
-from vggnet.reporting.words import listed, points
+from vggnet.reporting.words import at_most, listed, percent, points
 
 
 def answers(posteriors: np.ndarray, truth: np.ndarray) -> Answers:
@@ -126,6 +136,80 @@ def test_a_figure_takes_its_colours_from_the_page_and_its_texts_are_escaped() ->
     assert "<script" not in drawn
     assert drawn == svg(plot)
     assert plot._repr_svg_().lstrip().startswith("<?xml")
+
+
+def test_the_reliability_diagram_explains_its_line() -> None:
+    found = answers(np.array([[0.9, 0.1], [0.8, 0.2]]), np.array([0, 1]))
+    says = calibration_chart(found).says  # posteriors of 0.9 (right) and 0.8 (wrong)
+    assert says.startswith("On the dashed line answers are right as often as their posterior says. The mean distance")
+    assert "weighted by images, is 45.0 points (expected calibration error)" in says
+
+
+def test_small_rates_are_not_zero() -> None:
+    assert [percent(rate) for rate in (0, 0.0004, 0.0005, 0.038, 1)] == [
+        "0.0 %",
+        "below 0.1 %",
+        "0.1 %",
+        "3.8 %",
+        "100.0 %",
+    ]
+    assert at_most(0.0004) == "all below 0.1 %"
+    assert at_most(0.049) == "at most 4.9 %"
+
+
+def test_neighbours_of_the_crop_grid_are_whole_pixels_apart() -> None:
+    assert grid_gaps(73, 73, 64) == [2] * 6 + [3] * 2  # at 0, 2, 4 or 5, 7 and 9
+    assert grid_gaps(84, 104, 64) == [5] * 4 + [10] * 4
+    assert grid_gaps(64, 64, 64) == [0]
+
+
+@pytest.mark.parametrize(
+    ("side", "said"),
+    [
+        (41, "lie 2 to 3 pixels apart, so neighbours share at least 90.6 % of a side"),
+        (40, "lie 2 pixels apart, so neighbours share at least 93.8 % of a side"),
+    ],
+)
+def test_the_grid_is_described_by_its_gaps(
+    make_image: Callable[..., Path], tmp_path: Path, side: int, said: str
+) -> None:
+    make_image("0.png", size=(50, 50))
+    split = Split(str(tmp_path), ("0.png",), np.zeros(1, np.int64))
+    nothing = ImageData("", "", (), (), None, split)
+    found = seeing_section(Run(Path("run"), "run"), random_net(("a", "b")), nothing, split, side)
+    assert f"At Q={side} the crops of 32 pixels {said}" in found.parts[0].says
+
+
+def test_random_filters_answer_to_colour_as_often_as_is_said() -> None:
+    weights = np.random.default_rng(0).normal(size=(40_000, 3, 3, 3))
+    assert colourful(weights) / len(weights) == pytest.approx(RANDOM_COLOURFUL, abs=0.006)
+
+
+def test_a_signal_is_explained_and_its_options_are_those_of_the_command_line() -> None:
+    vanishes = {"verdict": "vanishes", "words": "Start from larger weights (`init` glorot) or (`init_from`)."}
+    assert verdict_in_words(vanishes) == "Start from larger weights (--init glorot) or (--init-from)."
+    assert any("the paper trained net A first" in text.text for text in signal_explained([("gaussian", vanishes)]))
+    learns = [("gaussian", {"verdict": "learns"}), ("he", vanishes)]
+    assert not any("the paper trained net A first" in text.text for text in signal_explained(learns))
+
+
+def epoch(number: int, **columns: float) -> dict[str, float]:
+    return {"epoch": number, "train_loss": 1.0, "loss": 1.0, "train_error": 50.0, "error": 50.0, **columns}
+
+
+def test_an_epoch_that_was_not_timed_has_no_speed() -> None:
+    rows = (epoch(1, images_per_s=80.0, waiting_share=0.0), epoch(2, images_per_s=0.0, waiting_share=0.0))
+    table = training_section([Run(Path("run"), "run", rows=rows)]).parts[-1]
+    assert table.columns[-1] == "part of the time spent waiting for images"
+    assert [row[-2:] for row in table.rows] == [("80", "0"), ("-", "-")]
+
+
+@pytest.mark.parametrize(
+    ("holdout", "said"), [(0.1, "about 10 % of the training images"), (0, "Held out: the val images")]
+)
+def test_the_images_that_judge_the_epochs_are_named(holdout: float, said: str) -> None:
+    run = Run(Path("run"), "run", config={"holdout": holdout}, rows=(epoch(1),))
+    assert said in training_section([run]).parts[0].text
 
 
 def test_lists_and_labels() -> None:

@@ -76,6 +76,23 @@ def test_a_column_sorts_by_its_numbers_up_and_down(browser: Any, page_file: Path
     page.close()
 
 
+def test_on_a_phone_captions_are_not_cut_and_an_edge_shows_that_there_is_more(browser: Any, page_file: Path) -> None:
+    page = browser.new_page(viewport={"width": 390, "height": 900})
+    page.goto(page_file.as_uri())
+    wide = page.locator(".scroll:visible").first
+    assert wide.evaluate("each => each.scrollWidth > each.clientWidth")
+    caption = wide.locator("caption")
+    for left in (0, 60):  # and after scrolling
+        wide.evaluate(f"each => {{ each.scrollLeft = {left}; }}")
+        box = caption.bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 390
+    for part in (".scroll", ".drawing"):
+        style = page.locator(part).first.evaluate("each => getComputedStyle(each).backgroundAttachment")
+        assert style == "local, local, scroll, scroll"
+    page.close()
+
+
 def test_a_report_works_without_scripts(browser: Any, page_file: Path) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()

@@ -9,20 +9,27 @@ from pathlib import Path
 
 import html5lib
 import pytest
+from nets import save_random_net
 
 import vggnet
 from vggnet.cli import run as command
+from vggnet.data.learnt import Learnt, content_digests, write_learnt
 from vggnet.data.opening import open_data
 from vggnet.data.splits import ImageData
 from vggnet.errors import BadImage, UserError
 from vggnet.evaluation import matching
+from vggnet.evaluation.computing import Computing
+from vggnet.paper.results import TABLE_3, TABLE_4
 from vggnet.reporting import building
 from vggnet.reporting import images as single_images
 from vggnet.reporting.building import build_report, write_report
 from vggnet.reporting.contents import Text
-from vggnet.reporting.sources import Sources, read_run
+from vggnet.reporting.measuring import Measured, measure
+from vggnet.reporting.sources import Sources, read_run, read_sources
+from vggnet.reporting.stored import stored_sections
 from vggnet.reporting.summary import summary_section
 from vggnet.reporting.unasked import written
+from vggnet.reporting.words import percent
 
 MakeRun = Callable[..., Path]
 CPU = {"device": "cpu", "workers": 0}
@@ -66,11 +73,20 @@ def test_a_ladder_has_curves_errors_classes_and_images(ladder: Path) -> None:
     for title in ("What it is", "How it learnt", "Errors, beside the paper's", "Which classes it mistakes"):
         assert title in text
     assert "the held-out error fell from 35.0 % to 20.0 % at epoch 2 of 3" in text
+    assert "Held out: about 10 % of the training images, which the net does not learn from." in text
+    assert "A-S40. Dotted: the learning rate drops; dashed: the epoch whose weights are used." in text
+    assert re.search(r"score map of class\d \(answered\)", text)
+    assert re.search(r"class\d: \d+\.\d % class\d: ", text)
+    assert re.search(r"The answers of [AD]-S40 dense Q=40 for 12 images", text)
+    assert "Posteriors have not been corrected" in text
+    assert "`" not in text.split("Where the numbers come from", 2)[1]  # before the model cards
     assert "Started from A-S40, it was as low as A-S40's best (30.0 %) after 2 epochs" in text
     assert "29.6/10.4" in text  # Table 3, net A
     assert "Without the mirror: D was trained without mirrored crops." in text
     assert "Test 9000" in text
     assert "All rows count the same 12 images" in text
+    assert "Center: one crop from the middle. Dense: the net runs over the whole image. Names" in text  # no crops here
+    assert "D-S40 started from A-S40, so its layers have learnt for longer." in text
     assert report.html.count('alt="saliency') > 3
     assert "fused" in text
 
@@ -194,6 +210,80 @@ def test_the_json_of_an_evaluation_is_shown_also_without_its_nets(ladder: Path, 
     text = check_page(build_report([file], **CPU).html)
     assert "Single images" not in text
     assert "Evaluations" in text
+
+
+def test_an_evaluation_has_the_names_of_the_runs_and_tells_that_weights_have_changed(
+    ladder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, run = tmp_path / "table.json", ladder / "A-S40"
+    both = [run, ladder / "D-S40"]
+    made = vggnet.evaluate(both, data_of(run), views=["center", "dense"], json=file, device="cpu")
+    assert [row.nets for row in made.rows][-1] == "A + D"
+    content = json.loads(file.read_text())
+    command = ["vggnet", "evaluate", str(run), "my photos"]
+    file.write_text(json.dumps(content | {"environment": content["environment"] | {"command": command}}))
+
+    def stored(measured: Measured | None) -> tuple[tuple[str, ...], list[str]]:
+        """Return the names of the rows, and what stands below them."""
+        table, *below = stored_sections(read_sources([file]), measured)[0].parts
+        return tuple(row[0] for row in table.rows), [getattr(part, "text", str(part)) for part in below]
+
+    def measure_again() -> Measured:
+        return measure(read_sources([file]).runs, str(data_of(run)), Computing.of("cpu", "auto", 0, "skip"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("vggnet.reporting.stored.file_hash", lambda _: pytest.fail("measuring has hashed the file"))
+        names, texts = stored(measure_again())
+    assert set(names) == {"A-S40", "D-S40", "A-S40 + D-S40"}
+    assert not any("other weights" in text for text in texts)
+    save_random_net(run / "best.safetensors", ("class0", "class1", "class2"), seed=5)
+    for measured in (measure_again(), None):
+        said, repeat, *_ = stored(measured)[1]
+        assert said.startswith("These rows are of other weights of A-S40 than the rest of this report")
+        assert f"vggnet evaluate {run} 'my photos'" in repeat
+
+
+@pytest.mark.parametrize(
+    ("copies", "said"),
+    [
+        (None, "Of 12 test images it names"),
+        (0, "Of 12 images that it has not learnt from, it names"),
+        (1, "Of 12 test images (it has learnt from 1 of them) it names"),
+    ],
+)
+def test_the_first_paragraph_tells_which_images_and_which_views_an_error_is_of(
+    ladder: Path, copies: int | None, said: str
+) -> None:
+    run, data = ladder / "D-S40", data_of(ladder / "D-S40")
+    train = open_data(str(data)).train
+    if copies is not None:
+        write_learnt(run, Learnt.of(train, content_digests(train)), None)
+    if copies:
+        shutil.copyfile(data / "train" / "class0" / "0.jpg", data / "val" / "class0" / "0.jpg")
+    first, second = replace(read_run(ladder / "A-S40"), wall_s=3700.0), read_run(run)
+    measured = measure([second], str(data), Computing.of("cpu", "auto", 0, "skip"))
+    text = summary_section(Sources((first, second)), measured).parts[0].text
+    assert said in text
+    center, dense = measured.of(second, "center"), measured.of(second, "dense")
+    assert f"{percent(dense.row.errors.top1.rate)} (95 % interval" in text
+    assert f"and {percent(center.row.errors.top1.rate)} by the centre crop alone" in text
+    assert "tells 3 classes apart (class0, class1, class2)" in text
+    assert "at S=40 (smaller side of the training images, in pixels), starting from A-S40" in text
+    assert "which was trained for 1 h 1 min." in text
+
+
+def test_a_row_that_two_tables_have_stands_beside_the_papers_net_of_fixed_s(ladder: Path) -> None:
+    """Tables 4 and 5 have the dense row of three Q; that of Table 5 is of a net that was trained with jittered S."""
+    run = ladder / "D-S40"
+    vggnet.evaluate(run, data_of(run), protocol="table5", device="cpu")
+    (net,) = read_sources([run]).runs
+    measured = measure([net], str(data_of(run)), Computing.of("cpu", "auto", 0, "skip"))
+    assert [len(row.scales) for row in measured.rows if row.kind == "dense"] == [1, 1, 1, 3]
+    found = {kind: measured.of(net, kind, 3).row.paper for kind in ("dense", "multi-crop", "both")}
+    assert measured.of(net, "dense").row.paper in TABLE_3
+    assert found["dense"] in TABLE_4
+    assert (found["dense"].top1, found["dense"].top5) == (26.6, 8.6)
+    assert (found["multi-crop"].top1, found["both"].top1) == (24.6, 24.4)
 
 
 @pytest.mark.parametrize(

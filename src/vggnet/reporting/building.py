@@ -79,7 +79,7 @@ def build_report(
     sections = [
         summary_section(sources, found),
         *_sections(sources, found, images or "DATA", command, device),
-        *stored_sections(sources),
+        *stored_sections(sources, found),
         *(_boxes(sources, images, computing, notes) if measured else ()),
         provenance_section(sources, found),
     ]
@@ -132,12 +132,12 @@ def _sections(
     assert scale is not None
     titles = description.class_titles or description.classes
     model = load_model(run.path, Computing.of(device).device)
-    shower = Shower(model, measured.split, main.answers, titles, scale)
+    shower = Shower(run.name, model, measured.split, main.answers, titles, scale)
     return [
         images_section(shower),
         *sections,
         results_section(measured, data, command),
-        classes_section(run.name, main.answers, description),
+        classes_section(main.label, main.answers, description),
         *_seen(run, model, measured, data, scale),
     ]
 

@@ -129,8 +129,8 @@ def confused_pairs(counts: np.ndarray, most: int = PAIRS) -> list[Confused]:
     return sorted(found, key=lambda each: (-each.times, -each.times / each.images, each.true, each.answered))[:most]
 
 
-def classes_section(name: str, answers: Answers, description: ModelDescription) -> Section | None:
-    """Return the confusion matrix, the pairs, the table by class and the calibration of a row."""
+def classes_section(label: str, answers: Answers, description: ModelDescription) -> Section | None:
+    """Return the confusion matrix, the pairs, the table by class and the calibration of the row `label`."""
     if not len(answers):
         return None
     titles = description.class_titles or answers.classes
@@ -138,19 +138,24 @@ def classes_section(name: str, answers: Answers, description: ModelDescription) 
     pairs = confused_pairs(counts)
     chart = None
     if counts.any() and len(answers.classes) > 1:
-        alt = f"Confusion matrix of {name}. The most confused pairs and the numbers by class are in the tables below."
+        alt = f"Confusion matrix of {label}. The most confused pairs and the numbers by class are in the tables below."
         chart = Chart(svg(confusion(answers, titles)), alt, _says(counts, pairs, titles))
     joined = len(answers.classes) > MOST_SHOWN
     return section(
         "Which classes it mistakes",
         [
             Text(
-                f"The answers of {answers.row} for {counted(len(answers), 'image')}. "
+                f"The answers of {label} for {counted(len(answers), 'image')}. "
                 + (f"The {len(answers.classes):,} classes are joined to {MOST_SHOWN} groups. " if joined else "")
-                + "A row is a true class, a column what was answered; the diagonal is right."
+                + "A row is a true class, a column what was answered; the diagonal is right. Classes that are confused "
+                "stand side by side."
             ),
             chart,
             _pairs_table(pairs, titles),
+            Text(
+                "Recall: part of a class's images that are named right. Precision: part of the answers with this class "
+                "that are right."
+            ),
             _class_table(counts, answers, titles),
             calibration_chart(answers),
         ],
@@ -223,7 +228,10 @@ def calibration_chart(answers: Answers) -> Chart:
         axes.set(xlim=(0, 1.02), ylim=(0, 1.02))
     confidence, accuracy = float(answers.posteriors[:, 0].mean()), float((~answers.wrong).mean())
     low, high = Count(int((~answers.wrong).sum()), len(answers)).interval
-    says = f"Expected calibration error {100 * error:.1f} points. "
+    says = (
+        "On the dashed line answers are right as often as their posterior says. The mean distance from it, weighted by "
+        f"images, is {100 * error:.1f} points (expected calibration error). "
+    )
     if confidence > high or confidence < low:
         says += (
             f"The net is {'too sure' if confidence > high else 'too unsure'}: its answers have a mean posterior of "

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from matplotlib.ticker import MaxNLocator
 
 from vggnet.console import counted
-from vggnet.reporting.contents import Chart, Grid, Section, section
+from vggnet.reporting.contents import Chart, Grid, Part, Section, Text, section
 from vggnet.reporting.sources import Run
 from vggnet.reporting.style import MUTED, Plot, colour, mark, new_plot, styled, svg
 from vggnet.reporting.words import listed
@@ -59,7 +59,7 @@ def _several(runs: Sequence[Run]) -> Plot:
         if run.best is not None:
             axes.plot(run.best["epoch"], run.best["error"], "o", ms=11, mfc="none", mec=colour(place))
     last = max(row["epoch"] for run in runs for row in run.rows)
-    axes.set(title="held-out error in %, by stage", xlabel="epoch of the stage", ylim=(0, None), xlim=(0.5, last + 0.5))
+    axes.set(title="held-out error in %", xlabel="epoch", ylim=(0, None), xlim=(0.5, last + 0.5))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.legend()
     return plot
@@ -71,15 +71,39 @@ def training_section(runs: Sequence[Run]) -> Section | None:
     if not trained:
         return None
     alt = f"Line chart of the training by epoch: {listed([run.name for run in trained])}. The numbers are in the table."
-    parts: list[Chart | Grid | None] = [
-        Chart(svg(curves(trained)), alt, " ".join(_says(run, runs, alone=len(trained) == 1) for run in trained))
+    parts: list[Part | None] = [
+        Text(_held_out(trained)),
+        Chart(svg(curves(trained)), alt, " ".join(_says(run, runs, alone=len(trained) == 1) for run in trained)),
     ]
     if len(trained) == 2:  # more would fill pages
         parts += [
-            Chart(svg(curves([run])), f"Loss and error of {run.name} by epoch.", f"{run.name}.") for run in trained
+            Chart(svg(curves([run])), f"Loss and error of {run.name} by epoch.", f"{run.name}. {_marked(run)}")
+            for run in trained
         ]
     parts += [_numbers(run) for run in trained]
     return section("How it learnt", parts)
+
+
+def _held_out(runs: Sequence[Run]) -> str:
+    """Tell which images judge the epochs, and that their error is not that of test images."""
+    parts = {run.config.get("holdout") for run in runs}
+    part = parts.pop() if len(parts) == 1 else None
+    if part == 0:
+        return (
+            "Held out: the val images, which the net does not learn from. Their error (centre crop) decides when the "
+            "learning rate drops and which epoch is kept, so it can be lower than that of other images."
+        )
+    some = f"about {100 * part:.3g} % of the training images" if isinstance(part, float) else "training images"
+    return (
+        f"Held out: {some}, which the net does not learn from. Their error (centre crop) decides when the learning "
+        "rate drops and which epoch is kept, so it can be lower than that of test images."
+    )
+
+
+def _marked(run: Run) -> str:
+    """Explain the vertical lines of a run's figure."""
+    dropped = "Dotted: the learning rate drops; dashed" if drops(run) else "Dashed"
+    return f"{dropped}: the epoch whose weights are used."
 
 
 def _says(run: Run, runs: Sequence[Run], *, alone: bool) -> str:
@@ -116,7 +140,18 @@ def _says(run: Run, runs: Sequence[Run], *, alone: bool) -> str:
 
 def _numbers(run: Run) -> Grid:
     columns = [name for name in run.rows[-1] if all(name in row for row in run.rows)]
-    heads = {"error": "held-out error %", "train_error": "train error %", "loss": "held-out loss"}
-    rows = tuple(tuple(f"{row[name]:.5g}" for name in columns) for row in run.rows)
+    heads = {
+        "error": "held-out error %",
+        "train_error": "train error %",
+        "loss": "held-out loss",
+        "waiting_share": "part of the time spent waiting for images",
+    }
+    rows = tuple(tuple(_cell(row, name) for name in columns) for row in run.rows)
     titles = tuple(heads.get(name, name.replace("_", " ")) for name in columns)
     return Grid(f"Numbers by epoch: {run.name}", titles, rows, folded=True)
+
+
+def _cell(row: dict[str, float], name: str) -> str:
+    """Return a number of an epoch; `-` for the speed of an epoch that was not timed."""
+    timed = row.get("images_per_s", 1.0) > 0
+    return f"{row[name]:.5g}" if timed or name not in ("images_per_s", "waiting_share") else "-"

@@ -1,4 +1,4 @@
-"""Single images and what the net answers: examples, the worst, the least certain, the most typical.
+"""Single images and what the net answers: examples, the worst, the least certain, the surest.
 
 For each image: the score map of the answered and of the true class laid over it, and the saliency of its pixels.
 """
@@ -24,7 +24,7 @@ from vggnet.images.whole_images import read_whole
 from vggnet.network.vgg import VGG
 from vggnet.paper.configurations import TOTAL_STRIDE_PX
 from vggnet.reporting.contents import Card, Gallery, Picture, Section, Text, section, shortened
-from vggnet.reporting.words import percent
+from vggnet.reporting.words import at_most, percent
 
 SHOWN_PX = 132
 EXAMPLES, EACH = 3, 4
@@ -83,8 +83,9 @@ def cost(model: VGG, width: int, height: int, scale: int) -> float:
 
 @dataclass
 class Shower:
-    """Makes cards of images, with maps and saliency until the budget is spent."""
+    """Makes cards of images, with maps and saliency until the budget is spent. `name` is the net's."""
 
+    name: str
     model: VGG
     split: Split
     answers: Answers
@@ -102,7 +103,7 @@ class Shower:
         answered, truth = int(answers.best[place, 0]), int(answers.truth[place])
         right = not answers.wrong[place]
         guesses = [
-            f"{percent(float(posterior))} {shortened(self.titles[index], 60)}"
+            f"{shortened(self.titles[index], 60)}: {percent(float(posterior))}"
             for index, posterior in zip(answers.best[place, :3].tolist(), answers.posteriors[place, :3], strict=True)
         ]
         truth_line = f"true: {shortened(self.titles[truth], 60)}"
@@ -133,7 +134,7 @@ class Shower:
         explained = explain(self.model, image, answered, self.scale)
         for index in dict.fromkeys((answered, truth)):
             title = shortened(self.titles[index].split(",")[0], 20)
-            label = f"{'answered' if index == answered else 'true'}: {title}"
+            label = f"score map of {title} ({'answered' if index == answered else 'true'})"
             pictures.append(Picture(_shown(explained.map_of(index)), f"score map of {title} over the image", label))
         pictures.append(Picture(_shown(explained.saliency_shown()), "saliency of the answer", "saliency"))
         return tuple(pictures)
@@ -151,7 +152,7 @@ def _shown(image: Image.Image) -> str:
 
 
 def images_section(shower: Shower) -> Section | None:
-    """Return galleries of examples, the worst, the least certain and the most typical images."""
+    """Return galleries of examples, the worst, the least certain and the surest images."""
     answers = shower.answers
     count = len(answers)
     if not count:
@@ -164,23 +165,35 @@ def images_section(shower: Shower) -> Section | None:
     uncertain = np.argsort(certain, kind="stable")[:EACH]
     best_first = np.argsort(-answers.of_truth, kind="stable")
     _, firsts = np.unique(answers.truth[best_first], return_index=True)  # one of each class
-    typical = best_first[np.sort(firsts)][:EACH]
+    surest = best_first[np.sort(firsts)][:EACH]
     galleries = [
-        _gallery(shower, "Examples, chosen by their place in the data", examples, ""),
+        _gallery(shower, "Examples, at equal distances in the list of test images", examples, ""),
         _gallery(shower, "The worst errors", worst, _worst(answers, wrong, worst)),
         _gallery(shower, "The least certain", uncertain, _uncertain(answers, uncertain)),
-        _gallery(shower, "The most typical of their class", typical, ""),
+        _gallery(shower, "The surest", surest, _surest(len(surest))),
     ]
-    crop = shower.model.architecture.crop_px
-    how = (
-        f"Score map: the image is rescaled so that its smaller side has {map_scale(shower.model)} pixels. Every window "
-        f"of {crop} pixels is judged alone; the posterior of the named class lies over the window's middle, from none "
-        "(gray) to 1 (light). Saliency: the gradient of the answered class's score by the pixels at "
-        f"Q={shower.scale} (Simonyan, Vedaldi and Zisserman, 2014); light pixels move the score most."
-    )
     lost = f"{counted(shower.lost, 'image')} cannot be shown any more: see the cards." if shower.lost else ""
-    notes = [Text(text, quiet=True) for text in (how, lost) if text]
-    return section("Single images", [*galleries, *notes])
+    return section("Single images", [*_how(shower), *galleries, *([Text(lost, quiet=True)] if lost else [])])
+
+
+def _how(shower: Shower) -> list[Text]:
+    """Explain the answers and the pictures, and why the two can disagree."""
+    crop, side = shower.model.architecture.crop_px, map_scale(shower.model)
+    answers = (
+        f"{shower.name} answers for the whole image (dense) at Q={shower.scale}. Below an image stand the true class "
+        "and the best classes, each with its posterior (the probability that the net gives the class)."
+    )
+    maps = (
+        f"Score map: the image is rescaled so that its smaller side has {side} pixels. Every window of {crop} pixels "
+        "is judged alone; the posterior of the named class lies over the window's middle, from none (gray) to 1 "
+        f"(light). The answer is of the image at Q={shower.scale}, and the mean over its windows: answer and score map "
+        "can disagree."
+    )
+    saliency_text = (
+        f"Saliency: the gradient of the answered class's score by the pixels at Q={shower.scale} (Simonyan, Vedaldi "
+        "and Zisserman, 2014); light pixels move the score most."
+    )
+    return [Text(answers), Text(maps, quiet=True), Text(saliency_text, quiet=True)]
 
 
 def _gallery(shower: Shower, caption: str, places: np.ndarray, says: str) -> Gallery | None:
@@ -191,10 +204,12 @@ def _gallery(shower: Shower, caption: str, places: np.ndarray, says: str) -> Gal
 def _worst(answers: Answers, wrong: np.ndarray, shown: np.ndarray) -> str:
     if not len(shown):
         return ""
-    top = float(answers.of_truth[shown].max())
-    return (
-        f"Of {counted(len(wrong), 'error')} those with the lowest posterior of the true class, at most {percent(top)}."
-    )
+    most = at_most(float(answers.of_truth[shown].max()))
+    return f"Of {counted(len(wrong), 'error')} those with the lowest posterior of the true class, {most}."
+
+
+def _surest(classes: int) -> str:
+    return f"The highest posterior of the true class, one image of each of {counted(classes, 'class')}."
 
 
 def _uncertain(answers: Answers, shown: np.ndarray) -> str:

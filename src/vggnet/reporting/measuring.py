@@ -7,6 +7,7 @@ count the same images.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from vggnet.data.splits import ImageData, Split
 from vggnet.description import ModelDescription
@@ -46,6 +47,11 @@ class MeasuredRow:
         """Return the nets' names."""
         return " + ".join(run.name for run in self.runs)
 
+    @property
+    def label(self) -> str:
+        """Return the row's name, with the names of the runs: D-bn dense Q=73."""
+        return f"{self.name} {self.row.method} Q={self.row.test_scale}"
+
 
 @dataclass(frozen=True, eq=False)
 class Measured:
@@ -74,6 +80,11 @@ class Measured:
             wanted = single_q(run.description)
             return next((row for row in own if row.scales == (wanted,)), None)
         return next((row for row in own if len(row.scales) > 1), None)
+
+    def facts_of(self, run: Run) -> dict[str, Any]:
+        """Return what the table's facts say about a net, such as `weights_sha256`; empty for nets that it has not."""
+        models = self.table.facts.get("models", [])
+        return next((model for model in models if model.get("path") == str(run.path)), {})
 
     @property
     def runs(self) -> tuple[Run, ...]:
@@ -142,7 +153,10 @@ def _choose(entrants: Sequence[Entrant], split: Split, computing: Computing) -> 
         )
         rows += _of_table(entrants, "table6", None)
     there = [row for row in rows if all({*views} <= stored[place] for place, views in row.members)]
-    return list({row.members: row for row in there}.values())
+    first: dict[tuple[tuple[int, tuple[View, ...]], ...], Combination] = {}
+    for row in there:  # the first: Table 5 has Table 4's dense row again, beside a net of jittered S
+        first.setdefault(row.members, row)
+    return list(first.values())
 
 
 def _known_s(entrants: Sequence[Entrant]) -> bool:

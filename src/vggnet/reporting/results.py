@@ -13,6 +13,9 @@ from vggnet.reporting.sources import Run
 from vggnet.reporting.style import MUTED, SERIES, colour, mark, new_plot, styled, svg
 from vggnet.reporting.words import listed, no_difference, points, scale_in_words
 
+PAPER_SIZE = (
+    "The paper's errors are of 1,000 classes of photographs: compare how errors change from row to row, not their size."
+)
 COLUMNS = ("net", "S", "test", "Q", "top-1 error %", "top-5 error %", "paper top-1/top-5")
 
 
@@ -21,11 +24,8 @@ def results_section(measured: Measured, data: str, command: str) -> Section | No
     return section(
         "Errors, beside the paper's",
         [
-            Text(
-                f"All rows count the same {counted(measured.images, 'image')} with 95 % intervals (Wilson). Dense: the "
-                "net runs over the whole image. Multi-crop: the mean over 5x5 crops and, if the net was trained with "
-                f"mirrored crops, their mirrors. Both: the mean of the two."
-            ),
+            Text(f"All rows count the same {counted(measured.images, 'image')} with 95 % intervals (Wilson)."),
+            Text(_terms(measured)),
             errors_table("Errors", [(row.name, row.row) for row in measured.rows]),
             depth_chart(measured),
             scale_chart(measured),
@@ -34,6 +34,28 @@ def results_section(measured: Measured, data: str, command: str) -> Section | No
             *(Text(note, quiet=True) for note in measured.table.notes),
             _commands(measured, data, command),
         ],
+    )
+
+
+def _terms(measured: Measured) -> str:
+    """Explain the columns of the table, and the tests that it has rows of."""
+    rows, kinds = measured.rows, {row.kind for row in measured.rows}
+    top5 = any(row.row.errors.top5 is not None for row in rows)
+    texts = {
+        "center": "Center: one crop from the middle.",
+        "dense": "Dense: the net runs over the whole image.",
+        "multi-crop": "Multi-crop: the mean over 5x5 crops and, if the net was trained with mirrored crops, their "
+        "mirrors.",
+        "both": "Both: the mean of dense and multi-crop.",
+    }
+    return " ".join(
+        [
+            "Top-1: the best class is wrong" + ("; top-5: none of the five best is right." if top5 else "."),
+            *(text for kind, text in texts.items() if kind in kinds),
+            *(["Names joined by +: the mean of these nets."] if any(len(row.runs) > 1 for row in rows) else []),
+            "S and Q: the smaller side of the training and of the test image, in pixels.",
+            *([PAPER_SIZE] if any(row.row.paper is not None for row in rows) else []),
+        ]
     )
 
 
@@ -85,39 +107,59 @@ def depth_chart(measured: Measured) -> Chart | None:
     depths = {_depth(run) for run, _ in found}
     if len(depths) < 2:
         return None
-    kinds = {"fixed S": 1, "jittered S": 2}
     with styled():
         plot = new_plot()
         left, right = plot.subplots(1, 2)
-        for place, (label, count) in enumerate(kinds.items()):
-            own = sorted((each for each in found if _ends(each[0]) == count), key=lambda each: _depth(each[0]))
-            if own:
-                errors, bars = _error_bars([row.row for _, row in own])
-                x = [_depth(run) + 0.12 * place for run, _ in own]
-                left.errorbar(x, errors, bars, color=colour(place), marker=mark(place), capsize=3, label=label)
-            wanted = (256,) if count == 1 else (256, 512)
+        for place, (label, own) in enumerate(depth_lines(found).items()):
+            errors, bars = _error_bars([row.row for _, row in own])
+            x = [_depth(run) + 0.12 * place for run, _ in own]
+            left.errorbar(x, errors, bars, color=colour(place), marker=mark(place), capsize=3, label=label)
+        for place, (label, wanted) in enumerate({"S=256": (256,), "jittered S": (256, 512)}.items()):
             paper = [row for row in TABLE_3 if row.train_scale == wanted and row.nets[0] in _PAPER_DEPTHS]
-            right.plot(
-                [_PAPER_DEPTHS[row.nets[0]] for row in paper],
-                [row.top1 for row in paper],
-                color=colour(place),
-                marker=mark(place),
-                label=label.replace("fixed S", "S=256"),
-            )
+            x, errors = [_PAPER_DEPTHS[row.nets[0]] for row in paper], [row.top1 for row in paper]
+            right.plot(x, errors, color=colour(place), marker=mark(place), label=label)
         for axes, title in ((left, "these nets"), (right, "the paper, Table 3")):
             axes.set(title=f"top-1 error in %: {title}", xlabel="layers with weights", xticks=(11, 13, 16, 19))
             axes.legend()
-    shallow = min(found, key=lambda each: (_depth(each[0]), _ends(each[0])))
-    same = [each for each in found if _ends(each[0]) == _ends(shallow[0])]
-    deep = max(same, key=lambda each: _depth(each[0]))
-    says = ""
-    if deep[0] is not shallow[0]:
-        change = difference(shallow[1].answers.wrong, deep[1].answers.wrong)
-        says = f"{deep[0].name} ({_depth(deep[0])} layers) against {shallow[0].name} ({_depth(shallow[0])} layers): "
-        says += f"{points(change)} {_direction(change)}." if change.clear else no_difference(measured.images) + "."
-    return Chart(
-        svg(plot), "Error bars: top-1 error against depth, beside the paper's Table 3; in the table above.", says
+    alt = "Error bars: top-1 error against depth, beside the paper's Table 3; in the table above."
+    return Chart(svg(plot), alt, _depth_says(found, measured))
+
+
+def depth_lines(found: Sequence[tuple[Run, MeasuredRow]]) -> dict[str, list[tuple[Run, MeasuredRow]]]:
+    """Return the nets that a line may join, shallow ones first: alike in S and in batch normalisation."""
+    lines: dict[str, list[tuple[Run, MeasuredRow]]] = {}
+    for run, row in sorted(found, key=lambda each: (_norm(each[0]), _ends(each[0]), _depth(each[0]))):
+        label = ("jittered S" if _ends(run) == 2 else "fixed S") + (", batch normalisation" if _norm(run) else "")
+        lines.setdefault(label, []).append((run, row))
+    return lines
+
+
+def _depth_says(found: Sequence[tuple[Run, MeasuredRow]], measured: Measured) -> str:
+    """Compare the nets that differ most in depth and, if possible, in nothing else; name what else differs."""
+    pairs = [
+        (one, other)
+        for one, other in itertools.permutations(found, 2)
+        if _ends(one[0]) == _ends(other[0]) and _depth(one[0]) < _depth(other[0])
+    ]
+    if not pairs:
+        return ""
+    alike = [pair for pair in pairs if _norm(pair[0][0]) == _norm(pair[1][0])]
+    (shallow, before), (deep, after) = max(
+        alike or pairs, key=lambda pair: (_depth(pair[1][0]) - _depth(pair[0][0]), -_ends(pair[0][0]))
     )
+    change = difference(before.answers.wrong, after.answers.wrong)
+    says = [
+        f"{deep.name} ({_depth(deep)} layers) against {shallow.name} ({_depth(shallow)} layers): "
+        + (f"{points(change)} {_direction(change)}." if change.clear else no_difference(measured.images) + ".")
+    ]
+    if _norm(deep) != _norm(shallow):
+        one, other = (deep, shallow) if _norm(deep) else (shallow, deep)
+        says.append(
+            f"{one.name} also has batch normalisation, which {other.name} has not: depth alone need not be the reason."
+        )
+    if deep.source in {run.name for run in measured.runs if run is not deep}:
+        says.append(f"{deep.name} started from {deep.source}, so its layers have learnt for longer.")
+    return " ".join(says)
 
 
 _PAPER_DEPTHS = {"A": 11, "B": 13, "D": 16, "E": 19}  # C has 16 layers as D, with 1x1 convolutions among them
@@ -131,6 +173,11 @@ def _depth(run: Run) -> int:
 def _ends(run: Run) -> int:
     assert run.description is not None
     return len(run.description.train_scale)
+
+
+def _norm(run: Run) -> bool:
+    assert run.description is not None
+    return run.description.architecture.batch_norm
 
 
 def _direction(change: Difference) -> str:

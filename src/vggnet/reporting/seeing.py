@@ -5,6 +5,7 @@ The signal through the layers is that of new weights of the same net, by each wa
 
 import contextlib
 import io
+import itertools
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, get_args
@@ -25,17 +26,18 @@ from vggnet.images.whole_images import read_whole
 from vggnet.network.vgg import VGG
 from vggnet.options.choices import InitMethod
 from vggnet.options.training import DiagnoseOptions
-from vggnet.reporting.contents import Card, Chart, Gallery, Part, Picture, Section, section
-from vggnet.reporting.signals import signal, signal_table
+from vggnet.reporting.contents import Card, Chart, Gallery, Part, Picture, Section, Text, section
+from vggnet.reporting.signals import DIAGNOSED_IMAGES, signal, signal_explained, signal_table, verdict_in_words
 from vggnet.reporting.sources import Run
 from vggnet.reporting.style import svg
-from vggnet.reporting.words import percent
+from vggnet.reporting.words import percent, span
 from vggnet.training.diagnosing import diagnose_on_images
 
 IMAGES, EPOCHS = 3, 6
 GRID_PX = 330
-SIGNAL_IMAGES, SIGNAL_BUDGET = 8, 1e11  # multiply-adds of one diagnosis: more is left to the command
-FILTER_PX = 24
+SIGNAL_BUDGET = 1e11  # multiply-adds of one diagnosis: more is left to the command
+FILTER_PX, FILTER_COLUMNS = 48, 8
+RANDOM_COLOURFUL = 0.899  # of filters with independent normal weights: P(F > 1/2), F with 18 and 9 degrees of freedom
 
 
 def augmentation_of(run: Run) -> Augmentation | None:
@@ -94,9 +96,9 @@ def _crops(run: Run, data: ImageData) -> Gallery | None:
     mirrored = sum(view.mirrored for view in views)
     shift = max(float(np.abs(view.shift).max()) for view in views)
     says = (
-        f"A row is an image, a column an epoch: no two crops are the same. These show {percent(min(parts))} to "
-        f"{percent(max(parts))} of their image; {mirrored} of {len(views)} are mirrored, and colours shift by up to "
-        f"{shift:.0f} of 255 levels."
+        "A row is an image, a column an epoch: no two crops are the same. These show "
+        f"{span(percent(min(parts)), percent(max(parts)))} of their image; {mirrored} of {len(views)} are mirrored, "
+        f"and colours shift by up to {shift:.0f} of 255 levels."
     )
     picture = Picture(data_uri(fitted(sheet, 560)), f"{len(rows)} rows of {EPOCHS} training crops")
     return Gallery("Training crops, as they were drawn", (Card((picture,), ""),), says)
@@ -111,6 +113,13 @@ def crop_grid_picture(image: Image.Image, scale: int, crop: int) -> Image.Image:
     return draw_windows(large, [(factor * left, factor * top) for left, top in places], factor * crop)
 
 
+def grid_gaps(width: int, height: int, crop: int) -> list[int]:
+    """Return by how many pixels neighbours of the 5x5 crops of an image differ, across and down, the smallest first."""
+    places = corners(View("crops", min(width, height)), height, width, crop)
+    sides = (sorted({left for left, _ in places}), sorted({top for _, top in places}))
+    return sorted(after - before for side in sides for before, after in itertools.pairwise(side)) or [0]
+
+
 def _grid(model: VGG, split: Split, scale: int) -> Gallery | None:
     crop = model.architecture.crop_px
     try:
@@ -118,26 +127,31 @@ def _grid(model: VGG, split: Split, scale: int) -> Gallery | None:
         drawn = crop_grid_picture(image, scale, crop)
     except (BadImage, UserError):
         return None
-    apart = [(side - crop) / 4 for side in rescaled_size(*image.size, scale)]
+    apart = grid_gaps(*rescaled_size(*image.size, scale), crop)
     says = (
-        f"At Q={scale} the crops of {crop} pixels lie {min(apart):.0f} to {max(apart):.0f} pixels apart, so neighbours "
-        f"share at least {percent(max(0.0, 1 - max(apart) / crop))} of a side."
+        f"At Q={scale} the crops of {crop} pixels lie {span(str(apart[0]), str(apart[-1]))} pixels apart, so "
+        f"neighbours share at least {percent(max(0.0, 1 - apart[-1] / crop))} of a side."
     )
     picture = Picture(data_uri(fitted(drawn, 360)), "the outlines of 25 crops on a photograph")
     return Gallery("The 5x5 crops of multi-crop evaluation", (Card((picture,), ""),), says)
 
 
+def colourful(weights: np.ndarray) -> int:
+    """Return how many filters (N, 3, 3, 3) answer more to differences of colour than to brightness, by squares."""
+    gray = weights.mean(1, keepdims=True)
+    return int((((weights - gray) ** 2).sum((1, 2, 3)) > (3 * gray**2).sum((1, 2, 3))).sum())
+
+
 def _filters(model: VGG) -> Gallery:
     weights = model.conv1_1.weight.detach().float().cpu().numpy()
-    gray = weights.mean(1, keepdims=True)
-    colourful = ((weights - gray) ** 2).sum((1, 2, 3)) > (3 * gray**2).sum((1, 2, 3))
     says = (
-        f"Of {counted(len(weights), 'filter')} of the first layer {int(colourful.sum())} answer more to differences of "
-        "colour than to brightness. Middle gray is 0."
+        f"Of {counted(len(weights), 'filter')} of the first layer {colourful(weights)} answer more to differences of "
+        f"colour than to brightness; of random filters about {RANDOM_COLOURFUL * len(weights):.0f} would. Middle gray "
+        "is 0."
     )
     size = (FILTER_PX, FILTER_PX)
     pictures = [each.resize(size, Image.Resampling.NEAREST) for each in filter_pictures(weights)]
-    sheet = grid(pictures, min(len(pictures), 16))
+    sheet = grid(pictures, min(len(pictures), FILTER_COLUMNS))
     picture = Picture(data_uri(sheet, exact=True), f"{len(weights)} filters of 3x3 weights in colour")
     return Gallery("First-layer filters (conv1_1)", (Card((picture,), ""),), says)
 
@@ -148,15 +162,17 @@ def signal_section(run: Run, data: str, opened: ImageData) -> Section | None:
     if not found:
         return None
     names = [(name, content["layers"]) for name, content in found]
-    says = " ".join(f"{name}: {content['words']}" for name, content in found)
-    chart = Chart(svg(signal(names)), "Lines: what reaches each layer, by initialisation; in the tables below.", says)
+    chart = Chart(svg(signal(names)), "Lines: what reaches each layer, by initialisation; in the tables below.")
+    verdicts = [Text(f"{name}: {verdict_in_words(content)}") for name, content in found]
     tables: list[Part] = [signal_table(name, layers) for name, layers in names]
-    return section("Signal through the layers, by initialisation", [chart, *tables])
+    return section(
+        "Signal through the layers, by initialisation", [*signal_explained(found), chart, *verdicts, *tables]
+    )
 
 
 def _diagnosed(run: Run, data: str, opened: ImageData) -> list[tuple[str, dict[str, Any]]]:
     description = run.description
-    if description is None or SIGNAL_IMAGES * 3 * description.architecture.multiply_adds() > SIGNAL_BUDGET:
+    if description is None or DIAGNOSED_IMAGES * 3 * description.architecture.multiply_adds() > SIGNAL_BUDGET:
         return []
     architecture, found = description.architecture, []
     for init in get_args(InitMethod):
@@ -167,7 +183,7 @@ def _diagnosed(run: Run, data: str, opened: ImageData) -> list[tuple[str, dict[s
             crop=architecture.crop_px,
             width=architecture.width,
             batch_norm=architecture.batch_norm,
-            images=SIGNAL_IMAGES,
+            images=DIAGNOSED_IMAGES,
         )
         try:
             with contextlib.redirect_stdout(io.StringIO()):

@@ -6,9 +6,12 @@ from typing import Any
 
 from matplotlib.ticker import FuncFormatter
 
-from vggnet.reporting.contents import Grid
+from vggnet.options.flags import with_flags
+from vggnet.options.training import DiagnoseOptions
+from vggnet.reporting.contents import Grid, Text
 from vggnet.reporting.style import Plot, colour, mark, new_plot, styled
 
+DIAGNOSED_IMAGES = 8
 FIELDS = {
     "variation_rms": "difference between images",
     "gradient_rms": "gradient of the loss",
@@ -38,6 +41,31 @@ def signal(diagnoses: Sequence[tuple[str, Sequence[dict[str, Any]]]]) -> Plot:
                 axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0e}"))
             axes.legend()
     return plot
+
+
+def signal_explained(diagnoses: Sequence[tuple[str, dict[str, Any]]]) -> list[Text]:
+    """Explain the figure of new weights: what it is for, how they are drawn, what to see left and right."""
+    purpose = (
+        f"Can this net learn from new random weights? One forward and one backward pass with {DIAGNOSED_IMAGES} "
+        "training images show it. There are three ways to draw the weights. gaussian: one deviation for all layers, as "
+        "in the paper; glorot, he: a larger deviation where a unit has fewer connections."
+    )
+    left_and_right = (
+        "Left: how much a layer's output differs between images. Right: the gradient of the loss by the layer's "
+        "output. Where the left line falls to nothing, the last layer cannot tell images apart."
+    )
+    texts = [purpose, left_and_right]
+    if any(name == "gaussian" and content.get("verdict") == "vanishes" for name, content in diagnoses):
+        texts.append(
+            "With gaussian weights the signal of this net vanishes. So the paper trained net A first, and started the "
+            "deeper nets from its layers."
+        )
+    return [Text(text) for text in texts]
+
+
+def verdict_in_words(diagnosis: dict[str, Any]) -> str:
+    """Return the verdict of a diagnosis, in which options are spelled as on the command line."""
+    return with_flags(str(diagnosis.get("words", "")), None, (DiagnoseOptions,))
 
 
 def _drawable(value: Any) -> float:

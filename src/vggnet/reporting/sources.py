@@ -84,6 +84,10 @@ class Sources:
     folder: Path = Path()  # where report.html goes
     ladder: str = ""  # "ladder" or "quickstart"
 
+    def source_of(self, run: Run) -> Run | None:
+        """Return the run of this report that another one started from; None where it is not among them."""
+        return next((other for other in self.runs if other.name == run.source and other is not run), None)
+
     @property
     def data(self) -> str | None:
         """Return the data of the evaluations, or of the runs."""

@@ -3,20 +3,26 @@
 The files are shown as they are, also where the nets and images that they are about are gone.
 """
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vggnet.reporting.contents import Chart, Grid, Part, Section, Text, section
-from vggnet.reporting.signals import signal, signal_table
-from vggnet.reporting.sources import Sources
+from vggnet.evaluation.store import file_hash
+from vggnet.reporting.contents import Chart, Commands, Grid, Part, Section, Text, section
+from vggnet.reporting.measuring import Measured
+from vggnet.reporting.signals import signal, signal_table, verdict_in_words
+from vggnet.reporting.sources import Run, Sources, weights_of
 from vggnet.reporting.style import svg
+from vggnet.reporting.words import listed
 
 
-def stored_sections(sources: Sources) -> list[Section | None]:
+def stored_sections(sources: Sources, measured: Measured | None) -> list[Section | None]:
     """Return a section for each kind of result that there is."""
     return [
-        section("Evaluations", [part for each in sources.evaluations for part in _evaluation(*each)]),
+        section(
+            "Evaluations", [part for each in sources.evaluations for part in _evaluation(*each, sources, measured)]
+        ),
         section(
             "Localisation, beside Tables 8 and 9", [p for each in sources.localisations for p in _localisation(*each)]
         ),
@@ -46,15 +52,54 @@ def _notes(content: dict[str, Any]) -> list[Part]:
     return [Text(str(note), quiet=True) for note in notes] if isinstance(notes, list) else []
 
 
-def _evaluation(file: Path, content: dict[str, Any]) -> list[Part]:
+def _evaluation(file: Path, content: dict[str, Any], sources: Sources, measured: Measured | None) -> list[Part]:
+    """Return the rows, with the names that the runs have in the report."""
+    models = _models(content, sources)
+    names = {str(model.get("name")): run.name for model, run in models}
     rows = []
     for row in _rows(content, "rows"):
         paper = row.get("paper") or {}
         beside = f"{_number(paper.get('top1'))}/{_number(paper.get('top5'))}" if paper else "-"
-        shown = [str(row.get(name, "-")) for name in ("nets", "train_scale", "method", "test_scale")]
-        rows.append((*shown, _error(row.get("top1")), _error(row.get("top5")), beside))
+        nets = " + ".join(names.get(name, name) for name in str(row.get("nets", "-")).split(" + "))
+        shown = [str(row.get(name, "-")) for name in ("train_scale", "method", "test_scale")]
+        rows.append((nets, *shown, _error(row.get("top1")), _error(row.get("top5")), beside))
     columns = ("net", "S", "test", "Q", "top-1 error %", "top-5 error %", "paper top-1/top-5")
-    return [Grid(f"{content.get('title', 'Evaluation')} ({file.name})", columns, tuple(rows)), *_notes(content)]
+    return [
+        Grid(f"{content.get('title', 'Evaluation')} ({file.name})", columns, tuple(rows)),
+        *_outdated(content, [run for model, run in models if _other_weights(model, run, measured)]),
+        *_notes(content),
+    ]
+
+
+def _models(content: dict[str, Any], sources: Sources) -> list[tuple[dict[str, Any], Run]]:
+    """Return the nets of an evaluation that are runs of the report, as the JSON has them and as they are now."""
+    runs = {run.path.resolve(): run for run in sources.runs}
+    found = [(model, runs.get(Path(str(model.get("path"))).resolve())) for model in _rows(content, "models")]
+    return [(model, run) for model, run in found if run is not None]
+
+
+def _other_weights(model: dict[str, Any], run: Run, measured: Measured | None) -> bool:
+    """Return whether a run has other weights now than when it was evaluated. A file is hashed only where it must be."""
+    before, file = model.get("weights_sha256"), weights_of(run)
+    if not isinstance(before, str) or file is None:
+        return False
+    known = measured.facts_of(run).get("weights_sha256") if measured is not None else None
+    return bool((known or file_hash(file)) != before)
+
+
+def _outdated(content: dict[str, Any], runs: Sequence[Run]) -> list[Part]:
+    """Return what a reader must know of rows whose nets have been trained anew, and the command that repeats them."""
+    if not runs:
+        return []
+    text = (
+        f"These rows are of other weights of {listed([run.name for run in runs])} than the rest of this report: the "
+        "weights have changed since. Run the command again."
+    )
+    environment = content.get("environment")
+    command = environment.get("command") if isinstance(environment, dict) else None
+    if not isinstance(command, list):
+        return [Text(text)]
+    return [Text(text), Commands(((shlex.join(map(str, command)), "measure these rows again"),))]
 
 
 def _localisation(file: Path, content: dict[str, Any]) -> list[Part]:
@@ -121,7 +166,7 @@ def _diagnosis(file: Path, content: dict[str, Any]) -> list[Part]:
             Chart(
                 chart,
                 f"Signal and gradient by layer ({file.name}); the numbers are in the table.",
-                str(content.get("words", "")),
+                verdict_in_words(content),
             )
         )
         parts.append(signal_table(file.stem, layers))

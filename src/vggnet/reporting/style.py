@@ -28,6 +28,7 @@ PALETTE = {
     "muted": (MUTED, "#a6b0bc"),
     "rule": (RULE, "#3a424c"),
     "paper": (PAPER, "#14181d"),
+    "shade": ("#b4bcc6", "#4a545f"),
     "c1": (SERIES[0], "#62b3ef"),
     "c2": (SERIES[1], "#f79a54"),
     "c3": (SERIES[2], "#46cfa3"),

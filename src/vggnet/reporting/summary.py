@@ -2,14 +2,16 @@
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from vggnet.console import counted, duration
+from vggnet.description import ModelDescription
 from vggnet.evaluation.metrics import Count
 from vggnet.network.pretrained import model_card
-from vggnet.reporting.contents import Commands, Facts, Folded, Part, Preformatted, Section, Text
+from vggnet.reporting.contents import Commands, Facts, Folded, Part, Preformatted, Section, Text, shortened
 from vggnet.reporting.measuring import Measured
 from vggnet.reporting.sources import Run, Sources
-from vggnet.reporting.words import error_in_words, net_in_words, scale_in_words, times
+from vggnet.reporting.words import error_in_words, net_in_words, percent, scale_in_words, times
 
 PAPER = (
     (
@@ -25,7 +27,8 @@ PAPER = (
     (
         "The same net gives different errors by how a test image is shown to it. The crop in the middle is the usual "
         "way. The paper runs the net over the whole image (dense), at several sizes Q, over 5x5 crops, and averages "
-        "answers of several nets. S is the size of the training images: one number, or drawn for each image (jittered)."
+        "answers of several nets. Q is the smaller side of the test image in pixels. S is the smaller side of the "
+        "training images in pixels: one number, or drawn for each image (jittered)."
     ),
 )
 STEPS = (
@@ -69,41 +72,84 @@ def _sentences(main: Run, runs: Sequence[Run], sources: Sources, measured: Measu
     """Return three sentences: the net, its training, its error."""
     said = []
     if main.description is not None:
-        architecture = main.description.architecture
         several = f"The best of these {len(runs)} nets, {main.name}," if len(runs) > 1 else "This"
-        said.append(
-            f"{several} is {net_in_words(architecture)} of Simonyan and Zisserman (2015), {times(architecture.width)}, "
-            f"that tells {counted(architecture.outputs, 'class')} apart and sees squares of {architecture.crop_px} "
-            "pixels."
-        )
+        said.append(f"{several} is {_net(main.description)}")
     if main.rows:
-        images = main.config.get("train_images")
-        on = f" on {counted(images, 'image')}" if isinstance(images, int) else ""
-        start = f", starting from {main.source}" if main.source else ""
-        scale = f" at {scale_in_words(main.description.train_scale)}" if main.description is not None else ""
-        took = f" ({duration(main.wall_s)})" if main.wall_s else ""
-        name = f" of {main.data}" if main.data else ""
-        said.append(f"It was trained for {counted(len(main.rows), 'epoch')}{took}{on}{name}{scale}{start}.")
+        said.append(_training(main, sources))
     error = _error(main, measured)
     if error is not None:
-        count, how = error
-        unseen = counted(count.images, "image")
-        text = f"Of {unseen} that it has not learnt from, it names {error_in_words(count)} wrong, {how}"
-        classes = main.description.architecture.outputs if main.description else 0
-        said.append(text + (f"; guessing would get {100 * (1 - 1 / classes):.0f} % wrong." if classes > 1 else "."))
+        said.append(f"{_of_images(main, error.dense, measured)} it names {error.in_words(main.description)}")
     elif main.best is not None:
         said.append(f"Its lowest error on held-out training images is {main.best['error']:.1f} %.")
     return said
 
 
-def _error(main: Run, measured: Measured | None) -> tuple[Count, str] | None:
-    """Return the error on whole images and how it was measured: from posteriors, else from val.json."""
+def _net(description: ModelDescription) -> str:
+    """Describe a net, its classes and its input."""
+    architecture = description.architecture
+    titles = [shortened(title.split(",")[0]) for title in description.class_titles or description.classes]
+    some = [*titles[:3], *(["..."] if len(titles) > 3 else [])]
+    named = f" ({', '.join(some)})" if some else ""
+    return (
+        f"{net_in_words(architecture)} of Simonyan and Zisserman (2015), {times(architecture.width)}, that tells "
+        f"{counted(architecture.outputs, 'class')} apart{named} and sees squares of {architecture.crop_px} pixels."
+    )
+
+
+def _training(main: Run, sources: Sources) -> str:
+    """Describe how long a net was trained, on what, and from where it started."""
+    images = main.config.get("train_images")
+    on = f" on {counted(images, 'image')}" if isinstance(images, int) else ""
+    scale = f" at {scale_in_words(main.description.train_scale)}" if main.description is not None else ""
+    if main.description is not None and main.description.train_scale:
+        drawn = ", drawn for each image" if len(main.description.train_scale) == 2 else ""
+        scale += f" (smaller side of the training images, in pixels{drawn})"
+    took = f" ({duration(main.wall_s)})" if main.wall_s else ""
+    name = f" of {main.data}" if main.data else ""
+    start = f", starting from {main.source}" if main.source else ""
+    source = sources.source_of(main)
+    if source is not None and source.wall_s:
+        start += f", which was trained for {duration(source.wall_s)}"
+    return f"It was trained for {counted(len(main.rows), 'epoch')}{took}{on}{name}{scale}{start}."
+
+
+def _of_images(main: Run, count: Count, measured: Measured | None) -> str:
+    """Return on which images an error was counted, as the beginning of a sentence."""
+    learnt_from = measured.facts_of(main).get("images_learnt_from") if measured is not None else None
+    if learnt_from == 0:
+        return f"Of {counted(count.images, 'image')} that it has not learnt from,"
+    known = f" (it has learnt from {learnt_from:,} of them)" if learnt_from else ""
+    return f"Of {counted(count.images, 'test image')}{known}"
+
+
+@dataclass(frozen=True)
+class _Error:
+    """The top-1 error on whole images at Q = `scale`, and that of the centre crops, where it was measured."""
+
+    dense: Count
+    scale: object
+    center: Count | None
+
+    def in_words(self, description: ModelDescription | None) -> str:
+        """Return both errors, and what guessing would give."""
+        text = f"{error_in_words(self.dense)} wrong, seen whole (dense) at Q={self.scale} (smaller side of the image)"
+        if self.center is not None and self.center.images:
+            text += f", and {percent(self.center.rate)} by the centre crop alone"
+        classes = description.architecture.outputs if description else 0
+        return text + (f"; guessing would get {100 * (1 - 1 / classes):.0f} % wrong." if classes > 1 else ".")
+
+
+def _error(main: Run, measured: Measured | None) -> _Error | None:
+    """Return the errors of a net: from posteriors, else from val.json."""
     if measured is not None:
-        row = measured.main
-        return row.row.errors.top1, f"seen whole at Q={row.row.test_scale}"
+        row, center = measured.main, measured.of(main, "center")
+        return _Error(row.row.errors.top1, row.row.test_scale, None if center is None else center.row.errors.top1)
     try:
-        dense = main.val["dense"]
-        return Count(int(dense["top1"]["wrong"]), int(dense["top1"]["images"])), f"seen whole at Q={dense['scale']}"
+        dense, center_crop = (
+            Count(int(main.val[view]["top1"]["wrong"]), int(main.val[view]["top1"]["images"]))
+            for view in ("dense", "center")
+        )
+        return _Error(dense, main.val["dense"]["scale"], center_crop)
     except (KeyError, TypeError, ValueError):
         return None
 
@@ -121,10 +167,6 @@ def _state(run: Run) -> list[str]:
 def provenance_section(sources: Sources, measured: Measured | None) -> Section | None:
     """Return commands, versions, hashes, hardware and seeds of each run."""
     parts: list[Part] = []
-    hashes: dict[str, str] = {}
-    if measured is not None:
-        models = measured.table.facts.get("models", [])
-        hashes = {str(model.get("path")): str(model.get("weights_sha256")) for model in models}
     for run in sources.runs:
         environment, config = run.environment, run.config
         command = environment.get("command")
@@ -135,7 +177,7 @@ def provenance_section(sources: Sources, measured: Measured | None) -> Section |
             "threads": environment.get("threads"),
             "precision": config.get("resolved_precision"),
             "versions": _versions(environment),
-            "weights, SHA-256": hashes.get(str(run.path)),
+            "weights, SHA-256": measured.facts_of(run).get("weights_sha256") if measured is not None else None,
             "list of images, SHA-256": config.get("images_sha256"),
             "batch": config.get("batch"),
             "learning rate": config.get("learning_rate"),

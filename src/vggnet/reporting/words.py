@@ -8,10 +8,17 @@ from vggnet.evaluation.comparing import Difference
 from vggnet.evaluation.metrics import Count
 from vggnet.paper.configurations import Architecture
 
+SMALL = 0.0005  # a rate below it would be rounded to 0.0 %
+
 
 def percent(rate: float) -> str:
-    """Return a rate, 0 to 1, in percent: 3.8 %."""
-    return f"{100 * rate:.1f} %"
+    """Return a rate, 0 to 1, in percent: 3.8 %, or below 0.1 %, which is not 0."""
+    return f"{100 * rate:.1f} %" if rate == 0 or rate >= SMALL else "below 0.1 %"
+
+
+def at_most(rate: float) -> str:
+    """Return the largest of several rates in words: at most 3.8 %, or all below 0.1 %."""
+    return f"at most {percent(rate)}" if rate >= SMALL else "all below 0.1 %"
 
 
 def error_in_words(count: Count) -> str:
@@ -29,6 +36,11 @@ def points(difference: Difference) -> str:
 def no_difference(images: int) -> str:
     """Return what is said where an interval crosses zero."""
     return f"no difference that {counted(images, 'image')} can show"
+
+
+def span(low: str, high: str) -> str:
+    """Return the ends of a range as they are written: 2 to 3; one of them where both are written alike."""
+    return low if low == high else f"{low} to {high}"
 
 
 def listed(parts: Sequence[str]) -> str:
