@@ -59,7 +59,7 @@ def train(arguments: argparse.Namespace) -> None:
     with join_world("cpu") as world, tempfile.TemporaryDirectory() as folder:
         settings = LoopSettings(0, arguments.micro_batch, "fp32", save_every_s=1e9)
         task = Noise(arguments.crop, arguments.batch, arguments.steps)
-        loop = Loop(net, recipe, task, RunFolder(Path(folder)), world, settings)  # type: ignore[arg-type]
+        loop = Loop(net, recipe, task, RunFolder(Path(folder)), world, settings)
         progress = loop.run_to_end()
         exchange = loop._gradients.exchange
         if world.is_first:

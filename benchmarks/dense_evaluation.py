@@ -44,7 +44,9 @@ def main() -> None:
     options = _options()
     torch.manual_seed(0)
     device = choose_device(options.device)
-    ours, theirs = (net.to(device) for net in _same_nets())
+    ours, theirs = _same_nets()
+    ours.to(device)
+    theirs.to(device)
     photos = unlabelled_folder(options.photos)
     split, part = _some(photos, options.images), _some(photos, options.loop_images or options.images)
     precision = choose_precision("auto", device)
@@ -90,16 +92,18 @@ def _same_nets() -> tuple[VGG, nn.Module]:
     linear = [layer for layer in source.classifier if isinstance(layer, nn.Linear)]
     ours = build("D", num_classes=1000)
     with torch.no_grad():
-        for layer, theirs in zip(ours.architecture.layers(), [*convolutions, *linear], strict=True):
+        weighted: list[nn.Conv2d | nn.Linear] = [*convolutions, *linear]
+        for layer, theirs in zip(ours.architecture.layers(), weighted, strict=True):
             getattr(ours, layer.name).weight.copy_(theirs.weight.view_as(getattr(ours, layer.name).weight))
             getattr(ours, layer.name).bias.copy_(theirs.bias)
-        example = ours(60 * torch.randn(1, 3, 224, 224))
+        example: Tensor = ours(60 * torch.randn(1, 3, 224, 224))
         ours.fc8.weight.mul_(2 / example.std())  # random weights make flat posteriors; these are not
         head = []
         for name in ("fc6", "fc7", "fc8"):
             weight, bias = getattr(ours, name).weight, getattr(ours, name).bias
             convolution = nn.Conv2d(weight.shape[1], weight.shape[0], weight.shape[2])
             convolution.weight.copy_(weight)
+            assert convolution.bias is not None
             convolution.bias.copy_(bias)
             head += [convolution, nn.ReLU(inplace=True)]
     return ours.eval(), nn.Sequential(*source.features, *head[:-1]).eval()

@@ -81,7 +81,7 @@ def _profile(net: VGG, images: Tensor, repeats: int) -> dict[str, float]:
             end(name)
             return y
 
-        module.forward = timed  # type: ignore[method-assign]  # a hook would end the passes through early stages in pieces
+        module.forward = timed  # a hook would end the passes through early stages in pieces
     passes = []
     for _ in range(repeats + 1):  # the first warms up
         spent.clear()

@@ -29,10 +29,10 @@ from vggnet.images.geometry import rescale
 from vggnet.images.normalization import normalize
 from vggnet.network.vgg import VGG
 from vggnet.network.weights import load_model
+from vggnet.paper.configurations import TOTAL_STRIDE_PX
 from vggnet.provenance import environment
 
 WAYS = ("dense", "posteriors", "windows", "grid")
-STRIDE_PX = 32
 
 
 def main() -> None:
@@ -51,7 +51,7 @@ def main() -> None:
     for path in options.models:
         model = load_model(path)
         lay_channels_last(model)
-        labels = positions_among(model.description.classes, path, data)[data.val.labels][chosen]
+        labels = positions_among(model.description, path, data)[data.val.labels][chosen]
         for scale in options.scales:
             split = data.val.read_as(model.description.policy.reading)
             by_image = [_by_way(model, np.array(rescale(decode(split.path(i), split.reading), scale))) for i in chosen]
@@ -68,8 +68,9 @@ def _by_way(model: VGG, pixels: np.ndarray) -> dict[str, np.ndarray]:
     score_map = model(image)[0]
     crop = model.architecture.crop_px
     rows, columns = score_map.shape[1:]
-    own = [(STRIDE_PX * x, STRIDE_PX * y) for y in range(rows) for x in range(columns)]
-    grid = corners(View("crops", min(pixels.shape[:2]), mirror=False), *pixels.shape[:2], crop)
+    own = [(TOTAL_STRIDE_PX * x, TOTAL_STRIDE_PX * y) for y in range(rows) for x in range(columns)]
+    height, width = pixels.shape[:2]
+    grid = corners(View("crops", min(height, width), mirror=False), height, width, crop)
     positions = score_map.flatten(1).T
     return {
         "dense": positions.mean(0).softmax(0).numpy(),

@@ -20,6 +20,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from vggnet.backends.choose_inference import fast_inference
 from vggnet.backends.choose_training import step_form
+from vggnet.backends.form import Form
 from vggnet.benchmarking.measuring import matrix_product, timed
 from vggnet.benchmarking.problem import Problem
 from vggnet.benchmarking.training_ways import our_step
@@ -52,6 +53,7 @@ def main() -> None:
     found["rates"] = rates = _rates(device, options.steps)
     print(f"matrix product {rates['flop_per_s'] / 1e12:.1f} TFLOP/s, copy {rates['bytes_per_s'] / 1e12:.3f} TB/s")
     for name, form, trains in _forms(problem, device, options.forms):
+        assert isinstance(form, Form), name
         found["layers"][name] = layers = _by_layer(form, problem, trains, rates, options.steps)
         _say_layers(name, layers)
         _write(options.json, found)
@@ -93,7 +95,7 @@ def _forms(problem: Problem, device: torch.device, names: list[str]) -> Iterator
 
 
 def _by_layer(
-    form: VGG, problem: Problem, trains: bool, rates: dict[str, float], steps: int
+    form: Form, problem: Problem, trains: bool, rates: dict[str, float], steps: int
 ) -> dict[str, dict[str, float]]:
     """Each convolutional layer's milliseconds, forward and backward, and the least that they could be."""
     side, found = problem.crop, {}
@@ -112,7 +114,7 @@ def _by_layer(
     return found
 
 
-def _layer_ms(form: VGG, layer: Layer, x: torch.Tensor, trains: bool, steps: int) -> dict[str, float]:
+def _layer_ms(form: Form, layer: Layer, x: torch.Tensor, trains: bool, steps: int) -> dict[str, float]:
     def forward() -> torch.Tensor:
         with torch.autocast(x.device.type, torch.bfloat16), torch.inference_mode(not trains):
             return form.convolve(layer, x)
