@@ -82,7 +82,7 @@ def test_a_ladder_has_curves_errors_classes_and_images(ladder: Path) -> None:
     assert "`" not in text.split("Where the numbers come from", 2)[1]  # before the model cards
     assert "Started from A-S40, it was as low as A-S40's best (30.0 %) after 2 epochs" in text
     assert "29.6/10.4" in text  # Table 3, net A
-    assert "Without the mirror: D was trained without mirrored crops." in text
+    assert "Without the mirror: D-S40 was trained without mirrored crops." in text
     assert "Test 9000" in text
     assert "All rows count the same 12 images" in text
     assert "Center: one crop from the middle. Dense: the net runs over the whole image. Names" in text  # no crops here

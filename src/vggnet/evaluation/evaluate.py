@@ -108,12 +108,17 @@ def evaluate_rows(
     choose: ChooseRows,
     computing: Computing,
     on_progress: ModelProgress | None = None,
+    names: Sequence[str] | None = None,
 ) -> Table:
     """Return the table of the rows that `choose` picks for the opened nets and the opened data; see `evaluate`.
+
+    `names` are the nets' names in the table and its notes; None: their letters.
 
     Raises UserError for images without labels, and as `evaluate` does.
     """
     entrants = open_entrants(models)
+    if names is not None:
+        entrants = tuple(replace(entrant, name=name) for entrant, name in zip(entrants, names, strict=True))
     opened, split = _opened(str(data), _paths(entrants))
     if opened is None:
         raise UserError(f"{data}: these images have no labels, so there are no errors")

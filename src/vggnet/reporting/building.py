@@ -137,7 +137,7 @@ def _sections(
         images_section(shower),
         *sections,
         results_section(measured, data, command),
-        classes_section(main.label, main.answers, description),
+        classes_section(main.answers, description),
         *_seen(run, model, measured, data, scale),
     ]
 

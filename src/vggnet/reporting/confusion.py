@@ -129,8 +129,8 @@ def confused_pairs(counts: np.ndarray, most: int = PAIRS) -> list[Confused]:
     return sorted(found, key=lambda each: (-each.times, -each.times / each.images, each.true, each.answered))[:most]
 
 
-def classes_section(label: str, answers: Answers, description: ModelDescription) -> Section | None:
-    """Return the confusion matrix, the pairs, the table by class and the calibration of the row `label`."""
+def classes_section(answers: Answers, description: ModelDescription) -> Section | None:
+    """Return the confusion matrix, the pairs, the table by class and the calibration of a row."""
     if not len(answers):
         return None
     titles = description.class_titles or answers.classes
@@ -138,14 +138,14 @@ def classes_section(label: str, answers: Answers, description: ModelDescription)
     pairs = confused_pairs(counts)
     chart = None
     if counts.any() and len(answers.classes) > 1:
-        alt = f"Confusion matrix of {label}. The most confused pairs and the numbers by class are in the tables below."
+        alt = f"Confusion matrix of {answers.row}. The pairs and the numbers by class are in the tables below."
         chart = Chart(svg(confusion(answers, titles)), alt, _says(counts, pairs, titles))
     joined = len(answers.classes) > MOST_SHOWN
     return section(
         "Which classes it mistakes",
         [
             Text(
-                f"The answers of {label} for {counted(len(answers), 'image')}. "
+                f"The answers of {answers.row} for {counted(len(answers), 'image')}. "
                 + (f"The {len(answers.classes):,} classes are joined to {MOST_SHOWN} groups. " if joined else "")
                 + "A row is a true class, a column what was answered; the diagonal is right. Classes that are confused "
                 "stand side by side."

@@ -47,11 +47,6 @@ class MeasuredRow:
         """Return the nets' names."""
         return " + ".join(run.name for run in self.runs)
 
-    @property
-    def label(self) -> str:
-        """Return the row's name, with the names of the runs: D-bn dense Q=73."""
-        return f"{self.name} {self.row.method} Q={self.row.test_scale}"
-
 
 @dataclass(frozen=True, eq=False)
 class Measured:
@@ -120,7 +115,7 @@ def measure(runs: Sequence[Run], data: str, computing: Computing, on_progress: M
         return kept
 
     paths = [run.path for run in runs]
-    table = evaluate_rows(paths, data, choose, computing, on_progress)
+    table = evaluate_rows(paths, data, choose, computing, on_progress, [run.name for run in runs])
     rows = [
         MeasuredRow(tuple(runs[place] for place, _ in combination.members), combination, row, answers)
         for combination, row, answers in zip(kept, table.rows, table.answers, strict=True)

@@ -16,6 +16,8 @@ from vggnet.reporting.words import listed, no_difference, points, scale_in_words
 PAPER_SIZE = (
     "The paper's errors are of 1,000 classes of photographs: compare how errors change from row to row, not their size."
 )
+# of nets by depth: each has its own colour; the paper's have those of the first two
+LINES = ("fixed S", "jittered S", "fixed S, batch normalisation", "jittered S, batch normalisation")
 COLUMNS = ("net", "S", "test", "Q", "top-1 error %", "top-5 error %", "paper top-1/top-5")
 
 
@@ -110,11 +112,12 @@ def depth_chart(measured: Measured) -> Chart | None:
     with styled():
         plot = new_plot()
         left, right = plot.subplots(1, 2)
-        for place, (label, own) in enumerate(depth_lines(found).items()):
+        for label, own in depth_lines(found).items():
+            place = LINES.index(label)
             errors, bars = _error_bars([row.row for _, row in own])
             x = [_depth(run) + 0.12 * place for run, _ in own]
             left.errorbar(x, errors, bars, color=colour(place), marker=mark(place), capsize=3, label=label)
-        for place, (label, wanted) in enumerate({"S=256": (256,), "jittered S": (256, 512)}.items()):
+        for place, (label, wanted) in enumerate({"S=256": (256,), LINES[1]: (256, 512)}.items()):
             paper = [row for row in TABLE_3 if row.train_scale == wanted and row.nets[0] in _PAPER_DEPTHS]
             x, errors = [_PAPER_DEPTHS[row.nets[0]] for row in paper], [row.top1 for row in paper]
             right.plot(x, errors, color=colour(place), marker=mark(place), label=label)
@@ -129,8 +132,7 @@ def depth_lines(found: Sequence[tuple[Run, MeasuredRow]]) -> dict[str, list[tupl
     """Return the nets that a line may join, shallow ones first: alike in S and in batch normalisation."""
     lines: dict[str, list[tuple[Run, MeasuredRow]]] = {}
     for run, row in sorted(found, key=lambda each: (_norm(each[0]), _ends(each[0]), _depth(each[0]))):
-        label = ("jittered S" if _ends(run) == 2 else "fixed S") + (", batch normalisation" if _norm(run) else "")
-        lines.setdefault(label, []).append((run, row))
+        lines.setdefault(LINES[2 * _norm(run) + (_ends(run) == 2)], []).append((run, row))
     return lines
 
 
