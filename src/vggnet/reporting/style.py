@@ -125,7 +125,9 @@ def svg(plot: Plot) -> str:
     text = re.sub(r"#[0-9a-f]{6}\b", lambda found: f"var(--{names[found[0]]})" if found[0] in names else found[0], text)
     wide, high = (72 * inches for inches in plot.get_size_inches())
     spaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
-    head = f'<svg {spaces} viewBox="0 0 {wide:g} {high:g}" style="--natural: {4 * wide / 3:.0f}px">'  # 96 px an inch
+    size = f'viewBox="0 0 {wide:g} {high:g}" style="max-width: {4 * wide / 3:.0f}px"'  # 96 px an inch
+    kind = ' class="wide"' if plot.get_figwidth() >= WIDE else ""
+    head = f"<svg {spaces} {size}{kind}>"
     text = re.sub("<svg [^>]*>", head, text, count=1)
     return text.strip()
 
