@@ -4,7 +4,7 @@ import errno
 import signal
 import socket
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -67,8 +67,8 @@ def serve(options: ServeOptions) -> None:
         )
         server = uvicorn.Server(config)
         host = f"[{options.host}]" if ":" in options.host else options.host
-        say(f"serving at http://{host}:{listener.getsockname()[1]}/ (its API: /docs); Ctrl-C stops")
-        with _signals_end_quietly():
+        with _signals_end_quietly(server):
+            say(f"serving at http://{host}:{listener.getsockname()[1]}/ (its API: /docs); Ctrl-C stops")
             server.run(sockets=[listener])
     say("stopped")
 
@@ -104,10 +104,13 @@ def _names(options: ServeOptions) -> tuple[str, ...]:
 
 
 @contextmanager
-def _signals_end_quietly() -> Iterator[None]:
-    """Let uvicorn end on SIGINT and SIGTERM without the signals' own effects, which it triggers again afterwards."""
-    ignore: Callable[[int, object], None] = lambda *_: None  # noqa: E731
-    before = {each: signal.signal(each, ignore) for each in (signal.SIGINT, signal.SIGTERM)}
+def _signals_end_quietly(server: uvicorn.Server) -> Iterator[None]:
+    """End the server on SIGINT and SIGTERM, also before uvicorn handles them, which triggers them again afterwards."""
+
+    def end(number: int, frame: object) -> None:
+        server.should_exit = True
+
+    before = {each: signal.signal(each, end) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
